@@ -1,0 +1,207 @@
+"""Columnar stores: one set of numpy columns a memory slot, found by guest address, taken by runs.
+
+| what | shape |
+|---|---|
+| `Slot.state`, `Slot.marks` | uint8, one element a GFN of the slot |
+| `SlotMap` | the slots of one VM, by descending first GFN |
+| `Portion` | the runs of a message that fall into one slot |
+
+A column that was never written costs nothing: it is memory the machine has not been asked for yet.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from pef_kit.spans import (
+    I64,
+    NOWHERE,
+    U8,
+    U64,
+    Mask,
+    Selection,
+    page_aligned,
+    repeats,
+    select,
+    spread,
+    stretches,
+)
+from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gfn, SlotId
+
+
+class Slot:
+    """The columns of one memory slot of `count` GFNs from `first`."""
+
+    def __init__(self, slot_id: SlotId, first: Gfn, count: int) -> None:
+        self.slot_id = slot_id
+        self.first = first
+        self.count = count
+        self.state: U8 = np.zeros(count, np.uint8)
+        self.marks: U8 = np.zeros(count, np.uint8)
+
+    @property
+    def end(self) -> int:
+        """Return the first GFN beyond the slot."""
+        return self.first + self.count
+
+    def mark(self, chosen: Selection, bit: int) -> None:
+        """Set `bit` for the chosen GFNs."""
+        self.marks[chosen] |= np.uint8(bit)
+
+    def unmark(self, chosen: Selection, bit: int) -> None:
+        """Clear `bit` for the chosen GFNs."""
+        self.marks[chosen] &= np.uint8(0xFF ^ bit)
+
+    def marked(self, chosen: Selection, bit: int) -> Mask:
+        """Tell which of the chosen GFNs bear `bit`."""
+        bearing: Mask = (self.marks[chosen] & np.uint8(bit)) != 0
+        return bearing
+
+    def digest_into(self, digest: "hashlib.blake2b") -> None:
+        """Feed all columns to `digest`."""
+        digest.update(np.array([self.slot_id, self.first, self.count], np.int64).tobytes())
+        digest.update(self.state.data)
+        digest.update(self.marks.data)
+
+    @property
+    def column_bytes(self) -> int:
+        """Return how many bytes the columns take that every GFN has."""
+        return self.state.nbytes + self.marks.nbytes
+
+
+SlotT = TypeVar("SlotT", bound=Slot)
+
+
+@dataclass(frozen=True, slots=True)
+class Portion(Generic[SlotT]):
+    """The runs of a message that fall into one slot.
+
+    `rows` are their places in the message; `offsets` (pages from the slot's start) and `counts` (pages) have
+    an element a run. `chosen` selects all their GFNs, in order.
+    """
+
+    slot: SlotT
+    rows: I64
+    offsets: I64
+    counts: I64
+
+    @property
+    def chosen(self) -> Selection:
+        """Return the selection of all GFNs of the portion."""
+        return select(self.offsets, self.counts)
+
+    @property
+    def pages(self) -> int:
+        """Return the number of GFNs."""
+        return int(self.counts.sum())
+
+    def gfns(self) -> I64:
+        """Return every GFN of the portion (int64, one a page)."""
+        return spread(self.offsets + self.slot.first, self.counts, 1)
+
+    def beside(self, starts: U64) -> I64:
+        """Expand one address a *run of the message* (bytes) into one a page of this portion (int64)."""
+        return spread(starts[self.rows].astype(np.int64), self.counts, PAGE_SIZE)
+
+
+class SlotMap(Generic[SlotT]):
+    """The memory slots of one VM, by descending first GFN."""
+
+    def __init__(self) -> None:
+        self._slots: list[SlotT] = []
+        self._reindex()
+
+    def __iter__(self) -> Iterator[SlotT]:
+        return iter(tuple(self._slots))
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def _reindex(self) -> None:
+        self._slots.sort(key=lambda slot: slot.first, reverse=True)
+        self._firsts = np.array([slot.first for slot in reversed(self._slots)], np.int64)
+        self._ends = np.array([slot.end for slot in reversed(self._slots)], np.int64)
+
+    def add(self, slot: SlotT) -> None:
+        """Take a slot in; the caller has made sure that it overlaps none."""
+        self._slots.append(slot)
+        self._reindex()
+
+    def remove(self, slot: SlotT) -> None:
+        """Take a slot out."""
+        self._slots.remove(slot)
+        self._reindex()
+
+    def get(self, slot_id: int) -> SlotT | None:
+        """Return the slot of that id, or None."""
+        return next((slot for slot in self._slots if slot.slot_id == slot_id), None)
+
+    def overlapping(self, first: int, count: int) -> SlotT | None:
+        """Return a slot that shares a GFN with the range, or None."""
+        return next((slot for slot in self._slots if first < slot.end and slot.first < first + count), None)
+
+    def holding(self, gfn: int) -> SlotT | None:
+        """Return the slot that holds `gfn`, or None."""
+        return self.overlapping(gfn, 1)
+
+    def whereabouts(self, gpas: U64, counts: U64) -> I64:
+        """Return, for each run, the index of the one slot that holds it whole, or NOWHERE.
+
+        NOWHERE too for a run that is not on a page boundary, that wraps, or that overlaps an earlier run of
+        the same message. A run of no page is held by the slot that holds its address.
+        """
+        found = np.full(len(gpas), NOWHERE, np.int64)
+        if not self._slots or not len(gpas):
+            return found
+        gfns = (gpas >> np.uint64(PAGE_ORDER)).astype(np.int64)
+        at = np.searchsorted(self._firsts, gfns, side="right") - 1
+        room = self._ends[at] - gfns
+        inside = (at >= 0) & (room > 0) & page_aligned(gpas)
+        inside &= counts <= np.maximum(room, 0).astype(np.uint64)
+        found[inside] = at[inside]
+        if len(gpas) > 1:
+            kept = np.flatnonzero(inside)
+            starts = gfns[kept].astype(np.uint64)
+            found[kept[repeats(starts, counts[kept])]] = NOWHERE
+        return found
+
+    def portions(self, gpas: U64, counts: U64, rows: I64, places: I64) -> list[Portion[SlotT]]:
+        """Sort the runs in `rows` of a message into their slots; `places` as `whereabouts` told."""
+        sorted_out: list[Portion[SlotT]] = []
+        for place in np.unique(places[rows]):
+            mine = rows[places[rows] == place]
+            slot = self._slots[len(self._slots) - 1 - int(place)]
+            gfns = (gpas[mine] >> np.uint64(PAGE_ORDER)).astype(np.int64)
+            sorted_out.append(Portion(slot, mine, gfns - slot.first, counts[mine].astype(np.int64)))
+        return sorted_out
+
+    def covered(self, gfn: int, count: int) -> list[Portion[SlotT]] | None:
+        """Return the portions of a range that may span slots which abut; None where a GFN has no slot."""
+        found: list[Portion[SlotT]] = []
+        while count > 0:
+            slot = self.holding(gfn)
+            if slot is None:
+                return None
+            taken = min(count, slot.end - gfn)
+            found.append(portion_of(slot, gfn - slot.first, taken))
+            gfn, count = gfn + taken, count - taken
+        return found
+
+    @property
+    def gfns(self) -> int:
+        """Return how many GFNs all slots have together."""
+        return sum(slot.count for slot in self._slots)
+
+
+def portion_of(slot: SlotT, offset: int, count: int) -> Portion[SlotT]:
+    """Return one run of `count` GFNs from `offset` of `slot` as a portion."""
+    return Portion(slot, np.zeros(1, np.int64), np.array([offset], np.int64), np.array([count], np.int64))
+
+
+def chosen_where(slot: SlotT, mask: Mask) -> Portion[SlotT] | None:
+    """Return the GFNs of `slot` that `mask` (bool, one a GFN) marks as a portion of runs, or None."""
+    firsts, counts = stretches(mask)
+    return Portion(slot, np.arange(len(firsts)), firsts, counts) if len(firsts) else None

@@ -1,0 +1,66 @@
+"""Check ladders: the rungs of a call, each with the function that checks it, climbed in order.
+
+A side writes one check a rung; the order, the codes and which rungs there are stand in the protocol's own
+table. A ladder with a rung that nobody checks, or a check that no rung asks for, does not import.
+
+The rung `state` of a call with runs is the one exception: it is answered by the side's transition table.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final, Generic, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pef_kit.spans import Mask
+from pef_protocol.ladders import Rung
+
+AskedT = TypeVar("AskedT")
+Codes: TypeAlias = NDArray[np.int16]
+STATE: Final = "state"
+
+
+class MismatchedLadder(ValueError):
+    """The checks of a call are not those of its rungs."""
+
+
+def judged_by_table(rung: Rung) -> bool:
+    """Tell whether a rung is answered by the transition table rather than by a check."""
+    return rung.per_run and rung.name == STATE
+
+
+class Ladder(Generic[AskedT]):
+    """The rungs of one call with their checks.
+
+    A check gets what was asked and tells whether it passes: one bool for the message or, on a rung that
+    judges each run, an array of bool with an element a run. It may rely on all earlier message rungs.
+    """
+
+    def __init__(
+        self, rungs: tuple[Rung, ...], checks: Mapping[str, Callable[[AskedT], bool | Mask]]
+    ) -> None:
+        wanted = {rung.name for rung in rungs if not judged_by_table(rung)}
+        if wanted != set(checks):
+            message = f"unchecked or unknown rungs: {', '.join(sorted(wanted ^ set(checks)))}"
+            raise MismatchedLadder(message)
+        self.rungs = tuple(rung for rung in rungs if not judged_by_table(rung))
+        self._checks = checks
+
+    def climb(self, asked: AskedT) -> Rung | None:
+        """Return the first rung that refuses the message, or None."""
+        return next((rung for rung in self.rungs if not self._checks[rung.name](asked)), None)
+
+    def climb_runs(self, asked: AskedT, runs: int) -> tuple[Rung | None, Codes]:
+        """Return the rung that refuses the whole message, or None, and each run's code (0: passes).
+
+        A run that an earlier rung refused keeps that rung's code.
+        """
+        codes = np.zeros(runs, np.int16)
+        for rung in self.rungs:
+            passes = self._checks[rung.name](asked)
+            if rung.per_run:
+                codes[(codes == 0) & ~np.asarray(passes, np.bool_)] = rung.code
+            elif not passes:
+                codes[codes == 0] = rung.code
+                return rung, codes
+        return None, codes

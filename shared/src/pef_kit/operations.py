@@ -1,0 +1,105 @@
+"""Operations: the handler of a call is a plain generator, and this is what it may yield.
+
+| yielded | performed by | answered with |
+|---|---|---|
+| `Ask` | a call to the peer | its `Reply`; `PeerFailure` is thrown in where there is none |
+| `Transfer` | the memory bus | None, after `each` has seen every piece |
+| `Work` | a thread | what the function returns |
+| `Pause` | waiting a little | None |
+
+A generator never awaits and never touches HTTP, so the same code runs in a service, under a linked pair in
+one process, under an explorer that steps it, and under a fault injector.
+
+Order: no lock is held across a yield, for there is none. What was checked before a yield is checked again
+after it; a GFN that must not be moved by two calls at once bears a mark in its column meanwhile.
+"""
+
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias, TypeVar
+
+from pef_protocol.calls import Reply
+
+T = TypeVar("T")
+
+PATIENCE: Final = 200
+"""How many times an operation tries again what it was told is busy, before it gives up."""
+
+
+class PeerFailure(Exception):
+    """The peer gave no answer that the protocol knows: it names the call, the peer and the reason."""
+
+    def __init__(self, call: str, peer: str, reason: str) -> None:
+        super().__init__(f"{call} to {peer}: {reason}")
+        self.call = call
+        self.peer = peer
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A call to the peer."""
+
+    name: str
+    request: object
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Bytes over the memory bus.
+
+    `pieces` are (real address, bytes). `each(index, offset, view)` is called in a thread, in order, with one
+    or more views of each piece, from `offset` of it: to read them, or where `writes` to fill them. A piece
+    of whole pages is cut at page boundaries only.
+    """
+
+    pieces: Sequence[tuple[int, int]]
+    each: Callable[[int, int, memoryview], None] = field(repr=False)
+    writes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Heavy work that touches nothing but memory marked for it."""
+
+    run: Callable[[], Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Let others have a turn before trying again; `attempt` counts from 0."""
+
+    attempt: int
+
+
+Effect: TypeAlias = Ask | Transfer | Work | Pause
+Operation: TypeAlias = Generator[Effect, Any, T]
+Perform: TypeAlias = Callable[[Effect], Awaitable[Any]]
+
+
+def ask(name: str, request: object) -> Operation[Reply]:
+    """Call the peer and return its reply."""
+    reply: Reply = yield Ask(name, request)
+    return reply
+
+
+async def drive(operation: Operation[T], perform: Perform) -> T:
+    """Run an operation to its end, performing what it yields.
+
+    Whatever goes wrong outside is thrown into the operation, so that it leaves a defined state behind.
+    """
+    answer: Any = None
+    failure: Exception | None = None
+    try:
+        while True:
+            try:
+                effect = operation.throw(failure) if failure else operation.send(answer)
+            except StopIteration as end:
+                outcome: T = end.value
+                return outcome
+            try:
+                answer, failure = await perform(effect), None
+            except Exception as reason:  # noqa: BLE001 - the operation decides
+                answer, failure = None, reason
+    finally:
+        operation.close()

@@ -1,0 +1,51 @@
+"""Collects the runs of a paging call that are refused, and makes the reply of them."""
+
+import numpy as np
+
+from pef_kit.columns import Portion, SlotT
+from pef_kit.ladder import Codes
+from pef_kit.spans import I64, U64, breaks, words_of
+from pef_protocol.calls import Reply
+from pef_protocol.codes import Code, HCode, UCode
+from pef_protocol.ladders import Rung
+from pef_protocol.quantities import PAGE_ORDER
+from pef_protocol.runs import CodedRuns
+
+
+class Refusals:
+    """The refused runs of one message, each with its code, in the message's order."""
+
+    def __init__(self, gpas: U64, counts: U64, family: type[UCode] | type[HCode]) -> None:
+        self._gpas = gpas
+        self._counts = counts
+        self._family = family
+        self._rows: list[tuple[I64, U64, I64, Codes]] = []
+        self.detail = ""
+
+    def add_runs(self, codes: Codes) -> None:
+        """Add every whole run whose code is not 0."""
+        rows = np.flatnonzero(codes)
+        if len(rows):
+            counts = self._counts[rows].view(np.int64)
+            self._rows.append((rows, self._gpas[rows], counts, codes[rows]))
+
+    def add_pages(self, portion: Portion[SlotT], codes: Codes) -> None:
+        """Add the GFNs of `portion` whose element of `codes` (one a page) is not 0, as sub-runs."""
+        wrong = np.flatnonzero(codes)
+        if not len(wrong):
+            return
+        rows = np.repeat(portion.rows, portion.counts)[wrong]
+        gfns = portion.gfns()[wrong]
+        firsts, counts = breaks(len(wrong), (gfns, 1), (codes[wrong], 0), (rows, 0))
+        gpas = gfns[firsts].astype(np.uint64) << np.uint64(PAGE_ORDER)
+        self._rows.append((rows[firsts], gpas, counts, codes[wrong][firsts]))
+
+    def reply(self, refused_whole: Rung | None = None) -> Reply:
+        """Return the reply: success if nothing was refused, else the code of the first refused run."""
+        if not self._rows:
+            code: Code = refused_whole.code if refused_whole else self._family(0)
+            return Reply(code, detail=self.detail)
+        rows, gpas, counts, codes = (np.concatenate(column) for column in zip(*self._rows, strict=True))
+        order = np.lexsort((gpas, rows))
+        refused = CodedRuns(words_of(gpas[order], counts[order], codes[order]))
+        return Reply(self._family(int(codes[order][0])), refused=refused, detail=self.detail)

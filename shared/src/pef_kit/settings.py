@@ -1,0 +1,43 @@
+"""What every service is told at its start: where it listens, who its peer is, which tokens it accepts.
+
+Values come from the environment (`PEF_…`) or, for tokens, from files of the same lower-case name in
+`/run/secrets`. There are no default tokens: a service without them does not start.
+"""
+
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SECRETS: Final = Path("/run/secrets")
+Token = Annotated[SecretStr, Field(min_length=16)]
+
+MEBIBYTE: Final = 1 << 20
+GIBIBYTE: Final = 1 << 30
+TEBIBYTE: Final = 1 << 40
+
+
+class ServiceSettings(BaseSettings):
+    """Settings that both services have; sizes in bytes, times in seconds."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PEF_", secrets_dir=SECRETS if SECRETS.is_dir() else None, extra="ignore"
+    )
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    peer_url: str
+    peer_timeout: float = Field(default=60.0, gt=0)
+    """Longest wait for one nested call, with all that nests in it."""
+    peer_connections: int = Field(default=64, gt=0)
+    """Nested calls in flight at one depth; more wait for their turn."""
+    body_limit: int = Field(default=64 * MEBIBYTE, gt=0)
+    """Largest body of a request, but for the memory bus."""
+    normal_memory: str = ""
+    """File that holds normal memory, mapped by both sides; empty: over HTTP, by its owner."""
+    normal_memory_size: int = Field(default=4 * TEBIBYTE, gt=0)
+    hypervisor_token: Token
+    ultravisor_token: Token
+    observer_token: Token
+    guest_key: Token

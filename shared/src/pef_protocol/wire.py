@@ -1,0 +1,63 @@
+"""How the protocol travels over HTTP: paths, media types, headers, roles, problem body.
+
+| what | form |
+|---|---|
+| a call | POST `/v1/ultracalls/{NAME}` or `/v1/hypercalls/{NAME}` |
+| its arguments | a JSON object by argument name; runs as lists of rows |
+| the same, many runs | `application/octet-stream`: rows of little-endian 64-bit words; scalars in the query |
+| its answer | always HTTP 200: `{"call","code":{"name","number"},"outputs","refused","detail"}` |
+| who calls | the bearer token |
+| not our protocol | 4xx, `application/problem+json` (RFC 9457) |
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from pef_protocol.quantities import Lpid
+
+ULTRACALL_PATH: Final = "/v1/ultracalls/"
+HYPERCALL_PATH: Final = "/v1/hypercalls/"
+NORMAL_MEMORY_PATH: Final = "/v1/normal-memory/"
+GUEST_PATH: Final = "/v1/guest/"
+VMM_PATH: Final = "/v1/vmm/"
+OBSERVER_PATH: Final = "/v1/observer/"
+
+JSON: Final = "application/json"
+OCTETS: Final = "application/octet-stream"
+PROBLEM: Final = "application/problem+json"
+
+CALL_ID: Final = "pef-call-id"
+PARENT_ID: Final = "pef-parent-id"
+DEPTH: Final = "pef-depth"
+TRACEPARENT: Final = "traceparent"
+
+RUNS_IN_JSON: Final = 256
+"""A message with more runs than this travels as octets."""
+
+MAX_DEPTH: Final = 8
+"""Calls nested deeper than this are refused: the protocol needs four."""
+
+
+class Role(StrEnum):
+    """Who a bearer token speaks for: what the privilege bits of the machine would say."""
+
+    ULTRAVISOR = "ultravisor"
+    HYPERVISOR = "hypervisor"
+    GUEST = "guest"
+    VMM = "vmm"
+    OBSERVER = "observer"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes a call. A guest has an lpid and runs as its kernel unless `problem_state`."""
+
+    role: Role
+    lpid: Lpid | None = None
+    problem_state: bool = False
+
+    @property
+    def is_vm_kernel(self) -> bool:
+        """Tell whether a VM's kernel calls; lpid 0 is the Hypervisor's own partition."""
+        return self.role is Role.GUEST and not self.problem_state and bool(self.lpid)
