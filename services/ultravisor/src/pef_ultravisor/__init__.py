@@ -1,0 +1,1 @@
+"""The Ultravisor: the trusted side, owner of secure memory."""

@@ -1,0 +1,161 @@
+"""Wiring of the Ultravisor: settings, bus, peer, routes. No rule of the protocol is here."""
+
+import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from pydantic import Field
+
+from pef_kit.bus import Bus, MappedBus, OwnerBus
+from pef_kit.doors import Doorkeeper, Problem, number
+from pef_kit.http import Service, json_response
+from pef_kit.observers import Observer
+from pef_kit.peer import Peer
+from pef_kit.performer import Performer
+from pef_kit.settings import GIBIBYTE, ServiceSettings
+from pef_protocol.calls import ULTRACALLS
+from pef_protocol.designs import Design
+from pef_protocol.events import Side
+from pef_protocol.quantities import PAGE_ORDER
+from pef_protocol.wire import GUEST_PATH, OCTETS, Role
+from pef_ultravisor.from_guest.accesses import AccessFailure, guest_load, guest_store
+from pef_ultravisor.handlers import ultracall
+from pef_ultravisor.machine import Capacity, Ultravisor, state_runs, vm_row
+
+LONGEST_ACCESS: Final = 16 << 20
+THREADS: Final = 4
+KEEPALIVE: Final = 3600
+
+
+class UltravisorSettings(ServiceSettings):
+    """Settings of the Ultravisor."""
+
+    secure_memory: int = Field(default=8 * GIBIBYTE, gt=0)
+    """Bytes of secure memory that may be resident."""
+    designs: frozenset[Design] = frozenset(Design)
+    """Designs that a Hypervisor may have."""
+
+
+def build(settings: UltravisorSettings, entropy: Callable[[int], bytes] = secrets.token_bytes) -> FastAPI:
+    """Make the service; `entropy(n)` gives n random bytes."""
+    observer = Observer(Side.ULTRAVISOR)
+    threads = ThreadPoolExecutor(THREADS, "pages")
+    peer = Peer(
+        "hypervisor",
+        settings.peer_url,
+        settings.ultravisor_token.get_secret_value(),
+        connections=settings.peer_connections,
+        timeout=settings.peer_timeout,
+        new_id=lambda: secrets.token_hex(8),
+    )
+    bus: Bus = OwnerBus(peer, threads)
+    if settings.normal_memory:
+        bus = MappedBus(settings.normal_memory, settings.normal_memory_size, threads)
+    capacity = Capacity(settings.secure_memory >> PAGE_ORDER, settings.normal_memory_size)
+    uv = Ultravisor(capacity, entropy, designs=settings.designs)
+    tokens = {Role.HYPERVISOR: settings.hypervisor_token, Role.OBSERVER: settings.observer_token}
+    service = Service(
+        Side.ULTRAVISOR,
+        ULTRACALLS,
+        partial(ultracall, uv),
+        doorkeeper=Doorkeeper(
+            {role: token.get_secret_value() for role, token in tokens.items()},
+            settings.guest_key.get_secret_value(),
+        ),
+        perform=Performer(peer, bus, threads, observer),
+        observer=observer,
+        body_limit=settings.body_limit,
+    )
+    service.at_end(peer.close)
+    add_guest_door(service, uv)
+    add_views(service, uv)
+    return service.app
+
+
+def add_guest_door(service: Service, uv: Ultravisor) -> None:
+    """Add the loads and stores of SVMs, and the machine's public key."""
+
+    async def load(request: Request) -> Response:
+        lpid = service.doorkeeper.guest(request)
+        gpa, length = number(request, "gpa"), number(request, "length")
+        if length > LONGEST_ACCESS:
+            raise Problem(422, "Unprocessable Content", f"length: at most {LONGEST_ACCESS}", "length")
+        try:
+            content = await service.run(guest_load(uv, lpid, gpa, length))
+        except AccessFailure as failure:
+            return _refused(failure)
+        return Response(content, media_type=OCTETS)
+
+    async def store(request: Request) -> Response:
+        lpid = service.doorkeeper.guest(request)
+        gpa = number(request, "gpa")
+        content = await service.body(request, LONGEST_ACCESS)
+        try:
+            await service.run(guest_store(uv, lpid, gpa, content))
+        except AccessFailure as failure:
+            return _refused(failure)
+        return json_response({"access": "resolved"})
+
+    async def machine_key(_: Request) -> Response:
+        key = uv.machine_key
+        return json_response({"public_key": key.public_bytes.hex(), "key_id": key.key_id.hex()})
+
+    service.post(GUEST_PATH + "load", load)
+    service.post(GUEST_PATH + "store", store)
+    service.get("/v1/machine-key", machine_key)
+
+
+def _refused(failure: AccessFailure) -> Response:
+    return json_response({"access": "refused", "reason": failure.reason, "gpa": failure.gpa})
+
+
+def add_views(service: Service, uv: Ultravisor) -> None:
+    """Add what an observer may see: states and counts, never contents."""
+
+    def vms(_: Request) -> dict[str, Any]:
+        lpids = sorted({*uv.pates, *uv.svms})
+        pool = {"size": uv.capacity.secure_pages, "used": uv.resident}
+        return {"vms": [vm_row(lpid, uv.svm(lpid)) for lpid in lpids], "pool": pool}
+
+    def gfns(request: Request) -> dict[str, Any]:
+        lpid = number(request, "lpid")
+        svm = uv.svm(lpid)
+        slots = [
+            {
+                "slotid": slot.slot_id,
+                "first": slot.first,
+                "count": slot.count,
+                "states": state_runs(slot),
+                "moving": int(slot.in_flight(slice(None)).sum()),
+            }
+            for slot in (svm.slots if svm else ())
+        ]
+        return {"lpid": lpid, "slots": slots}
+
+    service.view("vms", vms)
+    service.view("gfns", gfns)
+    service.view("digest", lambda _: {"digest": uv.digest()})
+    service.view("invariants", lambda _: {"broken": list(uv.invariants())})
+
+
+def main() -> None:
+    """Run the service until it is told to stop."""
+    settings = UltravisorSettings()
+    uvicorn.run(
+        build(settings),
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        timeout_keep_alive=KEEPALIVE,
+        access_log=False,
+        log_level="warning",
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Bringing GFNs into a state in which a call or an access can go on.
+
+`settled` judges GFNs for an event again and again: it waits for those that another call has in hand, and has
+the Hypervisor bring back those that are paged out or invalidated, until neither is left.
+"""
+
+from typing import Final
+
+from pef_kit.columns import Portion
+from pef_kit.operations import PATIENCE, Operation, Pause
+from pef_kit.spans import Mask
+from pef_kit.transitions import Judgement
+from pef_protocol.states import UvVmState
+from pef_ultravisor.eviction import make_room
+from pef_ultravisor.frames import REFERENCED, WAITING, FrameSlot, Svm, narrowed, page_runs
+from pef_ultravisor.lifecycle import GFN, Deed, Event
+from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.requests import NONSHARED, SHARED, Refused, page_in
+
+TRIES: Final = 4
+"""How often a page is asked for that the Hypervisor says it brought, and did not."""
+
+
+class Unsettled(Exception):
+    """GFNs can't be brought into a state to go on: says why. The SVM may even be gone."""
+
+
+def settled(
+    uv: Ultravisor, svm: Svm, portions: list[Portion[FrameSlot]], event: Event
+) -> Operation[list[Judgement]]:
+    """Return the judgements of `event` for `portions` once no GFN needs waiting or fetching first.
+
+    Raise Unsettled where that does not come to pass. Nothing was yielded since the judgements were made.
+    """
+    fetched = 0
+    for attempt in range(PATIENCE):
+        require_alive(svm)
+        judgements = [GFN.judge(event, portion.slot.state[portion.chosen]) for portion in portions]
+        if any(_in_hand(portion) for portion in portions):
+            yield Pause(attempt)
+            continue
+        missing = [
+            (flags, part)
+            for portion, judgement in zip(portions, judgements, strict=True)
+            for flags, deed in ((NONSHARED, Deed.FETCH), (SHARED, Deed.FETCH_SHARED))
+            if (part := narrowed(portion, judgement.does == deed))
+        ]
+        if not missing:
+            return judgements
+        if fetched == TRIES:
+            message = "the Hypervisor says that it brought a page, and did not"
+            raise Unsettled(message)
+        fetched += 1
+        for flags, part in missing:
+            yield from fetch(uv, svm, part, flags)
+    message = "another call has the page in hand"
+    raise Unsettled(message)
+
+
+def _in_hand(portion: Portion[FrameSlot]) -> bool:
+    return bool(portion.slot.in_flight(portion.chosen).any())
+
+
+def require_alive(svm: Svm) -> None:
+    """Raise Unsettled where the SVM was terminated or aborted meanwhile."""
+    if not svm.alive or svm.state is UvVmState.ABORT:
+        message = "the SVM was terminated" if not svm.alive else "the SVM is aborted"
+        raise Unsettled(message)
+
+
+def fetch(uv: Ultravisor, svm: Svm, part: Portion[FrameSlot], flags: int) -> Operation[None]:
+    """Have the Hypervisor bring the GFNs of `part` back; raise Unsettled where it refuses."""
+    if part.slot.in_flight(part.chosen).any():
+        return
+    part.slot.mark(part.chosen, WAITING)
+    svm.open_calls += 1
+    try:
+        if flags == NONSHARED:
+            yield from make_room(uv, part.pages)
+        yield from page_in(svm.lpid, page_runs([part]), flags)
+    except Refused as refusal:
+        raise Unsettled(str(refusal)) from None
+    finally:
+        part.slot.unmark(part.chosen, WAITING)
+        svm.open_calls -= 1
+    part.slot.mark(part.chosen, REFERENCED)
+
+
+def any_of(judgements: list[Judgement], deed: Deed) -> bool:
+    """Tell whether any GFN is judged to need `deed`."""
+    return any(bool((judgement.does == deed).any()) for judgement in judgements)
+
+
+def picked(portions: list[Portion[FrameSlot]], masks: list[Mask]) -> list[Portion[FrameSlot]]:
+    """Return the GFNs of `portions` that `masks` (one a portion, bool a page) pick."""
+    parts = (narrowed(portion, mask) for portion, mask in zip(portions, masks, strict=True))
+    return [part for part in parts if part is not None]

@@ -1,0 +1,154 @@
+"""Loads and stores of an SVM: they resolve, fault pages back in, or fail.
+
+A secure page is its frame; a shared page is the normal page behind it; a page that was paged out or
+invalidated is brought back by the Hypervisor first, and the access goes on as if nothing had been.
+
+Trust: what a load returns goes to the guest that made it, and to nobody else.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from pef_kit.columns import Portion, portion_of
+from pef_kit.operations import Operation, PeerFailure, Transfer, Work
+from pef_kit.spans import U8, Mask, breaks
+from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Lpid
+from pef_protocol.states import UvVmState
+from pef_ultravisor.faults import Unsettled, any_of, settled
+from pef_ultravisor.frames import FILLED, MOVING, REFERENCED, FrameSlot, Svm
+from pef_ultravisor.lifecycle import Deed, Event
+from pef_ultravisor.machine import Ultravisor
+
+STRIDE: Final = 64
+"""Pages that an access has in hand at once."""
+AT_ONCE: Final = PAGE_SIZE
+"""Bytes that are copied at once; more are copied in a thread."""
+
+
+class AccessFailure(Exception):
+    """A load or store that fails: the reason, and the guest physical address at which it does."""
+
+    def __init__(self, reason: str, gpa: int) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.gpa = gpa
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A load into `content`, or a store of it, at guest physical address `gpa`."""
+
+    gpa: int
+    content: U8
+    stores: bool
+
+    def pieces(self, most: int) -> "list[Access]":
+        """Cut the access at page boundaries, at most `most` pages a piece."""
+        pieces: list[Access] = []
+        at = 0
+        while at < len(self.content):
+            gpa = self.gpa + at
+            room = (most << PAGE_ORDER) - gpa % PAGE_SIZE
+            pieces.append(Access(gpa, self.content[at : at + room], self.stores))
+            at += room
+        return pieces
+
+    def copy(self, start: int, memory: U8) -> None:
+        """Copy between `memory` and the content from byte `start`, whichever way the access goes."""
+        mine = self.content[start : start + len(memory)]
+        np.copyto(memory, mine) if self.stores else np.copyto(mine, memory)
+
+
+def guest_load(uv: Ultravisor, lpid: Lpid, gpa: int, length: int) -> Operation[memoryview]:
+    """Load `length` bytes at `gpa` for the guest `lpid`; raise AccessFailure where it does not resolve."""
+    content = np.zeros(length, np.uint8)
+    yield from _perform(uv, lpid, Access(gpa, content, stores=False))
+    return content.data
+
+
+def guest_store(uv: Ultravisor, lpid: Lpid, gpa: int, content: bytes) -> Operation[None]:
+    """Store `content` at `gpa` for the guest `lpid`; raise AccessFailure where it does not resolve."""
+    yield from _perform(uv, lpid, Access(gpa, np.frombuffer(content, np.uint8), stores=True))
+
+
+def _perform(uv: Ultravisor, lpid: Lpid, access: Access) -> Operation[None]:
+    svm = uv.svm(lpid)
+    if svm is None or svm.state is not UvVmState.SECURE:
+        raise AccessFailure("aborted" if svm and svm.state is UvVmState.ABORT else "not secure", access.gpa)
+    most = max(1, min(STRIDE, uv.capacity.secure_pages // 4))
+    for piece in access.pieces(most):
+        yield from _resolve(uv, svm, piece)
+
+
+def _resolve(uv: Ultravisor, svm: Svm, access: Access) -> Operation[None]:
+    first = access.gpa >> PAGE_ORDER
+    count = -(-(access.gpa % PAGE_SIZE + len(access.content)) >> PAGE_ORDER)
+    portions = svm.slots.covered(first, count)
+    if portions is None:
+        raise AccessFailure("no slot", access.gpa)
+    try:
+        judgements = yield from settled(uv, svm, portions, Event.TOUCH)
+        if any_of(judgements, Deed.DENY):
+            raise AccessFailure("the Ultravisor's own bounce page", access.gpa)
+        for portion, judgement in zip(portions, judgements, strict=True):
+            yield from _move(svm, portion, judgement.does == Deed.NORMAL, access)
+    except Unsettled as reason:
+        raise AccessFailure(str(reason), access.gpa) from None
+    except PeerFailure as failure:
+        raise AccessFailure(str(failure), access.gpa) from None
+
+
+def _move(svm: Svm, portion: Portion[FrameSlot], shared: Mask, access: Access) -> Operation[None]:
+    """Copy the part of an access that lies in `portion`; `shared` tells which GFNs are normal pages."""
+    slot, begin = portion.slot, int(portion.offsets[0])
+    held = portion_of(slot, begin, portion.pages)
+    slot.mark(held.chosen, MOVING | REFERENCED)
+    svm.open_calls += 1
+    try:
+        for first, count in zip(*breaks(len(shared), (shared.view(np.uint8), 0)), strict=True):
+            offset = begin + int(first)
+            lowest = max(access.gpa, slot.first + offset << PAGE_ORDER)
+            end = min(access.gpa + len(access.content), slot.first + offset + int(count) << PAGE_ORDER)
+            within = lowest - (slot.first + offset << PAGE_ORDER)
+            start = lowest - access.gpa
+            if shared[first]:
+                yield _over_the_bus(slot, offset, within, end - lowest, start, access)
+            else:
+                copy = _in_frames(slot, offset, within, end - lowest, start, access)
+                if end - lowest > AT_ONCE:
+                    yield Work(copy)
+                else:
+                    copy()
+                if access.stores:
+                    slot.mark(slice(offset, offset + int(count)), FILLED)
+    finally:
+        slot.unmark(held.chosen, MOVING)
+        svm.open_calls -= 1
+
+
+def _in_frames(
+    slot: FrameSlot, offset: int, within: int, length: int, start: int, access: Access
+) -> Callable[[], None]:
+    frames = slot.frames.at(offset, length, within)
+    return lambda: access.copy(start, frames)
+
+
+def _over_the_bus(
+    slot: FrameSlot, offset: int, within: int, length: int, start: int, access: Access
+) -> Transfer:
+    """Return the transfer of `length` bytes from byte `within` of the normal page of GFN `offset` on."""
+    addresses = slot.normal[offset : offset + -(-(within + length) >> PAGE_ORDER)].astype(np.int64)
+    pieces: list[tuple[int, int]] = []
+    for first, count in zip(*breaks(len(addresses), (addresses, PAGE_SIZE)), strict=True):
+        low = within if first == 0 else 0
+        high = min(int(count) << PAGE_ORDER, within + length - (int(first) << PAGE_ORDER))
+        pieces.append((int(addresses[first]) + low, high - low))
+    starts = np.cumsum([0] + [size for _, size in pieces])
+
+    def each(index: int, at: int, view: memoryview) -> None:
+        access.copy(start + int(starts[index]) + at, np.frombuffer(view, np.uint8))
+
+    return Transfer(pieces, each, access.stores)

@@ -1,0 +1,57 @@
+"""UV_ESMB_GET_FILE: an SVM reads a file attached to its ESM blob, 64 bytes a call, from front to back.
+
+A file can be read once: what was handed out is not handed out again.
+
+Source: specification of the Ultravisor, 1.4, minus defects D3 and D4.
+"""
+
+from typing import Final
+
+from pef_kit.ladder import Ladder
+from pef_kit.operations import Operation
+from pef_protocol import ladders
+from pef_protocol.calls import Reply
+from pef_protocol.codes import UCode
+from pef_protocol.ultracalls import EsmbGetFile
+from pef_protocol.wire import Caller
+from pef_ultravisor.from_guest.guest_calls import SECURE_ONLY, GuestCall
+from pef_ultravisor.machine import Ultravisor
+
+BYTES_A_CALL: Final = 64
+"""What fits the eight output registers."""
+
+
+def is_attached(call: GuestCall) -> bool:
+    """Pass the name of a file that is attached."""
+    return call.svm is not None and call.asked.name in call.svm.files
+
+
+def goes_on(call: GuestCall) -> bool:
+    """Pass an offset within the file, its end included, that does not go back."""
+    svm, name, offset = call.svm, call.asked.name, call.asked.offset
+    return svm is not None and svm.handed_out.get(name, 0) <= offset <= len(svm.files[name])
+
+
+LADDER: Final = Ladder[GuestCall](
+    ladders.ESMB_GET_FILE, {**SECURE_ONLY, "name": is_attached, "offset": goes_on}
+)
+
+
+def uv_esmb_get_file(uv: Ultravisor, caller: Caller, asked: EsmbGetFile) -> Operation[Reply]:
+    """Answer UV_ESMB_GET_FILE: outputs `count` (0 at the end) and `bytes` (hexadecimal)."""
+    # parameters
+    call = GuestCall(uv, caller, asked)
+    svm = call.svm
+
+    # checks
+    refused = LADDER.climb(call)
+    if refused or svm is None:
+        return Reply(refused.code if refused else UCode.U_INVALID)
+
+    # effect
+    part = svm.files[asked.name][asked.offset : asked.offset + BYTES_A_CALL]
+    svm.handed_out[asked.name] = asked.offset + len(part)
+
+    # reply
+    yield from ()
+    return Reply(UCode.U_SUCCESS, {"count": len(part), "bytes": part.hex()})

@@ -1,0 +1,124 @@
+"""UV_SHARE_PAGE, UV_UNSHARE_PAGE and UV_UNSHARE_ALL_PAGES: an SVM and the Hypervisor share pages.
+
+Source: ultravisor.rst, the calls of these names; decisions on what a refusal means for each.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from pef_kit.columns import portion_of
+from pef_kit.ladder import Ladder
+from pef_kit.operations import Operation
+from pef_protocol import ladders
+from pef_protocol.calls import Reply
+from pef_protocol.codes import UCode
+from pef_protocol.states import UvGfnState as S
+from pef_protocol.ultracalls import SharePage, UnshareAllPages, UnsharePage
+from pef_protocol.wire import Caller
+from pef_ultravisor.faults import Unsettled
+from pef_ultravisor.from_guest.guest_calls import SECURE_ONLY, GuestCall
+from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.sharing import Kind, Portions, share, unshare, unshare_all
+
+KEPT_SHARED: Final = (
+    S.SHARED_IMPLICIT,
+    S.SHARED_IMPLICIT_INV,
+    S.PSEUDO_SHARED,
+    S.PSEUDO_SHARED_INV,
+)
+"""Pages that the Ultravisor shares for its own use: the SVM can't take them back."""
+
+
+def covered(call: GuestCall) -> Portions:
+    """Return the GFNs that a call names, by slot; none where they do not all lie in slots."""
+    gfn, num = call.asked.gfn, call.asked.num
+    if call.svm is None or num > call.svm.slots.gfns:
+        return []
+    return call.svm.slots.covered(gfn, num) or []
+
+
+def frame_in_a_slot(call: GuestCall) -> bool:
+    """Pass where the first frame lies in a slot."""
+    return call.svm is not None and call.svm.slots.holding(call.asked.gfn) is not None
+
+
+def all_in_slots(call: GuestCall) -> bool:
+    """Pass where all frames lie in slots."""
+    return call.asked.num == 0 or bool(covered(call))
+
+
+def none_kept_shared(call: GuestCall) -> bool:
+    """Pass where no frame is implicitly or pseudo-shared."""
+    return not any(bool(np.isin(part.slot.state[part.chosen], KEPT_SHARED).any()) for part in covered(call))
+
+
+SHARE: Final = Ladder[GuestCall](
+    ladders.SHARE_PAGE, {**SECURE_ONLY, "gfn": frame_in_a_slot, "num": all_in_slots}
+)
+UNSHARE: Final = Ladder[GuestCall](
+    ladders.UNSHARE_PAGE,
+    {**SECURE_ONLY, "gfn": frame_in_a_slot, "num": all_in_slots, "state": none_kept_shared},
+)
+UNSHARE_ALL: Final = Ladder[GuestCall](ladders.UNSHARE_ALL_PAGES, SECURE_ONLY)
+
+
+def uv_share_page(uv: Ultravisor, caller: Caller, asked: SharePage) -> Operation[Reply]:
+    """Answer UV_SHARE_PAGE."""
+    # parameters
+    call = GuestCall(uv, caller, asked)
+
+    # checks
+    refused = SHARE.climb(call)
+    if refused or call.svm is None:
+        return Reply(refused.code if refused else UCode.U_INVALID)
+
+    # effect
+    try:
+        yield from share(uv, call.svm, covered(call), Kind.EXPLICIT)
+    except Unsettled as reason:
+        return Reply(UCode.U_P2, detail=str(reason))
+
+    # reply
+    return Reply(UCode.U_SUCCESS)
+
+
+def uv_unshare_page(uv: Ultravisor, caller: Caller, asked: UnsharePage) -> Operation[Reply]:
+    """Answer UV_UNSHARE_PAGE."""
+    # parameters
+    call = GuestCall(uv, caller, asked)
+
+    # checks
+    refused = UNSHARE.climb(call)
+    if refused or call.svm is None:
+        return Reply(refused.code if refused else UCode.U_INVALID)
+
+    # effect
+    try:
+        yield from unshare(uv, call.svm, covered(call))
+    except Unsettled as reason:
+        return Reply(UCode.U_P2, detail=str(reason))
+
+    # reply
+    return Reply(UCode.U_SUCCESS)
+
+
+def uv_unshare_all_pages(uv: Ultravisor, caller: Caller, asked: UnshareAllPages) -> Operation[Reply]:
+    """Answer UV_UNSHARE_ALL_PAGES."""
+    # parameters
+    call = GuestCall(uv, caller, asked)
+
+    # checks
+    refused = UNSHARE_ALL.climb(call)
+    if refused or call.svm is None:
+        return Reply(refused.code if refused else UCode.U_INVALID)
+
+    # effect
+    everything = [portion_of(slot, 0, slot.count) for slot in reversed(list(call.svm.slots))]
+    try:
+        yield from unshare_all(uv, call.svm, everything)
+    except Unsettled as reason:
+        return Reply(UCode.U_RETRY, detail=str(reason))
+
+    # reply
+    return Reply(UCode.U_SUCCESS)

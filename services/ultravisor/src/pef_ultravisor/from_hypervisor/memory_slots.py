@@ -1,0 +1,150 @@
+"""UV_REGISTER_MEM_SLOT and UV_UNREGISTER_MEM_SLOT: the guest memory that an SVM has.
+
+A registered slot is secure and zero throughout. Under `eager` and `broken` the Ultravisor also asks for every
+GFN of a slot that is plugged into a secure VM, while the call that plugs it is still open: as history had it,
+and a refusal is passed over as it was then.
+
+Source: ultravisor.rst, UV_REGISTER_MEM_SLOT, UV_UNREGISTER_MEM_SLOT; decisions, "slot calls".
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from pef_kit.columns import portion_of
+from pef_kit.ladder import Ladder
+from pef_kit.operations import Operation, PeerFailure, ask
+from pef_protocol import ladders
+from pef_protocol.calls import Reply
+from pef_protocol.codes import UCode
+from pef_protocol.designs import Design
+from pef_protocol.hypercalls import SvmPageIn
+from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, SLOT_IDS, gfn_of
+from pef_protocol.states import UvVmState
+from pef_protocol.ultracalls import RegisterMemSlot, UnregisterMemSlot
+from pef_protocol.wire import Caller, Role
+from pef_ultravisor.frames import FrameSlot, Svm, page_runs
+from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.secure_memory import NoSecureMemory
+
+GUEST_MEMORY_END: Final = 1 << 46
+"""No guest has memory at or beyond this address: 64 TiB."""
+
+ASK_FOR_PLUGGED: Final = frozenset({Design.EAGER, Design.BROKEN})
+
+
+@dataclass(frozen=True, slots=True)
+class SlotCall:
+    """A slot call as it is checked."""
+
+    uv: Ultravisor
+    caller: Caller
+    asked: RegisterMemSlot | UnregisterMemSlot
+
+    @property
+    def svm(self) -> Svm | None:
+        """Return the SVM that the call names, or None."""
+        return self.uv.svm(self.asked.lpid)
+
+    @property
+    def slot(self) -> FrameSlot | None:
+        """Return the slot that the call names, or None."""
+        return self.svm.slots.get(self.asked.slotid) if self.svm else None
+
+
+@dataclass(frozen=True, slots=True)
+class Registration(SlotCall):
+    """UV_REGISTER_MEM_SLOT as it is checked."""
+
+    asked: RegisterMemSlot
+
+    @property
+    def ends(self) -> bool:
+        """Tell whether the range is whole pages below the end of guest memory."""
+        size = self.asked.size
+        whole = size > 0 and size % PAGE_SIZE == 0
+        return whole and self.asked.start_gpa + size <= GUEST_MEMORY_END
+
+    @property
+    def is_free(self) -> bool:
+        """Tell whether no other slot has a GFN of the range."""
+        first, count = gfn_of(self.asked.start_gpa), self.asked.size >> PAGE_ORDER
+        return self.svm is None or self.svm.slots.overlapping(first, count) is None
+
+
+REGISTER: Final = Ladder[Registration](
+    ladders.REGISTER_MEM_SLOT,
+    {
+        "caller": lambda call: call.caller.role is Role.HYPERVISOR,
+        "start_gpa": lambda call: call.asked.start_gpa % PAGE_SIZE == 0,
+        "size": lambda call: call.ends,
+        "flags": lambda call: call.asked.flags == 0,
+        "slotid": lambda call: call.asked.slotid < SLOT_IDS,
+        "lpid": lambda call: call.svm is not None,
+        "aborted": lambda call: call.svm is not None and call.svm.state is not UvVmState.ABORT,
+        "registered": lambda call: call.slot is None,
+        "overlap": lambda call: call.is_free,
+    },
+)
+UNREGISTER: Final = Ladder[SlotCall](
+    ladders.UNREGISTER_MEM_SLOT,
+    {
+        "caller": lambda call: call.caller.role is Role.HYPERVISOR,
+        "slotid": lambda call: call.asked.slotid < SLOT_IDS,
+        "lpid": lambda call: call.svm is not None,
+        "registered": lambda call: call.slot is not None,
+        "moving": lambda call: call.slot is not None and not call.slot.in_flight(slice(None)).any(),
+    },
+)
+
+
+def uv_register_mem_slot(uv: Ultravisor, caller: Caller, asked: RegisterMemSlot) -> Operation[Reply]:
+    """Answer UV_REGISTER_MEM_SLOT."""
+    # parameters
+    svm = uv.svm(asked.lpid)
+
+    # checks
+    refused = REGISTER.climb(Registration(uv, caller, asked))
+    if refused or svm is None:
+        return Reply(refused.code if refused else UCode.U_PARAMETER)
+
+    # effect
+    try:
+        slot = FrameSlot(asked.slotid, gfn_of(asked.start_gpa), asked.size >> PAGE_ORDER)
+    except NoSecureMemory as failure:
+        return Reply(UCode.U_RETRY, detail=str(failure))
+    svm.slots.add(slot)
+    detail = ""
+    if svm.state is UvVmState.SECURE and svm.design in ASK_FOR_PLUGGED:
+        detail = yield from _ask_for(svm, slot)
+
+    # reply
+    return Reply(UCode.U_SUCCESS, detail=detail)
+
+
+def _ask_for(svm: Svm, slot: FrameSlot) -> Operation[str]:
+    """Ask for every GFN of a slot being plugged; return what was refused, which changes nothing."""
+    runs = page_runs([portion_of(slot, 0, slot.count)])
+    try:
+        reply = yield from ask("H_SVM_PAGE_IN", SvmPageIn(svm.lpid, runs, 0, PAGE_ORDER))
+    except PeerFailure as failure:
+        return str(failure)
+    return "" if reply.code.succeeded else f"H_SVM_PAGE_IN of the slot: {reply.code.name}"
+
+
+def uv_unregister_mem_slot(uv: Ultravisor, caller: Caller, asked: UnregisterMemSlot) -> Operation[Reply]:
+    """Answer UV_UNREGISTER_MEM_SLOT."""
+    # parameters
+    call = SlotCall(uv, caller, asked)
+
+    # checks
+    refused = UNREGISTER.climb(call)
+    if refused:
+        return Reply(refused.code)
+
+    # effect
+    if call.svm and call.slot:
+        uv.release_slot(call.svm, call.slot)
+
+    # reply
+    yield from ()
+    return Reply(UCode.U_SUCCESS)

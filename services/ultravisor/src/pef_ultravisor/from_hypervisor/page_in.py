@@ -1,0 +1,182 @@
+"""UV_PAGE_IN: the Hypervisor offers normal pages for guest pages.
+
+What that means depends on the GFN: a paged-out page is decrypted and verified, a shared one gets its normal
+page, one that we asked for during UV_ESM is copied as it is. Anything else is refused, a resident secure page
+above all.
+
+Source: ultravisor.rst, UV_PAGE_IN; decisions, "UV_PAGE_IN on a resident secure GFN".
+"""
+
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+import numpy as np
+
+from pef_kit.columns import Portion
+from pef_kit.ladder import Codes, Ladder
+from pef_kit.operations import Operation, PeerFailure
+from pef_kit.refusals import Refusals
+from pef_kit.spans import I64, NOWHERE, U8, Mask
+from pef_protocol import ladders
+from pef_protocol.calls import Reply
+from pef_protocol.codes import UCode
+from pef_protocol.designs import Design
+from pef_protocol.states import UvGfnState as S
+from pef_protocol.states import UvVmState
+from pef_protocol.ultracalls import PageIn
+from pef_protocol.wire import Caller
+from pef_ultravisor.frames import FILLED, IMPORTED, MOVING, REFERENCED, WANTED, FrameSlot, Svm
+from pef_ultravisor.from_hypervisor import paging as rungs
+from pef_ultravisor.from_hypervisor.paging import Paging
+from pef_ultravisor.lifecycle import GFN, Deed, Event
+from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.transfers import Pages, importing, opening
+
+Bring: TypeAlias = Callable[[Svm, Pages], Operation[Codes]]
+
+
+def source_is_normal(paging: Paging) -> Mask:
+    """Pass runs whose source is whole normal pages that back no other GFN."""
+    uv = paging.uv
+    passes = uv.normal_pages.whole(paging.addresses, paging.counts)
+    rows = np.flatnonzero(passes)
+    for row in rows[uv.normal_pages.backing(paging.addresses[rows], paging.counts[rows])]:
+        passes[row] = _is_its_own(paging, int(row))
+    return passes
+
+
+def _is_its_own(paging: Paging, row: int) -> bool:
+    """Tell whether the backing pages of a run already back the very GFNs they are offered for."""
+    inside = np.array([row]) if paging.svm and paging.places[row] != NOWHERE else np.zeros(0, np.int64)
+    slots = paging.svm.slots.portions(paging.gpas, paging.counts, inside, paging.places) if paging.svm else []
+    for portion in slots:
+        now = portion.slot.normal[portion.chosen]
+        offered = portion.beside(paging.addresses).astype(np.uint64)
+        free = now != offered
+        rest = np.ones(int(free.sum()), np.uint64)
+        return not paging.uv.normal_pages.backing(offered[free], rest).any() if len(rest) else True
+    return False
+
+
+LADDER: Final = Ladder(
+    ladders.PAGE_IN,
+    {
+        "caller": rungs.from_hypervisor,
+        "order": rungs.order_is_known,
+        "flags": rungs.no_flags,
+        "ra": source_is_normal,
+        "lpid": rungs.names_an_svm,
+        "aborted": rungs.not_aborted_or_imported,
+        "gpa": rungs.in_one_slot,
+    },
+)
+
+
+def uv_page_in(uv: Ultravisor, caller: Caller, asked: PageIn) -> Operation[Reply]:
+    """Answer UV_PAGE_IN."""
+    # parameters
+    paging = Paging(uv, caller, asked)
+    svm = paging.svm
+
+    # checks
+    refused_whole, codes = LADDER.climb_runs(paging, paging.runs)
+    refusals = paging.refusals
+    refusals.add_runs(codes)
+
+    # effect
+    if svm is not None:
+        for portion in paging.portions(codes):
+            yield from take_pages(uv, svm, portion, portion.beside(paging.addresses), refusals)
+
+    # reply
+    return refusals.reply(refused_whole)
+
+
+def events_of(svm: Svm, portion: Portion[FrameSlot]) -> U8:
+    """Return what UV_PAGE_IN means for each GFN at this moment."""
+    slot, chosen = portion.slot, portion.chosen
+    events = np.full(portion.pages, Event.PAGE_IN, np.uint8)
+    events[slot.marked(chosen, WANTED)] = Event.PAGE_IN_WANTED
+    if svm.done_outstanding:
+        pushed = svm.design is Design.PUSHED
+        frozen = slot.marked(chosen, IMPORTED) & (slot.state[chosen] == S.SECURE)
+        events[~frozen] = Event.PAGE_IN_PUSHED if pushed else Event.PAGE_IN_AT_DONE
+    return events
+
+
+def take_pages(
+    uv: Ultravisor, svm: Svm, portion: Portion[FrameSlot], addresses: I64, refusals: Refusals
+) -> Operation[None]:
+    """Do what UV_PAGE_IN means for each GFN of a portion; `addresses` has a normal page for each."""
+    slot, chosen = portion.slot, portion.chosen
+    judgement = rungs.judged(portion, GFN.judge_each(events_of(svm, portion), slot.state[chosen]))
+    offsets = portion.gfns() - slot.first
+
+    enters = np.isin(judgement.does, (Deed.IMPORT, Deed.OPEN))
+    if enters.any() and uv.resident + int(enters.sum()) > uv.capacity.secure_pages + _counted(
+        svm, slot, offsets[enters]
+    ):
+        judgement.code[enters] = UCode.U_RETRY
+        judgement.does[enters] = Deed.WAIT
+        enters[:] = False
+
+    mapped = judgement.does == Deed.MAP
+    uv.normal_pages.give_back(slot.normal[offsets[mapped]])
+    uv.normal_pages.take(addresses[mapped].astype(np.uint64))
+    slot.normal[offsets[mapped]] = addresses[mapped]
+    settled = (judgement.code == UCode.U_SUCCESS) & ~enters
+    slot.state[offsets[settled]] = judgement.then[settled]
+    refusals.add_pages(portion, np.where(enters, 0, judgement.code))
+
+    for deed, bring in ((Deed.IMPORT, _import), (Deed.OPEN, _open)):
+        wanted = judgement.does == deed
+        if wanted.any():
+            pages = Pages(slot, offsets[wanted], addresses[wanted])
+            codes = np.zeros(portion.pages, np.int16)
+            codes[wanted] = yield from _in_flight(svm, pages, bring, refusals)
+            refusals.add_pages(portion, codes)
+
+
+def _counted(svm: Svm, slot: FrameSlot, offsets: I64) -> int:
+    """Count the GFNs at `offsets` that the resident pages already include."""
+    secure = slot.state[offsets] == S.SECURE
+    if svm.state is not UvVmState.SECURE:
+        secure &= slot.marked(offsets, IMPORTED)
+    return int(secure.sum())
+
+
+def _in_flight(svm: Svm, pages: Pages, bring: Bring, refusals: Refusals) -> Operation[Codes]:
+    """Bring pages in while they bear the MOVING mark; return a code for each."""
+    slot = pages.slot
+    slot.mark(pages.offsets, MOVING)
+    svm.open_calls += 1
+    try:
+        codes = yield from bring(svm, pages)
+    except PeerFailure as failure:
+        refusals.detail = str(failure)
+        codes = np.full(len(pages), UCode.U_BUSY, np.int16)
+    finally:
+        slot.unmark(pages.offsets, MOVING)
+        svm.open_calls -= 1
+    return codes
+
+
+def _import(_: Svm, pages: Pages) -> Operation[Codes]:
+    yield importing(pages)
+    pages.slot.mark(pages.offsets, IMPORTED | FILLED | REFERENCED)
+    return np.zeros(len(pages), np.int16)
+
+
+def _open(svm: Svm, pages: Pages) -> Operation[Codes]:
+    slot, offsets = pages.slot, pages.offsets
+    transfer, genuine = opening(pages, svm.sealer)
+    try:
+        yield transfer
+    finally:
+        slot.mark(offsets, FILLED)
+        slot.scrub(offsets[~genuine])
+        slot.state[offsets[genuine]] = S.SECURE
+        slot.mark(offsets[genuine], REFERENCED)
+        slot.counter[offsets[genuine]] = 0
+        slot.tag[offsets[genuine]] = 0
+    return np.where(genuine, UCode.U_SUCCESS, UCode.U_P3).astype(np.int16)

@@ -1,0 +1,68 @@
+"""UV_PAGE_INVAL: the normal page behind a shared guest page is going away.
+
+From this call's success on, nothing of ours maps that page. The next access asks for one again.
+
+Source: ultravisor.rst, UV_PAGE_INVAL; decisions, "UV_PAGE_INVAL bad address".
+"""
+
+from typing import Final
+
+import numpy as np
+
+from pef_kit.columns import Portion
+from pef_kit.ladder import Ladder
+from pef_kit.operations import Operation
+from pef_kit.refusals import Refusals
+from pef_protocol import ladders
+from pef_protocol.calls import Reply
+from pef_protocol.codes import UCode
+from pef_protocol.ultracalls import PageInval
+from pef_protocol.wire import Caller
+from pef_ultravisor.frames import FrameSlot
+from pef_ultravisor.from_hypervisor import paging as rungs
+from pef_ultravisor.from_hypervisor.paging import Paging
+from pef_ultravisor.lifecycle import GFN, Deed, Event
+from pef_ultravisor.machine import Ultravisor
+
+LADDER: Final = Ladder(
+    ladders.PAGE_INVAL,
+    {
+        "caller": rungs.from_hypervisor,
+        "order": rungs.order_is_known,
+        "lpid": rungs.names_an_svm,
+        "aborted": rungs.not_aborted,
+        "gpa": rungs.in_one_slot,
+    },
+)
+
+
+def uv_page_inval(uv: Ultravisor, caller: Caller, asked: PageInval) -> Operation[Reply]:
+    """Answer UV_PAGE_INVAL."""
+    # parameters
+    paging = Paging(uv, caller, asked)
+
+    # checks
+    refused_whole, codes = LADDER.climb_runs(paging, paging.runs)
+    refusals = paging.refusals
+    refusals.add_runs(codes)
+
+    # effect
+    for portion in paging.portions(codes):
+        unmap(uv, portion, refusals)
+
+    # reply
+    yield from ()
+    return refusals.reply(refused_whole)
+
+
+def unmap(uv: Ultravisor, portion: Portion[FrameSlot], refusals: Refusals) -> None:
+    """Take their normal pages from the GFNs of a portion, as far as their states allow it."""
+    slot, chosen = portion.slot, portion.chosen
+    judgement = rungs.judged(portion, GFN.judge(Event.PAGE_INVAL, slot.state[chosen]))
+    offsets = portion.gfns() - slot.first
+    lost = offsets[judgement.does == Deed.UNMAP]
+    uv.normal_pages.give_back(slot.normal[lost])
+    slot.normal[lost] = 0
+    settled = judgement.code == UCode.U_SUCCESS
+    slot.state[offsets[settled]] = judgement.then[settled]
+    refusals.add_pages(portion, np.where(settled, 0, judgement.code))

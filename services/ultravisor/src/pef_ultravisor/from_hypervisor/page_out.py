@@ -1,0 +1,128 @@
+"""UV_PAGE_OUT: the Hypervisor takes guest pages out of secure memory, encrypted.
+
+A shared page is in normal memory already: success, nothing done. After a failed UV_ESM the pages that the
+Hypervisor itself had given go back in clear, for that VM never ran secure.
+
+Source: ultravisor.rst, UV_PAGE_OUT; decisions, "UV_PAGE_OUT of a shared GFN", "H_SVM_INIT_ABORT".
+"""
+
+from typing import Final
+
+import numpy as np
+
+from pef_kit.columns import Portion
+from pef_kit.ladder import Ladder
+from pef_kit.operations import Operation, PeerFailure
+from pef_kit.refusals import Refusals
+from pef_kit.spans import I64, NOWHERE, Mask
+from pef_protocol import ladders
+from pef_protocol.calls import Reply
+from pef_protocol.codes import UCode
+from pef_protocol.states import UvGfnState as S
+from pef_protocol.states import UvVmState
+from pef_protocol.ultracalls import PageOut
+from pef_protocol.wire import Caller
+from pef_ultravisor.frames import MOVING, WAITING, FrameSlot, Svm
+from pef_ultravisor.from_hypervisor import paging as rungs
+from pef_ultravisor.from_hypervisor.paging import Paging
+from pef_ultravisor.lifecycle import GFN, Deed, Event
+from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.transfers import Pages, giving_back, sealing
+
+
+def target_is_free(paging: Paging) -> Mask:
+    """Pass runs whose target is whole normal pages that back no GFN of any SVM."""
+    uv = paging.uv
+    passes = uv.normal_pages.whole(paging.addresses, paging.counts)
+    rows = np.flatnonzero(passes)
+    taken = rows[uv.normal_pages.backing(paging.addresses[rows], paging.counts[rows])]
+    passes[taken] = False
+    for row in taken if paging.svm else ():
+        passes[row] = _are_shared(paging, int(row))
+    return passes
+
+
+def _are_shared(paging: Paging, row: int) -> bool:
+    """Tell whether each GFN of a run is backed by the very page it would go to: then nothing is to do."""
+    if paging.svm is None or paging.places[row] == NOWHERE:
+        return False
+    portions = paging.svm.slots.portions(paging.gpas, paging.counts, np.array([row]), paging.places)
+    return all(
+        bool((portion.slot.normal[portion.chosen] == portion.beside(paging.addresses).view(np.uint64)).all())
+        for portion in portions
+    )
+
+
+LADDER: Final = Ladder(
+    ladders.PAGE_OUT,
+    {
+        "caller": rungs.from_hypervisor,
+        "order": rungs.order_is_known,
+        "flags": rungs.no_flags,
+        "ra": target_is_free,
+        "lpid": rungs.names_an_svm,
+        "aborted": rungs.not_aborted_or_imported,
+        "gpa": rungs.in_one_slot,
+    },
+)
+
+
+def uv_page_out(uv: Ultravisor, caller: Caller, asked: PageOut) -> Operation[Reply]:
+    """Answer UV_PAGE_OUT."""
+    # parameters
+    paging = Paging(uv, caller, asked)
+    svm = paging.svm
+
+    # checks
+    refused_whole, codes = LADDER.climb_runs(paging, paging.runs)
+    refusals = paging.refusals
+    refusals.add_runs(codes)
+
+    # effect
+    if svm is not None:
+        for portion in paging.portions(codes):
+            yield from give_pages(svm, portion, portion.beside(paging.addresses), refusals)
+
+    # reply
+    return refusals.reply(refused_whole)
+
+
+def give_pages(svm: Svm, portion: Portion[FrameSlot], addresses: I64, refusals: Refusals) -> Operation[None]:
+    """Do what UV_PAGE_OUT means for each GFN of a portion; `addresses` has a normal page for each."""
+    slot, chosen = portion.slot, portion.chosen
+    event = Event.PAGE_OUT_ABORTED if svm.state is UvVmState.ABORT else Event.PAGE_OUT
+    judgement = rungs.judged(portion, GFN.judge(event, slot.state[chosen]))
+    leaves = np.isin(judgement.does, (Deed.SEAL, Deed.GIVE_BACK))
+    waiting = leaves & slot.marked(chosen, WAITING)
+    judgement.code[waiting] = UCode.U_BUSY
+    leaves &= ~waiting
+    codes = judgement.code
+    if leaves.any():
+        offsets = portion.gfns() - slot.first
+        pages = Pages(slot, offsets[leaves], addresses[leaves])
+        bring = _give_back if event is Event.PAGE_OUT_ABORTED else _seal
+        slot.mark(pages.offsets, MOVING)
+        svm.open_calls += 1
+        try:
+            yield from bring(svm, pages)
+        except PeerFailure as failure:
+            refusals.detail = str(failure)
+            codes[leaves] = UCode.U_BUSY
+        finally:
+            slot.unmark(pages.offsets, MOVING)
+            svm.open_calls -= 1
+    refusals.add_pages(portion, codes)
+
+
+def _seal(svm: Svm, pages: Pages) -> Operation[None]:
+    slot, offsets = pages.slot, pages.offsets
+    transfer, counters, tags = sealing(pages, svm.sealer)
+    yield transfer
+    slot.counter[offsets] = counters
+    slot.tag[offsets] = tags
+    slot.state[offsets] = S.PAGEDOUT
+    slot.scrub(offsets)
+
+
+def _give_back(_: Svm, pages: Pages) -> Operation[None]:
+    yield giving_back(pages)

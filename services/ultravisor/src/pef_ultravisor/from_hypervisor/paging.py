@@ -1,0 +1,122 @@
+"""What UV_PAGE_IN, UV_PAGE_OUT and UV_PAGE_INVAL have in common: their arguments, checked run by run."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pef_kit.columns import Portion
+from pef_kit.ladder import Codes
+from pef_kit.refusals import Refusals
+from pef_kit.spans import I64, NOWHERE, U64, Mask, columns_of
+from pef_kit.transitions import Judgement
+from pef_protocol.codes import UCode
+from pef_protocol.quantities import PAGE_ORDER
+from pef_protocol.states import UvVmState
+from pef_protocol.ultracalls import PageIn, PageInval, PageOut
+from pef_protocol.wire import Caller, Role
+from pef_ultravisor.frames import IMPORTED, MOVING, FrameSlot, Svm
+from pef_ultravisor.lifecycle import Deed
+from pef_ultravisor.machine import Ultravisor
+
+
+@dataclass(slots=True)
+class Paging:
+    """A paging call as it is checked: its columns, the SVM it names, and where its runs lie."""
+
+    uv: Ultravisor
+    caller: Caller
+    asked: PageIn | PageOut | PageInval
+    gpas: U64 = field(init=False)
+    counts: U64 = field(init=False)
+    addresses: U64 = field(init=False)
+    _places: I64 | None = None
+
+    def __post_init__(self) -> None:
+        columns = columns_of(self.asked.runs)
+        self.gpas, self.counts = columns[-2:]
+        self.addresses = columns[0] if len(columns) == 3 else np.zeros(0, np.uint64)  # noqa: PLR2004
+
+    @property
+    def runs(self) -> int:
+        """Return how many runs the call has."""
+        return len(self.gpas)
+
+    @property
+    def svm(self) -> Svm | None:
+        """Return the SVM that the call names, or None."""
+        return self.uv.svm(self.asked.lpid)
+
+    @property
+    def places(self) -> I64:
+        """Return the slot of each run, or NOWHERE."""
+        if self._places is None:
+            self._places = self.svm.slots.whereabouts(self.gpas, self.counts) if self.svm else None
+        return np.full(self.runs, NOWHERE) if self._places is None else self._places
+
+    @property
+    def refusals(self) -> Refusals:
+        """Return a collection for this call's refused runs."""
+        return Refusals(self.gpas, self.counts, UCode)
+
+    def portions(self, codes: Codes) -> list[Portion[FrameSlot]]:
+        """Return the runs that no rung refused, by slot."""
+        rows = np.flatnonzero(codes == 0)
+        slots = self.svm.slots if self.svm else None
+        return slots.portions(self.gpas, self.counts, rows, self.places) if slots else []
+
+
+def from_hypervisor(paging: Paging) -> bool:
+    """Pass where the Hypervisor calls."""
+    return paging.caller.role is Role.HYPERVISOR
+
+
+def order_is_known(paging: Paging) -> bool:
+    """Pass where the order is 16."""
+    return paging.asked.order == PAGE_ORDER
+
+
+def no_flags(paging: Paging) -> bool:
+    """Pass where no flag is set."""
+    return isinstance(paging.asked, PageInval) or paging.asked.flags == 0
+
+
+def names_an_svm(paging: Paging) -> bool:
+    """Pass where the lpid names an SVM."""
+    return paging.svm is not None
+
+
+def in_one_slot(paging: Paging) -> Mask:
+    """Pass runs that lie whole in one slot, on a page boundary, and overlap no other run."""
+    inside: Mask = paging.places != NOWHERE
+    return inside
+
+
+def not_aborted(paging: Paging) -> bool:
+    """Pass where the SVM is not aborted."""
+    return paging.svm is not None and paging.svm.state is not UvVmState.ABORT
+
+
+def not_aborted_or_imported(paging: Paging) -> Mask:
+    """Pass runs of an SVM that is not aborted, and of an aborted one those the Hypervisor had given."""
+    passes = np.ones(paging.runs, np.bool_)
+    svm = paging.svm
+    if svm is None or svm.state is not UvVmState.ABORT:
+        return passes
+    passes[:] = False
+    inside = np.flatnonzero(in_one_slot(paging))
+    for portion in svm.slots.portions(paging.gpas, paging.counts, inside, paging.places):
+        given = portion.slot.marked(portion.chosen, IMPORTED)
+        rows = np.repeat(portion.rows, portion.counts)
+        passes[portion.rows] = True
+        passes[rows[~given]] = False
+    return passes
+
+
+def judged(portion: Portion[FrameSlot], judgement: Judgement) -> Judgement:
+    """Return the judgement of a portion, with GFNs whose bytes are being moved told U_BUSY."""
+    moving = portion.slot.marked(portion.chosen, MOVING)
+    if moving.any():
+        judgement.code[moving] = UCode.U_BUSY
+        judgement.does[moving] = Deed.WAIT
+        judgement.then[moving] = portion.slot.state[portion.chosen][moving]
+    return judgement

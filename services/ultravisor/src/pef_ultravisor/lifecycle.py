@@ -1,0 +1,264 @@
+"""The life of a GFN in the Ultravisor: what each call does to each of the 14 states.
+
+| state | the SVM's mapping | the Hypervisor sees |
+|---|---|---|
+| SECURE | its frame | nothing |
+| PAGEDOUT | none | ciphertext |
+| SHARED, SHARED_INV | the normal page; none | the same page |
+| SHARED_IMPLICIT, _INV | none: the Ultravisor's own bounce page | the page |
+| PSEUDO_SHARED, _INV | its frame | a page of its own |
+| HV_SHARING, HV_SHARED, HV_SHARED_INV | a share is open: none offered yet, offered, withdrawn again | |
+| HV_UNSHARING, _INV, HV_UNSHARED | an unshare is open: asked for, and granted | |
+
+The first six columns are the calls that the Hypervisor and the SVM may make; the others are what the same
+calls mean at special moments, and the ends of the Ultravisor's own calls.
+
+Source: specification of the Ultravisor, sections 2.1-2.4, minus defects D2b, D6-D8, D10-D14; the document's
+answers where it gives one (page-out of a shared page, sharing twice, unsharing a secure page).
+"""
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Final, TypeAlias
+
+import numpy as np
+
+from pef_kit.transitions import Cell, Table
+from pef_protocol.codes import UCode
+from pef_protocol.states import UvGfnState as S
+
+
+class Event(IntEnum):
+    """What happens to a GFN."""
+
+    PAGE_IN = 0
+    PAGE_OUT = 1
+    PAGE_INVAL = 2
+    SHARE = 3
+    UNSHARE = 4
+    UNSHARE_ALL = 5
+    PAGE_IN_WANTED = 6
+    """UV_PAGE_IN while our own H_SVM_PAGE_IN for a GFN not yet imported is outstanding."""
+    PAGE_IN_AT_DONE = 7
+    """UV_PAGE_IN of a GFN never imported, while our H_SVM_INIT_DONE is outstanding."""
+    PAGE_IN_PUSHED = 8
+    """The same under `pushed`, where a shared page is what the Hypervisor must not send."""
+    PAGE_OUT_ABORTED = 9
+    """UV_PAGE_OUT, after a failed UV_ESM, of a page that the Hypervisor itself had given."""
+    TOUCH = 10
+    """The SVM loads or stores."""
+    COMMIT_SHARED = 11
+    COMMIT_IMPLICIT = 12
+    COMMIT_PSEUDO = 13
+    REVERT_SHARE = 14
+    UNSHARE_GRANTED = 15
+    COMMIT_UNSHARE = 16
+    REVERT_UNSHARE = 17
+    ABORT_SHARE = 18
+    """The SVM is aborted while a share is open: its bytes stay in their frames."""
+
+
+class Deed(IntEnum):
+    """What has to be done for a GFN before it gets its next state."""
+
+    NOTHING = 0
+    IMPORT = 1
+    """Copy the normal page into the frame, as it is."""
+    OPEN = 2
+    """Decrypt the normal page into the frame, or refuse it."""
+    SEAL = 3
+    """Encrypt the frame into the normal page."""
+    GIVE_BACK = 4
+    """Copy the frame into the normal page, in clear."""
+    MAP = 5
+    """Take the normal page as the one that backs the GFN."""
+    UNMAP = 6
+    """Forget the normal page."""
+    ASK = 7
+    """Ask the Hypervisor for the change of owner."""
+    FETCH = 8
+    """First bring a paged-out page back."""
+    FETCH_SHARED = 9
+    """First bring an invalidated shared page back."""
+    ZERO = 10
+    """Zero the normal page."""
+    SCRUB = 11
+    """Zero the frame."""
+    WAIT = 12
+    """Wait until another call has finished with the GFN."""
+    FRAME = 13
+    """The access goes to the frame."""
+    NORMAL = 14
+    """The access goes to the normal page."""
+    DENY = 15
+    """The access fails."""
+
+
+GfnCell: TypeAlias = Cell[S, Deed]
+
+OPEN_CALLS: Final = (
+    S.HV_SHARING,
+    S.HV_SHARED,
+    S.HV_SHARED_INV,
+    S.HV_UNSHARING,
+    S.HV_UNSHARING_INV,
+    S.HV_UNSHARED,
+)
+"""The transient states: a GFN is in one only while a call of the SVM is open."""
+
+SHARED_STATES: Final = (
+    S.SHARED,
+    S.SHARED_INV,
+    S.SHARED_IMPLICIT,
+    S.SHARED_IMPLICIT_INV,
+    S.PSEUDO_SHARED,
+    S.PSEUDO_SHARED_INV,
+)
+
+BACKED: Final = (S.SHARED, S.SHARED_IMPLICIT, S.PSEUDO_SHARED, S.HV_SHARED, S.HV_UNSHARING)
+"""States in which a normal page may back the GFN. HV_UNSHARING may also have lost it."""
+
+_OK, _BUSY = UCode.U_SUCCESS, UCode.U_BUSY
+
+
+def _to(state: S, does: Deed = Deed.NOTHING) -> GfnCell:
+    return Cell(state, _OK, does)
+
+
+def _kept(*states: S, code: UCode = _OK, does: Deed = Deed.NOTHING) -> dict[S, GfnCell]:
+    return {state: Cell(state, code, does) for state in states}
+
+
+_BUSY_WHILE_OPEN: Final = _kept(*OPEN_CALLS, code=_BUSY, does=Deed.WAIT)
+
+_PAGE_IN: Final[Mapping[S, GfnCell]] = {
+    **_kept(S.SECURE, code=UCode.U_P2),
+    S.PAGEDOUT: _to(S.SECURE, Deed.OPEN),
+    S.SHARED: _to(S.SHARED, Deed.MAP),
+    S.SHARED_INV: _to(S.SHARED, Deed.MAP),
+    S.SHARED_IMPLICIT: _to(S.SHARED_IMPLICIT, Deed.MAP),
+    S.SHARED_IMPLICIT_INV: _to(S.SHARED_IMPLICIT, Deed.MAP),
+    S.PSEUDO_SHARED: _to(S.PSEUDO_SHARED, Deed.MAP),
+    S.PSEUDO_SHARED_INV: _to(S.PSEUDO_SHARED, Deed.MAP),
+    S.HV_SHARING: _to(S.HV_SHARED, Deed.MAP),
+    S.HV_SHARED: _to(S.HV_SHARED, Deed.MAP),
+    S.HV_SHARED_INV: _to(S.HV_SHARED, Deed.MAP),
+    S.HV_UNSHARING: _to(S.HV_UNSHARING),
+    S.HV_UNSHARING_INV: _to(S.HV_UNSHARING),
+    **_kept(S.HV_UNSHARED, code=UCode.U_P2),
+}
+_PAGE_OUT: Final[Mapping[S, GfnCell]] = {
+    S.SECURE: _to(S.PAGEDOUT, Deed.SEAL),
+    **_kept(S.PAGEDOUT, code=UCode.U_PARAMETER),
+    **_kept(*SHARED_STATES),
+    **_BUSY_WHILE_OPEN,
+}
+_IMPORTS: Final[Mapping[S, GfnCell]] = {**_PAGE_IN, S.SECURE: _to(S.SECURE, Deed.IMPORT)}
+
+CELLS: Final[Mapping[Event, Mapping[S, GfnCell]]] = {
+    Event.PAGE_IN: _PAGE_IN,
+    Event.PAGE_OUT: _PAGE_OUT,
+    Event.PAGE_INVAL: {
+        **_kept(S.SECURE, S.PAGEDOUT, code=UCode.U_P2),
+        S.SHARED: _to(S.SHARED_INV, Deed.UNMAP),
+        S.SHARED_IMPLICIT: _to(S.SHARED_IMPLICIT_INV, Deed.UNMAP),
+        S.PSEUDO_SHARED: _to(S.PSEUDO_SHARED_INV, Deed.UNMAP),
+        **_kept(S.SHARED_INV, S.SHARED_IMPLICIT_INV, S.PSEUDO_SHARED_INV),
+        **_kept(S.HV_SHARING, code=UCode.U_P2),
+        S.HV_SHARED: _to(S.HV_SHARED_INV, Deed.UNMAP),
+        **_kept(S.HV_SHARED_INV),
+        S.HV_UNSHARING: _to(S.HV_UNSHARING_INV, Deed.UNMAP),
+        **_kept(S.HV_UNSHARING_INV),
+        **_kept(S.HV_UNSHARED, code=UCode.U_P2),
+    },
+    Event.SHARE: {
+        S.SECURE: _to(S.HV_SHARING, Deed.ASK),
+        **_kept(S.PAGEDOUT, does=Deed.FETCH),
+        **_kept(S.SHARED, does=Deed.ZERO),
+        **_kept(S.SHARED_INV, does=Deed.FETCH_SHARED),
+        **_kept(S.SHARED_IMPLICIT, S.SHARED_IMPLICIT_INV, S.PSEUDO_SHARED, S.PSEUDO_SHARED_INV),
+        **_BUSY_WHILE_OPEN,
+    },
+    Event.UNSHARE: {
+        **_kept(S.SECURE, does=Deed.SCRUB),
+        **_kept(S.PAGEDOUT, does=Deed.FETCH),
+        S.SHARED: _to(S.HV_UNSHARING, Deed.ASK),
+        S.SHARED_INV: _to(S.HV_UNSHARING_INV, Deed.ASK),
+        **_kept(S.SHARED_IMPLICIT, S.SHARED_IMPLICIT_INV, code=UCode.U_P2),
+        **_kept(S.PSEUDO_SHARED, S.PSEUDO_SHARED_INV, code=UCode.U_P2),
+        **_BUSY_WHILE_OPEN,
+    },
+    Event.UNSHARE_ALL: {
+        **_kept(S.SECURE, S.PAGEDOUT),
+        S.SHARED: _to(S.HV_UNSHARING, Deed.ASK),
+        S.SHARED_INV: _to(S.HV_UNSHARING_INV, Deed.ASK),
+        **_kept(S.SHARED_IMPLICIT, S.SHARED_IMPLICIT_INV, S.PSEUDO_SHARED, S.PSEUDO_SHARED_INV),
+        **_BUSY_WHILE_OPEN,
+    },
+    Event.PAGE_IN_WANTED: _IMPORTS,
+    Event.PAGE_IN_AT_DONE: _IMPORTS,
+    Event.PAGE_IN_PUSHED: {**_IMPORTS, **_kept(*SHARED_STATES, code=UCode.U_P2)},
+    Event.PAGE_OUT_ABORTED: {**_PAGE_OUT, S.SECURE: _to(S.SECURE, Deed.GIVE_BACK)},
+    Event.TOUCH: {
+        **_kept(S.SECURE, S.PSEUDO_SHARED, S.PSEUDO_SHARED_INV, does=Deed.FRAME),
+        **_kept(S.SHARED, does=Deed.NORMAL),
+        **_kept(S.PAGEDOUT, does=Deed.FETCH),
+        **_kept(S.SHARED_INV, does=Deed.FETCH_SHARED),
+        **_kept(S.SHARED_IMPLICIT, S.SHARED_IMPLICIT_INV, does=Deed.DENY),
+        **_BUSY_WHILE_OPEN,
+    },
+    Event.COMMIT_SHARED: {
+        **_kept(*S),
+        S.HV_SHARED: _to(S.SHARED, Deed.SCRUB),
+        S.HV_SHARED_INV: _to(S.SHARED_INV, Deed.SCRUB),
+    },
+    Event.COMMIT_IMPLICIT: {
+        **_kept(*S),
+        S.HV_SHARED: _to(S.SHARED_IMPLICIT, Deed.SCRUB),
+        S.HV_SHARED_INV: _to(S.SHARED_IMPLICIT_INV, Deed.SCRUB),
+    },
+    Event.COMMIT_PSEUDO: {
+        **_kept(*S),
+        S.HV_SHARED: _to(S.PSEUDO_SHARED),
+        S.HV_SHARED_INV: _to(S.PSEUDO_SHARED_INV),
+    },
+    Event.REVERT_SHARE: {
+        **_kept(*S),
+        S.HV_SHARING: _to(S.SECURE),
+        S.HV_SHARED: _to(S.HV_UNSHARING, Deed.UNMAP),
+        S.HV_SHARED_INV: _to(S.HV_UNSHARING),
+    },
+    Event.UNSHARE_GRANTED: {
+        **_kept(*S),
+        S.HV_UNSHARING: _to(S.HV_UNSHARED, Deed.UNMAP),
+        S.HV_UNSHARING_INV: _to(S.HV_UNSHARED),
+    },
+    Event.COMMIT_UNSHARE: {**_kept(*S), S.HV_UNSHARED: _to(S.SECURE)},
+    Event.REVERT_UNSHARE: {
+        **_kept(*S),
+        S.HV_UNSHARING: _to(S.SHARED_INV, Deed.UNMAP),
+        S.HV_UNSHARING_INV: _to(S.SHARED_INV),
+        S.HV_UNSHARED: _to(S.SHARED_INV),
+    },
+    Event.ABORT_SHARE: {
+        **_kept(*S),
+        **{state: _to(S.SECURE, Deed.UNMAP) for state in OPEN_CALLS},
+    },
+}
+
+GFN: Final = Table(S, Event, CELLS)
+
+OPERATIONS: Final = tuple(Event)[:6]
+"""The six operations that a call may perform on a GFN: the columns of the specification's table."""
+
+
+def lookup(states: tuple[S, ...]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Return an array that tells, by state number, whether the state is one of `states`."""
+    chosen = np.zeros(len(S), np.bool_)
+    chosen[list(states)] = True
+    return chosen
+
+
+IS_TRANSIENT: Final = lookup(OPEN_CALLS)
+IS_BACKED: Final = lookup(BACKED)
+IS_SHARED: Final = lookup(SHARED_STATES)

@@ -1,0 +1,135 @@
+"""The Ultravisor: the pure object that owns this side. No HTTP, no clock, no randomness of its own.
+
+All that this side must not forget hangs on it: partition-table entries, SVMs with their slots and columns, the
+machine's key. What calls do to it stands in `from_hypervisor` and `from_guest`, a module a call.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from pef_protocol.designs import Design
+from pef_protocol.quantities import Lpid
+from pef_protocol.states import UvGfnState, UvVmState
+from pef_ultravisor.esm_blob import MachineKey
+from pef_ultravisor.frames import FrameSlot, Svm, broken_invariants
+from pef_ultravisor.normal_pages import NormalPages
+from pef_ultravisor.sealing import FIXED_BYTES, KEY_BYTES, Sealer
+
+DIGEST_KEY_BYTES: Final = 32
+
+Entropy = Callable[[int], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """How large the machine is: secure memory in pages, normal memory in bytes."""
+
+    secure_pages: int
+    normal_bytes: int
+
+
+class Ultravisor:
+    """The trusted side. `entropy(n)` gives n random bytes: the same bytes make the same machine."""
+
+    def __init__(
+        self, capacity: Capacity, entropy: Entropy, *, designs: frozenset[Design] = frozenset(Design)
+    ) -> None:
+        self.capacity = capacity
+        self.entropy = entropy
+        self.designs = designs
+        self.machine_key = MachineKey.generate(entropy(KEY_BYTES))
+        self.pates: dict[Lpid, tuple[int, int]] = {}
+        self.svms: dict[Lpid, Svm] = {}
+        self.normal_pages = NormalPages(capacity.normal_bytes)
+        self.clock_hand: tuple[int, int, int] = (0, 0, 0)
+        """Where the search for pages not used lately goes on: lpid, first GFN of the slot, offset."""
+        self._digest_key = entropy(DIGEST_KEY_BYTES)
+
+    def svm(self, lpid: int | None) -> Svm | None:
+        """Return the SVM of that lpid, or None."""
+        return self.svms.get(Lpid(lpid)) if lpid is not None else None
+
+    def knows(self, lpid: int) -> bool:
+        """Tell whether the Hypervisor has written a partition-table entry for `lpid`."""
+        return lpid in self.pates or lpid in self.svms
+
+    def new_svm(self, lpid: Lpid) -> Svm:
+        """Make the SVM object of a VM that begins to become secure."""
+        svm = Svm(lpid, Sealer(lpid, self.entropy(KEY_BYTES), self.entropy(FIXED_BYTES)))
+        self.svms[lpid] = svm
+        return svm
+
+    @property
+    def resident(self) -> int:
+        """Count the pages in secure memory, as the Hypervisor counts its device pages."""
+        return sum(svm.resident for svm in self.svms.values())
+
+    def release_slot(self, svm: Svm, slot: FrameSlot) -> None:
+        """Take a slot out: nothing of it is left, and normal pages that it mapped are free."""
+        self.normal_pages.give_back(slot.normal)
+        svm.slots.remove(slot)
+        slot.frames.scrub(0, slot.count)
+
+    def release(self, svm: Svm) -> None:
+        """End an SVM: slots, frames, records and key are gone."""
+        svm.alive = False
+        for slot in svm.slots:
+            self.release_slot(svm, slot)
+        svm.files.clear()
+        del self.svms[svm.lpid]
+
+    def digest(self) -> str:
+        """Return a digest of all that this side must not forget, contents included.
+
+        Trust: it is keyed with a key of this process, so that it tells nothing of what a page holds.
+        """
+        digest = hashlib.blake2b(key=self._digest_key, digest_size=32)
+        digest.update(repr(sorted(self.pates.items())).encode())
+        for lpid, svm in sorted(self.svms.items()):
+            record = (lpid, svm.state, svm.design, svm.sealer.used, sorted(svm.handed_out.items()))
+            digest.update(repr(record).encode())
+            for slot in svm.slots:
+                slot.digest_into(digest)
+        return digest.hexdigest()
+
+    def invariants(self) -> Iterator[str]:
+        """Yield a sentence for each invariant of this side that does not hold."""
+        backing: list[np.ndarray[Any, np.dtype[np.uint64]]] = []
+        for svm in self.svms.values():
+            yield from broken_invariants(svm)
+            backing += [slot.normal[slot.normal != 0] for slot in svm.slots]
+        pages = np.concatenate(backing) if backing else np.zeros(0, np.uint64)
+        if len(np.unique(pages)) != len(pages):
+            yield "a normal page backs two GFNs"
+        if self.normal_pages.used != len(pages):
+            yield f"{self.normal_pages.used} normal pages are taken, {len(pages)} back a GFN"
+        if self.resident > self.capacity.secure_pages:
+            yield f"{self.resident} pages are resident in {self.capacity.secure_pages}"
+
+
+def vm_row(lpid: int, svm: Svm | None) -> dict[str, Any]:
+    """Return what an observer may know of one VM."""
+    slots = list(svm.slots) if svm else []
+    return {
+        "lpid": lpid,
+        "state": UvVmState(svm.state).name if svm else "NORMAL",
+        "design": svm.design if svm else None,
+        "gfns": svm.slots.gfns if svm else 0,
+        "slots": [{"slotid": slot.slot_id, "first": slot.first, "count": slot.count} for slot in slots],
+        "column_bytes": sum(slot.column_bytes for slot in slots),
+    }
+
+
+def state_runs(slot: FrameSlot) -> list[list[int | str]]:
+    """Return the states of a slot as runs: first GFN, pages, name."""
+    edges = np.flatnonzero(np.diff(slot.state)) + 1
+    firsts = np.concatenate(([0], edges)).tolist()
+    counts = np.diff(np.append(firsts, slot.count)).tolist()
+    return [
+        [slot.first + first, count, UvGfnState(int(slot.state[first])).name]
+        for first, count in zip(firsts, counts, strict=True)
+    ]

@@ -1,0 +1,121 @@
+"""The necessary and sufficient set: the guest pages that UV_ESM needs, and nothing beyond it.
+
+`bring` asks for pages that were not imported yet; `held` lets a function see pages, whole and still. What was
+imported is frozen from the moment H_SVM_PAGE_IN is answered: no UV_PAGE_IN touches it any more.
+
+Source: specification of the Ultravisor, section 3 ("necessary and sufficient set"); decisions on UV_PAGE_IN
+during UV_ESM.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from pef_kit.columns import portion_of
+from pef_kit.operations import Operation, Work
+from pef_kit.spans import Mask
+from pef_protocol.codes import UCode
+from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
+from pef_protocol.states import UvGfnState as S
+from pef_ultravisor.eviction import make_room
+from pef_ultravisor.faults import Unsettled, any_of, picked, settled
+from pef_ultravisor.frames import IMPORTED, MOVING, WAITING, WANTED, FrameSlot, Svm, page_runs
+from pef_ultravisor.guest_image import Extent
+from pef_ultravisor.lifecycle import Deed, Event
+from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.requests import NONSHARED, Refused, page_in
+from pef_ultravisor.sharing import Portions
+
+T = TypeVar("T")
+
+
+class EsmFailure(Exception):
+    """UV_ESM can't succeed: the code that the guest will read, and why."""
+
+    def __init__(self, code: UCode, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+def covering(svm: Svm, extent: Extent, wrong: UCode, what: str) -> Portions:
+    """Return the pages of an extent, by slot; raise EsmFailure(`wrong`) where they do not lie in slots."""
+    pages = extent.pages
+    portions = svm.slots.covered(pages.start >> PAGE_ORDER, pages.size >> PAGE_ORDER)
+    if not portions:
+        raise EsmFailure(wrong, f"{what} does not lie in the VM's memory")
+    return portions
+
+
+def not_imported(slot: FrameSlot) -> Mask:
+    """Tell which GFNs are left over: secure by default, and never asked for."""
+    left_over: Mask = (slot.state == S.SECURE) & ~slot.marked(slice(None), IMPORTED)
+    return left_over
+
+
+def left_overs(svm: Svm) -> Portions:
+    """Return every GFN that was not asked for, by slot, slots by descending base."""
+    return picked([portion_of(slot, 0, slot.count) for slot in svm.slots], [*map(not_imported, svm.slots)])
+
+
+def bring(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
+    """Import the pages of `portions` that were not imported yet; raise EsmFailure where they don't come."""
+    missing = picked(portions, [not_imported(part.slot)[part.chosen] for part in portions])
+    if not missing:
+        return
+    if not (yield from make_room(uv, sum(part.pages for part in missing))):
+        raise EsmFailure(UCode.U_RETRY, "secure memory is full")
+    for part in missing:
+        part.slot.mark(part.chosen, WANTED | WAITING)
+    try:
+        yield from page_in(svm.lpid, page_runs(missing), NONSHARED)
+    except Refused as refusal:
+        raise EsmFailure(UCode.U_STATE, str(refusal)) from None
+    finally:
+        for part in missing:
+            part.slot.unmark(part.chosen, WANTED | WAITING)
+    if not svm.alive:
+        raise EsmFailure(UCode.U_STATE, "the SVM was terminated")
+    for part in missing:
+        part.slot.mark(part.chosen, IMPORTED)
+
+
+def held(
+    uv: Ultravisor, svm: Svm, portions: Portions, extent: Extent, use: Callable[[memoryview], T]
+) -> Operation[T]:
+    """Return `use(bytes of extent)`, run in a thread while its pages can be neither moved nor changed."""
+    try:
+        judgements = yield from settled(uv, svm, portions, Event.TOUCH)
+    except Unsettled as reason:
+        raise EsmFailure(UCode.U_STATE, str(reason)) from None
+    if any_of(judgements, Deed.DENY) or any_of(judgements, Deed.NORMAL):
+        raise EsmFailure(UCode.U_P2, "a part of the image lies on a shared page")
+    for part in portions:
+        part.slot.mark(part.chosen, MOVING)
+    try:
+        outcome: T = yield Work(lambda: use(_bytes(portions, extent)))
+    finally:
+        for part in portions:
+            part.slot.unmark(part.chosen, MOVING)
+    return outcome
+
+
+def _bytes(portions: Portions, extent: Extent) -> memoryview:
+    """Return the bytes of an extent: in place where one slot holds them, else as a copy."""
+    frames = [part.slot.frames.at(int(part.offsets[0]), part.pages << PAGE_ORDER) for part in portions]
+    joined: Any = frames[0] if len(frames) == 1 else np.concatenate(frames)
+    start = extent.start % PAGE_SIZE
+    return memoryview(joined[start : start + extent.size].data)
+
+
+def brought(uv: Ultravisor, svm: Svm, extent: Extent, wrong: UCode, what: str) -> Operation[bytes]:
+    """Import an extent and return a copy of its bytes."""
+    portions = covering(svm, extent, wrong, what)
+    yield from bring(uv, svm, portions)
+    return (yield from held(uv, svm, portions, extent, bytes))
+
+
+def forget_marks(svm: Svm, marks: int) -> None:
+    """Clear marks of every GFN of an SVM."""
+    for slot in svm.slots:
+        slot.unmark(slice(None), marks)

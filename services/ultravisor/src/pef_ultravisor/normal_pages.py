@@ -1,0 +1,63 @@
+"""Which pages of normal memory back a GFN of some SVM: one byte a page, for the whole machine.
+
+Invariant: a real address backs at most one (SVM, GFN) at a time.
+"""
+
+import numpy as np
+
+from pef_kit.bus import NORMAL_BASE
+from pef_kit.spans import I64, U8, U64, Mask, page_aligned, repeats, spread
+from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
+
+
+class NormalPages:
+    """Normal memory of `size` bytes from `NORMAL_BASE`, as the Ultravisor knows it: pages in use or not."""
+
+    def __init__(self, size: int) -> None:
+        self._pages = size >> PAGE_ORDER
+        self._backing: U8 = np.zeros(self._pages, np.uint8)
+
+    def __len__(self) -> int:
+        return self._pages
+
+    def _place(self, addresses: U64) -> I64:
+        return ((addresses - np.uint64(NORMAL_BASE)) >> np.uint64(PAGE_ORDER)).astype(np.int64)
+
+    def whole(self, addresses: U64, counts: U64) -> Mask:
+        """Tell which runs (address, pages) are whole pages of normal memory, none of them named twice."""
+        pages = np.uint64(self._pages)
+        inside = (addresses >= np.uint64(NORMAL_BASE)) & page_aligned(addresses) & (counts <= pages)
+        starts = (addresses - np.uint64(NORMAL_BASE)) >> np.uint64(PAGE_ORDER)
+        inside &= starts < pages
+        inside[inside] &= starts[inside] + counts[inside] <= pages
+        chosen = np.flatnonzero(inside)
+        inside[chosen[repeats(starts[chosen], counts[chosen])]] = False
+        return inside
+
+    def backing(self, addresses: U64, counts: U64) -> Mask:
+        """Tell which runs of whole normal pages hold one that backs a GFN."""
+        if len(addresses) == 1:
+            first = int(self._place(addresses)[0])
+            return np.array([bool(self._backing[first : first + int(counts[0])].any())])
+        sizes = counts.astype(np.int64)
+        used = self._backing[spread(self._place(addresses), sizes, 1)]
+        hits = np.bincount(np.repeat(np.arange(len(sizes)), sizes), weights=used, minlength=len(sizes))
+        return hits > 0
+
+    def take(self, addresses: U64) -> None:
+        """Mark pages (one address each) as backing a GFN."""
+        self._backing[self._place(addresses)] = 1
+
+    def give_back(self, addresses: U64) -> None:
+        """Mark pages (one address each, 0 meaning none) as backing nothing."""
+        self._backing[self._place(addresses[addresses != 0])] = 0
+
+    @property
+    def used(self) -> int:
+        """Count the pages that back a GFN."""
+        return int(np.count_nonzero(self._backing))
+
+
+def table_in_normal_memory(double_word: int) -> bool:
+    """Tell whether the table address in a partition-table double word lies outside secure memory."""
+    return not double_word & ~(PAGE_SIZE - 1) & (1 << 48)

@@ -1,0 +1,50 @@
+"""Secure memory: frames that no other process can map.
+
+Each slot has its own private anonymous mapping, one frame of 64 KiB a GFN, in order. No file, no segment and
+no endpoint stands behind it. A frame costs nothing until it is written, and nothing again once scrubbed.
+
+Trust: this module hands out views to code of this process only; no view is ever put on the wire but as the
+answer to the guest whose frame it is.
+"""
+
+import mmap
+from typing import Final
+
+import numpy as np
+
+from pef_kit.spans import U8
+from pef_protocol.quantities import PAGE_SIZE
+
+_MAP_NORESERVE: Final = 0x4000
+_MADV_DONTDUMP: Final = 16
+_MADV_DONTFORK: Final = 10
+
+
+class NoSecureMemory(Exception):
+    """The machine has no room for so many frames."""
+
+
+class Frames:
+    """The frames of one slot: `count` pages; raise NoSecureMemory where they can't be had."""
+
+    def __init__(self, count: int) -> None:
+        try:
+            self._map = mmap.mmap(
+                -1, count * PAGE_SIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
+            )
+        except (OSError, ValueError, OverflowError) as failure:
+            message = f"{count} frames: {failure}"
+            raise NoSecureMemory(message) from None
+        self._map.madvise(_MADV_DONTDUMP)
+        self._map.madvise(_MADV_DONTFORK)
+        self._bytes = np.frombuffer(self._map, np.uint8)
+
+    def at(self, first: int, length: int, offset: int = 0) -> U8:
+        """Return `length` bytes from byte `offset` of frame `first`, as an array that can be written."""
+        start = first * PAGE_SIZE + offset
+        return self._bytes[start : start + length]
+
+    def scrub(self, first: int, count: int) -> None:
+        """Zero `count` frames from `first` and give their memory back."""
+        if count:
+            self._map.madvise(mmap.MADV_DONTNEED, first * PAGE_SIZE, count * PAGE_SIZE)

@@ -1,0 +1,199 @@
+"""Sharing and unsharing: a page changes its owner, and is zero when it does, both ways.
+
+A share: the GFN is HV_SHARING until the Hypervisor offers a normal page (HV_SHARED) inside our
+H_SVM_PAGE_IN(shared); then the page is zeroed and mapped, all GFNs of the call together. A refusal puts every
+GFN back as it was, contents included: the frame is scrubbed only once the share is certain.
+
+An unshare goes the other way. The frame of a shared GFN is zero already, so that is what the SVM finds.
+
+Source: ultravisor.rst, UV_SHARE_PAGE, UV_UNSHARE_PAGE; specification of the Ultravisor 2.3, minus D6-D8, D10,
+D11, D13; decisions on shares that are refused or withdrawn.
+"""
+
+from enum import Enum
+
+import numpy as np
+
+from pef_kit.columns import Portion
+from pef_kit.operations import Operation, PeerFailure
+from pef_kit.spans import I64
+from pef_kit.transitions import Judgement
+from pef_protocol.states import UvGfnState as S
+from pef_protocol.states import UvVmState
+from pef_ultravisor.eviction import make_room
+from pef_ultravisor.faults import Unsettled, picked, require_alive, settled
+from pef_ultravisor.frames import MOVING, FrameSlot, Svm, page_runs
+from pef_ultravisor.lifecycle import GFN, Deed, Event
+from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.requests import NONSHARED, SHARED, Refused, page_in
+from pef_ultravisor.transfers import Pages, zeroing
+
+Portions = list[Portion[FrameSlot]]
+
+
+class Kind(Enum):
+    """How a page is shared: the event that commits it."""
+
+    EXPLICIT = Event.COMMIT_SHARED
+    IMPLICIT = Event.COMMIT_IMPLICIT
+    PSEUDO = Event.COMMIT_PSEUDO
+
+
+def offsets_of(portion: Portion[FrameSlot]) -> I64:
+    """Return the places of a portion's GFNs in its slot (int64, one a page)."""
+    places: I64 = portion.gfns() - portion.slot.first
+    return places
+
+
+def in_state(portions: Portions, *states: S) -> Portions:
+    """Return the GFNs of `portions` that are in one of `states`."""
+    return picked(portions, [np.isin(part.slot.state[part.chosen], states) for part in portions])
+
+
+def advance(uv: Ultravisor, portions: Portions, event: Event) -> None:
+    """Apply an event to every GFN of `portions`, with the deeds that need no yield."""
+    for portion in portions:
+        slot, offsets = portion.slot, offsets_of(portion)
+        judgement = GFN.judge(event, slot.state[offsets])
+        lost = offsets[judgement.does == Deed.UNMAP]
+        uv.normal_pages.give_back(slot.normal[lost])
+        slot.normal[lost] = 0
+        slot.scrub(offsets[judgement.does == Deed.SCRUB])
+        slot.state[offsets] = judgement.then
+
+
+def _pages(portions: Portions, judgements: list[Judgement], deed: Deed) -> Portions:
+    return picked(portions, [judgement.does == deed for judgement in judgements])
+
+
+def share(uv: Ultravisor, svm: Svm, portions: Portions, kind: Kind) -> Operation[None]:
+    """Share the GFNs of `portions`; raise Unsettled, with everything as it was, where that can't be."""
+    svm.open_calls += 1
+    try:
+        judgements = yield from settled(uv, svm, portions, Event.SHARE)
+        fresh = _pages(portions, judgements, Deed.ASK)
+        already = _pages(portions, judgements, Deed.ZERO)
+        advance(uv, fresh, Event.SHARE)
+        if fresh:
+            yield from _offer(uv, svm, fresh)
+        yield from _zero(in_state(fresh, S.HV_SHARED) + in_state(already, S.SHARED))
+        require_alive(svm)
+        advance(uv, fresh, kind.value)
+    except PeerFailure as failure:
+        yield from _take_back(uv, svm, portions)
+        raise Unsettled(str(failure)) from None
+    finally:
+        svm.open_calls -= 1
+
+
+def _offer(uv: Ultravisor, svm: Svm, fresh: Portions) -> Operation[None]:
+    """Have the Hypervisor offer a normal page for each GFN, or take the share back."""
+    try:
+        yield from page_in(svm.lpid, page_runs(fresh), SHARED)
+    except Refused as refusal:
+        yield from _take_back(uv, svm, fresh)
+        raise Unsettled(str(refusal)) from None
+    require_alive(svm)
+    if in_state(fresh, S.HV_SHARING):
+        abort(uv, svm, fresh, Event.ABORT_SHARE)
+        message = "the Hypervisor says that it shared a page, and offered none: the SVM is aborted"
+        raise Unsettled(message)
+
+
+def _take_back(uv: Ultravisor, svm: Svm, fresh: Portions) -> Operation[None]:
+    """Undo a share: every GFN is secure again on its frame, which still holds what it held."""
+    if not svm.alive:
+        return
+    advance(uv, fresh, Event.REVERT_SHARE)
+    granted = in_state(fresh, S.HV_UNSHARING, S.HV_UNSHARING_INV)
+    if not granted:
+        return
+    try:
+        yield from make_room(uv, sum(part.pages for part in granted))
+        yield from page_in(svm.lpid, page_runs(granted), NONSHARED)
+    except Refused as refusal:
+        abort(uv, svm, granted, Event.ABORT_SHARE)
+        message = f"the Hypervisor keeps a page whose share failed: the SVM is aborted ({refusal})"
+        raise Unsettled(message) from None
+    if svm.alive:
+        advance(uv, granted, Event.UNSHARE_GRANTED)
+        advance(uv, granted, Event.COMMIT_UNSHARE)
+
+
+def _zero(portions: Portions) -> Operation[None]:
+    """Zero the normal pages behind the GFNs of `portions`, which nobody takes away meanwhile."""
+    for portion in portions:
+        slot, offsets = portion.slot, offsets_of(portion)
+        slot.mark(offsets, MOVING)
+        try:
+            yield zeroing(Pages(slot, offsets, slot.normal[offsets].astype(np.int64)))
+        finally:
+            slot.unmark(offsets, MOVING)
+
+
+def unshare(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
+    """Take the GFNs of `portions` back, zero; raise Unsettled where they can't be.
+
+    A Hypervisor that keeps a page it no longer has a right to ends the SVM.
+    """
+    svm.open_calls += 1
+    try:
+        judgements = yield from settled(uv, svm, portions, Event.UNSHARE)
+        shared = _pages(portions, judgements, Deed.ASK)
+        private = _pages(portions, judgements, Deed.SCRUB)
+        advance(uv, shared, Event.UNSHARE)
+        try:
+            yield from _reclaim(uv, svm, shared)
+        except Refused as refusal:
+            abort(uv, svm, shared, Event.REVERT_UNSHARE)
+            message = f"the Hypervisor keeps a shared page: the SVM is aborted ({refusal})"
+            raise Unsettled(message) from None
+        require_alive(svm)
+        for part in in_state(private, S.SECURE):
+            part.slot.scrub(offsets_of(part))
+    finally:
+        svm.open_calls -= 1
+
+
+def unshare_all(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
+    """Take back every GFN of `portions` that the SVM shared itself; raise Unsettled at a refusal.
+
+    The GFNs that were refused stay shared, without a mapping until they are next used.
+    """
+    svm.open_calls += 1
+    try:
+        judgements = yield from settled(uv, svm, portions, Event.UNSHARE_ALL)
+        shared = _pages(portions, judgements, Deed.ASK)
+        advance(uv, shared, Event.UNSHARE_ALL)
+        for part in shared:
+            try:
+                yield from _reclaim(uv, svm, [part])
+            except Refused as refusal:
+                if svm.alive:
+                    advance(uv, shared, Event.REVERT_UNSHARE)
+                raise Unsettled(str(refusal)) from None
+            require_alive(svm)
+    finally:
+        svm.open_calls -= 1
+
+
+def _reclaim(uv: Ultravisor, svm: Svm, shared: Portions) -> Operation[None]:
+    """Have the Hypervisor give pages up, and make them secure and zero; raise Refused where it doesn't."""
+    if not shared:
+        return
+    yield from make_room(uv, sum(part.pages for part in shared))
+    yield from page_in(svm.lpid, page_runs(shared), NONSHARED)
+    if svm.alive:
+        advance(uv, shared, Event.UNSHARE_GRANTED)
+        advance(uv, shared, Event.COMMIT_UNSHARE)
+
+
+def abort(uv: Ultravisor, svm: Svm, portions: Portions, event: Event) -> None:
+    """Abort an SVM in whose open call the Hypervisor broke the protocol: it never runs again.
+
+    Its pages keep their bytes and stay out of reach; `event` takes the GFNs of `portions` out of their
+    transient states.
+    """
+    if svm.alive:
+        svm.state = UvVmState.ABORT
+        advance(uv, portions, event)

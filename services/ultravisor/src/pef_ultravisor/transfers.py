@@ -1,0 +1,116 @@
+"""Moving pages between frames and normal memory: which pieces a transfer has, and what is done to each page.
+
+Every function here makes a `Transfer` whose work touches only frames of GFNs that the caller has marked
+MOVING. Pages that stand side by side on both sides travel as one piece; the cipher works page by page.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pef_kit.operations import Transfer
+from pef_kit.spans import I64, U8, Mask, breaks
+from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
+from pef_ultravisor.frames import FrameSlot
+from pef_ultravisor.sealing import TAG_BYTES, Sealer
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Pages of one slot (`offsets` from its start) and the normal page that belongs to each (`addresses`)."""
+
+    slot: FrameSlot
+    offsets: I64
+    addresses: I64
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def transfer(self, each: Callable[[int, int, U8], None], *, writes: bool) -> Transfer:
+        """Return a transfer that calls `each(first, count, normal)` for stretches of these pages.
+
+        `first` is a place in `offsets`; `normal` are the bytes of `count` normal pages.
+        """
+        firsts, counts = breaks(len(self), (self.offsets, 1), (self.addresses, PAGE_SIZE))
+        pieces = [
+            (int(self.addresses[first]), int(count) << PAGE_ORDER)
+            for first, count in zip(firsts, counts, strict=True)
+        ]
+
+        def of_view(index: int, offset: int, view: memoryview) -> None:
+            first = int(firsts[index]) + (offset >> PAGE_ORDER)
+            each(first, len(view) >> PAGE_ORDER, np.frombuffer(view, np.uint8))
+
+        return Transfer(pieces, of_view, writes)
+
+    def frame(self, first: int, count: int) -> U8:
+        """Return the frames of `count` pages from place `first`, which stand side by side."""
+        return self.slot.frames.at(int(self.offsets[first]), count << PAGE_ORDER)
+
+
+def page_of(many: U8, place: int) -> U8:
+    """Return page `place` of an array of pages."""
+    return many[place << PAGE_ORDER : (place + 1) << PAGE_ORDER]
+
+
+def importing(pages: Pages) -> Transfer:
+    """Copy normal pages into frames as they are."""
+
+    def each(first: int, count: int, normal: U8) -> None:
+        np.copyto(pages.frame(first, count), normal)
+
+    return pages.transfer(each, writes=False)
+
+
+def giving_back(pages: Pages) -> Transfer:
+    """Copy frames into normal pages, in clear: for a VM that never ran secure."""
+
+    def each(first: int, count: int, normal: U8) -> None:
+        np.copyto(normal, pages.frame(first, count))
+
+    return pages.transfer(each, writes=True)
+
+
+def zeroing(pages: Pages) -> Transfer:
+    """Zero normal pages."""
+
+    def each(_: int, __: int, normal: U8) -> None:
+        normal.fill(0)
+
+    return pages.transfer(each, writes=True)
+
+
+def sealing(pages: Pages, sealer: Sealer) -> tuple[Transfer, I64, U8]:
+    """Encrypt frames into normal pages; return the transfer, the counters and the tags to be."""
+    counters = sealer.take_ivs(len(pages)) + np.arange(len(pages))
+    tags = np.zeros((len(pages), TAG_BYTES), np.uint8)
+    gfns = pages.offsets + pages.slot.first
+
+    def each(first: int, count: int, normal: U8) -> None:
+        frames = pages.frame(first, count)
+        for place in range(count):
+            at = first + place
+            tags[at] = sealer.seal(
+                int(gfns[at]), int(counters[at]), page_of(frames, place), page_of(normal, place)
+            )
+
+    return pages.transfer(each, writes=True), counters, tags
+
+
+def opening(pages: Pages, sealer: Sealer) -> tuple[Transfer, Mask]:
+    """Decrypt normal pages into frames; return the transfer, and which pages turn out genuine."""
+    genuine = np.zeros(len(pages), np.bool_)
+    gfns = pages.offsets + pages.slot.first
+    counters = pages.slot.counter[pages.offsets]
+    tags = pages.slot.tag[pages.offsets]
+
+    def each(first: int, count: int, normal: U8) -> None:
+        frames = pages.frame(first, count)
+        for place in range(count):
+            at = first + place
+            genuine[at] = sealer.open(
+                int(gfns[at]), int(counters[at]), tags[at], page_of(normal, place), page_of(frames, place)
+            )
+
+    return pages.transfer(each, writes=False), genuine

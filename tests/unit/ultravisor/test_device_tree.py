@@ -1,0 +1,271 @@
+"""Device trees on the Ultravisor's side: each reason to refuse one, shown alone; questions and edits."""
+
+import struct
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from pef_ultravisor.device_tree import (
+    DeviceTree,
+    Flaw,
+    MalformedDeviceTree,
+    Node,
+    Reservation,
+    pack,
+    parse,
+    totalsize,
+    with_property,
+    with_reservations,
+)
+
+BEGIN, END_NODE, PROPERTY, NOP, END = (token.to_bytes(4) for token in (1, 2, 3, 4, 9))
+ROOT = BEGIN + bytes(4)
+EMPTY = ROOT + END_NODE + END
+NO_RESERVATIONS = bytes(16)
+
+
+def padded(content: bytes) -> bytes:
+    return content + bytes(-len(content) % 4)
+
+
+def begin(name: str) -> bytes:
+    return BEGIN + padded(name.encode("latin-1") + b"\0")
+
+
+def prop(name_place: int, value: bytes = b"") -> bytes:
+    return PROPERTY + struct.pack(">II", len(value), name_place) + padded(value)
+
+
+def root_of(content: bytes) -> bytes:
+    return ROOT + content + END_NODE + END
+
+
+def blob(
+    structure: bytes = EMPTY,
+    strings: bytes = b"",
+    reservations: bytes = NO_RESERVATIONS,
+    **header: int,
+) -> bytes:
+    """Lay out a tree by hand, with cells of its header replaced by name."""
+    structure_place = 40 + len(reservations)
+    strings_place = structure_place + len(structure)
+    cells = {
+        "magic": 0xD00DFEED,
+        "totalsize": strings_place + len(strings),
+        "structure_place": structure_place,
+        "strings_place": strings_place,
+        "reservations_place": 40,
+        "version": 17,
+        "compatible": 16,
+        "boot_cpu": 0,
+        "strings_size": len(strings),
+        "structure_size": len(structure),
+    }
+    assert header.keys() <= cells.keys()
+    return struct.pack(">10I", *(cells | header).values()) + reservations + structure + strings
+
+
+REFUSED: Mapping[str, tuple[Flaw, bytes]] = {
+    "no bytes": (Flaw.SHORT, b""),
+    "header cut": (Flaw.SHORT, blob()[:39]),
+    "tree cut": (Flaw.SHORT, blob()[:-1]),
+    "magic": (Flaw.MAGIC, blob(magic=0xEDFE0DD0)),
+    "version 16": (Flaw.VERSION, blob(version=16)),
+    "version 18": (Flaw.VERSION, blob(version=18)),
+    "compatible with 17 only": (Flaw.VERSION, blob(compatible=17)),
+    "over the limit": (Flaw.LARGE, blob(totalsize=(1 << 20) + 1)),
+    "largest totalsize": (Flaw.LARGE, blob(totalsize=0xFFFFFFFF)),
+    "totalsize in the header": (Flaw.BLOCKS, blob(totalsize=39)),
+    "reservations in the header": (Flaw.BLOCKS, blob(reservations_place=32)),
+    "structure before reservations": (Flaw.BLOCKS, blob(reservations_place=64)),
+    "strings in the structure": (Flaw.BLOCKS, blob(strings_place=60)),
+    "structure leaves the tree": (Flaw.BLOCKS, blob(structure_size=0xFFFFFFF0)),
+    "strings leave the tree": (Flaw.BLOCKS, blob(strings_size=1)),
+    "reservations off by 4": (Flaw.ALIGNMENT, blob(reservations_place=44)),
+    "structure off by 2": (Flaw.ALIGNMENT, blob(structure_place=58)),
+    "reservations don't end": (Flaw.RESERVATIONS, blob(reservations=b"\1" * 32)),
+    "reservation cut": (Flaw.RESERVATIONS, blob(reservations=bytes(8))),
+    "reservation wraps": (
+        Flaw.RESERVATIONS,
+        blob(reservations=struct.pack(">QQ", (1 << 64) - 1, 2) + NO_RESERVATIONS),
+    ),
+    "257 reservations": (
+        Flaw.RESERVATIONS,
+        blob(reservations=struct.pack(">QQ", 1, 1) * 257 + NO_RESERVATIONS),
+    ),
+    "no structure": (Flaw.CUT_OFF, blob(b"")),
+    "token cut": (Flaw.CUT_OFF, blob(ROOT + bytes(3))),
+    "node name without end": (Flaw.CUT_OFF, blob(BEGIN + b"abcd")),
+    "node name without padding": (Flaw.CUT_OFF, blob(ROOT + BEGIN + b"a\0")),
+    "property header cut": (Flaw.CUT_OFF, blob(ROOT + PROPERTY + bytes(4))),
+    "property longer than the block": (Flaw.CUT_OFF, blob(ROOT + PROPERTY + b"\xff" * 8)),
+    "unknown token": (Flaw.TOKEN, blob(root_of((5).to_bytes(4)))),
+    "tokens that do nothing": (Flaw.TOKENS, blob(NOP * 65536 + EMPTY)),
+    "no root": (Flaw.ROOT, blob(END)),
+    "named root": (Flaw.ROOT, blob(begin("root") + END_NODE + END)),
+    "two roots": (Flaw.ROOT, blob((ROOT + END_NODE) * 2 + END)),
+    "ended, never begun": (Flaw.BALANCE, blob(END_NODE + END)),
+    "ended twice": (Flaw.BALANCE, blob(root_of(END_NODE))),
+    "begun, never ended": (Flaw.BALANCE, blob(ROOT + END)),
+    "17 deep": (Flaw.DEPTH, blob(root_of(begin("a") * 16 + END_NODE * 16))),
+    "endlessly deep": (Flaw.DEPTH, blob(ROOT + begin("a") * 60000)),
+    "4097 nodes": (
+        Flaw.NODES,
+        blob(root_of(b"".join(begin(str(number)) + END_NODE for number in range(4096)))),
+    ),
+    "16385 properties": (
+        Flaw.PROPERTIES,
+        blob(
+            root_of(b"".join(prop(7 * number) for number in range(16385))),
+            b"".join(b"%06d\0" % number for number in range(16385)),
+        ),
+    ),
+    "property before the root": (Flaw.ORDER, blob(prop(0) + EMPTY, b"a\0")),
+    "property after the root": (Flaw.ORDER, blob(ROOT + END_NODE + prop(0) + END, b"a\0")),
+    "property after a child": (Flaw.ORDER, blob(root_of(begin("a") + END_NODE + prop(0)), b"a\0")),
+    "child without a name": (Flaw.NAME, blob(root_of(ROOT + END_NODE))),
+    "child with a slash": (Flaw.NAME, blob(root_of(begin("a/b") + END_NODE))),
+    "child with a space": (Flaw.NAME, blob(root_of(begin("a b") + END_NODE))),
+    "child beyond ASCII": (Flaw.NAME, blob(root_of(begin("\xe4") + END_NODE))),
+    "child with a long name": (Flaw.NAME, blob(root_of(begin("a" * 256) + END_NODE))),
+    "property without a name": (Flaw.NAME, blob(root_of(prop(0)), b"\0")),
+    "property beyond ASCII": (Flaw.NAME, blob(root_of(prop(0)), b"\xff\0")),
+    "property with a long name": (Flaw.NAME, blob(root_of(prop(0)), b"a" * 256 + b"\0")),
+    "property name without end": (Flaw.STRING, blob(root_of(prop(0)), b"abc")),
+    "property name outside strings": (Flaw.STRING, blob(root_of(prop(2)), b"a\0")),
+    "property name far outside": (Flaw.STRING, blob(root_of(prop(0xFFFFFFFF)), b"a\0")),
+    "property twice": (Flaw.DUPLICATE, blob(root_of(prop(0) + prop(0)), b"a\0")),
+    "property twice, two strings": (Flaw.DUPLICATE, blob(root_of(prop(0) + prop(2)), b"a\0a\0")),
+    "child twice": (Flaw.DUPLICATE, blob(root_of((begin("a") + END_NODE) * 2))),
+    "token after the end": (Flaw.REST, blob(EMPTY + NOP)),
+    "byte after the end": (Flaw.REST, blob(EMPTY + b"\0")),
+}
+
+SAMPLE = DeviceTree(
+    Node(
+        "",
+        {"model": b"lab\0"},
+        (
+            Node("chosen", {"bootargs": "quiet \xe4\0".encode(), "high": bytes([1] * 8)}),
+            Node("memory@0", {"reg": bytes(16)}, (Node("empty"),)),
+        ),
+    ),
+    (Reservation(0x10000, 0x10000),),
+    boot_cpu=3,
+)
+UNANSWERED: Mapping[str, tuple[Flaw, Callable[[DeviceTree], object]]] = {
+    "no such node": (Flaw.ABSENT, lambda tree: tree.node("/chosen/nothing")),
+    "no such property": (Flaw.ABSENT, lambda tree: tree.root.value("nothing")),
+    "8 bytes as a cell": (Flaw.SIZE, lambda tree: tree.node("/chosen").cell32("high")),
+    "4 bytes as two cells": (Flaw.SIZE, lambda tree: tree.root.cell64("model")),
+    "no NUL": (Flaw.TEXT, lambda tree: tree.node("/chosen").text("high")),
+    "two texts": (Flaw.TEXT, lambda tree: tree.node("/memory@0").text("reg")),
+    "not UTF-8": (
+        Flaw.TEXT,
+        lambda tree: with_property(tree, "/", "bad", b"\xff\0").root.text("bad"),
+    ),
+    "no room": (Flaw.ROOM, lambda tree: pack(tree, room=100)),
+    "over the limit": (Flaw.ROOM, lambda tree: pack(with_property(tree, "/", "a", bytes(1 << 20)))),
+    "set on no node": (Flaw.ABSENT, lambda tree: with_property(tree, "/nothing", "a", b"")),
+    "name beyond ASCII": (Flaw.UNWRITABLE, lambda tree: pack(with_property(tree, "/", "ä", b""))),
+    "name with a NUL": (Flaw.UNWRITABLE, lambda tree: pack(with_property(tree, "/", "a\0", b""))),
+    "number too large": (
+        Flaw.UNWRITABLE,
+        lambda tree: pack(with_reservations(tree, [Reservation(1 << 64, 1)])),
+    ),
+    "reservation that ends the list": (
+        Flaw.UNWRITABLE,
+        lambda tree: pack(with_reservations(tree, [Reservation(0, 0)])),
+    ),
+}
+
+
+@pytest.mark.parametrize(("reason", "refused"), REFUSED.values(), ids=REFUSED)
+def test_refuses(reason: Flaw, refused: bytes) -> None:
+    with pytest.raises(MalformedDeviceTree) as raised:
+        parse(refused)
+    assert raised.value.reason is reason
+
+
+@pytest.mark.parametrize(("reason", "question"), UNANSWERED.values(), ids=UNANSWERED)
+def test_refuses_a_question(reason: Flaw, question: Callable[[DeviceTree], object]) -> None:
+    with pytest.raises(MalformedDeviceTree) as raised:
+        question(SAMPLE)
+    assert raised.value.reason is reason
+
+
+def test_every_flaw_is_shown() -> None:
+    shown = {reason for reason, _ in REFUSED.values()} | {flaw for flaw, _ in UNANSWERED.values()}
+    assert shown == set(Flaw)
+
+
+def test_reads_what_lies_at_every_limit() -> None:
+    deepest = root_of(begin("a") * 15 + END_NODE * 15)
+    assert parse(blob(deepest)).node("/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a") == Node("a")
+    longest = "a" * 255
+    assert parse(blob(root_of(begin(longest) + END_NODE))).node(longest) == Node(longest)
+    most = struct.pack(">QQ", 1, 1) * 256 + NO_RESERVATIONS
+    assert len(parse(blob(reservations=most)).reservations) == 256
+
+
+def test_steps_over_tokens_that_do_nothing_and_over_slack() -> None:
+    structure = NOP + ROOT + NOP + prop(1, b"v") + NOP + END_NODE + NOP + END
+    assert parse(blob(structure, b"xa\0") + b"slack") == DeviceTree(Node("", {"a": b"v"}))
+
+
+def test_totalsize_needs_the_header_alone() -> None:
+    assert totalsize(pack(SAMPLE)[:40]) == len(pack(SAMPLE))
+    with pytest.raises(MalformedDeviceTree):
+        totalsize(pack(SAMPLE)[:39])
+
+
+def test_a_larger_limit_lets_a_larger_tree_in() -> None:
+    large = pack(with_property(SAMPLE, "/", "large", bytes(1 << 20)), room=1 << 21)
+    assert parse(large, limit=1 << 21).root.value("large") == bytes(1 << 20)
+
+
+def test_answers_questions() -> None:
+    chosen = SAMPLE.node("/chosen")
+    assert SAMPLE.node("/") is SAMPLE.root
+    assert chosen.text("bootargs") == "quiet \xe4"
+    assert chosen.cell64("high") == 0x0101010101010101
+    assert SAMPLE.root.cell32("model") == 0x6C616200
+    assert SAMPLE.node("/memory@0").value("reg", 16) == bytes(16)
+
+
+def test_edits_return_another_tree() -> None:
+    edited = with_property(SAMPLE, "/memory@0/empty", "new", b"\1")
+    assert edited.node("/memory@0/empty") == Node("empty", {"new": b"\1"})
+    assert edited.node("/chosen") is SAMPLE.node("/chosen")
+    assert SAMPLE.node("/memory@0/empty") == Node("empty")
+    replaced = with_property(SAMPLE, "/", "model", b"other\0")
+    assert replaced.root.text("model") == "other"
+    extra = [Reservation(0x40000, 0x20000), Reservation(0, 0x10000)]
+    assert with_reservations(SAMPLE, extra).reservations == (*SAMPLE.reservations, *extra)
+
+
+def test_writes_what_it_reads() -> None:
+    assert parse(pack(SAMPLE)) == SAMPLE
+
+
+def test_fills_a_room_only_when_asked() -> None:
+    exact = pack(SAMPLE)
+    assert pack(SAMPLE, room=len(exact)) == pack(SAMPLE, room=65536) == exact
+    filled = pack(SAMPLE, room=65536, fill=True)
+    assert len(filled) == totalsize(filled) == 65536
+    assert parse(filled) == SAMPLE
+    with pytest.raises(ValueError, match="needs a room"):
+        pack(SAMPLE, fill=True)
+
+
+def test_writes_no_tree_that_is_too_deep() -> None:
+    node = Node("leaf")
+    for _ in range(5000):
+        node = Node("a", children=(node,))
+    with pytest.raises(MalformedDeviceTree) as raised:
+        pack(DeviceTree(Node("", children=(node,))))
+    assert raised.value.reason is Flaw.DEPTH
+
+
+def test_shows_no_content_of_a_node() -> None:
+    assert "secret" not in repr(Node("", {"secret": b"secret"}, (Node("secret"),)))
