@@ -150,7 +150,7 @@ class SlotMap(Generic[SlotT]):
     def whereabouts(self, gpas: U64, counts: U64) -> I64:
         """Return, for each run, the index of the one slot that holds it whole, or NOWHERE.
 
-        NOWHERE too for a run that is not on a page boundary, that wraps, or that overlaps an earlier run of
+        NOWHERE too for a run that is not on a page boundary, that wraps, or that overlaps another run of
         the same message. A run of no page is held by the slot that holds its address.
         """
         found = np.full(len(gpas), NOWHERE, np.int64)

@@ -48,9 +48,9 @@ class Ask:
 class Transfer:
     """Bytes over the memory bus.
 
-    `pieces` are (real address, bytes). `each(index, offset, view)` is called in a thread, in order, with one
-    or more views of each piece, from `offset` of it: to read them, or where `writes` to fill them. A piece
-    of whole pages is cut at page boundaries only.
+    `pieces` are (real address, bytes). `each(index, offset, view)` is called in threads, in any order and
+    perhaps at once, with one or more views of each piece, from `offset` of it: to read them, or where
+    `writes` to fill them. A piece of whole pages is cut at page boundaries only.
     """
 
     pieces: Sequence[tuple[int, int]]

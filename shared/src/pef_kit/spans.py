@@ -34,14 +34,15 @@ def words_of(*columns: NDArray[np.int64] | U64 | NDArray[np.int16]) -> bytes:
 
 def repeats(starts: U64, counts: U64) -> Mask:
     """Mark every run that overlaps another one of the message. `starts` and `counts` in pages."""
-    order = np.argsort(starts, kind="stable")
+    some = np.flatnonzero(counts)  # a run of no page overlaps nothing
+    order = some[np.argsort(starts[some], kind="stable")]
     ends = np.maximum.accumulate(starts[order] + counts[order])
-    alone = np.ones(len(starts), np.bool_)
+    alone = np.ones(len(order), np.bool_)
     alone[1:] = starts[order][1:] >= ends[:-1]
     cluster = np.cumsum(alone) - 1
     marked = np.zeros(len(starts), np.bool_)
     marked[order] = np.bincount(cluster)[cluster] > 1
-    return marked & (counts > 0)
+    return marked
 
 
 def select(offsets: I64, counts: I64) -> Selection:
@@ -65,7 +66,7 @@ def spread(starts: I64, counts: I64, step: int) -> I64:
 
 def stretches(mask: Mask | U8) -> tuple[I64, I64]:
     """Return (first, count) of each stretch of true elements of `mask`."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], mask.astype(np.int8), [0]))))
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], mask.astype(np.bool_), [False]))))
     return edges[::2], edges[1::2] - edges[::2]
 
 

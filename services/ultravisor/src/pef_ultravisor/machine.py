@@ -1,7 +1,7 @@
 """The Ultravisor: the pure object that owns this side. No HTTP, no clock, no randomness of its own.
 
-All that this side must not forget hangs on it: partition-table entries, SVMs with their slots and columns, the
-machine's key. What calls do to it stands in `from_hypervisor` and `from_guest`, a module a call.
+All that this side must not forget hangs on it: partition-table entries, SVMs with their slots and columns,
+the machine's key. What calls do to it stands in `from_hypervisor` and `from_guest`, a module a call.
 """
 
 import hashlib

@@ -8,6 +8,7 @@ answer to the guest whose frame it is.
 """
 
 import mmap
+from contextlib import suppress
 from typing import Final
 
 import numpy as np
@@ -18,6 +19,9 @@ from pef_protocol.quantities import PAGE_SIZE
 _MAP_NORESERVE: Final = 0x4000
 _MADV_DONTDUMP: Final = 16
 _MADV_DONTFORK: Final = 10
+_MADV_POPULATE_WRITE: Final = 23
+WORTH_ASKING: Final = 16
+"""Frames from which on it is faster to ask for memory than to fault it in."""
 
 
 class NoSecureMemory(Exception):
@@ -43,6 +47,12 @@ class Frames:
         """Return `length` bytes from byte `offset` of frame `first`, as an array that can be written."""
         start = first * PAGE_SIZE + offset
         return self._bytes[start : start + length]
+
+    def make_ready(self, first: int, count: int) -> None:
+        """Have memory given to frames that are about to be written, by one request."""
+        if count >= WORTH_ASKING:
+            with suppress(OSError):  # older kernels do without
+                self._map.madvise(_MADV_POPULATE_WRITE, first * PAGE_SIZE, count * PAGE_SIZE)
 
     def scrub(self, first: int, count: int) -> None:
         """Zero `count` frames from `first` and give their memory back."""

@@ -48,6 +48,11 @@ class Pages:
         """Return the frames of `count` pages from place `first`, which stand side by side."""
         return self.slot.frames.at(int(self.offsets[first]), count << PAGE_ORDER)
 
+    def fresh_frame(self, first: int, count: int) -> U8:
+        """Return the same frames, to be written whole."""
+        self.slot.frames.make_ready(int(self.offsets[first]), count)
+        return self.frame(first, count)
+
 
 def page_of(many: U8, place: int) -> U8:
     """Return page `place` of an array of pages."""
@@ -58,7 +63,7 @@ def importing(pages: Pages) -> Transfer:
     """Copy normal pages into frames as they are."""
 
     def each(first: int, count: int, normal: U8) -> None:
-        np.copyto(pages.frame(first, count), normal)
+        np.copyto(pages.fresh_frame(first, count), normal)
 
     return pages.transfer(each, writes=False)
 
@@ -106,7 +111,7 @@ def opening(pages: Pages, sealer: Sealer) -> tuple[Transfer, Mask]:
     tags = pages.slot.tag[pages.offsets]
 
     def each(first: int, count: int, normal: U8) -> None:
-        frames = pages.frame(first, count)
+        frames = pages.fresh_frame(first, count)
         for place in range(count):
             at = first + place
             genuine[at] = sealer.open(

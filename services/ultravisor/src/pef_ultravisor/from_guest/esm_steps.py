@@ -39,7 +39,7 @@ HEADER: Final = 40
 BLOB_LIMIT: Final = 16 << 20
 RTAS_LIMIT: Final = 16 << 20
 BOUNCE: Final = {"RTAS": 6, "TPM": 1}
-"""Pages by which the Ultravisor passes on what the SVM says to RTAS (arguments, 4 buffers, stop-self) and TPM."""
+"""Pages by which the SVM is heard by RTAS (arguments, 4 buffers, stop-self) and by the TPM."""
 
 
 def start(uv: Ultravisor, svm: Svm) -> Operation[None]:

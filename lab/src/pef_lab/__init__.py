@@ -1,0 +1,1 @@
+"""Everything outside both visors: guests, the VMM, images and the `pef` command."""

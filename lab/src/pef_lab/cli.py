@@ -1,0 +1,198 @@
+"""The `pef` command: parses what was typed, and hands over. Everything it does is done elsewhere."""
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from pef_lab import image, standing, trace
+from pef_lab.commandline import FAILED, Command, run
+from pef_lab.designs.report import DesignReport, write_json
+from pef_lab.designs.run import Ordered, PairSource, check, fresh_pairs, run_designs, standing_pair
+from pef_lab.endpoints import find_endpoints
+from pef_lab.failures import WrongInput
+from pef_lab.keeping import keep_up, machine_key_at
+from pef_lab.pair import NormalMemoryForm, PairPlan
+from pef_lab.progress import telling
+from pef_lab.sequence import mermaid, steps_of
+from pef_lab.sizes import parse_size, show_size
+from pef_lab.tables import console_for, designs_table, faults_of, sequence_table
+from pef_lab.tour import tour
+from pef_lab.trace import Recording
+from pef_protocol.designs import Design
+
+app: Final = Command(
+    help="Two visors over HTTP: start them, tour them, and see what five designs of page-in cost and break.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+images: Final = typer.Typer(help="Guest images.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(images, name="image")
+
+MemoryOption = Annotated[
+    NormalMemoryForm,
+    typer.Option(help="How the Ultravisor reaches normal memory: a shared mapping, or HTTP to its owner."),
+]
+UltravisorOption = Annotated[
+    str | None, typer.Option(help="URL of a running Ultravisor; its tokens come from the environment.")
+]
+HypervisorOption = Annotated[str | None, typer.Option(help="URL of a running Hypervisor.")]
+
+
+@app.command()
+def up(
+    normal_memory: MemoryOption = NormalMemoryForm.SHM,
+    secure_memory: Annotated[str, typer.Option(metavar="SIZE", help="Secure memory.")] = "16GiB",
+) -> None:
+    """Start both services on loopback and keep them up until Ctrl-C."""
+    run(keep_up(PairPlan(parse_size(secure_memory, "--secure-memory"), normal_memory), console_for()))
+
+
+@app.command()
+def down() -> None:
+    """Stop the services that `pef up` keeps up."""
+    standing.take_down(standing.standing_file())
+    console_for().print("both services are down")
+
+
+@app.command()
+def demo(normal_memory: MemoryOption = NormalMemoryForm.SHM) -> None:
+    """Give the tour: one VM's life as both visors see it, then the five designs. Under a minute."""
+    console = console_for()
+    wrong = run(tour(console, console_for(errors=True), normal_memory))
+    console.print()
+    if wrong:
+        console.print("[bold red]Not everything came out as the protocol says:[/]")
+        for each in wrong:
+            console.print(f"  ✘ {each}", markup=False)
+        raise typer.Exit(FAILED)
+    console.print("[bold green]Everything came out as the protocol says.[/]")
+
+
+@app.command()
+def designs(
+    size: Annotated[str, typer.Option(metavar="SIZE", help="Memory of the VM.")] = "1GiB",
+    touched: Annotated[str, typer.Option(metavar="SIZE", help="Memory written before UV_ESM.")] = "32MiB",
+    design: Annotated[list[Design] | None, typer.Option(help="Run this design; may be repeated.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the report.")
+    ] = None,
+    trace_file: Annotated[
+        Path | None, typer.Option("--trace", metavar="FILE", help="Record every call, for `pef trace`.")
+    ] = None,
+    normal_memory: MemoryOption = NormalMemoryForm.SHM,
+    ultravisor_url: UltravisorOption = None,
+    hypervisor_url: HypervisorOption = None,
+) -> None:
+    """Run the designs side by side, on a fresh pair each, and say what was seen."""
+    ordered = Ordered(
+        tuple(dict.fromkeys(design or Design)), parse_size(size, "--size"), parse_size(touched, "--touched")
+    )
+    check(ordered)
+    for file in (json_file, trace_file):
+        _must_be_writable(file)
+    endpoints = find_endpoints(ultravisor_url=ultravisor_url, hypervisor_url=hypervisor_url)
+    source = standing_pair(endpoints) if endpoints else fresh_pairs(ordered.size, normal_memory)
+    recording = Recording(wanted=trace_file is not None)
+    reports = run(_run(ordered, source, recording))
+    console = console_for()
+    console.print(
+        designs_table(reports, f"VM of {show_size(ordered.size)}, {show_size(ordered.touched)} touched")
+    )
+    for report in reports:
+        for line in faults_of(report):
+            console.print(line)
+    if json_file:
+        write_json(json_file, reports)
+    if trace_file:
+        trace.write(trace_file, f"pef designs --size {size} --touched {touched}", recording.calls)
+
+
+@app.command(name="trace")
+def show_trace(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A recorded run.")],
+    as_mermaid: Annotated[bool, typer.Option("--mermaid", help="Print a Mermaid sequence diagram.")] = False,
+) -> None:
+    """Print a recorded run as a sequence of nested calls."""
+    header, calls = trace.read(file)
+    steps = steps_of(calls)
+    if as_mermaid:
+        typer.echo("\n".join(mermaid(steps)))
+        return
+    console = console_for()
+    console.print(header.title, style="bold", markup=False)
+    console.print(sequence_table(steps))
+
+
+@images.command()
+def build(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the image's files go.")],
+    memory: Annotated[str, typer.Option(metavar="SIZE", help="Memory of the VM.")] = "1GiB",
+    machine_key: Annotated[
+        str | None, typer.Option(metavar="HEX", help="The machine's public key; else a running one is asked.")
+    ] = None,
+    bootargs: Annotated[str, typer.Option(help="The kernel's command line.")] = "console=hvc0 svm=on",
+    file: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="Attach a file to the ESM blob; may be repeated."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="What kernel, initrd and RTAS are made of.")] = 1,
+    ultravisor_url: UltravisorOption = None,
+) -> None:
+    """Build a guest: device tree, kernel, initrd, and an ESM blob sealed to one machine."""
+    key = _key(machine_key) if machine_key else run(machine_key_at(ultravisor_url))
+    attached = dict(_attached(each) for each in file or ())
+    try:
+        built = image.build_image(
+            memory_size=parse_size(memory, "--memory"),
+            machine_public_key=key,
+            bootargs=bootargs,
+            files=attached,
+            seed=seed,
+        )
+        image.save(built, directory)
+    except ValueError as fault:
+        raise WrongInput(f"no image: {fault}") from None
+    except OSError as fault:
+        raise WrongInput(f"{directory}: {fault.strerror}") from None
+    console_for().print(
+        f"{directory}: kernel at {built.kernel_base:#x}, device tree at {built.fdt_address:#x}", markup=False
+    )
+
+
+async def _run(ordered: Ordered, source: PairSource, recording: Recording) -> list[DesignReport]:
+    with telling(console_for(errors=True), len(ordered.designs)) as tell:
+        return [report async for report in run_designs(ordered, source, recording, tell)]
+
+
+def _must_be_writable(file: Path | None) -> None:
+    """Raise WrongInput now rather than after minutes of running."""
+    if file is None:
+        return
+    try:
+        with file.open("a", encoding="utf-8"):
+            pass
+    except OSError as fault:
+        raise WrongInput(f"{file}: {fault.strerror}") from None
+
+
+def _key(text: str) -> bytes:
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != 32:  # noqa: PLR2004 - an X25519 public key
+        raise WrongInput(f"--machine-key: {text!r} is not a public key of 32 bytes in hexadecimal")
+    return key
+
+
+def _attached(text: str) -> tuple[str, bytes]:
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise WrongInput(f"--file: {text!r} is not NAME=PATH")
+    try:
+        return name, Path(path).read_bytes()
+    except OSError as fault:
+        raise WrongInput(f"--file: {path}: {fault.strerror}") from None

@@ -1,0 +1,1 @@
+"""The runs of the five designs: one sequence of steps for all, each judged by what is seen from outside."""

@@ -1,0 +1,65 @@
+"""Where a pair of services is, and what the outside world needs to speak to it.
+
+The lab holds what guests, the VMM and an observer hold; never the tokens by which the two sides know each
+other. Tokens travel by environment or by files under `/run/secrets`, never on a command line.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Final
+
+from pef_lab.failures import WrongInput
+
+SECRETS: Final = Path("/run/secrets")
+PREFIX: Final = "PEF_"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Two base URLs, the tokens of VMM and observer, and the keys that guests' tokens are minted from."""
+
+    ultravisor_url: str
+    hypervisor_url: str
+    vmm_token: str = field(repr=False)
+    observer_token: str = field(repr=False)
+    ultravisor_guest_key: str = field(repr=False)
+    hypervisor_guest_key: str = field(repr=False)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return these endpoints as environment variables, the form that `find_endpoints` reads."""
+        return {variable_of(part.name): getattr(self, part.name) for part in fields(self)}
+
+
+def variable_of(name: str) -> str:
+    """Return the environment variable of a part of `Endpoints`."""
+    return PREFIX + name.upper()
+
+
+def find_endpoints(
+    environment: Mapping[str, str] = os.environ, secrets: Path = SECRETS, **given: str | None
+) -> Endpoints | None:
+    """Return the pair that is named by arguments, environment or secret files; None where none is.
+
+    A pair is named as soon as one of its URLs is; raise WrongInput where the rest of it is missing then.
+    """
+    found = {
+        part.name: given.get(part.name) or _look_up(part.name, environment, secrets)
+        for part in fields(Endpoints)
+    }
+    if not (found["ultravisor_url"] or found["hypervisor_url"]):
+        return None
+    missing = [variable_of(name) for name, value in found.items() if not value]
+    if missing:
+        raise WrongInput(f"a running pair is named, but not all that it takes: set {', '.join(missing)}")
+    return Endpoints(**{name: value or "" for name, value in found.items()})
+
+
+def _look_up(name: str, environment: Mapping[str, str], secrets: Path) -> str | None:
+    value = environment.get(variable_of(name))
+    if value:
+        return value
+    secret = secrets / variable_of(name).lower()
+    return secret.read_text(encoding="utf-8").strip() if secret.is_file() else None

@@ -1,0 +1,31 @@
+"""What may go wrong for an actor: the person, the protocol, or the connection.
+
+| exception | who is at fault |
+|---|---|
+| `WrongInput` | whoever typed the command: one line, exit 2 |
+| `Refusal` | nobody: a side answered that it will not, by a code of the protocol or of the VMM's door |
+| `Unanswered` | a service that is down, too slow, or gives an answer that is not of the protocol |
+"""
+
+
+class WrongInput(ValueError):
+    """A command line or a file that can't be followed; its text says what to write instead."""
+
+
+class Refusal(Exception):
+    """A side refused what an actor asked: what it was, the code or reason, and the side's own words."""
+
+    def __init__(self, what: str, code: str, detail: str = "") -> None:
+        super().__init__(f"{what}: {code}" + (f" ({detail})" if detail else ""))
+        self.what = what
+        self.code = code
+        self.detail = detail
+
+
+class Unanswered(Exception):
+    """A request without an answer of the protocol: what it was and why."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(f"{what}: {reason}")
+        self.what = what
+        self.reason = reason

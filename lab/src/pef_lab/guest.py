@@ -1,0 +1,102 @@
+"""The guest: a VM's kernel. It knows both doors and speaks nothing but HTTP.
+
+A normal VM's loads and stores go to the Hypervisor, a secure VM's to the Ultravisor. On the machine the
+processor decides which; here the guest does, and a door that is not its own refuses it.
+"""
+
+from collections.abc import AsyncIterator
+from enum import StrEnum
+from types import TracebackType
+from typing import Final, Self
+
+from pef_lab.door import Door, is_octets
+from pef_lab.endpoints import Endpoints
+from pef_lab.failures import Refusal
+from pef_protocol.calls import Reply
+from pef_protocol.quantities import Gfn, Gpa, Lpid
+from pef_protocol.tokens import mint_guest_token
+from pef_protocol.ultracalls import Esm, SharePage, UnshareAllPages, UnsharePage
+from pef_protocol.wire import GUEST_PATH
+
+LARGEST_ACCESS: Final = 16 << 20
+"""Bytes of one load or store."""
+
+
+class World(StrEnum):
+    """Which visor serves a guest's loads and stores."""
+
+    NORMAL = "normal"
+    SECURE = "secure"
+
+
+class Guest:
+    """VM `lpid`, seen from inside. `world` is where its loads and stores go by default."""
+
+    def __init__(self, endpoints: Endpoints, lpid: Lpid) -> None:
+        self.lpid = lpid
+        self.world = World.NORMAL
+        self._ultravisor = Door(
+            "Ultravisor", endpoints.ultravisor_url, mint_guest_token(endpoints.ultravisor_guest_key, lpid)
+        )
+        self._hypervisor = Door(
+            "Hypervisor", endpoints.hypervisor_url, mint_guest_token(endpoints.hypervisor_guest_key, lpid)
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
+    ) -> None:
+        await self._ultravisor.close()
+        await self._hypervisor.close()
+
+    def _memory(self) -> Door:
+        return self._ultravisor if self.world is World.SECURE else self._hypervisor
+
+    async def load(self, gpa: int, length: int) -> bytes:
+        """Return `length` bytes at `gpa`, at most 16 MiB; raise Refusal where the access doesn't resolve."""
+        form = {"gpa": gpa, "length": length}
+        response = await self._memory().send(GUEST_PATH + "load", b"", **form)
+        if not is_octets(response):
+            raise Refusal(f"guest load at {gpa:#x}", "refused", str(response.json().get("reason", "")))
+        return response.content
+
+    async def store(self, gpa: int, octets: bytes) -> None:
+        """Write `octets`, at most 16 MiB, at `gpa`; raise Refusal where the access doesn't resolve."""
+        answer = (await self._memory().send(GUEST_PATH + "store", octets, gpa=gpa)).json()
+        if answer.get("access") != "resolved":
+            raise Refusal(f"guest store at {gpa:#x}", "refused", str(answer.get("reason", "")))
+
+    async def load_range(self, gpa: int, length: int) -> AsyncIterator[tuple[int, bytes]]:
+        """Yield (gpa, bytes) of a range of any length, 16 MiB at a time."""
+        for start in range(gpa, gpa + length, LARGEST_ACCESS):
+            yield start, await self.load(start, min(LARGEST_ACCESS, gpa + length - start))
+
+    async def enter_secure_mode(self, kernel_base: int, fdt: int) -> Reply:
+        """Make UV_ESM; on success the guest's loads and stores go to the Ultravisor from now on."""
+        reply = await self._ultravisor.call("UV_ESM", Esm(Gpa(kernel_base), Gpa(fdt)))
+        if reply.code.succeeded:
+            self.world = World.SECURE
+        return reply
+
+    async def share(self, gfn: int, num: int = 1) -> None:
+        """Make UV_SHARE_PAGE; raise Refusal on any code but success."""
+        _must("UV_SHARE_PAGE", await self._ultravisor.call("UV_SHARE_PAGE", SharePage(Gfn(gfn), num)))
+
+    async def unshare(self, gfn: int, num: int = 1) -> None:
+        """Make UV_UNSHARE_PAGE; raise Refusal on any code but success."""
+        _must("UV_UNSHARE_PAGE", await self._ultravisor.call("UV_UNSHARE_PAGE", UnsharePage(Gfn(gfn), num)))
+
+    async def unshare_all(self) -> None:
+        """Make UV_UNSHARE_ALL_PAGES; raise Refusal on any code but success."""
+        _must("UV_UNSHARE_ALL_PAGES", await self._ultravisor.call("UV_UNSHARE_ALL_PAGES", UnshareAllPages()))
+
+    def rebooted(self) -> None:
+        """Go on as a normal VM: its loads and stores go to the Hypervisor again."""
+        self.world = World.NORMAL
+
+
+def _must(what: str, reply: Reply) -> None:
+    if not reply.code.succeeded:
+        raise Refusal(what, reply.code.name, reply.detail)

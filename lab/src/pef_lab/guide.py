@@ -1,0 +1,83 @@
+"""The guide of the tour: speaks, shows what was observed since it last did, and one page in two views."""
+
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.rule import Rule
+from rich.text import Text
+
+from pef_lab.designs.scene import Scene
+from pef_lab.failures import Refusal
+from pef_lab.findings import Findings, Verdict
+from pef_lab.sequence import steps_of
+from pef_lab.tables import observation_text, page_panel, sequence_table, side_by_side
+from pef_lab.trace import Recorded
+from pef_protocol.quantities import PAGE_SIZE, gpa_of
+
+
+@dataclass(slots=True)
+class Guide:
+    """Leads through a scene. `chapters` counts those that have begun."""
+
+    console: Console
+    findings: Findings
+    chapters: int = 0
+    _shown: int = field(default=0)
+
+    def chapter(self, title: str, *lessons: str) -> None:
+        """Begin a chapter: its title, and what there is to learn."""
+        self.chapters += 1
+        self.console.print()
+        self.console.print(Rule(Text(f"{self.chapters}. {title}", "bold cyan"), align="left", style="cyan"))
+        self.say(*lessons)
+
+    def say(self, *sentences: str) -> None:
+        """Say something, as one paragraph."""
+        if sentences:
+            self.console.print(Text(" ".join(sentences)))
+
+    def show_findings(self) -> None:
+        """Show what was observed since the last time."""
+        for observation in self.findings.observations[self._shown :]:
+            self.console.print(observation_text(observation))
+        self._shown = len(self.findings.observations)
+
+    def show_calls(self, calls: list[Recorded]) -> None:
+        """Show the calls of one step, each in the column of the side that answered it."""
+        self.console.print(sequence_table(steps_of(calls)))
+
+    async def show_page(self, scene: Scene, gfn: int) -> tuple[bytes, bytes]:
+        """Show a page as the guest and as the host see it, and what each table says; return both views.
+
+        The guest looks first: the host's look pages a secure page out.
+        """
+        by_guest = await scene.guest.load(gpa_of(gfn), PAGE_SIZE)
+        before = await state_of(scene, gfn)
+        by_host = await scene.vmm.read(scene.lpid, gpa_of(gfn), PAGE_SIZE)
+        after = await state_of(scene, gfn)
+        self.console.print(
+            side_by_side(
+                page_panel("in the guest's eyes", by_guest, gfn, style="green"),
+                page_panel("in the host's eyes", by_host, gfn, style="red"),
+            )
+        )
+        moved = f", after the host's look {after}" if after != before else ""
+        self.console.print(Text(f"  GFN {gfn:#x}: {before}{moved}", "dim"))
+        return by_guest, by_host
+
+    async def refused(self, what: str, scene: Scene, gfn: int) -> None:
+        """Observe that the guest's load of a page is refused."""
+        try:
+            await scene.guest.load(gpa_of(gfn), PAGE_SIZE)
+        except Refusal as refusal:
+            self.findings.add(Verdict.OK, what, "refused", f"refused ({refusal.detail})")
+        else:
+            self.findings.add(Verdict.CORRUPT, what, "refused", "the load resolved")
+
+
+async def state_of(scene: Scene, gfn: int) -> str:
+    """Return what both tables say of a GFN."""
+    for run in (await scene.tables()).runs:
+        if run.first <= gfn < run.first + run.count:
+            return f"Hypervisor {run.hypervisor}, Ultravisor {run.ultravisor}"
+    return "in no slot"

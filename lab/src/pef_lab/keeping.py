@@ -1,0 +1,62 @@
+"""Keeping a pair up for others to speak to, and asking a machine for its public key."""
+
+import asyncio
+from typing import Final
+
+from rich.console import Console
+
+from pef_lab import standing
+from pef_lab.door import Door
+from pef_lab.endpoints import find_endpoints
+from pef_lab.failures import Unanswered, WrongInput
+from pef_lab.pair import Pair, PairPlan, started
+from pef_lab.sizes import show_size
+
+GLANCE: Final = 0.5
+"""Seconds between looks at whether both processes are alive."""
+
+
+async def keep_up(plan: PairPlan, console: Console) -> None:
+    """Start a pair and keep it until cancelled; raise Unanswered where a service ends by itself."""
+    path = standing.standing_file()
+    with standing.standing(path) as file:
+        async with started(plan) as pair:
+            standing.write(file, pair.endpoints.environment)
+            _tell(plan, pair, str(path), console)
+            while (ended := pair.ended) is None:  # noqa: ASYNC110 - a process that ends sets no event
+                await asyncio.sleep(GLANCE)
+            raise Unanswered(f"the {ended.name}", f"it ended; its last words:\n{ended.last_words()}")
+
+
+def _tell(plan: PairPlan, pair: Pair, path: str, console: Console) -> None:
+    lines = (
+        f"Ultravisor   {pair.endpoints.ultravisor_url}   process {pair.ultravisor.pid},"
+        f" {show_size(plan.secure_memory)} of secure memory",
+        f"Hypervisor   {pair.endpoints.hypervisor_url}   process {pair.hypervisor.pid},"
+        f" normal memory {pair.normal_memory or 'over HTTP'}",
+        "",
+        f"Tokens are kept in {path}, for you alone. Try:",
+        "",
+        f"  . {path}",
+        '  curl "$PEF_ULTRAVISOR_URL/v1/machine-key"',
+        '  curl -H "Authorization: Bearer $PEF_OBSERVER_TOKEN" "$PEF_HYPERVISOR_URL/v1/observer/vms"',
+        '  curl -H "Authorization: Bearer $PEF_VMM_TOKEN" -H "Content-Type: application/json" \\',
+        """    -d '{"design":"tracked","secure_guest":true,"radix":true}' \\""",
+        '    "$PEF_HYPERVISOR_URL/v1/vmm/vms"',
+        "",
+        "With these variables set, `pef designs` runs on this pair. Ctrl-C or `pef down` stops it.",
+    )
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+    console.file.flush()
+
+
+async def machine_key_at(ultravisor_url: str | None) -> bytes:
+    """Return the public key of the machine at a URL, or of the pair that is known, if any is."""
+    if ultravisor_url is None:
+        endpoints = find_endpoints()
+        if endpoints is None:
+            raise WrongInput("whose image? Give --machine-key HEX or --ultravisor-url URL")
+        ultravisor_url = endpoints.ultravisor_url
+    async with Door("Ultravisor", ultravisor_url, "") as door:
+        return bytes.fromhex((await door.view("/v1/machine-key"))["public_key"])

@@ -1,0 +1,163 @@
+"""A recorded run as a sequence of nested calls: in two columns for a terminal, or as a Mermaid diagram.
+
+    ULTRAVISOR                                HYPERVISOR
+    guest 1 > UV_ESM kernel_base=0x400000
+                                                > H_SVM_INIT_START
+        > UV_REGISTER_MEM_SLOT slotid=0  U_SUCCESS
+                                                < H_SVM_INIT_START  H_SUCCESS
+    < UV_ESM  U_SUCCESS
+
+A call stands in the column of the side that answers it, indented by how deep it is nested. One that nests
+others has a line where it begins and one where it is answered.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from pef_lab.sizes import counted, show_seconds
+from pef_lab.trace import Recorded
+from pef_protocol.events import CallEvent, Side
+
+INDENT: Final = 2
+SHOWN_ALIKE: Final = 3
+"""Calls of one kind in a row that are written out; the rest are counted."""
+HEXADECIMAL: Final = frozenset({"kernel_base", "fdt", "start_gpa", "size", "gfn", "dw0", "dw1"})
+ENTITIES: Final = str.maketrans({"#": "#35;", ";": "#59;"})
+UNTOLD: Final = frozenset({"lpid", "order"})
+
+
+class Turn(StrEnum):
+    """What a line of a sequence shows of a call: its begin, its answer, both, or calls left out."""
+
+    BEGINS = "begins"
+    ANSWERED = "answered"
+    WHOLE = "whole"
+    SKIPPED = "skipped"
+
+
+@dataclass(slots=True)
+class Node:
+    """A call with the calls that were made while it was open, in order."""
+
+    event: CallEvent
+    nested: list["Node"] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a sequence; `skipped` counts calls that were left out."""
+
+    turn: Turn
+    event: CallEvent
+    depth: int
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step of a run did: calls that nobody's call caused, each with its tree."""
+
+    run: str
+    title: str
+    roots: tuple[Node, ...]
+
+
+def steps_of(calls: Sequence[Recorded]) -> list[Step]:
+    """Put recorded calls into trees, by step, in the order in which the steps came."""
+    nodes = {call.event.call_id: Node(call.event) for call in calls}
+    steps: dict[tuple[str, str], list[Node]] = {}
+    for call in calls:
+        node = nodes[call.event.call_id]
+        parent = nodes.get(call.event.parent_id)
+        if parent is None or parent is node:
+            steps.setdefault((call.run, call.step), []).append(node)
+        else:
+            parent.nested.append(node)
+    for node in nodes.values():
+        node.nested.sort(key=lambda each: each.event.began)
+    return [
+        Step(run, title, tuple(sorted(roots, key=lambda node: (node.event.side, node.event.began))))
+        for (run, title), roots in steps.items()
+    ]
+
+
+def lines_of(nodes: Sequence[Node], depth: int = 0) -> Iterator[Line]:
+    """Yield the lines of calls; of many alike in a row, the first few and how many more there are."""
+    alike = 0
+    for place, node in enumerate(nodes):
+        before = nodes[place - 1].event if place else None
+        same = before is not None and (before.name, before.code) == (node.event.name, node.event.code)
+        alike = alike + 1 if same and not node.nested else 0
+        if alike < SHOWN_ALIKE:
+            yield from _lines_of(node, depth)
+        following = nodes[place + 1].event if place + 1 < len(nodes) else None
+        last = following is None or (following.name, following.code) != (node.event.name, node.event.code)
+        if alike >= SHOWN_ALIKE and (last or nodes[place + 1].nested):
+            yield Line(Turn.SKIPPED, node.event, depth, alike - SHOWN_ALIKE + 1)
+
+
+def _lines_of(node: Node, depth: int) -> Iterator[Line]:
+    if not node.nested:
+        yield Line(Turn.WHOLE, node.event, depth)
+        return
+    yield Line(Turn.BEGINS, node.event, depth)
+    yield from lines_of(node.nested, depth + 1)
+    yield Line(Turn.ANSWERED, node.event, depth)
+
+
+def arguments_of(event: CallEvent) -> str:
+    """Return the arguments of a call that tell something, and how many pages it carries."""
+    told = []
+    for name, value in event.arguments.items():
+        if name in UNTOLD or (name == "flags" and not value):
+            continue
+        shown = f"{value:#x}" if name in HEXADECIMAL and isinstance(value, int) else str(value)
+        told.append(shown if name == "runs" else f"{name}={shown}")
+    if event.pages:
+        told.append(f"({counted(event.pages, 'page')})")
+    return " ".join(told)
+
+
+def words_of(line: Line) -> tuple[str, str]:
+    """Return what a line says: the call, and its code (empty where it is not answered yet)."""
+    event = line.event
+    if line.turn is Turn.SKIPPED:
+        return f"… {line.skipped:,} more {event.name}", event.code
+    caller = f"{event.caller} " if not line.depth else ""
+    if line.turn is Turn.ANSWERED:
+        return f"◂ {event.name}", f"{event.code} {show_seconds(event.seconds)}"
+    code = event.code if line.turn is Turn.WHOLE else ""
+    return f"{caller}▸ {event.name} {arguments_of(event)}".rstrip(), code
+
+
+def mermaid(steps: Iterable[Step]) -> Iterator[str]:
+    """Yield the lines of a Mermaid sequence diagram."""
+    yield "sequenceDiagram"
+    yield "    participant W as guest and VMM"
+    yield "    participant U as Ultravisor"
+    yield "    participant H as Hypervisor"
+    for step in steps:
+        yield f"    Note over W,H: {_plain(f'{step.run}: {step.title}' if step.run else step.title)}"
+        for line in lines_of(step.roots):
+            yield from _arrows(line)
+
+
+def _arrows(line: Line) -> Iterator[str]:
+    event = line.event
+    answers = "U" if event.side is Side.ULTRAVISOR else "H"
+    other = "H" if answers == "U" else "U"
+    asks = "W" if event.caller.startswith(("guest", "vmm")) else other
+    if line.turn is Turn.SKIPPED:
+        yield f"    Note over U,H: {_plain(words_of(line)[0])}"
+        return
+    if line.turn is not Turn.ANSWERED:
+        yield f"    {asks}->>+{answers}: {_plain(f'{event.name} {arguments_of(event)}'.rstrip())}"
+    if line.turn is not Turn.BEGINS:
+        yield f"    {answers}-->>-{asks}: {_plain(event.code)}"
+
+
+def _plain(text: str) -> str:
+    """Return `text` with the signs that end or alter a Mermaid message as its entities."""
+    return text.translate(ENTITIES)

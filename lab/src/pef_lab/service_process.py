@@ -1,0 +1,107 @@
+"""One service as a process of its own: started, waited for, stopped."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from pef_lab.failures import Unanswered
+
+STARTING: Final = 30.0
+"""Seconds that a service may take until it is ready."""
+STOPPING: Final = 5.0
+"""Seconds that a service may take to end before it is killed."""
+_STEP: Final = 0.03
+_LAST_WORDS: Final = 12
+_OURS: Final = "PEF_"
+
+
+def free_ports(number: int) -> list[int]:
+    """Return as many loopback ports as asked that nobody listened on a moment ago."""
+    sockets = [socket.socket() for _ in range(number)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+class ServiceProcess:
+    """The process of a service, run by the console script `script` of this environment.
+
+    Its environment is ours without what is named `PEF_…`, and `variables`; its output goes to `log`. It has a
+    session of its own: Ctrl-C reaches whoever started it, who then stops it.
+    """
+
+    def __init__(self, script: str, variables: dict[str, str], log: Path) -> None:
+        self.name = script.removeprefix("pef-").capitalize()
+        self.log = log
+        program = Path(sys.executable).with_name(script)
+        if not program.exists():
+            raise Unanswered(f"start of the {self.name}", f"{program} is not installed")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [program],
+                env=inherited | variables,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Return the process's id."""
+        return self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether the process is no more."""
+        return self._process.poll() is not None
+
+    def last_words(self) -> str:
+        """Return the end of what the process printed."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(lines[-_LAST_WORDS:])
+
+    async def until_ready(self, base_url: str) -> None:
+        """Wait until `/readyz` answers; raise Unanswered where the process ends or takes too long."""
+        what = f"start of the {self.name}"
+        async with httpx.AsyncClient(base_url=base_url, trust_env=False, timeout=STARTING) as client:
+            try:
+                async with asyncio.timeout(STARTING):
+                    while not await _is_ready(client):
+                        if self.ended:
+                            raise Unanswered(what, f"it ended; its last words:\n{self.last_words()}")
+                        await asyncio.sleep(_STEP)
+            except TimeoutError:
+                raise Unanswered(what, f"not ready within {STARTING:g} s:\n{self.last_words()}") from None
+
+    def ask_to_stop(self) -> None:
+        """Ask the process to end."""
+        if not self.ended:
+            self._process.terminate()
+
+    def stop(self) -> None:
+        """End the process, by force if it must be, and reap it."""
+        self.ask_to_stop()
+        try:
+            self._process.wait(STOPPING)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+async def _is_ready(client: httpx.AsyncClient) -> bool:
+    try:
+        return (await client.get("/readyz")).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False

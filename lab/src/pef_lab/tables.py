@@ -1,0 +1,130 @@
+"""What the lab shows in a terminal: the table of designs, observations, pages, and sequences of calls."""
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from pef_lab.designs.report import VERDICTS, DesignReport
+from pef_lab.findings import Observation, Verdict
+from pef_lab.pages import ZERO, kinds_of, name_of
+from pef_lab.sequence import INDENT, Step, Turn, lines_of, words_of
+from pef_lab.sizes import show_seconds, show_size
+from pef_protocol.events import Side
+
+PLAIN_WIDTH: Final = 110
+"""Columns where the output is no terminal and nobody says how wide it is."""
+DUMPED: Final = 16
+"""Bytes in a line of a page's dump."""
+DUMPED_LINES: Final = 4
+
+STYLES: Final = {
+    Verdict.OK: "green",
+    Verdict.REFUSED: "yellow",
+    Verdict.CORRUPT: "bold red",
+    Verdict.ERROR: "bold magenta",
+}
+SIGNS: Final = {Verdict.OK: "✔", Verdict.REFUSED: "▲", Verdict.CORRUPT: "✘", Verdict.ERROR: "!"}
+
+
+def console_for(*, errors: bool = False) -> Console:
+    """Return a console on standard output or standard error that is readable where it is no terminal too."""
+    stream = sys.stderr if errors else sys.stdout
+    fixed = None if stream.isatty() or "COLUMNS" in os.environ else PLAIN_WIDTH
+    return Console(stderr=errors, width=fixed, highlight=False)
+
+
+def designs_table(reports: Sequence[DesignReport], title: str) -> Table:
+    """Return the designs side by side: what UV_ESM cost, then a verdict a line."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    table.add_column("")
+    for report in reports:
+        table.add_column(report.name.value, justify="right")
+    costs = [report.cost for report in reports]
+    rows: dict[str, list[str]] = {
+        "UV_ESM": [show_seconds(cost.seconds) if cost else "-" for cost in costs],
+        "ultracalls": [f"{cost.counted.ultracalls:,}" if cost else "-" for cost in costs],
+        "hypercalls": [f"{cost.counted.hypercalls:,}" if cost else "-" for cost in costs],
+        "GFNs carried": [f"{cost.counted.gfns_carried:,}" if cost else "-" for cost in costs],
+        "bytes moved": [show_size(cost.counted.bytes_moved) if cost else "-" for cost in costs],
+    }
+    for side in (Side.HYPERVISOR, Side.ULTRAVISOR):
+        kept = [f"{cost.bytes_per_gfn[side]:.2g}" if cost else "-" for cost in costs]
+        rows[f"bytes a GFN, {side}"] = kept
+    for name, cells in rows.items():
+        table.add_row(name, *cells, end_section=name.endswith(Side.ULTRAVISOR))
+    for step in VERDICTS:
+        verdicts = [report.verdicts[step] for report in reports]
+        table.add_row(step.replace("_", " "), *(verdict_text(verdict) for verdict in verdicts))
+    return table
+
+
+def verdict_text(verdict: Verdict) -> Text:
+    """Return a verdict in its colour."""
+    return Text(f"{SIGNS[verdict]} {verdict}", STYLES[verdict])
+
+
+def observation_text(observation: Observation, *, full: bool = False) -> Text:
+    """Return an observation as one line; with what was expected where it came out otherwise, or `full`."""
+    line = Text(f"  {SIGNS[observation.verdict]} ", STYLES[observation.verdict])
+    line.append(observation.what, "default")
+    line.append(f": {observation.observed}", "dim" if observation.verdict is Verdict.OK else "default")
+    if full or observation.verdict is not Verdict.OK:
+        line.append(f" (expected: {observation.expected})", "dim")
+    return line
+
+
+def faults_of(report: DesignReport) -> Iterable[Text]:
+    """Yield what came out otherwise than the protocol promises, a line each."""
+    for each in report.observations:
+        if each.verdict is not Verdict.OK:
+            yield Text.assemble((f"{report.name} {each.step}", "bold"), observation_text(each))
+
+
+def page_panel(title: str, octets: bytes, gfn: int, *, style: str = "default") -> Panel:
+    """Return the beginning of a page as bytes and as text, under what it is."""
+    lines: list[RenderableType] = []
+    for start in range(0, DUMPED * DUMPED_LINES, DUMPED):
+        part = octets[start : start + DUMPED]
+        readable = "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in part)  # noqa: PLR2004
+        lines.append(Text.assemble((part.hex(" ", 2), "dim"), "  ", (readable, style)))
+    kind = int(kinds_of(octets, gfn)[0])
+    lines.append(Text(f"= {name_of(kind)}", "dim" if kind == ZERO else style))
+    return Panel(Group(*lines), title=title, title_align="left", expand=False)
+
+
+def side_by_side(*panels: RenderableType) -> Table:
+    """Return panels next to each other."""
+    grid = Table.grid(padding=(0, 2))
+    for _ in panels:
+        grid.add_column()
+    grid.add_row(*panels)
+    return grid
+
+
+def sequence_table(steps: Iterable[Step]) -> Table:
+    """Return recorded calls in two columns, each in that of the side that answers it, indented by depth."""
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0), expand=True)
+    table.add_column("Ultravisor", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("Hypervisor", ratio=1, no_wrap=True, overflow="ellipsis")
+    for step in steps:
+        if not step.roots:
+            continue
+        title = f"{step.run}: {step.title}" if step.run else step.title
+        table.add_row(Text(title, "bold cyan"), "")
+        for line in lines_of(step.roots):
+            words, code = words_of(line)
+            cell = Text(" " * (INDENT * line.depth) + words)
+            if code:
+                good = line.event.code.endswith("_SUCCESS")
+                cell.append(f"  {code}", "green" if good else "yellow")
+            if line.turn is Turn.SKIPPED:
+                cell.stylize("dim")
+            here = line.event.side is Side.ULTRAVISOR
+            table.add_row(cell if here else "", "" if here else cell)
+    return table

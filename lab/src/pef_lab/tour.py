@@ -1,0 +1,207 @@
+"""The tour that `pef demo` gives: one VM's life as both visors see it, then the five designs side by side.
+
+What is printed is what was observed. Each chapter says what is about to happen, does it over HTTP, and shows
+what guest and host read back. The tour ends well only if all of it is as the protocol says.
+"""
+
+from typing import Final
+
+from rich.console import Console
+from rich.text import Text
+
+from pef_lab.designs import boot, hot_plug, sharing
+from pef_lab.designs.plan import Run, plan_touched
+from pef_lab.designs.run import MARGIN, Ordered, fresh_pairs, image_for, run_designs
+from pef_lab.designs.scene import Scene, set_up
+from pef_lab.designs.theory import surprises
+from pef_lab.findings import Findings, Verdict
+from pef_lab.guide import Guide
+from pef_lab.pages import OPAQUE, Generation, kinds_of, text_of
+from pef_lab.pair import NormalMemoryForm, Pair, PairPlan, started
+from pef_lab.progress import telling
+from pef_lab.sizes import show_seconds, show_size
+from pef_lab.tables import designs_table, faults_of
+from pef_lab.trace import Recording
+from pef_lab.watch import Watch
+from pef_protocol.designs import Design
+from pef_protocol.quantities import gpa_of
+
+TOUR_SIZE: Final = 256 << 20
+TOUR_TOUCHED: Final = 4 << 20
+TABLE_SIZE: Final = 1 << 30
+TABLE_TOUCHED: Final = 32 << 20
+SECRET: Final = Generation.PRIVATE
+
+
+async def tour(console: Console, progress: Console, normal_memory: NormalMemoryForm) -> list[str]:
+    """Give the tour; return, in plain words, what came out otherwise than the protocol says."""
+    findings = Findings()
+    guide = Guide(console, findings)
+    async with started(PairPlan(2 * TOUR_SIZE + MARGIN, normal_memory)) as pair:
+        _introduce(guide, pair)
+        async with Watch(pair.endpoints) as watch:
+            image = image_for(TOUR_SIZE, await watch.machine_public_key())
+        plan = plan_touched(TOUR_SIZE, TOUR_TOUCHED, image)
+        recording = Recording()
+        with findings.step("tour"):
+            async with set_up(Design.TRACKED, plan, image, pair.endpoints, findings, recording) as scene:
+                await _life(guide, scene)
+        guide.show_findings()
+    wrong = [
+        f"{each.what}: {each.observed} (expected: {each.expected})"
+        for each in findings.observations
+        if each.verdict is not Verdict.OK
+    ]
+    return wrong + await _five_designs(guide, progress, normal_memory)
+
+
+async def _life(guide: Guide, scene: Scene) -> None:
+    """Lead one VM from its boot to its reboot."""
+    await _normal(guide, scene)
+    await _becomes_secure(guide, scene)
+    await _two_views(guide, scene)
+    await _out_and_in(guide, scene)
+    guide.chapter(
+        "Sharing a page",
+        "The guest shares a page to speak with the host: both map one normal page.",
+        "It is zero at each change of owner, so that neither finds what the other had there.",
+        "It must work alike for a page that is paged out, and for one that the host unmaps meanwhile.",
+    )
+    await sharing.share_unshare(scene)
+    guide.show_findings()
+    guide.chapter(
+        "Memory hot-plug",
+        "A slot plugged into a secure VM is secure from its first byte.",
+        "One that is unplugged leaves nothing behind.",
+    )
+    await hot_plug.hot_add(scene)
+    await hot_plug.hot_remove(scene)
+    guide.show_findings()
+    guide.chapter(
+        "Reboot",
+        "The VM is reset while some of its pages lie encrypted in normal memory.",
+        "It starts as a normal VM and must find nothing of its secure past: neither text nor ciphertext.",
+    )
+    await boot.reboot(scene)
+    guide.show_findings()
+    guide.chapter("And again", "The same VM boots, and enters secure mode a second time.")
+    await boot.second_esm(scene)
+    guide.show_findings()
+
+
+def _introduce(guide: Guide, pair: Pair) -> None:
+    guide.chapter(
+        "Two visors, two processes",
+        f"The Ultravisor is process {pair.ultravisor.pid}, the Hypervisor {pair.hypervisor.pid}.",
+        "They speak HTTP and share no code of their rules.",
+        "The Hypervisor owns normal memory; "
+        + (
+            f"both map it ({pair.normal_memory})."
+            if pair.normal_memory
+            else "the Ultravisor reaches it by HTTP."
+        ),
+        "Secure memory is a private mapping of the Ultravisor: no file, no segment, no request shows it.",
+    )
+
+
+async def _normal(guide: Guide, scene: Scene) -> None:
+    guide.chapter(
+        "A normal VM",
+        f"A VM of {show_size(scene.plan.size)} boots as any other. Its host sees all that it writes.",
+    )
+    await boot.prepare(scene)
+    gfn = scene.plan.shared
+    by_guest, by_host = await guide.show_page(scene, gfn)
+    same = by_guest == by_host
+    guide.findings.see("both views of one page", "the same bytes", _alike(by_guest, by_host), ok=same)
+    guide.show_findings()
+
+
+async def _becomes_secure(guide: Guide, scene: Scene) -> None:
+    guide.chapter(
+        "UV_ESM: the VM becomes secure",
+        "The guest's one call makes the Ultravisor ask the Hypervisor (H_SVM_INIT_START, H_SVM_PAGE_IN,",
+        "H_SVM_INIT_DONE), which answers by ultracalls while its own answer is awaited. Calls nest:",
+    )
+    known = len(scene.recording.calls)
+    cost = await boot.enter_secure_mode(scene)
+    guide.show_calls(scene.recording.calls[known:])
+    counted = cost.counted
+    guide.say(
+        f"{show_seconds(cost.seconds)}, {counted.ultracalls} ultracalls, {counted.hypercalls} hypercalls,"
+        f" {counted.gfns_carried:,} GFNs carried, {show_size(counted.bytes_moved)} moved."
+    )
+    await boot.first_boot(scene)
+    await scene.tables_agree("after UV_ESM")
+    guide.show_findings()
+
+
+async def _two_views(guide: Guide, scene: Scene) -> None:
+    guide.chapter(
+        "One page, two views",
+        "The guest writes a secret. The host may look, and gets what UV_PAGE_OUT gives it: ciphertext.",
+    )
+    await scene.guest_writes(SECRET, (*scene.plan.touched, *scene.plan.fresh))
+    gfn = scene.plan.shared
+    _, first = await guide.show_page(scene, gfn)
+    _, second = await guide.show_page(scene, gfn)
+    for nth, octets in (("host's first look", first), ("host's second look", second)):
+        opaque = int(kinds_of(octets, gfn)[0]) == OPAQUE
+        guide.findings.see(nth, "ciphertext", "ciphertext" if opaque else "no ciphertext", ok=opaque)
+    guide.findings.see(
+        "the same page, paged out twice",
+        "two ciphertexts that differ",
+        _alike(first, second),
+        ok=first != second,
+    )
+    guide.show_findings()
+
+
+async def _out_and_in(guide: Guide, scene: Scene) -> None:
+    gfn = scene.plan.shared
+    guide.chapter(
+        "Out and in",
+        "The page is out now, encrypted, in normal memory.",
+        "The guest's next load brings it back, if it is genuine:",
+    )
+    page = [Run(gfn, 1)]
+    await scene.host_touches("the host looks once more", page)
+    known = len(scene.recording.calls)
+    await scene.guest_sees("guest reads its paged-out page", page, SECRET.words, SECRET)
+    guide.show_calls(scene.recording.calls[known:])
+    await scene.host_touches("the host looks once more", page)
+    genuine = await scene.vmm.read(scene.lpid, gpa_of(gfn), len(text_of(SECRET, gfn, 1)))
+    await scene.vmm.write(scene.lpid, gpa_of(gfn), bytes([genuine[0] ^ 1]))
+    await guide.refused("guest reads it after the host changed one bit of it", scene, gfn)
+    await scene.vmm.write(scene.lpid, gpa_of(gfn), genuine[:1])
+    await scene.guest_sees("guest reads it after the host undid that", page, SECRET.words, SECRET)
+    await scene.tables_agree("after out and in")
+    guide.show_findings()
+
+
+async def _five_designs(guide: Guide, progress: Console, normal_memory: NormalMemoryForm) -> list[str]:
+    guide.chapter(
+        "Five designs, one question",
+        "Who moves the pages that the Ultravisor does not ask for?",
+        "Each design gets a fresh pair and goes through the same steps;",
+        f"the VM has {show_size(TABLE_SIZE)}, {show_size(TABLE_TOUCHED)} of it written before UV_ESM.",
+    )
+    ordered = Ordered(tuple(Design), TABLE_SIZE, TABLE_TOUCHED)
+    source = fresh_pairs(TABLE_SIZE, normal_memory)
+    with telling(progress, len(ordered.designs)) as tell:
+        reports = [report async for report in run_designs(ordered, source, Recording(wanted=False), tell)]
+    guide.console.print(designs_table(reports, f"VM of {show_size(TABLE_SIZE)}"))
+    for report in reports:
+        for line in faults_of(report):
+            guide.console.print(line)
+    found = surprises(reports, TABLE_SIZE)
+    guide.say(
+        "eager and broken are history, and wrong as it was: see hot add, host reads, reboot.",
+        "pushed is the open question of 2020; nothing is expected of it here.",
+    )
+    guide.console.print(Text("The others came out as expected." if not found else "Not as expected."))
+    return found
+
+
+def _alike(one: bytes, other: bytes) -> str:
+    return "the same bytes" if one == other else "different bytes"

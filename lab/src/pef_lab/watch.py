@@ -1,0 +1,163 @@
+"""The observer: what each side shows of its own state, read from outside, never asked for a verdict."""
+
+import re
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final, Self
+
+from pef_lab.door import Door
+from pef_lab.endpoints import Endpoints
+from pef_protocol.calls import HYPERCALLS, ULTRACALLS
+from pef_protocol.events import Side
+from pef_protocol.wire import OBSERVER_PATH
+
+SAMPLE: Final = re.compile(r"^(pef_[a-z_]+)\{([^}]*)\} (\S+)$", re.MULTILINE)
+LABEL: Final = re.compile(r'(\w+)="([^"]*)"')
+
+_ULTRACALL_NAMES: Final = frozenset(call.name for call in ULTRACALLS)
+_HYPERCALL_NAMES: Final = frozenset(call.name for call in HYPERCALLS)
+
+
+@dataclass(frozen=True, slots=True)
+class VmRecord:
+    """A VM as one side lists it. `column_bytes` is what that side keeps for its GFNs."""
+
+    lpid: int
+    state: str
+    gfns: int
+    column_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A side's pool: secure memory, or the device pages that stand for it; in pages."""
+
+    size: int
+    used: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlotStates:
+    """The states of one slot's GFNs as runs of (first GFN, count, state), in ascending order."""
+
+    slotid: int
+    first: int
+    count: int
+    states: tuple[tuple[int, int, str], ...]
+    moving: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What both sides have counted since they started."""
+
+    ultracalls: int = 0
+    hypercalls: int = 0
+    gfns_carried: int = 0
+    bytes_moved: int = 0
+
+    def since(self, earlier: "Counters") -> "Counters":
+        """Return what was counted after `earlier`."""
+        return Counters(
+            self.ultracalls - earlier.ultracalls,
+            self.hypercalls - earlier.hypercalls,
+            self.gfns_carried - earlier.gfns_carried,
+            self.bytes_moved - earlier.bytes_moved,
+        )
+
+
+@dataclass(slots=True)
+class _Cursor:
+    """How far a side's trace has been read: the number of its last event."""
+
+    ended: dict[Side, int] = field(default_factory=lambda: dict.fromkeys(Side, 0))
+
+
+class Watch:
+    """An observer of both sides."""
+
+    def __init__(self, endpoints: Endpoints) -> None:
+        self._doors = {
+            Side.ULTRAVISOR: Door("Ultravisor", endpoints.ultravisor_url, endpoints.observer_token),
+            Side.HYPERVISOR: Door("Hypervisor", endpoints.hypervisor_url, endpoints.observer_token),
+        }
+        self._cursor = _Cursor()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
+    ) -> None:
+        for door in self._doors.values():
+            await door.close()
+
+    async def vms(self, side: Side) -> tuple[dict[int, VmRecord], Pool]:
+        """Return the VMs that a side lists, by lpid, and its pool."""
+        shown = await self._doors[side].view(OBSERVER_PATH + "vms")
+        records = {
+            vm["lpid"]: VmRecord(vm["lpid"], str(vm["state"]), int(vm["gfns"]), int(vm["column_bytes"]))
+            for vm in shown["vms"]
+        }
+        return records, Pool(int(shown["pool"]["size"]), int(shown["pool"]["used"]))
+
+    async def pools(self) -> dict[Side, int]:
+        """Return how many pages of each side's pool are in use."""
+        return {side: (await self.vms(side))[1].used for side in Side}
+
+    async def slots(self, side: Side, lpid: int) -> tuple[SlotStates, ...]:
+        """Return the states of a VM's GFNs as a side shows them; no slots where it knows none of that VM."""
+        if lpid not in (await self.vms(side))[0]:
+            return ()
+        shown = await self._doors[side].view(OBSERVER_PATH + "gfns", lpid=lpid)
+        return tuple(_slot_states(slot) for slot in shown["slots"])
+
+    async def counters(self) -> Counters:
+        """Return what both sides have counted: messages answered, GFNs they carried, bytes over the bus."""
+        total = Counters()
+        for door in self._doors.values():
+            total = _add(total, read_counters((await door.ask("GET", "/metrics")).text))
+        return total
+
+    async def machine_public_key(self) -> bytes:
+        """Return the public key that an ESM blob for this machine is sealed to."""
+        return bytes.fromhex((await self._doors[Side.ULTRAVISOR].view("/v1/machine-key"))["public_key"])
+
+    async def fresh_events(self) -> list[dict[str, Any]]:
+        """Return the calls that either side has answered since the last time this was asked."""
+        events: list[dict[str, Any]] = []
+        for side, door in self._doors.items():
+            fresh = await door.view(OBSERVER_PATH + "trace", after=self._cursor.ended[side])
+            self._cursor.ended[side] = max([self._cursor.ended[side], *(event["ended"] for event in fresh)])
+            events += fresh
+        return events
+
+
+def _slot_states(slot: dict[str, Any]) -> SlotStates:
+    states = tuple((int(gfn), int(count), str(state)) for gfn, count, state in slot["states"])
+    return SlotStates(slot["slotid"], slot["first"], slot["count"], states, int(slot.get("moving", 0)))
+
+
+def _add(one: Counters, other: Counters) -> Counters:
+    return Counters(
+        one.ultracalls + other.ultracalls,
+        one.hypercalls + other.hypercalls,
+        one.gfns_carried + other.gfns_carried,
+        one.bytes_moved + other.bytes_moved,
+    )
+
+
+def read_counters(exposition: str) -> Counters:
+    """Return the counters in a side's metrics (Prometheus' text format)."""
+    ultracalls = hypercalls = gfns_carried = bytes_moved = 0
+    for name, labels, number in SAMPLE.findall(exposition):
+        call = dict(LABEL.findall(labels)).get("call", "")
+        counted = int(float(number))
+        if name == "pef_calls_total":
+            ultracalls += counted if call in _ULTRACALL_NAMES else 0
+            hypercalls += counted if call in _HYPERCALL_NAMES else 0
+        elif name == "pef_pages_total":
+            gfns_carried += counted
+        elif name == "pef_bytes_moved_total":
+            bytes_moved += counted
+    return Counters(ultracalls, hypercalls, gfns_carried, bytes_moved)

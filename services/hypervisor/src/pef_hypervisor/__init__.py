@@ -1,0 +1,1 @@
+"""The Hypervisor: the untrusted side, owner of normal memory."""

@@ -1,0 +1,113 @@
+"""The Hypervisor as a service: wiring only."""
+
+import os
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+
+import uvicorn
+from fastapi import Request
+from pydantic import Field
+
+from pef_hypervisor.doors.bus import OwnBus, add_bus_door
+from pef_hypervisor.doors.guest import add_guest_door
+from pef_hypervisor.doors.vmm import add_vmm_door
+from pef_hypervisor.machine import Hypervisor
+from pef_kit.bus import NORMAL_BASE, NormalMemory
+from pef_kit.doors import Doorkeeper, number
+from pef_kit.http import Service
+from pef_kit.observers import Observer
+from pef_kit.peer import Peer
+from pef_kit.performer import Performer
+from pef_kit.settings import GIBIBYTE, ServiceSettings, Token
+from pef_protocol.calls import HYPERCALLS
+from pef_protocol.events import Side
+from pef_protocol.quantities import PAGE_SIZE
+from pef_protocol.wire import Role
+
+KEEPALIVE = 3600
+"""Seconds that an idle connection of the peer is kept: longer than any gap between two nested calls."""
+
+
+class Settings(ServiceSettings):
+    """What the Hypervisor is told beside what both are; sizes in bytes."""
+
+    vmm_token: Token
+    secure_memory: int = Field(default=16 * GIBIBYTE, ge=0)
+    """The host's secure memory: it has a device page for each page of it, or `device_pages`."""
+    device_pages: int | None = Field(default=None, ge=0)
+
+
+def build(settings: Settings) -> Service:
+    """Return the service; its normal memory begins empty."""
+    memory = (
+        NormalMemory(settings.normal_memory, settings.normal_memory_size, create=True)
+        if settings.normal_memory
+        else NormalMemory.unshared(settings.normal_memory_size)
+    )
+    memory.discard(NORMAL_BASE, memory.size)
+    pages = settings.secure_memory // PAGE_SIZE if settings.device_pages is None else settings.device_pages
+    hypervisor = Hypervisor(memory, device_pages=pages, digest_key=secrets.token_bytes(32))
+    observer = Observer(Side.HYPERVISOR)
+    threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="work")
+    peer = Peer(
+        "ultravisor",
+        settings.peer_url,
+        settings.hypervisor_token.get_secret_value(),
+        connections=settings.peer_connections,
+        timeout=settings.peer_timeout,
+        new_id=lambda: secrets.token_hex(8),
+    )
+    service = Service(
+        Side.HYPERVISOR,
+        HYPERCALLS,
+        hypervisor.hypercall,
+        doorkeeper=Doorkeeper(
+            {
+                Role.ULTRAVISOR: settings.ultravisor_token.get_secret_value(),
+                Role.VMM: settings.vmm_token.get_secret_value(),
+                Role.OBSERVER: settings.observer_token.get_secret_value(),
+            },
+            settings.guest_key.get_secret_value(),
+        ),
+        perform=Performer(peer, OwnBus(memory, threads), threads, observer),
+        observer=observer,
+        body_limit=settings.body_limit,
+    )
+    add_vmm_door(service, hypervisor, settings.body_limit)
+    add_guest_door(service, hypervisor)
+    add_bus_door(service, memory, settings.body_limit)
+    add_views(service, hypervisor)
+
+    async def stop_threads() -> None:
+        threads.shutdown(wait=False)
+
+    service.at_end(stop_threads)
+    service.at_end(peer.close)
+    return service
+
+
+def add_views(service: Service, hypervisor: Hypervisor) -> None:
+    """Add what the observer may see."""
+
+    def gfns(request: Request) -> object:
+        return hypervisor.gfns(number(request, "lpid"))
+
+    service.view("vms", lambda _: hypervisor.vms())
+    service.view("gfns", gfns)
+    service.view("digest", lambda _: {"digest": hypervisor.digest()})
+    service.view("invariants", lambda _: {"broken": hypervisor.invariants()})
+
+
+def main() -> None:
+    """Run the service until it is told to stop."""
+    settings = Settings()
+    uvicorn.run(
+        build(settings).app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        timeout_keep_alive=KEEPALIVE,
+        access_log=False,
+        log_level="warning",
+    )

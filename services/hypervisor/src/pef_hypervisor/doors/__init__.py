@@ -1,0 +1,1 @@
+"""The HTTP doors beside the hypercalls: VMM, guest, memory bus, observer."""

@@ -1,0 +1,116 @@
+"""The memory bus over HTTP: the Ultravisor reads and writes normal memory by real address.
+
+Bodies are those of `pef_kit.bus.OwnerBus`. All addresses are checked before a byte moves.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+
+import numpy as np
+from fastapi import Request, Response
+from starlette.responses import StreamingResponse
+
+from pef_kit.bus import NormalMemory, carry_out, chunks
+from pef_kit.doors import Problem
+from pef_kit.http import Service
+from pef_kit.operations import Transfer
+from pef_protocol.wire import NORMAL_MEMORY_PATH, OCTETS, Role
+
+ROW_BYTES = 16
+COUNT_BYTES = 8
+
+
+class OwnBus:
+    """Normal memory for its owner: the mapping itself."""
+
+    def __init__(self, memory: NormalMemory, threads: Executor) -> None:
+        self._memory = memory
+        self._threads = threads
+
+    async def perform(self, transfer: Transfer) -> None:
+        """Carry out a transfer in a thread."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._threads, carry_out, self._memory, transfer)
+
+
+def add_bus_door(service: Service, memory: NormalMemory, rows_limit: int) -> None:
+    """Add the bus' routes; `rows_limit` bounds the bytes of addresses in one message."""
+
+    async def read(request: Request) -> Response:
+        service.doorkeeper.admit(request, Role.ULTRAVISOR)
+        pieces = rows_of(await service.body(request, rows_limit), memory)
+        total = sum(length for _, length in pieces)
+
+        async def contents() -> AsyncIterator[bytes]:
+            for index, offset, length in chunks(pieces):
+                yield bytes(memory.at(pieces[index][0] + offset, length))
+
+        return StreamingResponse(contents(), media_type=OCTETS, headers={"content-length": str(total)})
+
+    async def write(request: Request) -> Response:
+        service.doorkeeper.admit(request, Role.ULTRAVISOR)
+        stream = request.stream()
+        head = bytearray()
+        while len(head) < head_bytes(head, rows_limit):
+            chunk = await anext(stream, None)
+            if chunk is None:
+                raise Problem(422, "Unprocessable Content", "the rows are not all there", "body")
+            head += chunk
+        wanted = head_bytes(head, rows_limit)
+        filling = Filling(rows_of(bytes(head[COUNT_BYTES:wanted]), memory), memory)
+        filling.take(memoryview(bytes(head[wanted:])))
+        async for chunk in stream:
+            filling.take(memoryview(chunk))
+        filling.end()
+        return Response(status_code=204)
+
+    service.post(NORMAL_MEMORY_PATH + "read", read)
+    service.post(NORMAL_MEMORY_PATH + "write", write)
+
+
+def rows_of(body: bytes, memory: NormalMemory) -> list[tuple[int, int]]:
+    """Return rows of (real address, bytes); raise Problem 422 where one is outside normal memory."""
+    if len(body) % ROW_BYTES:
+        raise Problem(422, "Unprocessable Content", "not rows of two 64-bit numbers", "body")
+    rows = [(int(ra), int(length)) for ra, length in np.frombuffer(body, "<u8").reshape(-1, 2)]
+    for ra, length in rows:
+        if not memory.holds(ra, length):
+            raise Problem(
+                422, "Unprocessable Content", f"{length} bytes at {ra:#x} are not normal memory", "ra"
+            )
+    return rows
+
+
+def head_bytes(head: bytearray, limit: int) -> int:
+    """Return how many bytes the count and the rows take; raise Problem 413 over `limit`."""
+    if len(head) < COUNT_BYTES:
+        return COUNT_BYTES
+    wanted = COUNT_BYTES + ROW_BYTES * int.from_bytes(head[:COUNT_BYTES], "little")
+    if wanted > limit:
+        raise Problem(413, "Content Too Large", f"addresses may have {limit} bytes")
+    return wanted
+
+
+class Filling:
+    """Writes a stream of bytes into the pieces of a transfer, one after another."""
+
+    def __init__(self, pieces: list[tuple[int, int]], memory: NormalMemory) -> None:
+        self._rooms = iter([memory.at(ra, length) for ra, length in pieces if length])
+        self._room: memoryview | None = next(self._rooms, None)
+
+    def take(self, content: memoryview) -> None:
+        """Write what has come; raise Problem 422 where there is no room left for it."""
+        while content.nbytes:
+            if self._room is None:
+                raise Problem(422, "Unprocessable Content", "more bytes than the rows say", "body")
+            some = min(self._room.nbytes, content.nbytes)
+            self._room[:some] = content[:some]
+            content, self._room = content[some:], self._room[some:]
+            if not self._room.nbytes:
+                self._room = next(self._rooms, None)
+
+    def end(self) -> None:
+        """Raise Problem 422 where bytes are missing."""
+        if self._room is not None:
+            raise Problem(422, "Unprocessable Content", "fewer bytes than the rows say", "body")

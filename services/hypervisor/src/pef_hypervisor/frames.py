@@ -1,0 +1,189 @@
+"""This side's columns: what the Hypervisor knows of each GFN, two bytes in all.
+
+| column | holds |
+|---|---|
+| `state` | the state word: N, S, P or H |
+| `marks` | MOVING, TOUCHED, REPLACED, CARRIED |
+
+What must always be true of them is told by the functions of `pef_hypervisor.invariants`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from pef_hypervisor.designs.rules import Rules
+from pef_kit.columns import Portion, Slot, SlotMap
+from pef_kit.spans import I64, U8, Mask, spread
+from pef_protocol.quantities import PAGE_SIZE, Gfn, Lpid, RealAddress, SlotId
+from pef_protocol.states import HvGfnState, HvVmState
+
+MOVING: Final = 1
+"""A call has the GFN in flight: every other call waits, or is told busy."""
+TOUCHED: Final = 2
+"""The normal page has bytes; one without reads as zero and costs nothing."""
+REPLACED: Final = 4
+"""The normal page came in place of one that was in secure memory; it is scrubbed at reset."""
+CARRIED: Final = 8
+"""The GFN's bytes went to the Ultravisor by UV_PAGE_IN."""
+
+BLOCK: Final = 1 << 20
+"""GFNs that are treated at once where a whole slot is: a column's block stays in the processor's cache."""
+
+
+class VmSlot(Slot):
+    """The columns of one memory slot, and the place in real memory at which its normal pages stand."""
+
+    def __init__(self, slot_id: SlotId, first: Gfn, count: int, base: RealAddress) -> None:
+        super().__init__(slot_id, first, count)
+        self.base = base
+        self.registered = False
+        """The Ultravisor knows the slot."""
+
+    def places(self, offsets: I64) -> I64:
+        """Return the real addresses (bytes) of the normal pages at `offsets` (pages)."""
+        return offsets * PAGE_SIZE + self.base
+
+    def blocks(self) -> Iterator[slice]:
+        """Yield the slot in slices of at most BLOCK GFNs."""
+        for start in range(0, self.count, BLOCK):
+            yield slice(start, min(start + BLOCK, self.count))
+
+    def counted(self, state: HvGfnState) -> int:
+        """Count the GFNs in `state`."""
+        return sum(int(np.count_nonzero(self.state[block] == state)) for block in self.blocks())
+
+    def where(self, bit: int) -> I64:
+        """Return the offsets (pages) of all GFNs that bear `bit`."""
+        found = [np.flatnonzero(self.marked(block, bit)) + block.start for block in self.blocks()]
+        offsets: I64 = np.concatenate(found)
+        return offsets
+
+    @property
+    def moving(self) -> bool:
+        """Tell whether a call has a GFN of the slot in flight."""
+        return any(bool(self.marked(block, MOVING).any()) for block in self.blocks())
+
+
+def is_in(states: U8, wanted: tuple[HvGfnState, ...]) -> Mask:
+    """Mark the elements of `states` that are one of `wanted`: a comparison each, faster than a lookup."""
+    found: Mask = np.zeros(len(states), np.bool_)
+    for state in wanted:
+        found |= states == np.uint8(state)
+    return found
+
+
+def picked(portion: Portion[VmSlot], mask: Mask) -> I64:
+    """Return the offsets (pages) of those GFNs of `portion` that `mask` (one a GFN, in order) marks."""
+    if len(portion.offsets) == 1:
+        offsets: I64 = np.flatnonzero(mask) + portion.offsets[0]
+        return offsets
+    return spread(portion.offsets, portion.counts, 1)[mask]
+
+
+@dataclass(slots=True)
+class Vm:
+    """One VM, as its owner keeps it.
+
+    `must_abort`: its H_SVM_INIT_START failed, or its SVM was ended in part; only H_SVM_INIT_ABORT and reset
+    lead on. `abort_due`: its H_SVM_INIT_START was denied, which changed nothing, so that the Ultravisor may
+    yet send H_SVM_INIT_ABORT for the SVM that it had begun.
+    """
+
+    lpid: Lpid
+    rules: Rules
+    secure_guest: bool
+    radix: bool
+    state: HvVmState = HvVmState.NORMAL
+    must_abort: bool = False
+    abort_due: bool = False
+    slots: SlotMap[VmSlot] = field(default_factory=SlotMap)
+    open_calls: int = 0
+    """Hypercalls and operations of the VMM or guest that are under way."""
+    held_by: str = ""
+    """The one operation on the whole VM that is under way."""
+    closed: bool = False
+    """That operation lets no other begin."""
+
+    @property
+    def started(self) -> bool:
+        """Tell whether its H_SVM_INIT_START is done, and nothing ended its SVM since."""
+        return self.state is not HvVmState.NORMAL and not self.must_abort
+
+    @property
+    def moving(self) -> bool:
+        """Tell whether a call has a GFN of the VM in flight."""
+        return any(slot.moving for slot in self.slots)
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Count a call of this VM as under way."""
+        self.open_calls += 1
+        try:
+            yield
+        finally:
+            self.open_calls -= 1
+
+    @contextmanager
+    def held(self, by: str, *, closed: bool = False) -> Iterator[None]:
+        """Keep other operations on the whole VM away; where `closed`, all others."""
+        self.held_by, self.closed = by, closed
+        try:
+            with self.open():
+                yield
+        finally:
+            self.held_by, self.closed = "", False
+
+
+@dataclass(slots=True)
+class DevicePool:
+    """The device pages that stand for secure pages: `held` by GFNs, `reserved` for GFNs in flight."""
+
+    size: int
+    held: int = 0
+    reserved: int = 0
+
+    @property
+    def free(self) -> int:
+        """Return how many device pages nobody has."""
+        return self.size - self.held - self.reserved
+
+    @property
+    def used(self) -> int:
+        """Return how many device pages are held or reserved."""
+        return self.held + self.reserved
+
+    def take(self, pages: int) -> None:
+        """Give `pages` to GFNs; the caller has made sure that they are free."""
+        self.held += pages
+
+    def give_back(self, pages: int) -> None:
+        """Take back what GFNs held."""
+        self.held -= pages
+
+    @contextmanager
+    def reserving(self, pages: int) -> Iterator["Reservation"]:
+        """Keep `pages` for GFNs in flight, until they have landed."""
+        reservation = Reservation(self, pages)
+        self.reserved += pages
+        try:
+            yield reservation
+        finally:
+            self.reserved -= reservation.pages
+
+
+@dataclass(slots=True)
+class Reservation:
+    """Device pages that are reserved and not yet held."""
+
+    pool: DevicePool
+    pages: int
+
+    def keep(self, pages: int) -> None:
+        """Turn `pages` of them into held ones."""
+        self.pages -= pages
+        self.pool.reserved -= pages
+        self.pool.held += pages

@@ -1,0 +1,78 @@
+"""Loads and stores of a normal VM.
+
+A VM that is transient or secure runs under the Ultravisor; here its accesses are refused, with the reason.
+
+Source: specification of the Hypervisor, section 3, "start VM".
+"""
+
+from dataclasses import dataclass
+
+from pef_hypervisor.accesses import copy_in, copy_out
+from pef_hypervisor.frames import MOVING, Vm, VmSlot
+from pef_hypervisor.lifecycle import VmEvent, vm_cell
+from pef_hypervisor.store import Store
+from pef_kit.columns import Portion
+from pef_kit.operations import PATIENCE, Operation, Pause
+from pef_protocol.quantities import PAGE_SIZE, gfn_of, pages_in
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An access that does not resolve: why, and at which guest address."""
+
+    reason: str
+    gpa: int
+
+
+def load(store: Store, lpid: int, gpa: int, length: int) -> Operation[bytes | Refused]:
+    """Return `length` bytes from guest address `gpa`."""
+    # parameters
+    vm = store.vms.get(lpid)
+
+    # checks
+    if vm is None:
+        return Refused("no VM", gpa)
+
+    # effect
+    with vm.open():
+        reached = yield from _reach(vm, gpa, length)
+        if isinstance(reached, Refused):
+            return reached
+        seen = yield from copy_out(store, reached, gpa, length)
+
+    # reply
+    return seen
+
+
+def store_bytes(store: Store, lpid: int, gpa: int, content: bytes) -> Operation[Refused | None]:
+    """Write `content` from guest address `gpa`."""
+    # parameters
+    vm = store.vms.get(lpid)
+
+    # checks
+    if vm is None:
+        return Refused("no VM", gpa)
+
+    # effect
+    with vm.open():
+        reached = yield from _reach(vm, gpa, len(content))
+        if isinstance(reached, Refused):
+            return reached
+        yield from copy_in(store, reached, gpa, content)
+
+    # reply
+    return None
+
+
+def _reach(vm: Vm, gpa: int, length: int) -> Operation[list[Portion[VmSlot]] | Refused]:
+    """Find the range in slots of a VM that runs here; wait for pages that another access has."""
+    for attempt in range(PATIENCE):
+        if not vm_cell(VmEvent.START_VM, vm.state).code.succeeded:
+            return Refused(vm.state.name.lower(), gpa)
+        portions = vm.slots.covered(gfn_of(gpa), pages_in(gpa % PAGE_SIZE + length))
+        if portions is None:
+            return Refused("no slot", gpa)
+        if not any(portion.slot.marked(portion.chosen, MOVING).any() for portion in portions):
+            return portions
+        yield Pause(attempt)
+    return Refused("busy", gpa)

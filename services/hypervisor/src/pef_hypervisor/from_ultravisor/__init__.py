@@ -1,0 +1,1 @@
+"""What the Ultravisor may ask: one module a hypercall."""

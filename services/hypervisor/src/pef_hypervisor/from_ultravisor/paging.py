@@ -1,0 +1,142 @@
+"""What H_SVM_PAGE_IN and H_SVM_PAGE_OUT have in common: their runs, their rungs, and the form of the reply.
+
+Source: specification of the Hypervisor, section 5.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from pef_hypervisor.frames import MOVING, Vm, VmSlot, picked
+from pef_hypervisor.lifecycle import GfnEvent
+from pef_hypervisor.store import Store
+from pef_hypervisor.to_ultravisor import Flight, Part, as_hypercall_code
+from pef_kit.columns import Portion
+from pef_kit.ladder import Codes
+from pef_kit.spans import I64, NOWHERE, U8, U64, Mask, breaks, columns_of, words_of
+from pef_protocol.calls import Reply
+from pef_protocol.codes import HCode
+from pef_protocol.hypercalls import SvmPageIn, SvmPageOut
+from pef_protocol.quantities import PAGE_ORDER
+from pef_protocol.runs import CodedRuns
+from pef_protocol.wire import Caller, Role
+
+
+class Paging:
+    """A paging hypercall: who asks, for which VM, and where its runs lie."""
+
+    def __init__(self, store: Store, caller: Caller, request: SvmPageIn | SvmPageOut) -> None:
+        self.caller = caller
+        self.request = request
+        self.vm = store.vms.get(request.lpid)
+        self.gpas: U64
+        self.counts: U64
+        self.gpas, self.counts = columns_of(request.runs)
+        self.places: I64 = np.full(len(self.gpas), NOWHERE, np.int64)
+        if self.vm is not None:
+            self.places = self.vm.slots.whereabouts(self.gpas, self.counts)
+
+    def portions(self, codes: Codes) -> list[Portion[VmSlot]]:
+        """Sort the runs that no rung refused (code 0) into their slots."""
+        if self.vm is None:
+            return []
+        return self.vm.slots.portions(self.gpas, self.counts, np.flatnonzero(codes == 0), self.places)
+
+    def refusal(self, codes: Codes, code: HCode, detail: str = "") -> Reply:
+        """Refuse the whole message: every run that has no code yet gets `code`."""
+        told = codes_or(codes, code)
+        refused = CodedRuns(words_of(self.gpas, self.counts, told))
+        return Reply(HCode(int(told[0])) if len(told) else code, refused=refused, detail=detail)
+
+    def reply(self, codes: Codes, verdicts: Sequence["Verdict"], detail: str = "") -> Reply:
+        """Answer with the runs that were refused, whole or in part, in the order of the message."""
+        whole = np.flatnonzero(codes)
+        rows, gpas = [whole], [self.gpas[whole].astype(np.int64)]
+        counts, refusals = [self.counts[whole].astype(np.int64)], [codes[whole]]
+        for verdict in verdicts:
+            bad = np.flatnonzero(verdict.codes)
+            if not len(bad):
+                continue
+            portion = verdict.portion
+            of_row = np.repeat(portion.rows, portion.counts)[bad]
+            gfns, its = portion.gfns()[bad], verdict.codes[bad]
+            firsts, lengths = breaks(len(bad), (gfns, 1), (of_row, 0), (its, 0))
+            rows.append(of_row[firsts])
+            gpas.append(gfns[firsts] << PAGE_ORDER)
+            counts.append(lengths)
+            refusals.append(its[firsts])
+        order = np.argsort(np.concatenate(rows), kind="stable")
+        if not len(order):
+            return Reply(HCode.H_SUCCESS)
+        told = np.concatenate(refusals)[order]
+        words = words_of(np.concatenate(gpas)[order], np.concatenate(counts)[order], told)
+        return Reply(HCode(int(told[0])), refused=CodedRuns(words), detail=detail)
+
+
+def codes_or(codes: Codes, code: HCode) -> Codes:
+    """Return the codes of the runs, `code` where there is none yet."""
+    return np.where(codes == 0, np.int16(code), codes).astype(np.int16)
+
+
+def from_ultravisor(asked: Paging) -> bool:
+    """Check rung `caller`."""
+    return asked.caller.role is Role.ULTRAVISOR
+
+
+def started(asked: Paging) -> bool:
+    """Check rung `started`."""
+    return asked.vm is not None and asked.vm.started
+
+
+def order(asked: Paging) -> bool:
+    """Check rung `order`."""
+    return asked.request.order == PAGE_ORDER
+
+
+def in_one_slot(asked: Paging) -> Mask:
+    """Check rung `gpa`."""
+    inside: Mask = asked.places != NOWHERE
+    return inside
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What becomes of the GFNs of a portion: state before and after, code, deed; an element a GFN."""
+
+    portion: Portion[VmSlot]
+    before: U8
+    then: U8
+    codes: Codes
+    does: U8
+
+    def part(self, mask: Mask) -> Part:
+        """Return the marked GFNs as a part of a flight."""
+        return Part(self.portion.slot, picked(self.portion, mask), self.then[mask])
+
+    def refuse(self, mask: Mask, code: HCode) -> None:
+        """Give the marked GFNs `code`."""
+        self.codes[mask] = code
+
+
+def judge(vm: Vm, event: GfnEvent, portion: Portion[VmSlot]) -> Verdict:
+    """Look up `event` for all GFNs of a portion; those that another call has in flight are busy."""
+    before = portion.slot.state[portion.chosen].copy()
+    judged = vm.rules.table.judge(event, before)
+    verdict = Verdict(portion, before, judged.then, judged.code, judged.does)
+    verdict.refuse(portion.slot.marked(portion.chosen, MOVING), HCode.H_BUSY)
+    return verdict
+
+
+def note(flight: Flight, sent: Sequence[tuple[Verdict, Mask]]) -> None:
+    """Write the codes of a flight, whose parts were `sent`, into the verdicts."""
+    codes = as_hypercall_code(flight.codes)
+    start = 0
+    for verdict, mask in sent:
+        length = int(np.count_nonzero(mask))
+        verdict.codes[mask] = codes[start : start + length]
+        start += length
+
+
+MESSAGE_BUSY: Final = "another operation has the whole VM"

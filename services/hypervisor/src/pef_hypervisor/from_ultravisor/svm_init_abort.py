@@ -1,0 +1,80 @@
+"""H_SVM_INIT_ABORT: the VM could not become secure; it goes on as a normal VM.
+
+Source: Documentation/powerpc/ultravisor.rst, H_SVM_INIT_ABORT;
+specification of the Hypervisor, sections 3, 5;
+decisions, "H_SVM_INIT_ABORT".
+"""
+
+from typing import Final
+
+from pef_hypervisor.from_ultravisor.whole_vm import BUSY, WholeVm, allowed, asked_for, from_ultravisor
+from pef_hypervisor.give_back import give_back
+from pef_hypervisor.lifecycle import VmEvent, vm_cell
+from pef_hypervisor.partition import end_svm
+from pef_hypervisor.slots import make_plain
+from pef_hypervisor.store import Store
+from pef_kit.ladder import Ladder
+from pef_kit.operations import PATIENCE, Operation, Pause
+from pef_protocol import ladders
+from pef_protocol.calls import Reply
+from pef_protocol.codes import HCode
+from pef_protocol.hypercalls import SvmInitAbort
+from pef_protocol.wire import Caller
+
+
+def started(asked: WholeVm) -> bool:
+    """Check rung `started`: a failed or a denied H_SVM_INIT_START is enough."""
+    vm = asked.vm
+    if vm is None:
+        return False
+    return vm.abort_due or vm_cell(VmEvent.INIT_ABORT, vm.state).code is not HCode.H_UNSUPPORTED
+
+
+LADDER: Final = Ladder[WholeVm](
+    ladders.SVM_INIT_ABORT,
+    {
+        "caller": from_ultravisor,
+        "started": started,
+        "state": lambda asked: allowed(asked, VmEvent.INIT_ABORT),
+    },
+)
+
+
+def svm_init_abort(store: Store, caller: Caller, request: SvmInitAbort) -> Operation[Reply]:
+    """Get the VM's memory back in clear, end its SVM, and answer H_PARAMETER.
+
+    A page that the Ultravisor refuses to give reads as zero; `detail` counts those. Where the SVM can't be
+    ended, or the Ultravisor does not answer, the code is H_STATE and the call can be made again.
+    """
+    # parameters
+    asked = asked_for(store, caller, request.lpid)
+    vm = asked.vm
+
+    # checks
+    rung = LADDER.climb(asked)
+    if rung is not None or vm is None:
+        return Reply(HCode(rung.code if rung else HCode.H_UNSUPPORTED))
+    if vm.held_by:
+        return Reply(HCode.H_BUSY, detail=BUSY)
+
+    # effect
+    with vm.held("H_SVM_INIT_ABORT", closed=True):
+        for attempt in range(PATIENCE):
+            if vm.open_calls == 1:
+                break
+            yield Pause(attempt)
+        else:
+            return Reply(HCode.H_BUSY, detail="calls of this VM are still open")
+        vm.must_abort = not vm.abort_due
+        lost, complaint = yield from give_back(store, vm)
+        if not complaint:
+            ended = yield from end_svm(vm.lpid)
+            complaint = "" if ended.succeeded else ended.detail
+        if complaint:
+            return Reply(HCode.H_STATE, detail=complaint)
+        make_plain(vm)
+        vm.state = vm_cell(VmEvent.UV_SVM_TERMINATE, vm.state).then
+        vm.must_abort = vm.abort_due = False
+
+    # reply
+    return Reply(HCode.H_PARAMETER, detail=f"{lost} pages were refused, and read as zero" if lost else "")

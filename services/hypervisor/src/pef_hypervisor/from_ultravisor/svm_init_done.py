@@ -1,0 +1,64 @@
+"""H_SVM_INIT_DONE: the Ultravisor has all it needs; the VM becomes secure.
+
+Source: Documentation/powerpc/ultravisor.rst, H_SVM_INIT_DONE;
+specification of the Hypervisor, sections 3 to 5.
+"""
+
+from typing import Final
+
+from pef_hypervisor.from_ultravisor.whole_vm import BUSY, WholeVm, allowed, asked_for, from_ultravisor
+from pef_hypervisor.left_over import secure_left_over
+from pef_hypervisor.lifecycle import GfnEvent, VmEvent, vm_cell
+from pef_hypervisor.store import Store
+from pef_kit.ladder import Ladder
+from pef_kit.operations import Operation
+from pef_protocol import ladders
+from pef_protocol.calls import Reply
+from pef_protocol.codes import HCode
+from pef_protocol.hypercalls import SvmInitDone
+from pef_protocol.wire import Caller
+
+
+def started(asked: WholeVm) -> bool:
+    """Check rung `started`; a failed H_SVM_INIT_START is for the next rung."""
+    vm = asked.vm
+    return vm is not None and vm_cell(VmEvent.INIT_DONE, vm.state).code is not HCode.H_UNSUPPORTED
+
+
+LADDER: Final = Ladder[WholeVm](
+    ladders.SVM_INIT_DONE,
+    {
+        "caller": from_ultravisor,
+        "started": started,
+        "state": lambda asked: (
+            allowed(asked, VmEvent.INIT_DONE) and asked.vm is not None and not asked.vm.must_abort
+        ),
+    },
+)
+
+
+def svm_init_done(store: Store, caller: Caller, request: SvmInitDone) -> Operation[Reply]:
+    """Treat the left-over GFNs as the design says, and call the VM secure.
+
+    Where a GFN can't be secured the answer is H_STATE: those that were stay so, the VM stays transient, and
+    the call can be made again.
+    """
+    # parameters
+    asked = asked_for(store, caller, request.lpid)
+    vm = asked.vm
+
+    # checks
+    rung = LADDER.climb(asked)
+    if rung is not None or vm is None:
+        return Reply(HCode(rung.code if rung else HCode.H_UNSUPPORTED))
+    if vm.held_by:
+        return Reply(HCode.H_BUSY, detail=BUSY)
+
+    # effect
+    with vm.held("H_SVM_INIT_DONE"):
+        complaint = yield from secure_left_over(store, vm, vm.slots, GfnEvent.INIT_DONE)
+        if not complaint:
+            vm.state = vm_cell(VmEvent.INIT_DONE, vm.state).then
+
+    # reply
+    return Reply(HCode.H_STATE, detail=complaint) if complaint else Reply(HCode.H_SUCCESS)

@@ -1,0 +1,102 @@
+"""H_SVM_PAGE_IN: bring these guest pages by UV_PAGE_IN, to be secure, or shared with H_PAGE_IN_SHARED.
+
+Source: Documentation/powerpc/ultravisor.rst, H_SVM_PAGE_IN; specification of the Hypervisor, sections 4, 5.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from pef_hypervisor.frames import CARRIED, TOUCHED
+from pef_hypervisor.from_ultravisor import paging
+from pef_hypervisor.from_ultravisor.paging import Paging, Verdict
+from pef_hypervisor.lifecycle import GfnDeed, GfnEvent
+from pef_hypervisor.moves import bring, offer
+from pef_hypervisor.store import Store
+from pef_kit.ladder import Ladder
+from pef_kit.operations import Operation
+from pef_kit.spans import Mask
+from pef_protocol import ladders
+from pef_protocol.calls import Reply
+from pef_protocol.codes import HCode
+from pef_protocol.hypercalls import SvmPageIn
+from pef_protocol.quantities import H_PAGE_IN_SHARED
+from pef_protocol.states import HvGfnState
+from pef_protocol.wire import Caller
+
+LADDER: Final = Ladder[Paging](
+    ladders.SVM_PAGE_IN,
+    {
+        "caller": paging.from_ultravisor,
+        "started": paging.started,
+        "order": paging.order,
+        "flags": lambda asked: asked.request.flags in {0, H_PAGE_IN_SHARED},
+        "gpa": paging.in_one_slot,
+    },
+)
+
+
+def svm_page_in(store: Store, caller: Caller, request: SvmPageIn) -> Operation[Reply]:
+    """Offer the normal pages of the GFNs; one nested UV_PAGE_IN carries all that need it.
+
+    A GFN that the Ultravisor holds already, for which there is no device page, or whose page the Ultravisor
+    does not take is H_PARAMETER and stays as it is; one that another call has in flight is H_BUSY.
+    """
+    # parameters
+    asked = Paging(store, caller, request)
+
+    # checks
+    rung, codes = LADDER.climb_runs(asked, len(asked.gpas))
+    if rung is not None or asked.vm is None:
+        return asked.refusal(codes, HCode(rung.code if rung else HCode.H_UNSUPPORTED))
+    vm = asked.vm
+    if vm.closed:
+        return asked.refusal(codes, HCode.H_BUSY, paging.MESSAGE_BUSY)
+
+    # effect
+    with vm.open():
+        event = GfnEvent.SHARE if request.flags == H_PAGE_IN_SHARED else GfnEvent.PAGE_IN
+        verdicts = [paging.judge(vm, event, portion) for portion in asked.portions(codes)]
+        ration(verdicts, store.pool.free)
+        move = offer if event is GfnEvent.SHARE else bring
+        sent = [(verdict, carried(store, verdict)) for verdict in verdicts]
+        flight = yield from move(store, vm, [verdict.part(mask) for verdict, mask in sent])
+        paging.note(flight, sent)
+
+    # reply
+    return asked.reply(codes, verdicts, flight.detail())
+
+
+def ration(verdicts: Sequence[Verdict], free: int) -> None:
+    """Refuse with H_PARAMETER what there is no device page for: the message's first GFNs come first."""
+    wanting = [(verdict.codes == 0) & (verdict.does == GfnDeed.BRING) for verdict in verdicts]
+    if sum(int(np.count_nonzero(want)) for want in wanting) <= free:
+        return
+    rows = [
+        np.repeat(verdict.portion.rows, verdict.portion.counts)[want]
+        for verdict, want in zip(verdicts, wanting, strict=True)
+    ]
+    late = np.argsort(np.concatenate(rows), kind="stable")[free:]
+    start = 0
+    for verdict, want in zip(verdicts, wanting, strict=True):
+        places = np.flatnonzero(want)
+        mine = late[(late >= start) & (late < start + len(places))] - start
+        verdict.codes[places[mine]] = HCode.H_PARAMETER
+        start += len(places)
+
+
+def carried(store: Store, verdict: Verdict) -> Mask:
+    """Return which GFNs an ultracall has to carry; those that nobody ever touched are secured here.
+
+    The Ultravisor's frame of such a GFN is zero already, as the page is.
+    """
+    moved = (verdict.codes == 0) & (verdict.does != GfnDeed.NOTHING)
+    slot, chosen = verdict.portion.slot, verdict.portion.chosen
+    untouched = (verdict.before == HvGfnState.NORMAL) & ~slot.marked(chosen, TOUCHED | CARRIED)
+    marked = moved & untouched & (verdict.does == GfnDeed.BRING)
+    part = verdict.part(marked)
+    slot.state[part.offsets] = part.then
+    store.pool.take(len(part.offsets))
+    flown: Mask = moved & ~marked
+    return flown

@@ -1,0 +1,58 @@
+"""H_SVM_PAGE_OUT: take these guest pages out of secure memory, by UV_PAGE_OUT.
+
+Source: Documentation/powerpc/ultravisor.rst, H_SVM_PAGE_OUT; specification of the Hypervisor, sections 4, 5.
+"""
+
+from typing import Final
+
+from pef_hypervisor.from_ultravisor import paging
+from pef_hypervisor.from_ultravisor.paging import Paging
+from pef_hypervisor.lifecycle import GfnDeed, GfnEvent
+from pef_hypervisor.moves import take_out
+from pef_hypervisor.store import Store
+from pef_kit.ladder import Ladder
+from pef_kit.operations import Operation
+from pef_protocol import ladders
+from pef_protocol.calls import Reply
+from pef_protocol.codes import HCode
+from pef_protocol.hypercalls import SvmPageOut
+from pef_protocol.wire import Caller
+
+LADDER: Final = Ladder[Paging](
+    ladders.SVM_PAGE_OUT,
+    {
+        "caller": paging.from_ultravisor,
+        "started": paging.started,
+        "order": paging.order,
+        "flags": lambda asked: asked.request.flags == 0,
+        "gpa": paging.in_one_slot,
+    },
+)
+
+
+def svm_page_out(store: Store, caller: Caller, request: SvmPageOut) -> Operation[Reply]:
+    """Page the GFNs out that are secure; the others are out already, which is success.
+
+    A GFN that another call has in flight is H_BUSY; one that the Ultravisor does not give is H_PARAMETER and
+    stays secure.
+    """
+    # parameters
+    asked = Paging(store, caller, request)
+
+    # checks
+    rung, codes = LADDER.climb_runs(asked, len(asked.gpas))
+    if rung is not None or asked.vm is None:
+        return asked.refusal(codes, HCode(rung.code if rung else HCode.H_UNSUPPORTED))
+    vm = asked.vm
+    if vm.closed:
+        return asked.refusal(codes, HCode.H_BUSY, paging.MESSAGE_BUSY)
+
+    # effect
+    with vm.open():
+        verdicts = [paging.judge(vm, GfnEvent.PAGE_OUT, portion) for portion in asked.portions(codes)]
+        sent = [(verdict, (verdict.codes == 0) & (verdict.does == GfnDeed.TAKE_OUT)) for verdict in verdicts]
+        flight = yield from take_out(store, vm, [verdict.part(mask) for verdict, mask in sent])
+        paging.note(flight, sent)
+
+    # reply
+    return asked.reply(codes, verdicts, flight.detail())

@@ -1,0 +1,36 @@
+"""What the three hypercalls about a whole VM have in common: who asks, and for which VM."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from pef_hypervisor.frames import Vm
+from pef_hypervisor.lifecycle import VmEvent, vm_cell
+from pef_hypervisor.store import Store
+from pef_protocol.codes import HCode
+from pef_protocol.wire import Caller, Role
+
+BUSY: Final = "another operation has the whole VM"
+
+
+@dataclass(frozen=True, slots=True)
+class WholeVm:
+    """A hypercall about one VM."""
+
+    caller: Caller
+    store: Store
+    vm: Vm | None
+
+
+def asked_for(store: Store, caller: Caller, lpid: int) -> WholeVm:
+    """Return who asks, and for which VM."""
+    return WholeVm(caller, store, store.vms.get(lpid))
+
+
+def from_ultravisor(asked: WholeVm) -> bool:
+    """Check rung `caller`."""
+    return asked.caller.role is Role.ULTRAVISOR
+
+
+def allowed(asked: WholeVm, event: VmEvent) -> bool:
+    """Tell whether the VM table lets `event` happen, rather than refuse it with H_STATE."""
+    return asked.vm is not None and vm_cell(event, asked.vm.state).code is not HCode.H_STATE

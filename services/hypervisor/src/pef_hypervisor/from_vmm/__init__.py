@@ -1,0 +1,1 @@
+"""What a VMM does: one module an operation."""

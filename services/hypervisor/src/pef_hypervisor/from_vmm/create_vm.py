@@ -1,0 +1,38 @@
+"""Create a VM: give it an lpid and write its partition-table entry by UV_WRITE_PATE.
+
+Source: Documentation/powerpc/ultravisor.rst, UV_WRITE_PATE ("use cases").
+"""
+
+from pef_hypervisor.designs import RULES
+from pef_hypervisor.frames import Vm
+from pef_hypervisor.from_vmm.outcome import Errno, Outcome, refused
+from pef_hypervisor.partition import write_pate
+from pef_hypervisor.store import Store
+from pef_kit.operations import Operation
+from pef_protocol.designs import Design
+
+
+def create_vm(store: Store, design: Design, *, secure_guest: bool, radix: bool) -> Operation[Outcome]:
+    """Make a normal VM without memory; where the Ultravisor does not take its entry there is none.
+
+    `secure_guest`: its owner lets it become secure. `radix`: it uses radix trees.
+    """
+    # parameters
+    lpid = store.free_lpid()
+
+    # checks
+    if lpid is None:
+        return Outcome(Errno.ENOMEM, "every lpid is taken")
+
+    # effect
+    store.in_the_making.add(lpid)
+    try:
+        answer = yield from write_pate(lpid, radix=radix)
+    finally:
+        store.in_the_making.discard(lpid)
+    if not answer.succeeded:
+        return refused(answer)
+    store.vms[lpid] = Vm(lpid, RULES[design], secure_guest, radix)
+
+    # reply
+    return Outcome(Errno.OK, outputs={"lpid": lpid})

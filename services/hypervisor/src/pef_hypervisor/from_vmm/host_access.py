@@ -1,0 +1,88 @@
+"""The host reads or writes guest memory: what it touches of a secure page comes out encrypted.
+
+Source: specification of the Hypervisor, section 4, "host (VMM) touches the page".
+"""
+
+from pef_hypervisor.accesses import copy_in, copy_out
+from pef_hypervisor.frames import MOVING, Vm, VmSlot, picked
+from pef_hypervisor.from_vmm.outcome import DONE, HELD, Errno, Outcome, no_vm
+from pef_hypervisor.lifecycle import GfnDeed, GfnEvent
+from pef_hypervisor.moves import take_out
+from pef_hypervisor.store import Store
+from pef_hypervisor.to_ultravisor import Part
+from pef_kit.columns import Portion
+from pef_kit.operations import PATIENCE, Operation, Pause
+from pef_protocol.codes import UCode
+from pef_protocol.quantities import PAGE_SIZE, gfn_of, pages_in
+
+BUS_ERROR = "bus error"
+
+
+def host_read(store: Store, lpid: int, gpa: int, length: int) -> Operation[Outcome | bytes]:
+    """Return `length` bytes from guest address `gpa`, as the host sees them; EFAULT outside all slots."""
+    # parameters
+    vm = store.vms.get(lpid)
+
+    # checks
+    if vm is None:
+        return no_vm(lpid)
+    if vm.closed:
+        return HELD
+
+    # effect
+    with vm.open():
+        reached = yield from _reach(store, vm, gpa, length)
+        if isinstance(reached, Outcome):
+            return reached
+        seen = yield from copy_out(store, reached, gpa, length)
+
+    # reply
+    return seen
+
+
+def host_write(store: Store, lpid: int, gpa: int, content: bytes) -> Operation[Outcome]:
+    """Write `content` from guest address `gpa`; on a paged-out page it falls on the encrypted bytes."""
+    # parameters
+    vm = store.vms.get(lpid)
+
+    # checks
+    if vm is None:
+        return no_vm(lpid)
+    if vm.closed:
+        return HELD
+
+    # effect
+    with vm.open():
+        reached = yield from _reach(store, vm, gpa, len(content))
+        if isinstance(reached, Outcome):
+            return reached
+        yield from copy_in(store, reached, gpa, content)
+
+    # reply
+    return DONE
+
+
+def _reach(store: Store, vm: Vm, gpa: int, length: int) -> Operation[Outcome | list[Portion[VmSlot]]]:
+    """Bring the range to where the host can touch it: page secure pages out, wait for those in flight."""
+    first, count = gfn_of(gpa), pages_in(gpa % PAGE_SIZE + length)
+    for attempt in range(PATIENCE):
+        portions = vm.slots.covered(first, count)
+        if portions is None:
+            return Outcome(Errno.EFAULT, "the range is not all in slots")
+        if any(portion.slot.marked(portion.chosen, MOVING).any() for portion in portions):
+            yield Pause(attempt)
+            continue
+        parts: list[Part] = []
+        for portion in portions:
+            touched = vm.rules.table.judge(GfnEvent.HOST_TOUCH, portion.slot.state[portion.chosen])
+            out = touched.does == GfnDeed.TAKE_OUT
+            parts.append(Part(portion.slot, picked(portion, out), touched.then[out]))
+        if not any(len(part.offsets) for part in parts):
+            return portions
+        flight = yield from take_out(store, vm, parts)
+        refused = flight.codes[flight.codes != 0]
+        if (refused == UCode.U_BUSY).any():
+            return Outcome(Errno.EBUSY, flight.detail())
+        if len(refused):
+            return Outcome(Errno.EFAULT, f"{BUS_ERROR}: {flight.detail()}")
+    return Outcome(Errno.EBUSY, "pages of the range are in flight")

@@ -1,0 +1,47 @@
+"""How operations of the VMM end: by the error numbers of Linux."""
+
+import errno
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from types import MappingProxyType
+
+from pef_hypervisor.to_ultravisor import Answer
+from pef_protocol.codes import UCode
+
+
+class Errno(IntEnum):
+    """Outcomes of an operation of the VMM."""
+
+    OK = 0
+    ENOENT = errno.ENOENT
+    ENOMEM = errno.ENOMEM
+    EFAULT = errno.EFAULT
+    EBUSY = errno.EBUSY
+    EEXIST = errno.EEXIST
+    EINVAL = errno.EINVAL
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an operation ended; `detail` is for people, `outputs` are numbers that it gives."""
+
+    errno: Errno
+    detail: str = ""
+    outputs: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+
+
+DONE = Outcome(Errno.OK)
+HELD = Outcome(Errno.EBUSY, "another operation has the whole VM")
+
+
+def no_vm(lpid: int) -> Outcome:
+    """Say that there is no such VM."""
+    return Outcome(Errno.ENOENT, f"no VM has lpid {lpid}")
+
+
+def refused(answer: Answer) -> Outcome:
+    """Turn an ultracall that did not succeed into the VMM's error."""
+    numbers = {UCode.U_BUSY: Errno.EBUSY, UCode.U_RETRY: Errno.ENOMEM}
+    number = Errno.EINVAL if answer.code is None else numbers.get(UCode(answer.code), Errno.EINVAL)
+    return Outcome(number, answer.detail)

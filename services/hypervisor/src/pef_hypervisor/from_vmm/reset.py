@@ -1,0 +1,71 @@
+"""Reset (reboot) a VM: an SVM is ended, and the VM is a normal one again (KVM_PPC_SVM_OFF).
+
+Source: specification of the Hypervisor, section 6, "Reset"; section 7, K7, K11 and K14.
+"""
+
+from pef_hypervisor.frames import REPLACED, TOUCHED, Vm
+from pef_hypervisor.from_vmm.outcome import DONE, HELD, Errno, Outcome, no_vm, refused
+from pef_hypervisor.lifecycle import VmEvent, vm_cell
+from pef_hypervisor.partition import end_svm, write_pate
+from pef_hypervisor.slots import forget, make_plain, unregister
+from pef_hypervisor.store import Store
+from pef_hypervisor.to_ultravisor import Answer
+from pef_kit.operations import Operation
+from pef_protocol.states import HvVmState
+
+
+def reset(store: Store, lpid: int) -> Operation[Outcome]:
+    """Make VM `lpid` normal: drop its pages, unregister its slots, end its SVM, write its entry anew.
+
+    Nothing for a normal VM. Normal pages stay as they are, but for those that replaced a secure page. Where
+    the SVM can't be ended and no slot was unregistered nothing has changed; else the VM can only be reset
+    again, or aborted.
+    """
+    # parameters
+    vm = store.vms.get(lpid)
+
+    # checks
+    if vm is None:
+        return no_vm(lpid)
+    if vm.state is HvVmState.NORMAL:
+        return DONE
+    if vm.held_by:
+        return HELD
+    if vm.open_calls or vm.moving:
+        return Outcome(Errno.EBUSY, "calls of this VM are open")
+
+    # effect
+    with vm.held("reset", closed=True):
+        answer = yield from _end(store, vm)
+        if not answer.succeeded:
+            return refused(answer)
+        for slot in vm.slots:
+            replaced = slot.where(REPLACED)
+            yield from store.memory.scrub(slot, replaced)
+            slot.unmark(replaced, TOUCHED)
+        make_plain(vm)
+        vm.state = vm_cell(VmEvent.UV_SVM_TERMINATE, vm.state).then
+        vm.must_abort = vm.abort_due = False
+
+    # reply
+    return DONE
+
+
+def _end(store: Store, vm: Vm) -> Operation[Answer]:
+    """Unregister all slots, end the SVM, write the VM's entry; stop at what is refused for good.
+
+    Order: pages are dropped when there is no way back: a slot's own once it is unregistered, the rest once
+    the SVM has ended or a part of it is gone. Then only reset and H_SVM_INIT_ABORT can follow.
+    """
+    for slot in vm.slots:
+        if slot.registered:
+            yield from unregister(vm, slot)
+    gone = any(not slot.registered for slot in vm.slots)
+    answer = yield from end_svm(vm.lpid)
+    if answer.succeeded or gone:
+        for slot in vm.slots:
+            forget(store, vm, slot)
+        vm.state, vm.must_abort = HvVmState.TRANSIENT, True
+    if answer.succeeded:
+        answer = yield from write_pate(vm.lpid, radix=vm.radix)
+    return answer

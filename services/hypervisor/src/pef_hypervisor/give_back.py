@@ -1,0 +1,107 @@
+"""The way back of a VM that does not become secure: its memory in clear, as it was imported.
+
+What is secure comes by UV_PAGE_OUT; what is paged out goes in first. What the Ultravisor refuses to give is
+scrubbed: a secure or encrypted page is never left in a normal VM.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from pef_hypervisor.frames import CARRIED, REPLACED, TOUCHED, Vm, VmSlot, is_in
+from pef_hypervisor.lifecycle import GfnDeed, GfnEvent, wanting
+from pef_hypervisor.moves import bring, land
+from pef_hypervisor.store import Store
+from pef_hypervisor.to_ultravisor import Flight, Part
+from pef_kit.operations import Operation
+from pef_kit.spans import I64
+from pef_protocol.codes import UCode
+from pef_protocol.states import HvGfnState
+
+SCARCE: Final = frozenset({UCode.U_RETRY})
+"""Refusals that may be none once other pages have left secure memory."""
+
+
+def give_back(store: Store, vm: Vm) -> Operation[tuple[int, str]]:
+    """Make every GFN of `vm` normal; return how many imported pages were lost, and what stopped it, or "".
+
+    Where something stopped it, the GFNs that are left are as they were: it can be done again.
+    """
+    lost, complaint = yield from _get_secure(store, vm)
+    while not complaint and (paged_out := _chosen(vm, GfnDeed.RESTORE)):
+        slot, offsets = paged_out[0]
+        some = offsets[: store.pool.free]
+        if not len(some):
+            return lost, "there are not enough device pages"
+        then = vm.rules.table.judge(GfnEvent.PAGE_IN, slot.state[some]).then
+        flight = yield from bring(store, vm, [Part(slot, some, then)])
+        if flight.failure or (flight.codes == UCode.U_BUSY).any():
+            complaint = flight.detail()
+        else:
+            given_up = (flight.codes != 0) & (
+                ~np.isin(flight.codes, list(SCARCE)) | (flight.codes != 0).all()
+            )
+            lost += yield from _give_up(store, vm, slot, some[given_up])
+        more, why = yield from _get_secure(store, vm)
+        lost, complaint = lost + more, complaint or why
+    if not complaint:
+        lost += yield from _scrub_unknown(store, vm)
+        for slot in vm.slots:
+            for block in slot.blocks():
+                vm.rules.table.advance(GfnEvent.INIT_ABORT, slot.state[block])
+    return lost, complaint
+
+
+def _chosen(vm: Vm, deed: GfnDeed) -> list[tuple[VmSlot, I64]]:
+    """Return, slot by slot, the GFNs (offsets in pages) for which H_SVM_INIT_ABORT wants `deed`."""
+    chosen: list[tuple[VmSlot, I64]] = []
+    for slot in vm.slots:
+        wanted = wanting(vm.rules.table, GfnEvent.INIT_ABORT, deed)
+        found = [np.flatnonzero(is_in(slot.state[block], wanted)) + block.start for block in slot.blocks()]
+        if len(offsets := np.concatenate(found)):
+            chosen.append((slot, offsets))
+    return chosen
+
+
+def _get_secure(store: Store, vm: Vm) -> Operation[tuple[int, str]]:
+    """Get all secure pages back, in clear; those that were never imported are simply normal again."""
+    parts: list[Part] = []
+    for slot, offsets in _chosen(vm, GfnDeed.GIVE_BACK):
+        then = vm.rules.table.judge(GfnEvent.INIT_ABORT, slot.state[offsets]).then
+        imported = slot.marked(offsets, CARRIED)
+        slot.state[offsets[~imported]] = then[~imported]
+        store.pool.give_back(int(np.count_nonzero(~imported)))
+        parts.append(Part(slot, offsets[imported], then[imported]))
+    lost = 0
+    flight = Flight(vm, parts)
+    with flight:
+        yield from flight.send("UV_PAGE_OUT")
+        for leg in flight.legs():
+            done = land(leg)
+            leg.slot.mark(leg.offsets[done], TOUCHED)
+            store.pool.give_back(int(np.count_nonzero(done)))
+    if flight.failure or (flight.codes == UCode.U_BUSY).any():
+        return lost, flight.detail()
+    for leg in flight.legs():
+        lost += yield from _give_up(store, vm, leg.slot, leg.offsets[~leg.done])
+    return lost, ""
+
+
+def _give_up(store: Store, vm: Vm, slot: VmSlot, offsets: I64) -> Operation[int]:
+    """Make GFNs that were not given normal ones that read as zero; return how many had been imported."""
+    imported = int(np.count_nonzero(slot.marked(offsets, CARRIED)))
+    store.pool.give_back(int(np.count_nonzero(slot.state[offsets] == HvGfnState.SECURE)))
+    slot.state[offsets] = vm.rules.table.judge(GfnEvent.FORGET, slot.state[offsets]).then
+    yield from store.memory.scrub(slot, offsets)
+    slot.unmark(offsets, TOUCHED | REPLACED)
+    return imported
+
+
+def _scrub_unknown(store: Store, vm: Vm) -> Operation[int]:
+    """Scrub what a design of two states can't tell: a page that replaced a secure one may be encrypted."""
+    if HvGfnState.PAGED_OUT in vm.rules.states:
+        return 0
+    lost = 0
+    for slot in vm.slots:
+        lost += yield from _give_up(store, vm, slot, slot.where(REPLACED))
+    return lost

@@ -1,0 +1,109 @@
+"""GFNs that the Ultravisor did not ask for: what a design does with them, for whole slots at once.
+
+Both H_SVM_INIT_DONE and a slot that was just plugged in come here; the design's table says what to do.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pef_hypervisor.frames import CARRIED, MOVING, REPLACED, TOUCHED, Vm, VmSlot, is_in
+from pef_hypervisor.lifecycle import GfnDeed, GfnEvent, wanting
+from pef_hypervisor.moves import bring
+from pef_hypervisor.store import Store
+from pef_hypervisor.to_ultravisor import Part
+from pef_kit.operations import PATIENCE, Operation, Pause
+from pef_kit.spans import I64, U8
+from pef_protocol.codes import UCode
+from pef_protocol.states import HvGfnState
+
+
+@dataclass(slots=True)
+class Sweep:
+    """What one pass over slots found and could not do at once. Offsets in pages."""
+
+    short: bool = False
+    """Device pages ran out."""
+    scrubs: list[tuple[VmSlot, I64]] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+    promised: int = 0
+    """Device pages that the parts will take."""
+
+
+def secure_left_over(store: Store, vm: Vm, slots: Iterable[VmSlot], event: GfnEvent) -> Operation[str]:
+    """Turn the left-over GFNs of `slots` into secure ones as the design says; return what went wrong, or "".
+
+    As many as there are device pages for are done; what was done stays done, and the rest can be done later.
+    """
+    chosen = tuple(slots)
+    left = wanting(vm.rules.table, event, GfnDeed.MARK, GfnDeed.BRING)
+    if not left:
+        return ""
+    for attempt in range(PATIENCE):
+        if not any(_in_flight(slot, left) for slot in chosen):
+            break
+        yield Pause(attempt)
+    else:
+        return "left-over GFNs are in flight for other calls"
+    sweep = Sweep()
+    for slot in chosen:
+        _sweep(store, vm, slot, event, sweep)
+    try:
+        flight = yield from bring(store, vm, sweep.parts)
+        for slot, offsets in sweep.scrubs:
+            yield from store.memory.scrub(slot, offsets)
+    finally:
+        for slot, offsets in sweep.scrubs:
+            slot.unmark(offsets, MOVING | TOUCHED | REPLACED)
+    if flight.failure:
+        return flight.failure
+    refused = set(flight.codes[flight.codes != 0].tolist()) - {int(code) for code in vm.rules.leaves}
+    if refused:
+        return "UV_PAGE_IN: " + ", ".join(sorted(UCode(code).name for code in refused))
+    return "there are not enough device pages" if sweep.short else ""
+
+
+def _in_flight(slot: VmSlot, left: tuple[HvGfnState, ...]) -> bool:
+    return any(
+        bool(is_in(slot.state[block][moving], left).any())
+        for block in slot.blocks()
+        if (moving := slot.marked(block, MOVING)).any()
+    )
+
+
+def _sweep(store: Store, vm: Vm, slot: VmSlot, event: GfnEvent, sweep: Sweep) -> None:
+    """Secure, at once, what needs no ultracall; collect what does, and which pages are to be scrubbed.
+
+    Order: what is collected is flown before anything else runs, so its device pages are counted as gone here.
+    """
+    table = vm.rules.table
+    for block in slot.blocks():
+        states, marks = slot.state[block], slot.marks[block]
+        left = is_in(states, wanting(table, event, GfnDeed.MARK, GfnDeed.BRING))
+        wanted = int(np.count_nonzero(left))
+        free = store.pool.free - sweep.promised
+        if cut := wanted > free:
+            sweep.short = True
+            left &= np.cumsum(left) <= free
+            wanted = int(np.count_nonzero(left))
+        if not wanted:
+            continue
+        if not cut and not marks.any():
+            store.pool.take(wanted)
+            table.advance(event, states)
+            continue
+        brought = left & is_in(states, wanting(table, event, GfnDeed.BRING))
+        brought &= (marks & np.uint8(TOUCHED | CARRIED)) != 0
+        _collect(sweep, slot, block, np.flatnonzero(brought), table.judge(event, states[brought]).then)
+        here = np.flatnonzero(left & ~brought)
+        store.pool.take(len(here))
+        states[here] = table.judge(event, states[here]).then
+        emptied = here[(marks[here] & np.uint8(TOUCHED)) != 0] + block.start
+        slot.mark(emptied, MOVING)
+        sweep.scrubs.append((slot, emptied))
+
+
+def _collect(sweep: Sweep, slot: VmSlot, block: slice, found: I64, then: U8) -> None:
+    sweep.parts.append(Part(slot, found + block.start, then))
+    sweep.promised += len(found)

@@ -1,0 +1,216 @@
+"""This side's tables: what becomes of a GFN and of a VM, event by event.
+
+The tables are the law. Handlers look up what to do and do it; no state is compared elsewhere to decide what
+an event means. A design is this law with a few cells exchanged (see `pef_hypervisor.designs`).
+
+Source: specification of the Hypervisor, sections 2 (GFN), 3 (VM) and 4 (events as the real code behaves).
+"""
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Final, TypeAlias
+
+from pef_kit.transitions import Cell, Table
+from pef_protocol.codes import Code, HCode
+from pef_protocol.states import HvGfnState, HvVmState
+
+
+class GfnEvent(IntEnum):
+    """What happens to a GFN."""
+
+    PAGE_IN = 0
+    """H_SVM_PAGE_IN with flags 0: the page is to be secure."""
+    SHARE = 1
+    """H_SVM_PAGE_IN with H_PAGE_IN_SHARED."""
+    PAGE_OUT = 2
+    """H_SVM_PAGE_OUT."""
+    HOST_TOUCH = 3
+    """The host reads or writes the page."""
+    UNMAP = 4
+    """The host takes the normal page away from the guest, as swapping does."""
+    INIT_DONE = 5
+    """H_SVM_INIT_DONE finds the page left over."""
+    INIT_ABORT = 6
+    """H_SVM_INIT_ABORT: the VM goes on as a normal one."""
+    FORGET = 7
+    """The VM is reset, or the slot is removed."""
+    PLUG = 8
+    """The slot has just been added to a transient or secure VM."""
+
+
+class GfnDeed(IntEnum):
+    """What has to be done so that a GFN gets its next state."""
+
+    NOTHING = 0
+    MARK = 1
+    """Take a device page, send nothing: the Ultravisor's frame is zero already."""
+    BRING = 2
+    """Take a device page, offer the normal page by UV_PAGE_IN, then scrub it and give it back."""
+    OFFER = 3
+    """Offer the normal page, a fresh one where the GFN is secure, by UV_PAGE_IN, to be shared."""
+    TAKE_OUT = 4
+    """Ask by UV_PAGE_OUT for the encrypted page, give the device page back."""
+    INVALIDATE = 5
+    """Send UV_PAGE_INVAL."""
+    DROP = 6
+    """Give the device page back, without UV_PAGE_OUT."""
+    GIVE_BACK = 7
+    """Get back in clear, by UV_PAGE_OUT, what was imported; give the device page back."""
+    RESTORE = 8
+    """Send the encrypted page in by UV_PAGE_IN, then as GIVE_BACK."""
+
+
+class VmEvent(IntEnum):
+    """What happens to a VM."""
+
+    START_VM = 0
+    """The VM runs its kernel as a normal VM."""
+    INIT_START = 1
+    INIT_DONE = 2
+    INIT_ABORT = 3
+    UV_SVM_TERMINATE = 4
+
+
+class VmDeed(IntEnum):
+    """What has to be done to a VM."""
+
+    NOTHING = 0
+    REGISTER = 1
+    """Register every slot, in descending order."""
+    SECURE_REST = 2
+    """Treat the left-over GFNs as the design says."""
+    GIVE_BACK = 3
+    """Get the memory back in clear, then end the SVM."""
+    WIPE = 4
+    """Forget the secure pages; end the SVM where there is one."""
+
+
+N: Final = HvGfnState.NORMAL
+S: Final = HvGfnState.SECURE
+P: Final = HvGfnState.PAGED_OUT
+H: Final = HvGfnState.SHARED
+
+GfnCell: TypeAlias = Cell[HvGfnState, GfnDeed]
+GfnLaw: TypeAlias = Mapping[GfnEvent, Mapping[HvGfnState, GfnCell]]
+GfnTable: TypeAlias = Table[HvGfnState, GfnEvent, GfnDeed]
+
+
+def to(then: HvGfnState, does: GfnDeed = GfnDeed.NOTHING, code: Code = HCode.H_SUCCESS) -> GfnCell:
+    """Return a cell of the GFN table."""
+    return Cell(then, code, does)
+
+
+STAY: Final[Mapping[HvGfnState, GfnCell]] = {state: to(state) for state in HvGfnState}
+
+LAW: Final[GfnLaw] = {
+    GfnEvent.PAGE_IN: {
+        N: to(S, GfnDeed.BRING),
+        S: to(S, GfnDeed.NOTHING, HCode.H_PARAMETER),
+        P: to(S, GfnDeed.BRING),
+        H: to(S, GfnDeed.BRING),
+    },
+    GfnEvent.SHARE: {
+        N: to(H, GfnDeed.OFFER),
+        S: to(H, GfnDeed.OFFER),
+        P: to(H, GfnDeed.OFFER),
+        H: to(H, GfnDeed.OFFER),
+    },
+    GfnEvent.PAGE_OUT: {**STAY, S: to(P, GfnDeed.TAKE_OUT)},
+    GfnEvent.HOST_TOUCH: {**STAY, S: to(P, GfnDeed.TAKE_OUT)},
+    GfnEvent.UNMAP: {**STAY, H: to(H, GfnDeed.INVALIDATE)},
+    GfnEvent.INIT_DONE: {**STAY, N: to(S, GfnDeed.MARK)},
+    GfnEvent.INIT_ABORT: {
+        N: to(N),
+        S: to(N, GfnDeed.GIVE_BACK),
+        P: to(N, GfnDeed.RESTORE),
+        H: to(N),
+    },
+    GfnEvent.FORGET: {N: to(N), S: to(N, GfnDeed.DROP), P: to(N), H: to(N)},
+    GfnEvent.PLUG: {**STAY, N: to(S, GfnDeed.MARK)},
+}
+"""The four-state law; `tracked` is it as it stands."""
+
+
+def varied(law: GfnLaw, cells: GfnLaw) -> GfnLaw:
+    """Return `law` with some cells exchanged."""
+    return {event: {**row, **cells.get(event, {})} for event, row in law.items()}
+
+
+def folded(law: GfnLaw) -> GfnLaw:
+    """Return `law` for a Hypervisor that tells only secure from not secure.
+
+    What would be SHARED or PAGED_OUT is kept as NORMAL. So a page that the host unmaps may be a shared one:
+    the Ultravisor is told of each.
+    """
+    kept = {N: N, S: S, P: N, H: N}
+    two = {
+        event: {state: Cell(kept[cell.then], cell.code, cell.does) for state, cell in row.items()}
+        for event, row in law.items()
+    }
+    return varied(two, {GfnEvent.UNMAP: {N: to(N, GfnDeed.INVALIDATE)}})
+
+
+def gfn_table(law: GfnLaw) -> GfnTable:
+    """Compile a law into a table that judges whole columns."""
+    return Table(HvGfnState, GfnEvent, law)
+
+
+def wanting(table: GfnTable, event: GfnEvent, *deeds: GfnDeed) -> tuple[HvGfnState, ...]:
+    """Return the states of a GFN in which `event` wants one of `deeds`."""
+    return tuple(state for state in HvGfnState if table.cells[event][state].does in deeds)
+
+
+NORMAL: Final = HvVmState.NORMAL
+TRANSIENT: Final = HvVmState.TRANSIENT
+SECURE: Final = HvVmState.SECURE
+
+VmCell: TypeAlias = Cell[HvVmState, VmDeed]
+
+
+def into(then: HvVmState, does: VmDeed = VmDeed.NOTHING, code: Code = HCode.H_SUCCESS) -> VmCell:
+    """Return a cell of the VM table."""
+    return Cell(then, code, does)
+
+
+def error(state: HvVmState, code: HCode) -> VmCell:
+    """Return a cell that refuses an event and leaves the VM as it is."""
+    return Cell(state, code, VmDeed.NOTHING)
+
+
+VM_TABLE: Final[Table[HvVmState, VmEvent, VmDeed]] = Table(
+    HvVmState,
+    VmEvent,
+    {
+        VmEvent.START_VM: {
+            NORMAL: into(NORMAL),
+            TRANSIENT: error(TRANSIENT, HCode.H_STATE),
+            SECURE: error(SECURE, HCode.H_STATE),
+        },
+        VmEvent.INIT_START: {
+            NORMAL: into(TRANSIENT, VmDeed.REGISTER),
+            TRANSIENT: error(TRANSIENT, HCode.H_STATE),
+            SECURE: error(SECURE, HCode.H_STATE),
+        },
+        VmEvent.INIT_DONE: {
+            NORMAL: error(NORMAL, HCode.H_UNSUPPORTED),
+            TRANSIENT: into(SECURE, VmDeed.SECURE_REST),
+            SECURE: error(SECURE, HCode.H_STATE),
+        },
+        VmEvent.INIT_ABORT: {
+            NORMAL: error(NORMAL, HCode.H_UNSUPPORTED),
+            TRANSIENT: into(NORMAL, VmDeed.GIVE_BACK, HCode.H_PARAMETER),
+            SECURE: error(SECURE, HCode.H_STATE),
+        },
+        VmEvent.UV_SVM_TERMINATE: {
+            NORMAL: into(NORMAL),
+            TRANSIENT: into(NORMAL, VmDeed.WIPE),
+            SECURE: into(NORMAL, VmDeed.WIPE),
+        },
+    },
+)
+"""The VM's life. H_SVM_INIT_ABORT done is H_PARAMETER: the guest reads it, and must learn of the failure."""
+
+
+def vm_cell(event: VmEvent, state: HvVmState) -> VmCell:
+    """Return what `event` means for a VM in `state`."""
+    return VM_TABLE.cells[event][state]

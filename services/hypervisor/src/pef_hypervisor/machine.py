@@ -1,0 +1,115 @@
+"""The Hypervisor as one object: what the Ultravisor, a VMM and a guest may ask, and what an observer sees.
+
+Every operation is a plain generator (see `pef_kit.operations`). Nothing here awaits, knows HTTP, draws a
+random number or reads a clock, so the same object runs in a service, in a test and under an explorer.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from pef_hypervisor import invariants, views
+from pef_hypervisor.frames import DevicePool
+from pef_hypervisor.from_guest.memory_access import Refused, load, store_bytes
+from pef_hypervisor.from_ultravisor.svm_init_abort import svm_init_abort
+from pef_hypervisor.from_ultravisor.svm_init_done import svm_init_done
+from pef_hypervisor.from_ultravisor.svm_init_start import svm_init_start
+from pef_hypervisor.from_ultravisor.svm_page_in import svm_page_in
+from pef_hypervisor.from_ultravisor.svm_page_out import svm_page_out
+from pef_hypervisor.from_vmm.add_slot import add_slot
+from pef_hypervisor.from_vmm.create_vm import create_vm
+from pef_hypervisor.from_vmm.destroy import destroy
+from pef_hypervisor.from_vmm.host_access import host_read, host_write
+from pef_hypervisor.from_vmm.outcome import Outcome
+from pef_hypervisor.from_vmm.remove_slot import remove_slot
+from pef_hypervisor.from_vmm.reset import reset
+from pef_hypervisor.from_vmm.unmap import unmap
+from pef_hypervisor.normal_memory import RealMemory
+from pef_hypervisor.store import Store
+from pef_kit.bus import NormalMemory
+from pef_kit.operations import Operation
+from pef_protocol.calls import HYPERCALLS, Reply
+from pef_protocol.codes import HCode
+from pef_protocol.designs import Design
+from pef_protocol.wire import Caller
+
+HANDLERS: Final[Mapping[str, Callable[[Store, Caller, Any], Operation[Reply]]]] = {
+    "H_SVM_INIT_START": svm_init_start,
+    "H_SVM_INIT_DONE": svm_init_done,
+    "H_SVM_INIT_ABORT": svm_init_abort,
+    "H_SVM_PAGE_IN": svm_page_in,
+    "H_SVM_PAGE_OUT": svm_page_out,
+}
+assert HANDLERS.keys() == {call.name for call in HYPERCALLS}  # noqa: S101 - at import, as tables are checked
+
+
+class Hypervisor:
+    """This side, whole: its store and its doors.
+
+    `device_pages` (pages) bounds what all VMs hold as secure; `digest_key` (bytes) keys the digest.
+    """
+
+    def __init__(self, memory: NormalMemory, *, device_pages: int, digest_key: bytes) -> None:
+        self.store = Store(RealMemory(memory), DevicePool(device_pages), digest_key)
+
+    def hypercall(self, caller: Caller, name: str, request: Any) -> Operation[Reply]:
+        """Answer hypercall `name`; one that there is not is H_FUNCTION."""
+        handler = HANDLERS.get(name)
+        if handler is None:
+            return Reply(HCode.H_FUNCTION, detail=f"{name} is not a hypercall")
+        return (yield from handler(self.store, caller, request))
+
+    def create_vm(self, design: Design, *, secure_guest: bool, radix: bool) -> Operation[Outcome]:
+        """Create a VM; its lpid is an output."""
+        return create_vm(self.store, design, secure_guest=secure_guest, radix=radix)
+
+    def add_slot(self, lpid: int, slot_id: int, gpa: int, size: int) -> Operation[Outcome]:
+        """Add a memory slot of `size` bytes at guest address `gpa`."""
+        return add_slot(self.store, lpid, slot_id, gpa, size)
+
+    def remove_slot(self, lpid: int, slot_id: int) -> Operation[Outcome]:
+        """Remove a memory slot."""
+        return remove_slot(self.store, lpid, slot_id)
+
+    def host_read(self, lpid: int, gpa: int, length: int) -> Operation[Outcome | bytes]:
+        """Read `length` bytes of guest memory as the host."""
+        return host_read(self.store, lpid, gpa, length)
+
+    def host_write(self, lpid: int, gpa: int, content: bytes) -> Operation[Outcome]:
+        """Write guest memory as the host."""
+        return host_write(self.store, lpid, gpa, content)
+
+    def unmap(self, lpid: int, gpa: int, count: int) -> Operation[Outcome]:
+        """Take `count` normal pages from guest address `gpa` away from the guest."""
+        return unmap(self.store, lpid, gpa, count)
+
+    def reset(self, lpid: int) -> Operation[Outcome]:
+        """Reset a VM: it is a normal one afterwards."""
+        return reset(self.store, lpid)
+
+    def destroy(self, lpid: int) -> Operation[Outcome]:
+        """Destroy a VM."""
+        return destroy(self.store, lpid)
+
+    def load(self, lpid: int, gpa: int, length: int) -> Operation[bytes | Refused]:
+        """Load `length` bytes as normal VM `lpid`."""
+        return load(self.store, lpid, gpa, length)
+
+    def store_bytes(self, lpid: int, gpa: int, content: bytes) -> Operation[Refused | None]:
+        """Store bytes as normal VM `lpid`."""
+        return store_bytes(self.store, lpid, gpa, content)
+
+    def digest(self) -> str:
+        """Return a keyed hash (hex) of all that this side must not forget."""
+        return self.store.digest()
+
+    def invariants(self) -> list[str]:
+        """Return a sentence for each invariant that is broken."""
+        return invariants.broken(self.store)
+
+    def vms(self) -> dict[str, Any]:
+        """Return the observer's view of all VMs."""
+        return views.vms(self.store)
+
+    def gfns(self, lpid: int) -> dict[str, Any]:
+        """Return the observer's view of one VM's GFNs."""
+        return views.gfns(self.store, lpid)

@@ -1,0 +1,71 @@
+"""The deeds of the GFN table that move pages: one operation each, whoever asked.
+
+Order: a page's state changes only once the Ultravisor has accepted, so a refusal leaves it as it was. The
+GFNs bear MOVING from before the ultracall until their normal pages are as they shall be.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pef_hypervisor.frames import CARRIED, REPLACED, TOUCHED, Vm
+from pef_hypervisor.store import Store
+from pef_hypervisor.to_ultravisor import Flight, Leg, Part
+from pef_kit.operations import Operation
+from pef_kit.spans import Mask
+from pef_protocol.states import HvGfnState
+
+
+def land(leg: Leg) -> Mask:
+    """Give the accepted GFNs of a leg their next state; return which they are."""
+    done = leg.done
+    leg.slot.state[leg.offsets[done]] = leg.then[done]
+    return done
+
+
+def bring(store: Store, vm: Vm, parts: Sequence[Part]) -> Operation[Flight]:
+    """Do BRING: the normal pages go into secure memory; those of refused GFNs stay what they are.
+
+    The caller has made sure that there are device pages for all.
+    """
+    flight = Flight(vm, parts)
+    with store.pool.reserving(len(flight)) as reserved, flight:
+        yield from flight.send("UV_PAGE_IN")
+        for leg in flight.legs():
+            done = leg.offsets[land(leg)]
+            reserved.keep(len(done))
+            leg.slot.mark(done, CARRIED)
+            yield from store.memory.scrub(leg.slot, done)
+            leg.slot.unmark(done, TOUCHED | REPLACED)
+    return flight
+
+
+def offer(store: Store, vm: Vm, parts: Sequence[Part]) -> Operation[Flight]:
+    """Do OFFER: the normal pages are shared, a fresh one in place of a secure page.
+
+    Its device page is given back; where the Ultravisor refuses, the fresh page goes and the secure one stays.
+    """
+    flight = Flight(vm, parts)
+    with flight:
+        yield from flight.send("UV_PAGE_IN")
+        for leg in flight.legs():
+            done = land(leg)
+            fresh = leg.before == HvGfnState.SECURE
+            leg.slot.mark(leg.offsets[done], TOUCHED)
+            leg.slot.mark(leg.offsets[done & fresh], REPLACED)
+            store.pool.give_back(int(np.count_nonzero(done & fresh)))
+            yield from store.memory.scrub(leg.slot, leg.offsets[leg.refused & fresh])
+    return flight
+
+
+def take_out(store: Store, vm: Vm, parts: Sequence[Part]) -> Operation[Flight]:
+    """Do TAKE_OUT: the encrypted pages come into their normal pages, the device pages are given back."""
+    flight = Flight(vm, parts)
+    with flight:
+        yield from flight.send("UV_PAGE_OUT")
+        for leg in flight.legs():
+            done = land(leg)
+            leg.slot.mark(leg.offsets[done], TOUCHED | REPLACED)
+            store.pool.give_back(int(np.count_nonzero(done)))
+            yield from store.memory.scrub(leg.slot, leg.offsets[leg.refused])
+    return flight

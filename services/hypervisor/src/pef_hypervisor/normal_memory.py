@@ -1,0 +1,115 @@
+"""Normal memory by slot: a contiguous range of real addresses each, first fit, scrubbed before it is reused.
+
+Trust: the Ultravisor writes to pages that it was offered or told to fill; nothing here decides on bytes.
+A page that nobody touched is never read through the mapping: that alone would make it cost memory.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from pef_hypervisor.frames import TOUCHED, VmSlot
+from pef_kit.bus import NORMAL_BASE, NormalMemory
+from pef_kit.columns import Portion
+from pef_kit.operations import Operation, Work
+from pef_kit.spans import I64, breaks, stretches
+from pef_protocol.quantities import PAGE_SIZE, RealAddress, gpa_of
+
+AT_ONCE: Final = 64
+"""Pages that are scrubbed without a thread."""
+PIECE: Final = 4 << 20
+"""Bytes that are scrubbed in one step: other threads have a turn between two."""
+
+
+class Misplaced(ValueError):
+    """A range of real memory that is not what its holder says."""
+
+
+class RealMemory:
+    """Hands out ranges of real addresses, a slot each."""
+
+    def __init__(self, bytes_: NormalMemory) -> None:
+        self.bytes = bytes_
+        self._claims: dict[int, int] = {}
+
+    @property
+    def claims(self) -> dict[int, int]:
+        """Return the ranges that are taken, by first address: bytes."""
+        return dict(self._claims)
+
+    def claim(self, pages: int) -> RealAddress | None:
+        """Return the first address of the first gap of `pages` pages, now taken, or None."""
+        length = pages * PAGE_SIZE
+        start = NORMAL_BASE
+        for base in sorted(self._claims):
+            if base - start >= length:
+                break
+            start = base + self._claims[base]
+        if not length or not self.bytes.holds(start, length):
+            return None
+        self._claims[start] = length
+        return RealAddress(start)
+
+    def release(self, base: RealAddress, pages: int) -> None:
+        """Take back a range that its holder has scrubbed; raise Misplaced where it is none."""
+        if self._claims.get(base) != pages * PAGE_SIZE:
+            message = f"{pages} pages at {base:#x} were never handed out"
+            raise Misplaced(message)
+        del self._claims[base]
+
+    def scrub(self, slot: VmSlot, offsets: I64) -> Operation[None]:
+        """Make the normal pages at `offsets` read as zero and give them back; in a thread where many.
+
+        Order: the caller has marked them MOVING where the thread is to have them.
+        """
+        firsts, counts = breaks(len(offsets), (offsets, 1))
+        ranges = list(zip(slot.places(offsets[firsts]).tolist(), (counts * PAGE_SIZE).tolist(), strict=True))
+        if len(offsets) <= AT_ONCE:
+            self._discard(ranges)
+        else:
+            yield Work(lambda: self._discard(ranges))
+
+    def vacate(self, slot: VmSlot) -> None:
+        """Scrub the whole range of a slot and take it back."""
+        offsets = slot.where(TOUCHED)
+        firsts, counts = breaks(len(offsets), (offsets, 1))
+        places = slot.places(offsets[firsts]).tolist()
+        self._discard(list(zip(places, (counts * PAGE_SIZE).tolist(), strict=True)))
+        self.bytes.discard(slot.base, slot.count * PAGE_SIZE)
+        self.release(slot.base, slot.count)
+
+    def _discard(self, ranges: list[tuple[int, int]]) -> None:
+        for ra, length in ranges:
+            for at in range(0, length, PIECE):
+                self.bytes.discard(ra + at, min(PIECE, length - at))
+
+    def read(self, portions: list[Portion[VmSlot]], gpa: int, length: int) -> bytearray:
+        """Return `length` bytes from guest address `gpa`, which the portions cover.
+
+        Untouched pages read as zero, and stay untouched.
+        """
+        seen = bytearray(length)
+        for slot, first, count in self._touched(portions):
+            start = max(gpa, gpa_of(slot.first + first))
+            end = min(gpa + length, gpa_of(slot.first + first + count))
+            place = slot.base + start - gpa_of(slot.first)
+            seen[start - gpa : end - gpa] = self.bytes.at(place, end - start)
+        return seen
+
+    def write(self, portions: list[Portion[VmSlot]], gpa: int, content: bytes) -> None:
+        """Write `content` from guest address `gpa`, which the portions cover.
+
+        Order: the caller has marked them TOUCHED.
+        """
+        for portion in portions:
+            slot = portion.slot
+            start = max(gpa, gpa_of(slot.first + int(portion.offsets[0])))
+            end = min(gpa + len(content), gpa_of(slot.first + int(portion.offsets[0]) + portion.pages))
+            place = slot.base + start - gpa_of(slot.first)
+            self.bytes.at(place, end - start)[:] = content[start - gpa : end - gpa]
+
+    @staticmethod
+    def _touched(portions: list[Portion[VmSlot]]) -> Iterator[tuple[VmSlot, int, int]]:
+        for portion in portions:
+            firsts, counts = stretches(portion.slot.marked(portion.chosen, TOUCHED))
+            for first, count in zip(firsts.tolist(), counts.tolist(), strict=True):
+                yield portion.slot, first + int(portion.offsets[0]), count

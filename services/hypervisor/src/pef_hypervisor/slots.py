@@ -1,0 +1,44 @@
+"""Memory slots of a VM that the Ultravisor knows, or is to know, of."""
+
+import numpy as np
+
+from pef_hypervisor.frames import MOVING, TOUCHED, Vm, VmSlot
+from pef_hypervisor.lifecycle import GfnEvent
+from pef_hypervisor.store import Store
+from pef_hypervisor.to_ultravisor import Answer, insist
+from pef_kit.operations import Operation
+from pef_protocol.quantities import PAGE_SIZE, gpa_of
+from pef_protocol.states import HvGfnState
+from pef_protocol.ultracalls import RegisterMemSlot, UnregisterMemSlot
+
+
+def register(vm: Vm, slot: VmSlot) -> Operation[Answer]:
+    """Register a slot by UV_REGISTER_MEM_SLOT; busy is tried again, and in the end a refusal."""
+    request = RegisterMemSlot(vm.lpid, gpa_of(slot.first), slot.count * PAGE_SIZE, 0, slot.slot_id)
+    answer = yield from insist("UV_REGISTER_MEM_SLOT", request)
+    slot.registered = answer.succeeded
+    return answer
+
+
+def unregister(vm: Vm, slot: VmSlot) -> Operation[Answer]:
+    """Take a slot back by UV_UNREGISTER_MEM_SLOT."""
+    answer = yield from insist("UV_UNREGISTER_MEM_SLOT", UnregisterMemSlot(vm.lpid, slot.slot_id))
+    if answer.succeeded:
+        slot.registered = False
+    return answer
+
+
+def forget(store: Store, vm: Vm, slot: VmSlot) -> None:
+    """Drop what is secure of a slot, without UV_PAGE_OUT: its GFNs are normal, its device pages free."""
+    for block in slot.blocks():
+        column = slot.state[block]
+        store.pool.give_back(int(np.count_nonzero(column == HvGfnState.SECURE)))
+        vm.rules.table.advance(GfnEvent.FORGET, column)
+
+
+def make_plain(vm: Vm) -> None:
+    """Leave no trace on the VM's slots that it was ever secure; its GFNs are normal already."""
+    for slot in vm.slots:
+        for block in slot.blocks():
+            slot.marks[block] &= np.uint8(TOUCHED | MOVING)
+        slot.registered = False

@@ -1,0 +1,46 @@
+"""All that this side must not forget, on one object: VMs with their slots, device pages, normal memory."""
+
+import hashlib
+from dataclasses import dataclass, field
+
+from pef_hypervisor.frames import TOUCHED, DevicePool, Vm
+from pef_hypervisor.normal_memory import RealMemory
+from pef_kit.spans import breaks
+from pef_protocol.quantities import PAGE_SIZE, Lpid
+
+LPIDS = range(1, 4096)
+"""The lpids a VM may have; 0 is the Hypervisor's own partition."""
+
+
+@dataclass(slots=True)
+class Store:
+    """The Hypervisor's memory of the world. `digest_key` (bytes) makes digests tell nothing of contents."""
+
+    memory: RealMemory
+    pool: DevicePool
+    digest_key: bytes
+    vms: dict[int, Vm] = field(default_factory=dict)
+    in_the_making: set[int] = field(default_factory=set)
+    """Lpids of VMs whose partition-table entry is being written."""
+
+    def free_lpid(self) -> Lpid | None:
+        """Return the lowest lpid that no VM has, or None."""
+        taken = self.vms.keys() | self.in_the_making
+        return next((Lpid(lpid) for lpid in LPIDS if lpid not in taken), None)
+
+    def digest(self) -> str:
+        """Return a keyed hash (hex) of all state, contents of normal memory included."""
+        digest = hashlib.blake2b(key=self.digest_key, digest_size=32)
+        digest.update(repr((self.pool.size, self.pool.held)).encode())
+        for lpid in sorted(self.vms):
+            vm = self.vms[lpid]
+            record = (vm.lpid, vm.rules.design, vm.secure_guest, vm.radix, vm.state.name, vm.must_abort)
+            digest.update(repr(record).encode())
+            for slot in vm.slots:
+                slot.digest_into(digest)
+                digest.update(repr((slot.base, slot.registered)).encode())
+                offsets = slot.where(TOUCHED)
+                firsts, counts = breaks(len(offsets), (offsets, 1))
+                for ra, pages in zip(slot.places(offsets[firsts]).tolist(), counts.tolist(), strict=True):
+                    digest.update(self.memory.bytes.at(ra, pages * PAGE_SIZE))
+        return digest.hexdigest()

@@ -1,0 +1,53 @@
+"""What the observer sees of this side: VMs, and GFN states as runs. Never the contents of a page."""
+
+from typing import Any
+
+import numpy as np
+
+from pef_hypervisor.frames import MOVING, VmSlot
+from pef_hypervisor.store import Store
+from pef_kit.spans import breaks
+from pef_protocol.states import HvGfnState
+
+
+def vms(store: Store) -> dict[str, Any]:
+    """Return all VMs with their slots, and the pool of device pages (pages)."""
+    return {
+        "vms": [
+            {
+                "lpid": vm.lpid,
+                "state": vm.state.name,
+                "design": vm.rules.design.value,
+                "gfns": vm.slots.gfns,
+                "slots": [
+                    {"slotid": slot.slot_id, "first": slot.first, "count": slot.count} for slot in vm.slots
+                ],
+                "column_bytes": sum(slot.column_bytes for slot in vm.slots),
+            }
+            for _, vm in sorted(store.vms.items())
+        ],
+        "pool": {"size": store.pool.size, "used": store.pool.used},
+    }
+
+
+def gfns(store: Store, lpid: int) -> dict[str, Any]:
+    """Return the GFN states of VM `lpid`; of one that is not there, no slots."""
+    vm = store.vms.get(lpid)
+    slots = [] if vm is None else [_states(slot) for slot in vm.slots]
+    return {"lpid": lpid, "slots": slots}
+
+
+def _states(slot: VmSlot) -> dict[str, Any]:
+    firsts, counts = breaks(slot.count, (slot.state, 0))
+    return {
+        "slotid": slot.slot_id,
+        "first": slot.first,
+        "count": slot.count,
+        "states": [
+            [slot.first + first, count, HvGfnState(state).name]
+            for first, count, state in zip(
+                firsts.tolist(), counts.tolist(), slot.state[firsts].tolist(), strict=True
+            )
+        ],
+        "moving": sum(int(np.count_nonzero(slot.marked(block, MOVING))) for block in slot.blocks()),
+    }

@@ -1,0 +1,139 @@
+"""The call table: complete rows, ladders without repeats, codes of one family."""
+
+from dataclasses import FrozenInstanceError, fields
+
+import pytest
+
+from pef_protocol import hypercalls, ladders, ultracalls
+from pef_protocol.calls import CALLS, HYPERCALLS, ULTRACALLS, Call, Reply
+from pef_protocol.codes import HCode, UCode
+from pef_protocol.runs import CodedRuns, PageRuns, PlacedRuns
+from pef_protocol.wire import Role
+
+every_call = pytest.mark.parametrize("call", CALLS.values(), ids=lambda call: call.name)
+
+NUMBERS = {
+    "UV_WRITE_PATE": 0xF104,
+    "UV_ESM": 0xF110,
+    "UV_REGISTER_MEM_SLOT": 0xF120,
+    "UV_UNREGISTER_MEM_SLOT": 0xF124,
+    "UV_PAGE_IN": 0xF128,
+    "UV_PAGE_OUT": 0xF12C,
+    "UV_SHARE_PAGE": 0xF130,
+    "UV_UNSHARE_PAGE": 0xF134,
+    "UV_PAGE_INVAL": 0xF138,
+    "UV_SVM_TERMINATE": 0xF13C,
+    "UV_UNSHARE_ALL_PAGES": 0xF140,
+    "UV_ESMB_GET_FILE": 0xF14C,
+    "H_SVM_PAGE_IN": 0xEF00,
+    "H_SVM_PAGE_OUT": 0xEF04,
+    "H_SVM_INIT_START": 0xEF08,
+    "H_SVM_INIT_DONE": 0xEF0C,
+    "H_SVM_INIT_ABORT": 0xEF14,
+}
+CARRY_RUNS = {
+    "UV_PAGE_IN": PlacedRuns,
+    "UV_PAGE_OUT": PlacedRuns,
+    "UV_PAGE_INVAL": PageRuns,
+    "H_SVM_PAGE_IN": PageRuns,
+    "H_SVM_PAGE_OUT": PageRuns,
+}
+
+
+def test_numbers_are_those_of_the_headers() -> None:
+    assert {name: call.number for name, call in CALLS.items()} == NUMBERS
+
+
+def test_every_call_is_answered_by_one_side() -> None:
+    assert {*ULTRACALLS} | {*HYPERCALLS} == {*CALLS.values()}
+    assert len(ULTRACALLS) + len(HYPERCALLS) == len(CALLS)
+
+
+@every_call
+def test_call_is_complete(call: Call) -> None:
+    assert CALLS[call.name] is call
+    assert call.callers
+    assert call.ladder
+    assert call.source
+    assert call.request.__doc__ is not None
+    assert call.request.__doc__.startswith(f"{call.name}: ")
+    assert call.runs is CARRY_RUNS.get(call.name)
+
+
+@every_call
+def test_first_rung_asks_who_calls(call: Call) -> None:
+    assert call.ladder[0].name == "caller"
+    side = {Role.HYPERVISOR, Role.GUEST} if call.is_ultracall else {Role.ULTRAVISOR}
+    assert call.callers < side | {Role.OBSERVER}
+    refusal = UCode.U_PERMISSION if call.is_ultracall else HCode.H_UNSUPPORTED
+    assert call.ladder[0].code is refusal
+
+
+@every_call
+def test_rungs_are_unique_and_explained(call: Call) -> None:
+    names = [rung.name for rung in call.ladder]
+    assert len({*names}) == len(names)
+    assert all(rung.refuses for rung in call.ladder)
+    assert not any(rung.code.succeeded for rung in call.ladder)
+
+
+@every_call
+def test_only_calls_with_runs_judge_runs(call: Call) -> None:
+    assert any(rung.per_run for rung in call.ladder) == (call.runs is not None)
+
+
+@every_call
+def test_codes_are_of_one_family_and_include_success(call: Call) -> None:
+    family = UCode if call.is_ultracall else HCode
+    assert {type(code) for code in call.codes} == {family}
+    assert call.success in call.codes
+    assert call.success == 0
+    assert {rung.code for rung in call.ladder} | {*call.later} | {call.success} == call.codes
+
+
+@every_call
+def test_guest_calls_have_no_lpid_argument_and_all_others_begin_with_it(call: Call) -> None:
+    if Role.GUEST in call.callers:
+        assert "lpid" not in call.arguments
+    else:
+        assert call.arguments[0] == "lpid"
+
+
+def test_every_request_and_every_ladder_belongs_to_a_call() -> None:
+    requests = {
+        named
+        for module in (ultracalls, hypercalls)
+        for named in vars(module).values()
+        if isinstance(named, type) and named.__module__ == module.__name__
+    }
+    assert requests == {call.request for call in CALLS.values()}
+    tables = [named for name, named in vars(ladders).items() if name.isupper() and isinstance(named, tuple)]
+    assert len(tables) == len(CALLS)
+    assert all(any(table is call.ladder for call in CALLS.values()) for table in tables)
+
+
+@every_call
+def test_requests_are_frozen(call: Call) -> None:
+    request = call.request(**dict.fromkeys(call.arguments, 0))
+    for argument in fields(call.request):
+        with pytest.raises(FrozenInstanceError):
+            setattr(request, argument.name, 1)
+
+
+def test_order_of_the_page_in_ladder_is_the_decided_one() -> None:
+    page_in = [(rung.name, rung.code.name) for rung in CALLS["UV_PAGE_IN"].ladder]
+    assert page_in == [
+        ("caller", "U_PERMISSION"),
+        ("order", "U_P5"),
+        ("flags", "U_P4"),
+        ("ra", "U_P2"),
+        ("lpid", "U_PARAMETER"),
+        ("aborted", "U_STATE"),
+        ("gpa", "U_P3"),
+        ("state", "U_P2"),
+    ]
+    assert [rung.name for rung in CALLS["UV_PAGE_OUT"].ladder] == [name for name, _ in page_in]
+
+
+def test_a_reply_has_no_outputs_and_refuses_nothing_unless_told() -> None:
+    assert Reply(UCode.U_SUCCESS) == Reply(UCode.U_SUCCESS, {}, CodedRuns(), "")
