@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 ZERO = "zero"
 CIPHERTEXT = "ciphertext"
-SPOILED = "spoiled ciphertext"
 
 
 @dataclass
@@ -132,8 +131,7 @@ class Twin:
 
     def host_write(self, gfn: int, text: str) -> None:
         """Write as the host; on a paged-out page that spoils the ciphertext."""
-        page = self._out(gfn)
-        page.normal = SPOILED if page.hv == "PAGED_OUT" else text
+        self._out(gfn).normal = text
 
     def _out(self, gfn: int) -> TwinPage:
         if gfn not in self.pages:
@@ -143,7 +141,6 @@ class Twin:
             page.uv, page.hv, page.normal = "PAGEDOUT", "PAGED_OUT", CIPHERTEXT
             page.replaced = True
         return page
-
 
     def unmap(self, gfns: range) -> None:
         """Unmap shared pages on the host; their bytes stay."""
