@@ -1,0 +1,96 @@
+"""What the README promises, each as a ratio of medians of one run."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+Medians = Mapping[str, float]
+"""Seconds by the benchmark's name."""
+
+CONTENT_BYTES = 256 << 20
+GFNS_OF_100_GIB = 100 << 14
+GFNS_ONE_BY_ONE = 64 << 4
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A ratio and its bound: `at_most`, or else at least."""
+
+    says: str
+    bound: float
+    at_most: bool
+    ratio: Callable[[Medians], float]
+
+    def judged(self, medians: Medians) -> str:
+        """Return the promise with what was measured, or nothing where this run did not measure it."""
+        try:
+            reached = self.ratio(medians)
+        except KeyError:
+            return ""
+        kept = reached <= self.bound if self.at_most else reached >= self.bound
+        word = "at most" if self.at_most else "at least"
+        return f"{'kept  ' if kept else 'BROKEN'}  {reached:10.2f}  ({word} {self.bound:g})  {self.says}"
+
+
+def esm(size: str) -> str:
+    """Return the name of the benchmark of UV_ESM at a size."""
+    return f"test_uv_esm[{size}]"
+
+
+def _slower(medians: Medians) -> float:
+    return max(medians["test_memory_copy"], medians["test_aes_gcm"])
+
+
+def _against_stream(name: str) -> Callable[[Medians], float]:
+    return lambda medians: medians["test_bare_stream"] / medians[name]
+
+
+def _against_memory(name: str) -> Callable[[Medians], float]:
+    return lambda medians: _slower(medians) / medians[name]
+
+
+PROMISES = (
+    Promise(
+        "1. UV_ESM of 100 GiB, tracked, against as many empty nested calls",
+        1.5,
+        True,
+        lambda medians: medians[esm("100GiB")] / medians["test_empty_nested_calls"],
+    ),
+    Promise(
+        "2. UV_ESM of 1 TiB against 100 GiB",
+        3,
+        True,
+        lambda medians: medians[esm("1TiB")] / medians[esm("100GiB")],
+    ),
+    Promise(
+        "3. pages sealed, shared memory, against the slower of memory copy and AES-GCM",
+        0.7,
+        False,
+        _against_memory("test_page_out[shm]"),
+    ),
+    Promise(
+        "4. pages opened, shared memory, against the same",
+        0.7,
+        False,
+        _against_memory("test_page_in[shm]"),
+    ),
+    Promise(
+        "5. pages sealed, HTTP, against a bare streamed body",
+        0.7,
+        False,
+        _against_stream("test_page_out[http]"),
+    ),
+    Promise(
+        "6. pages opened, HTTP, against a bare streamed body",
+        0.7,
+        False,
+        _against_stream("test_page_in[http]"),
+    ),
+    Promise(
+        "7. 100 GiB by one GFN a message, extrapolated from 64 MiB, against tracked",
+        1000,
+        False,
+        lambda medians: (
+            medians["test_one_gfn_a_message"] / GFNS_ONE_BY_ONE * GFNS_OF_100_GIB / medians[esm("100GiB")]
+        ),
+    ),
+)

@@ -1,0 +1,128 @@
+"""Page contents per second, out of secure memory and in again, by shared memory and by HTTP; their floors."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from bench.promises import CONTENT_BYTES
+from bench.stage import Stage, Yard, yard
+from pef_kit.bus import NORMAL_BASE
+from pef_kit.peer import client_of
+from pef_lab.pair import NormalMemoryForm, PairPlan
+from pef_lab.service_process import free_ports
+from pef_protocol.designs import Design
+from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
+from pef_protocol.runs import PlacedRuns
+from pef_protocol.ultracalls import PageIn, PageOut
+
+MEMORY = 2 << 30
+FROM_GPA = 1 << 30
+PLACE = NORMAL_BASE + (1 << 40)
+"""Normal memory that no VM has."""
+STORED_AT_ONCE = 1 << 20
+
+OUT = {"UV_PAGE_OUT": PageOut, "UV_PAGE_IN": PageIn}
+
+
+def prepared(stage: Stage, scene: Yard) -> "Mover":
+    """Return the mover of a secure VM with CONTENT_BYTES of text in it."""
+    guest = stage.run(scene.boot(Design.TRACKED))
+    stage.run(scene.enter(guest))
+    content = np.random.default_rng(1).bytes(STORED_AT_ONCE)
+    for offset in range(0, CONTENT_BYTES, STORED_AT_ONCE):
+        stage.run(guest.store(FROM_GPA + offset, content))
+    return Mover(stage, scene, guest.lpid)
+
+
+class Mover:
+    """Plays the Hypervisor: one ultracall moves all the text."""
+
+    def __init__(self, stage: Stage, scene: Yard, lpid: int) -> None:
+        self.stage = stage
+        self.lpid = lpid
+        self.door = scene.as_hypervisor()
+        self.runs = PlacedRuns.of((PLACE, FROM_GPA, CONTENT_BYTES >> PAGE_ORDER))
+
+    def move(self, name: str) -> None:
+        """Make UV_PAGE_OUT or UV_PAGE_IN."""
+        reply = self.stage.run(self.door.call(name, OUT[name](self.lpid, self.runs, 0, PAGE_ORDER)))  # type: ignore[arg-type]
+        assert reply.code.succeeded, reply
+
+
+@pytest.mark.benchmark(group="256 MiB of page contents")
+@pytest.mark.parametrize("form", list(NormalMemoryForm), ids=str)
+def test_page_out(benchmark: BenchmarkFixture, stage: Stage, form: NormalMemoryForm) -> None:
+    with stage.entered(yard(PairPlan(2 * MEMORY, form), MEMORY)) as scene:
+        mover = prepared(stage, scene)
+        mover.move("UV_PAGE_OUT")
+        benchmark.pedantic(mover.move, ("UV_PAGE_OUT",), setup=lambda: mover.move("UV_PAGE_IN"), rounds=7)
+        stage.run(mover.door.close())
+
+
+@pytest.mark.benchmark(group="256 MiB of page contents")
+@pytest.mark.parametrize("form", list(NormalMemoryForm), ids=str)
+def test_page_in(benchmark: BenchmarkFixture, stage: Stage, form: NormalMemoryForm) -> None:
+    with stage.entered(yard(PairPlan(2 * MEMORY, form), MEMORY)) as scene:
+        mover = prepared(stage, scene)
+        mover.move("UV_PAGE_OUT")
+        mover.move("UV_PAGE_IN")
+        benchmark.pedantic(mover.move, ("UV_PAGE_IN",), setup=lambda: mover.move("UV_PAGE_OUT"), rounds=7)
+        stage.run(mover.door.close())
+
+
+@pytest.mark.benchmark(group="256 MiB of page contents")
+def test_memory_copy(benchmark: BenchmarkFixture) -> None:
+    source, target = np.ones(CONTENT_BYTES, np.uint8), np.zeros(CONTENT_BYTES, np.uint8)
+    benchmark.pedantic(np.copyto, (target, source), rounds=7, warmup_rounds=1)
+
+
+@pytest.mark.benchmark(group="256 MiB of page contents")
+def test_aes_gcm(benchmark: BenchmarkFixture) -> None:
+    cipher = AESGCM(bytes(32))
+    pages = np.ones(CONTENT_BYTES, np.uint8).reshape(-1, PAGE_SIZE)
+    sealed = np.zeros(PAGE_SIZE + 16, np.uint8)
+
+    def seal_all() -> None:
+        for page in pages:
+            cipher.encrypt_into(bytes(12), page.data, b"", sealed.data)
+
+    benchmark.pedantic(seal_all, rounds=7, warmup_rounds=1)
+
+
+@pytest.mark.benchmark(group="256 MiB of page contents")
+def test_bare_stream(benchmark: BenchmarkFixture, stage: Stage) -> None:
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+    process = subprocess.Popen([sys.executable, str(Path(__file__).with_name("bare_stream.py")), str(port)])
+    client = client_of(url, "none", connections=1, timeout=60)
+
+    async def until_ready() -> None:
+        while True:
+            try:
+                await client.get("/?0")
+            except httpx.TransportError:
+                await asyncio.sleep(0.02)
+            else:
+                return
+
+    async def download() -> None:
+        received = 0
+        async with client.stream("GET", f"/?{CONTENT_BYTES >> 20}") as response:
+            async for chunk in response.aiter_raw():
+                received += len(chunk)
+        assert received == CONTENT_BYTES
+
+    try:
+        stage.run(until_ready())
+        benchmark.pedantic(lambda: stage.run(download()), rounds=7, warmup_rounds=1)
+    finally:
+        stage.run(client.aclose())
+        process.terminate()
+        process.wait()
