@@ -7,7 +7,7 @@ parts   := shared services/ultravisor services/hypervisor lab
 install := $(py) -m pip install -qq --disable-pip-version-check --no-compile -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench up down clean style types contracts
+.PHONY: help demo test lint bench docs up down clean style types contracts
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -23,6 +23,9 @@ lint: style types contracts ## check style, types and import contracts
 
 bench: $(ready) ## measure the promises of the README
 	@$(py) -m pytest -q --benchmark-only tests/bench
+
+docs: $(ready) ## write docs/reference from the tables
+	@$(py) docs/make_reference.py
 
 up: $(ready) ## start both services
 	@.venv/bin/pef up

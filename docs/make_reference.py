@@ -1,0 +1,149 @@
+"""Writes `docs/reference/` from the tables that run: calls with their ladders, and the state tables.
+
+Run `make docs`. A test compares what stands in the folder with what the tables say, so neither can lie.
+"""
+
+from collections.abc import Iterable
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Final
+
+from pef_hypervisor.designs import RULES
+from pef_hypervisor.lifecycle import VM_TABLE
+from pef_kit.transitions import Table
+from pef_protocol.calls import CALLS, Call
+from pef_protocol.codes import ASSIGNED, HCode, UCode
+from pef_protocol.designs import Design
+from pef_ultravisor.lifecycle import GFN, OPERATIONS
+
+FOLDER: Final = Path(__file__).parent / "reference"
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a Markdown table."""
+    titles = list(header)
+    lines = [titles, ["---"] * len(titles), *(list(row) for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def first_line(documented: Any) -> str:
+    """Return the first line of a docstring."""
+    return str(documented.__doc__).strip().splitlines()[0]
+
+
+def call_page(call: Call) -> str:
+    """Return the section of one call."""
+    callers = ", ".join(sorted(call.callers))
+    rungs = (
+        [str(place), rung.name, rung.code.name, rung.refuses, "each run" if rung.per_run else "message"]
+        for place, rung in enumerate(call.ladder, 1)
+    )
+    later = ", ".join(sorted(code.name for code in call.later)) or "none"
+    return (
+        f"## {call.name} ({call.number:#06x})\n\n{first_line(call.request)}\n\n"
+        f"Caller: {callers}. Arguments: {', '.join(call.arguments) or 'none'}. Source: {call.source}.\n\n"
+        + table(["#", "rung", "code", "refuses", "judges"], rungs)
+        + f"\nCodes it may give once its ladder is passed: {later}.\n"
+    )
+
+
+def calls_page() -> str:
+    """Return the page of all calls and codes."""
+    codes = (
+        [code.name, str(int(code)), "assigned by this project" if code in ASSIGNED else "Linux headers"]
+        for family in (UCode, HCode)
+        for code in family
+    )
+    return (
+        "# Calls\n\nGenerated from `pef_protocol.calls` by `make docs`. The first rung that fails gives the code."
+        "\n\n"
+        + "\n".join(call_page(call) for call in CALLS.values())
+        + "\n## Codes\n\n"
+        + table(["code", "number", "source"], codes)
+    )
+
+
+def cell_text(cell: Any) -> str:
+    """Return a cell as: code, what is done, next state."""
+    deed = "" if not cell.does else f", {cell.does.name}"
+    return f"{cell.code.name}{deed} → {cell.then.name}"
+
+
+def state_table(of: Table[Any, Any, Any], events: Iterable[IntEnum]) -> str:
+    """Return a transition table: a row a state, a column an event."""
+    columns = list(events)
+    return table(
+        ["state", *(event.name for event in columns)],
+        ([state.name, *(cell_text(of.cells[event][state]) for event in columns)] for state in of.states),
+    )
+
+
+def diagram(of: Table[Any, Any, Any], events: Iterable[IntEnum]) -> str:
+    """Return the changes of state as a Mermaid diagram."""
+    arrows: dict[tuple[str, str], list[str]] = {}
+    for event in events:
+        for state in of.states:
+            then = of.cells[event][state].then
+            if then is not state:
+                arrows.setdefault((state.name, then.name), []).append(event.name)
+    lines = [f"  {start} --> {end}: {', '.join(names)}" for (start, end), names in arrows.items()]
+    return "\n".join(["```mermaid", "stateDiagram-v2", *lines, "```", ""])
+
+
+def ultravisor_page() -> str:
+    """Return the page of the Ultravisor's GFN table."""
+    rest = [event for event in GFN.events if event not in OPERATIONS]
+    return (
+        "# GFN states of the Ultravisor\n\nGenerated from `pef_ultravisor.lifecycle` by `make docs`. "
+        "A cell: code, what is done first, next state.\n\n## Six operations\n\n"
+        + state_table(GFN, OPERATIONS)
+        + "\n## The same calls at special moments, and the ends of the Ultravisor's own calls\n\n"
+        + state_table(GFN, rest)
+        + "\n## As a diagram\n\n"
+        + diagram(GFN, GFN.events)
+    )
+
+
+def hypervisor_page() -> str:
+    """Return the page of the Hypervisor's tables."""
+    tracked = RULES[Design.TRACKED].table
+    pages = [
+        "# States of the Hypervisor\n\nGenerated from `pef_hypervisor.lifecycle` and `.designs` by `make docs`."
+        "\n\n## GFN, design `tracked`\n\n",
+        state_table(tracked, tracked.events),
+        "\n",
+        diagram(tracked, tracked.events),
+        "\n## VM\n\n",
+        state_table(VM_TABLE, VM_TABLE.events),
+    ]
+    for design, rules in RULES.items():
+        differing = (
+            [event.name, state.name, cell_text(cell), cell_text(tracked.cells[event][state])]
+            for event, state, cell in rules.table
+            if cell != tracked.cells[event][state] and state in rules.states
+        )
+        if design is not Design.TRACKED:
+            pages += [
+                f"\n## GFN, design `{design}`: what differs from `tracked`\n\n",
+                f"States kept: {', '.join(sorted(state.name for state in rules.states))}.\n\n",
+                table(["event", "state", f"`{design}`", "`tracked`"], differing),
+            ]
+    return "".join(pages)
+
+
+PAGES: Final = {
+    "calls.md": calls_page,
+    "ultravisor-states.md": ultravisor_page,
+    "hypervisor-states.md": hypervisor_page,
+}
+
+
+def main() -> None:
+    """Write every page."""
+    FOLDER.mkdir(exist_ok=True)
+    for name, page in PAGES.items():
+        (FOLDER / name).write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
