@@ -43,12 +43,15 @@ def _say(fault: str, status: int) -> int:
     return status
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` to its end. A signal cancels it, so that it stops what it started, and ends the command."""
-    return asyncio.run(_until_signalled(work))
+def run(work: Coroutine[Any, Any, T], *, signal_is_end: bool = False) -> T:
+    """Run `work` to its end. A signal cancels it, so that it stops what it started, and ends the command.
+
+    The command's status then tells the signal; it is 0 for work that a signal is meant to end.
+    """
+    return asyncio.run(_until_signalled(work, signal_is_end=signal_is_end))
 
 
-async def _until_signalled(work: Coroutine[Any, Any, T]) -> T:
+async def _until_signalled(work: Coroutine[Any, Any, T], *, signal_is_end: bool) -> T:
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(work)
     received: list[signal.Signals] = []
@@ -64,4 +67,4 @@ async def _until_signalled(work: Coroutine[Any, Any, T]) -> T:
     except asyncio.CancelledError:
         if not received:
             raise
-        raise typer.Exit(SIGNALLED + received[0]) from None
+        raise typer.Exit(0 if signal_is_end else SIGNALLED + received[0]) from None

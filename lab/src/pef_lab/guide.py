@@ -44,7 +44,7 @@ class Guide:
 
     def show_calls(self, calls: list[Recorded]) -> None:
         """Show the calls of one step, each in the column of the side that answered it."""
-        self.console.print(sequence_table(steps_of(calls)))
+        self.console.print(sequence_table(steps_of(calls), self.console.width))
 
     async def show_page(self, scene: Scene, gfn: int) -> tuple[bytes, bytes]:
         """Show a page as the guest and as the host see it, and what each table says; return both views.

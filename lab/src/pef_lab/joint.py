@@ -81,15 +81,20 @@ class Comparison:
         """Tell whether the tables say the same of every GFN and nothing is in flight."""
         return not self.disagreements and not self.moving
 
+    def beyond(self, known: Iterable[JointRun]) -> "Comparison":
+        """Return this comparison without the disagreements that `known` has already, GFN by GFN."""
+        fresh = [run for one in self.disagreements for run in _without(one, known)]
+        return Comparison(self.runs, tuple(fresh), self.moving)
+
     def __str__(self) -> str:
         if self.agree:
-            return f"the tables agree on all {sum(run.count for run in self.runs):,} GFNs"
+            return f"they agree on all {sum(run.count for run in self.runs):,} GFNs"
         flying = f"; {counted(self.moving, 'GFN')} in flight" if self.moving else ""
         if not self.disagreements:
-            return f"the tables agree{flying}"
+            return f"they agree{flying}"
         pages = sum(run.count for run in self.disagreements)
         widest = max(self.disagreements, key=lambda run: run.count)
-        return f"the tables disagree on {counted(pages, 'GFN')}, such as {widest}{flying}"
+        return f"they disagree on {counted(pages, 'GFN')}, such as {widest}{flying}"
 
 
 def compare(
@@ -102,6 +107,20 @@ def compare(
     moving = sum(slot.moving for slot in (*hypervisor, *(ultravisor or ())))
     disagreements = (run for run in runs if (run.hypervisor, run.ultravisor) not in agreeing)
     return Comparison(runs, tuple(disagreements), moving)
+
+
+def _without(run: JointRun, known: Iterable[JointRun]) -> Iterator[JointRun]:
+    """Yield what is left of `run` where no run of `known` says the same."""
+    first, end = run.first, run.first + run.count
+    for other in sorted(known, key=lambda each: each.first):
+        same = (other.hypervisor, other.ultravisor) == (run.hypervisor, run.ultravisor)
+        if not same or other.first + other.count <= first or other.first >= end:
+            continue
+        if other.first > first:
+            yield JointRun(first, other.first - first, run.hypervisor, run.ultravisor)
+        first = min(end, other.first + other.count)
+    if first < end:
+        yield JointRun(first, end - first, run.hypervisor, run.ultravisor)
 
 
 def _flat(slots: Iterable[SlotStates]) -> list[tuple[int, int, str]]:

@@ -1,6 +1,7 @@
 """Keeping a pair up for others to speak to, and asking a machine for its public key."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Final
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from pef_lab.door import Door
 from pef_lab.endpoints import find_endpoints
 from pef_lab.failures import Unanswered, WrongInput
 from pef_lab.pair import Pair, PairPlan, started
+from pef_lab.progress import waiting
 from pef_lab.sizes import show_size
 
 GLANCE: Final = 0.5
@@ -20,7 +22,9 @@ async def keep_up(plan: PairPlan, console: Console) -> None:
     """Start a pair and keep it until cancelled; raise Unanswered where a service ends by itself."""
     path = standing.standing_file()
     with standing.standing(path) as file:
-        async with started(plan) as pair:
+        async with AsyncExitStack() as stack:
+            with waiting(console, "starting both services"):
+                pair = await stack.enter_async_context(started(plan))
             standing.write(file, pair.endpoints.environment)
             _tell(plan, pair, str(path), console)
             while (ended := pair.ended) is None:  # noqa: ASYNC110 - a process that ends sets no event

@@ -111,7 +111,7 @@ def name_of(kind: int) -> str:
     if kind == ZERO:
         return "zero"
     if kind == OPAQUE:
-        return "opaque bytes, as ciphertext is"
+        return "ciphertext or other opaque bytes"
     return "mixed or misplaced text" if kind == OTHER_TEXT else Generation(kind).words
 
 
@@ -139,8 +139,11 @@ class Tally:
         return bool(self.counts) and set(self.counts) <= set(allowed)
 
     def __str__(self) -> str:
+        if len(self.counts) == 1:
+            ((kind, pages),) = self.counts.items()
+            return name_of(kind) + (f" in all {pages:,} pages" if pages > 1 else "")
         parts = (
-            f"{counted(count, 'page')} of {name_of(kind)} (the first at GFN {self.firsts[kind]:#x})"
-            for kind, count in sorted(self.counts.items())
+            f"{name_of(kind)} in {counted(pages, 'page')}, from GFN {self.firsts[kind]:#x}"
+            for kind, pages in sorted(self.counts.items())
         )
-        return ", ".join(parts) or "nothing"
+        return "; ".join(parts) or "nothing"

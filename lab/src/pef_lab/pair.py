@@ -8,9 +8,9 @@ the pair goes. There is nothing like it for secure memory.
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,7 @@ from pef_lab.endpoints import Endpoints
 from pef_lab.failures import Unanswered
 from pef_lab.service_process import ServiceProcess, free_ports
 from pef_protocol.quantities import pages_in
+from pef_protocol.wire import Role
 
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - the one place whose files are memory
 ULTRAVISOR_SCRIPT: Final = "pef-ultravisor"
@@ -45,12 +46,16 @@ class PairPlan:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A running pair. `normal_memory` is the file that both map, or None."""
+    """A running pair. `normal_memory` is the file that both map, or None.
+
+    `visor_tokens` are for whoever plays one visor to the other: an attacker, a bench.
+    """
 
     endpoints: Endpoints
     ultravisor: ServiceProcess
     hypervisor: ServiceProcess
     normal_memory: Path | None
+    visor_tokens: Mapping[Role, str] = field(repr=False)
 
     @property
     def ended(self) -> ServiceProcess | None:
@@ -94,11 +99,12 @@ async def _start(
         ultravisor_guest_key=secrets.token_hex(32),
         hypervisor_guest_key=secrets.token_hex(32),
     )
+    visor_tokens = {role: secrets.token_hex(32) for role in (Role.ULTRAVISOR, Role.HYPERVISOR)}
     common = {
         "PEF_HOST": "127.0.0.1",
         "PEF_NORMAL_MEMORY": str(memory or ""),
-        "PEF_ULTRAVISOR_TOKEN": secrets.token_hex(32),
-        "PEF_HYPERVISOR_TOKEN": secrets.token_hex(32),
+        "PEF_ULTRAVISOR_TOKEN": visor_tokens[Role.ULTRAVISOR],
+        "PEF_HYPERVISOR_TOKEN": visor_tokens[Role.HYPERVISOR],
         "PEF_OBSERVER_TOKEN": endpoints.observer_token,
     }
     of_ultravisor = {
@@ -120,7 +126,7 @@ async def _start(
     processes.append(ultravisor)
     await hypervisor.until_ready(endpoints.hypervisor_url)
     await ultravisor.until_ready(endpoints.ultravisor_url)
-    return Pair(endpoints, ultravisor, hypervisor, memory)
+    return Pair(endpoints, ultravisor, hypervisor, memory, visor_tokens)
 
 
 def _stop(processes: list[ServiceProcess], memory: Path | None) -> None:

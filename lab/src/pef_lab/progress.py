@@ -24,6 +24,18 @@ def telling(console: Console, designs: int) -> Iterator[Tell]:
 
 
 @contextmanager
+def waiting(console: Console, what: str) -> Iterator[None]:
+    """Say what is waited for: while it lasts in a terminal, once elsewhere."""
+    if console.is_terminal:
+        with console.status(what):
+            yield
+    else:
+        console.print(f"{what} ...")
+        console.file.flush()
+        yield
+
+
+@contextmanager
 def _bar(console: Console, designs: int) -> Iterator[Tell]:
     columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:

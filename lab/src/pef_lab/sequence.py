@@ -14,6 +14,7 @@ others has a line where it begins and one where it is answered.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import groupby
 from typing import Final
 
 from pef_lab.sizes import counted, show_seconds
@@ -23,6 +24,8 @@ from pef_protocol.events import CallEvent, Side
 INDENT: Final = 2
 SHOWN_ALIKE: Final = 3
 """Calls of one kind in a row that are written out; the rest are counted."""
+RUNS_SHOWN: Final = 2
+"""Runs of a call that are written out; the rest are counted."""
 HEXADECIMAL: Final = frozenset({"kernel_base", "fdt", "start_gpa", "size", "gfn", "dw0", "dw1"})
 ENTITIES: Final = str.maketrans({"#": "#35;", ";": "#59;"})
 UNTOLD: Final = frozenset({"lpid", "order"})
@@ -67,19 +70,19 @@ class Step:
 def steps_of(calls: Sequence[Recorded]) -> list[Step]:
     """Put recorded calls into trees, by step, in the order in which the steps came."""
     nodes = {call.event.call_id: Node(call.event) for call in calls}
-    steps: dict[tuple[str, str], list[Node]] = {}
-    for call in calls:
-        node = nodes[call.event.call_id]
-        parent = nodes.get(call.event.parent_id)
-        if parent is None or parent is node:
-            steps.setdefault((call.run, call.step), []).append(node)
-        else:
-            parent.nested.append(node)
+    steps: list[tuple[str, str, list[Node]]] = []
+    for (run, title), together in groupby(calls, key=lambda call: (call.run, call.step)):
+        roots: list[Node] = []
+        for call in together:
+            node = nodes[call.event.call_id]
+            parent = nodes.get(call.event.parent_id)
+            (roots if parent is None or parent is node else parent.nested).append(node)
+        steps.append((run, title, roots))
     for node in nodes.values():
         node.nested.sort(key=lambda each: each.event.began)
     return [
         Step(run, title, tuple(sorted(roots, key=lambda node: (node.event.side, node.event.began))))
-        for (run, title), roots in steps.items()
+        for run, title, roots in steps
     ]
 
 
@@ -114,22 +117,34 @@ def arguments_of(event: CallEvent) -> str:
         if name in UNTOLD or (name == "flags" and not value):
             continue
         shown = f"{value:#x}" if name in HEXADECIMAL and isinstance(value, int) else str(value)
-        told.append(shown if name == "runs" else f"{name}={shown}")
-    if event.pages:
+        told.append(_runs(shown) if name == "runs" else f"{name}={shown}")
+    if "runs" in event.arguments:
         told.append(f"({counted(event.pages, 'page')})")
     return " ".join(told)
 
 
-def words_of(line: Line) -> tuple[str, str]:
-    """Return what a line says: the call, and its code (empty where it is not answered yet)."""
+def _runs(text: str) -> str:
+    """Return a lone run as its guest address, several as `gpa+pages`; real addresses are left out."""
+    runs = [run.split("+")[-2:] for run in text.split(" ")]
+    if any(len(run) != 2 for run in runs):  # noqa: PLR2004 - so many runs that the event only counts them
+        return text
+    if len(runs) == 1:
+        return runs[0][0]
+    shown = [f"{gpa}+{int(count, 16):,}" for gpa, count in runs[:RUNS_SHOWN]]
+    more = len(runs) - RUNS_SHOWN
+    return " ".join(shown) + (f" … {counted(more, 'run')} more" if more > 0 else "")
+
+
+def words_of(line: Line) -> tuple[str, str, str]:
+    """Return what a line says: the call, its arguments, its code (empty where it is not answered yet)."""
     event = line.event
     if line.turn is Turn.SKIPPED:
-        return f"… {line.skipped:,} more {event.name}", event.code
+        return f"… {line.skipped:,} more {event.name}", "", event.code
     caller = f"{event.caller} " if not line.depth else ""
     if line.turn is Turn.ANSWERED:
-        return f"◂ {event.name}", f"{event.code} {show_seconds(event.seconds)}"
+        return f"◂ {event.name}", "", f"{event.code} {show_seconds(event.seconds)}"
     code = event.code if line.turn is Turn.WHOLE else ""
-    return f"{caller}▸ {event.name} {arguments_of(event)}".rstrip(), code
+    return f"{caller}▸ {event.name}", arguments_of(event), code
 
 
 def mermaid(steps: Iterable[Step]) -> Iterator[str]:

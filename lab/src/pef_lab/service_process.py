@@ -10,6 +10,7 @@ from typing import Final
 
 import httpx
 
+from pef_lab import ends_with_starter
 from pef_lab.failures import Unanswered
 
 STARTING: Final = 30.0
@@ -37,7 +38,8 @@ class ServiceProcess:
     """The process of a service, run by the console script `script` of this environment.
 
     Its environment is ours without what is named `PEF_…`, and `variables`; its output goes to `log`. It has a
-    session of its own: Ctrl-C reaches whoever started it, who then stops it.
+    session of its own: Ctrl-C reaches whoever started it, who then stops it. It ends with the thread that
+    started it, even where that is killed.
     """
 
     def __init__(self, script: str, variables: dict[str, str], log: Path) -> None:
@@ -49,7 +51,7 @@ class ServiceProcess:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                [program],
+                [sys.executable, "-I", "-S", ends_with_starter.__file__, program],
                 env=inherited | variables,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -1,8 +1,10 @@
 """What the lab shows in a terminal: the table of designs, observations, pages, and sequences of calls."""
 
 import os
+import string
 import sys
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Final
 
 from rich.console import Console, Group, RenderableType
@@ -13,15 +15,20 @@ from rich.text import Text
 from pef_lab.designs.report import VERDICTS, DesignReport
 from pef_lab.findings import Observation, Verdict
 from pef_lab.pages import ZERO, kinds_of, name_of
-from pef_lab.sequence import INDENT, Step, Turn, lines_of, words_of
+from pef_lab.sequence import INDENT, Line, Step, Turn, lines_of, words_of
 from pef_lab.sizes import show_seconds, show_size
 from pef_protocol.events import Side
 
 PLAIN_WIDTH: Final = 110
 """Columns where the output is no terminal and nobody says how wide it is."""
-DUMPED: Final = 16
-"""Bytes in a line of a page's dump."""
-DUMPED_LINES: Final = 4
+DUMPED: Final = 12
+"""Bytes of a page that are shown as numbers."""
+READ: Final = 32
+"""Bytes in a line that is shown as text."""
+READ_LINES: Final = 3
+GAP: Final = 2
+"""Characters between the columns of a sequence."""
+READABLE: Final = frozenset(string.ascii_letters + string.digits + string.punctuation + " ")
 
 STYLES: Final = {
     Verdict.OK: "green",
@@ -79,20 +86,24 @@ def observation_text(observation: Observation, *, full: bool = False) -> Text:
     return line
 
 
-def faults_of(report: DesignReport) -> Iterable[Text]:
-    """Yield what came out otherwise than the protocol promises, a line each."""
-    for each in report.observations:
-        if each.verdict is not Verdict.OK:
-            yield Text.assemble((f"{report.name} {each.step}", "bold"), observation_text(each))
+def faults_of(report: DesignReport, *, most: int | None = None) -> Iterable[Text]:
+    """Yield what came out otherwise than the protocol promises, by step; of each step at most `most`."""
+    faults = [each for each in report.observations if each.verdict is not Verdict.OK]
+    if faults:
+        yield Text(report.name, "bold")
+    for step, seen in groupby(faults, key=lambda each: each.step):
+        for number, each in enumerate(seen):
+            if most is None or number < most:
+                line = Text(f"  {step.replace('_', ' ')}:")
+                yield line.append(observation_text(each).plain[1:], STYLES[each.verdict])
 
 
 def page_panel(title: str, octets: bytes, gfn: int, *, style: str = "default") -> Panel:
     """Return the beginning of a page as bytes and as text, under what it is."""
-    lines: list[RenderableType] = []
-    for start in range(0, DUMPED * DUMPED_LINES, DUMPED):
-        part = octets[start : start + DUMPED]
-        readable = "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in part)  # noqa: PLR2004
-        lines.append(Text.assemble((part.hex(" ", 2), "dim"), "  ", (readable, style)))
+    lines: list[RenderableType] = [Text(octets[:DUMPED].hex(" ", 2) + " …", "dim")]
+    for start in range(0, READ * READ_LINES, READ):
+        part = octets[start : start + READ]
+        lines.append(Text("".join(chr(each) if chr(each) in READABLE else "·" for each in part), style))
     kind = int(kinds_of(octets, gfn)[0])
     lines.append(Text(f"= {name_of(kind)}", "dim" if kind == ZERO else style))
     return Panel(Group(*lines), title=title, title_align="left", expand=False)
@@ -107,22 +118,36 @@ def side_by_side(*panels: RenderableType) -> Table:
     return grid
 
 
-def sequence_table(steps: Iterable[Step]) -> Table:
-    """Return recorded calls in two columns, each in that of the side that answers it, indented by depth."""
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0), expand=True)
-    table.add_column("Ultravisor", ratio=1, no_wrap=True, overflow="ellipsis")
-    table.add_column("Hypervisor", ratio=1, no_wrap=True, overflow="ellipsis")
+def _call(line: Line, column: int) -> Text:
+    call, arguments, code = words_of(line)
+    cell = Text(" " * (INDENT * line.depth) + call)
+    room = column - cell.cell_len - 1 - (len(code) + 1 if code else 0)
+    told = Text(arguments, "dim")
+    told.truncate(max(room, 0), overflow="ellipsis")
+    if told:
+        cell.append(" ").append_text(told)
+    if code:
+        good = line.event.code.endswith("_SUCCESS")
+        cell.append(f" {code}", "green" if good else "yellow")
+    return cell
+
+
+def sequence_table(steps: Iterable[Step], width: int) -> Table:
+    """Return recorded calls in two columns of a table of `width` characters, indented by depth.
+
+    A call stands in the column of the side that answers it. Where it is too long its arguments are cut.
+    """
+    column = (width - GAP) // 2
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, GAP, 0, 0))
+    table.add_column("Ultravisor", width=column, no_wrap=True)
+    table.add_column("Hypervisor", width=column, no_wrap=True)
     for step in steps:
         if not step.roots:
             continue
         title = f"{step.run}: {step.title}" if step.run else step.title
         table.add_row(Text(title, "bold cyan"), "")
         for line in lines_of(step.roots):
-            words, code = words_of(line)
-            cell = Text(" " * (INDENT * line.depth) + words)
-            if code:
-                good = line.event.code.endswith("_SUCCESS")
-                cell.append(f"  {code}", "green" if good else "yellow")
+            cell = _call(line, column)
             if line.turn is Turn.SKIPPED:
                 cell.stylize("dim")
             here = line.event.side is Side.ULTRAVISOR

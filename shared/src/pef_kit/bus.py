@@ -11,8 +11,10 @@ copies first and decides on the copy.
 import asyncio
 import mmap
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import aclosing
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -28,6 +30,9 @@ NORMAL_BASE: Final = 1 << 32
 
 CHUNK: Final = 16 * PAGE_SIZE
 """Bytes that travel at once over HTTP."""
+
+SLOWEST: Final = 1 << 20
+"""Bytes a second that an owner must carry at least."""
 
 BLOCK: Final = 64 * PAGE_SIZE
 """Bytes that a thread moves at once where memory is mapped."""
@@ -104,18 +109,23 @@ class MappedBus:
         if self._memory is None:
             try:
                 self._memory = NormalMemory(self._path, self._size)
-            except OSError as failure:
-                raise PeerFailure("memory bus", "normal memory", str(failure.strerror)) from None
+            except (OSError, ValueError) as failure:
+                raise PeerFailure("memory bus", "normal memory", str(failure)) from None
         loop = asyncio.get_running_loop()
         blocks = list(chunks(transfer.pieces, BLOCK))
         lanes = [blocks[lane::LANES] for lane in range(LANES)]
-        await asyncio.gather(
+        # Order: all lanes have ended before the operation goes on, for it then takes its marks off.
+        outcomes = await asyncio.gather(
             *(
                 loop.run_in_executor(self._threads, carry_out, self._memory, transfer, lane)
                 for lane in lanes
                 if lane
-            )
+            ),
+            return_exceptions=True,
         )
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
 
 
 def carry_out(
@@ -127,42 +137,93 @@ def carry_out(
 
 
 class OwnerBus:
-    """Normal memory over HTTP, by its owner."""
+    """Normal memory over HTTP, by its owner.
+
+    While one chunk travels, the next is filled, or the last one treated, in a thread.
+    """
 
     def __init__(self, peer: Peer, threads: Executor) -> None:
         self._peer = peer
         self._threads = threads
 
     async def perform(self, transfer: Transfer) -> None:
-        """Carry out a transfer in chunks: the pieces' addresses first, then their bytes one after another."""
-        rows = np.array(transfer.pieces, dtype="<u8").tobytes()
-        if transfer.writes:
-            await self._peer.send(NORMAL_MEMORY_PATH + "write", self._filled(rows, transfer))
-            return
+        """Carry out a transfer in chunks: the pieces' addresses first, then their bytes one after another.
+
+        Raise PeerFailure where the owner refuses, gives a wrong number of bytes, or trickles.
+        """
+        longest = self._peer.timeout + sum(length for _, length in transfer.pieces) / SLOWEST
+        try:
+            async with asyncio.timeout(longest):
+                await (self._write(transfer) if transfer.writes else self._read(transfer))
+        except TimeoutError:
+            reason = f"not done within {longest:.1f} s"
+            raise PeerFailure(NORMAL_MEMORY_PATH, self._peer.name, reason) from None
+
+    async def _read(self, transfer: Transfer) -> None:
+        path = NORMAL_MEMORY_PATH + "read"
+        at_work: deque[asyncio.Future[None]] = deque()
         where = chunks(transfer.pieces)
-        staged = bytearray()
         turn = next(where, None)
-        async for received in self._peer.receive(NORMAL_MEMORY_PATH + "read", rows):
-            staged += received
-            while turn is not None and len(staged) >= turn[2]:
-                index, offset, length = turn
-                with memoryview(staged)[:length] as view:
-                    await self._each(transfer, index, offset, view)
-                del staged[:length]
+        staged = bytearray(turn[2] if turn else 0)
+        arrived, surplus = 0, False
+        try:
+            async with aclosing(self._peer.receive(path, rows_of(transfer))) as received:
+                async for more in received:
+                    rest = memoryview(more)
+                    while turn is not None and rest:
+                        taken = min(len(rest), len(staged) - arrived)
+                        staged[arrived : arrived + taken] = rest[:taken]
+                        arrived, rest = arrived + taken, rest[taken:]
+                        if arrived == len(staged):
+                            if len(at_work) == LANES:
+                                await at_work.popleft()
+                            at_work.append(self._begin(transfer, turn, staged))
+                            arrived, turn = 0, next(where, None)
+                            staged = bytearray(turn[2] if turn else 0)
+                    if surplus := bool(len(rest)):
+                        break  # Trust: an owner that never ends its answer must not fill our memory
+        finally:
+            outcomes = await asyncio.gather(*at_work, return_exceptions=True)
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
+        if turn is not None or surplus:
+            raise PeerFailure(path, self._peer.name, "wrong number of bytes")
+
+    async def _write(self, transfer: Transfer) -> None:
+        async with aclosing(self._filled(transfer)) as content:
+            await self._peer.send(NORMAL_MEMORY_PATH + "write", content)
+
+    async def _filled(self, transfer: Transfer) -> AsyncGenerator[bytes, None]:
+        yield len(transfer.pieces).to_bytes(8, "little") + rows_of(transfer)
+        where = chunks(transfer.pieces)
+        turn = next(where, None)
+        staged = bytearray(turn[2] if turn else 0)
+        filling = self._begin(transfer, turn, staged) if turn else None
+        try:
+            while filling is not None:
+                await filling
+                full = staged
                 turn = next(where, None)
-        if turn is not None or staged:
-            raise PeerFailure(NORMAL_MEMORY_PATH + "read", self._peer.name, "wrong number of bytes")
+                staged = bytearray(turn[2] if turn else 0)
+                filling = self._begin(transfer, turn, staged) if turn else None
+                yield bytes(full)
+        finally:
+            if filling is not None:
+                await asyncio.wait([filling])
 
-    async def _filled(self, rows: bytes, transfer: Transfer) -> AsyncIterator[bytes]:
-        yield len(transfer.pieces).to_bytes(8, "little") + rows
-        for index, offset, length in chunks(transfer.pieces):
-            staged = bytearray(length)
-            await self._each(transfer, index, offset, memoryview(staged))
-            yield bytes(staged)
-
-    async def _each(self, transfer: Transfer, index: int, offset: int, view: memoryview) -> None:
+    def _begin(
+        self, transfer: Transfer, turn: tuple[int, int, int], staged: bytearray
+    ) -> asyncio.Future[None]:
+        """Have a thread fill or treat one chunk."""
+        index, offset, _ = turn
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._threads, transfer.each, index, offset, view)
+        return loop.run_in_executor(self._threads, transfer.each, index, offset, memoryview(staged))
+
+
+def rows_of(transfer: Transfer) -> bytes:
+    """Return the pieces of a transfer as words: real address, bytes."""
+    return np.array(transfer.pieces, dtype="<u8").tobytes()
 
 
 def chunks(pieces: Sequence[tuple[int, int]], most: int = CHUNK) -> Iterator[tuple[int, int, int]]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
+import numpy.ma  # np.unique would do so in the middle of the first call, and take 40 ms
 
 from pef_kit.spans import (
     I64,

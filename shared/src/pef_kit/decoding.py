@@ -15,6 +15,7 @@ from pef_protocol.quantities import U64_MAX
 from pef_protocol.runs import PageRuns, PlacedRuns
 
 U64 = Annotated[int, Field(strict=True, ge=0, le=U64_MAX)]
+U64_DIGITS: Final = 20
 Name = Annotated[str, StringConstraints(strict=True, max_length=64)]
 
 KINDS: Final[Mapping[Any, Any]] = {
@@ -59,6 +60,13 @@ def from_json(call: Call, body: bytes) -> Any:
     return call.request(**arguments)
 
 
+def u64_of(text: str) -> int | None:
+    """Return the unsigned 64-bit number that decimal `text` of a query writes, or None."""
+    written = text.isascii() and text.isdecimal() and len(text) <= U64_DIGITS
+    value = int(text) if written else None
+    return value if value is not None and value <= U64_MAX else None
+
+
 def from_octets(call: Call, query: Mapping[str, str], body: bytes) -> Any:
     """Return the request whose runs are the words of `body` and whose scalars stand in `query`."""
     if call.runs is None:
@@ -70,9 +78,13 @@ def from_octets(call: Call, query: Mapping[str, str], body: bytes) -> Any:
         text = query.get(name)
         if text is None:
             raise Malformed(name, "Field required in the query")
-        if not (text.isascii() and text.isdecimal()) or int(text[:21]) > U64_MAX:
+        value = u64_of(text)
+        if value is None:
             raise Malformed(name, "Input should be an unsigned 64-bit number")
-        arguments[name] = int(text)
+        arguments[name] = value
+    for name in query:
+        if name not in arguments:
+            raise Malformed(name, "Extra inputs are not permitted in the query")
     try:
         return call.request(**arguments, runs=call.runs(body))
     except ValueError as refusal:

@@ -7,6 +7,7 @@ from typing import Final
 
 from fastapi import Request, Response
 
+from pef_kit.decoding import u64_of
 from pef_protocol.quantities import Lpid
 from pef_protocol.tokens import read_guest_token
 from pef_protocol.wire import PROBLEM, Caller, Role
@@ -92,9 +93,10 @@ def number(request: Request, name: str) -> int:
     text = request.query_params.get(name)
     if text is None:
         raise Problem(422, "Unprocessable Content", f"{name}: required in the query", name)
-    if not (text.isascii() and text.isdecimal()) or len(text) > 20 or int(text) >> 64:  # noqa: PLR2004
+    value = u64_of(text)
+    if value is None:
         raise Problem(422, "Unprocessable Content", f"{name}: not an unsigned 64-bit number", name)
-    return int(text)
+    return value
 
 
 Handler = Callable[[Request], Awaitable[Response]]

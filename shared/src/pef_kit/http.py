@@ -5,6 +5,7 @@ HTTP is here. Handlers are async throughout: a thread a call dead-locks as soon 
 """
 
 import json
+import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -42,6 +43,8 @@ T = TypeVar("T")
 Answer = Callable[[Caller, str, Any], Operation[Reply]]
 ROWS_SHOWN: Final = 8
 """Runs of a call that its event names; the rest is counted."""
+CALL_ID_FORM: Final = re.compile("[!-~]{1,64}")
+TRACEPARENT_FORM: Final = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def json_response(content: object, status: int = 200) -> Response:
@@ -199,6 +202,11 @@ class Service:
         self.get(OBSERVER_PATH + path, handler)
 
 
+def _well_formed(request: Request, header: str, form: re.Pattern[str]) -> str:
+    text = request.headers.get(header, "")
+    return text if form.fullmatch(text) else ""
+
+
 class _Recorded:
     """Puts one call into the trace, and its context before whatever it nests."""
 
@@ -206,10 +214,10 @@ class _Recorded:
         self._observer = service.observer
         depth = request.headers.get(DEPTH, "0")
         self._depth = int(depth) if depth.isdecimal() and len(depth) < 3 else MAX_DEPTH  # noqa: PLR2004
-        self._call_id = request.headers.get(CALL_ID, "")[:64] or secrets.token_hex(8)
-        self._parent_id = request.headers.get(PARENT_ID, "")[:64]
-        traceparent = request.headers.get(TRACEPARENT, "")
-        self._traceparent = traceparent if traceparent.count("-") == 3 else ""  # noqa: PLR2004
+        # Trust: ids travel on with nested calls; one that HTTP can't carry would make those calls fail.
+        self._call_id = _well_formed(request, CALL_ID, CALL_ID_FORM) or secrets.token_hex(8)
+        self._parent_id = _well_formed(request, PARENT_ID, CALL_ID_FORM)
+        self._traceparent = _well_formed(request, TRACEPARENT, TRACEPARENT_FORM)
         guest = f" {caller.lpid}" if caller.role is Role.GUEST else ""
         self._caller = f"{caller.role}{guest}"
         self._name = name
@@ -252,7 +260,9 @@ async def _problem(request: Request, problem: Exception) -> Response:
 async def _refused(request: Request, refusal: Exception) -> Response:
     if not isinstance(refusal, HTTPException):
         return await _failed(request, refusal)
-    return Problem(refusal.status_code, str(refusal.detail), str(refusal.detail)).response()
+    response = Problem(refusal.status_code, str(refusal.detail), str(refusal.detail)).response()
+    response.headers.update(refusal.headers or {})
+    return response
 
 
 async def _failed(_: Request, __: Exception) -> Response:

@@ -10,10 +10,14 @@ each other's connections.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
+from functools import cache
 from typing import Any, Final
 
+import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 from httpx_aiohttp.transport import AiohttpResponseStream
@@ -39,7 +43,16 @@ from pef_protocol.wire import (
 KEEPALIVE: Final = 120.0
 """Seconds that an idle connection is kept; services keep their end far longer."""
 
+LONGEST_ANSWER: Final = 64 << 20
+"""Bytes that the answer to a call may have."""
+
 AiohttpResponseStream.CHUNK_SIZE = 1 << 20
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Return what HTTPS is verified with: made once, for it takes 16 ms and a peer has many clients."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def client_of(base_url: str, token: str, *, connections: int, timeout: float) -> httpx.AsyncClient:
@@ -51,8 +64,8 @@ def client_of(base_url: str, token: str, *, connections: int, timeout: float) ->
     )
     return httpx.AsyncClient(
         base_url=base_url,
-        headers={"authorization": f"Bearer {token}"},
-        transport=AiohttpTransport(limits=limits, trust_env=False),
+        headers={"authorization": f"Bearer {token}", "accept-encoding": "identity"},
+        transport=AiohttpTransport(verify=_trusted(), limits=limits, trust_env=False),
         timeout=timeout,
         trust_env=False,
     )
@@ -88,7 +101,12 @@ def decode_reply(call: Call, body: bytes) -> Reply:
     if not isinstance(outputs, dict):
         message = "its outputs are not an object"
         raise TypeError(message)
-    return Reply(code, outputs, CodedRuns.from_rows(envelope["refused"]), str(envelope["detail"]))
+    refused = CodedRuns.from_rows(envelope["refused"])
+    impossible = {number for _, _, number in refused.coded()} - (call.codes - {call.success})
+    if impossible:
+        message = f"a run of it can't be refused with {min(impossible)}"
+        raise ValueError(message)
+    return Reply(code, outputs, refused, str(envelope["detail"]))
 
 
 class Peer:
@@ -106,7 +124,7 @@ class Peer:
     ) -> None:
         self.name = name
         self._new_id = new_id
-        self._timeout = timeout
+        self.timeout = timeout
         self._clients = [
             client_of(base_url, token, connections=connections, timeout=timeout) for _ in range(MAX_DEPTH + 1)
         ]
@@ -126,47 +144,64 @@ class Peer:
             raise PeerFailure(what, self.name, f"calls are nested deeper than {MAX_DEPTH}")
         return depth
 
+    @contextmanager
+    def _reaching(self, what: str) -> Iterator[None]:
+        """Turn whatever a connection may do into a PeerFailure of `what`."""
+        try:
+            yield
+        except (httpx.HTTPError, aiohttp.ClientError, OSError) as failure:
+            cause = failure.__cause__ or failure
+            late = isinstance(failure, TimeoutError) or isinstance(cause, TimeoutError)
+            reason = f"no connection ({type(cause).__name__}: {cause})"
+            raise PeerFailure(
+                what, self.name, f"no answer within {self.timeout:g} s" if late else reason
+            ) from None
+
     async def call(self, name: str, request: object) -> Reply:
         """Make call `name` and return its reply; raise PeerFailure where there is none."""
         call = CALLS[name]
         form = encode_call(call, request)
         form["headers"] |= self._headers(self._new_id())
         depth = self._depth(name)
+        with self._reaching(name):
+            async with (
+                asyncio.timeout(self.timeout),
+                self._turns[depth],
+                self._clients[depth].stream("POST", **form) as response,
+            ):
+                if response.status_code != httpx.codes.OK:
+                    raise PeerFailure(name, self.name, f"HTTP status {response.status_code}")
+                if response.headers.get("content-encoding", "identity") != "identity":
+                    raise PeerFailure(name, self.name, "an answer that is packed, which nobody asked for")
+                body = bytearray()
+                async for chunk in response.aiter_raw():
+                    body += chunk
+                    if len(body) > LONGEST_ANSWER:
+                        raise PeerFailure(name, self.name, f"an answer of over {LONGEST_ANSWER} bytes")
         try:
-            async with asyncio.timeout(self._timeout), self._turns[depth]:
-                response = await self._clients[depth].post(**form)
-        except TimeoutError:
-            raise PeerFailure(name, self.name, f"no answer within {self._timeout:g} s") from None
-        except (httpx.HTTPError, OSError) as failure:
-            raise PeerFailure(
-                name, self.name, f"no connection ({type(failure).__name__}: {failure})"
-            ) from None
-        if response.status_code != httpx.codes.OK:
-            raise PeerFailure(name, self.name, f"HTTP status {response.status_code}")
-        try:
-            return decode_reply(call, response.content)
-        except (ValueError, KeyError, TypeError, AttributeError) as failure:
+            return decode_reply(call, bytes(body))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as failure:
             raise PeerFailure(name, self.name, f"not an answer of the protocol: {failure}") from None
 
     async def send(self, path: str, content: AsyncIterator[bytes]) -> None:
         """Stream `content` to `path` of the peer; raise PeerFailure where it is not taken."""
         depth = self._depth(path)
         headers = {"content-type": OCTETS, DEPTH: str(depth)}
-        try:
-            async with self._turns[depth]:
-                response = await self._clients[depth].post(path, content=content, headers=headers)
-        except (httpx.HTTPError, OSError) as failure:
-            raise PeerFailure(
-                path, self.name, f"no connection ({type(failure).__name__}: {failure})"
-            ) from None
-        if response.status_code != httpx.codes.NO_CONTENT:
-            raise PeerFailure(path, self.name, f"HTTP status {response.status_code}")
+        with self._reaching(path):
+            async with (
+                self._turns[depth],
+                # Trust: the status is all that is read, for a body might never end.
+                self._clients[depth].stream("POST", path, content=content, headers=headers) as response,
+            ):
+                status = response.status_code
+        if status != httpx.codes.NO_CONTENT:
+            raise PeerFailure(path, self.name, f"HTTP status {status}")
 
-    async def receive(self, path: str, content: bytes) -> AsyncIterator[bytes]:
+    async def receive(self, path: str, content: bytes) -> AsyncGenerator[bytes, None]:
         """Post `content` to `path` and yield what comes back; raise PeerFailure where it is refused."""
         depth = self._depth(path)
         headers = {"content-type": OCTETS, DEPTH: str(depth)}
-        try:
+        with self._reaching(path):
             async with (
                 self._turns[depth],
                 self._clients[depth].stream("POST", path, content=content, headers=headers) as response,
@@ -175,10 +210,6 @@ class Peer:
                     raise PeerFailure(path, self.name, f"HTTP status {response.status_code}")
                 async for chunk in response.aiter_raw():
                     yield chunk
-        except (httpx.HTTPError, OSError) as failure:
-            raise PeerFailure(
-                path, self.name, f"no connection ({type(failure).__name__}: {failure})"
-            ) from None
 
     async def close(self) -> None:
         """Close all connections."""

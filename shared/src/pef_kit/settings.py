@@ -5,9 +5,9 @@ Values come from the environment (`PEF_…`) or, for tokens, from files of the s
 """
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SECRETS: Final = Path("/run/secrets")
@@ -22,7 +22,10 @@ class ServiceSettings(BaseSettings):
     """Settings that both services have; sizes in bytes, times in seconds."""
 
     model_config = SettingsConfigDict(
-        env_prefix="PEF_", secrets_dir=SECRETS if SECRETS.is_dir() else None, extra="ignore"
+        env_prefix="PEF_",
+        secrets_dir=SECRETS if SECRETS.is_dir() else None,
+        extra="ignore",
+        hide_input_in_errors=True,  # Trust: what stands beside a wrong setting may be a token
     )
 
     host: str = "127.0.0.1"
@@ -41,3 +44,11 @@ class ServiceSettings(BaseSettings):
     ultravisor_token: Token
     observer_token: Token
     guest_key: Token
+
+    @model_validator(mode="after")
+    def _tokens_differ(self) -> Self:
+        tokens = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
+        if len(set(tokens)) != len(tokens):
+            message = "two roles have the same token"
+            raise ValueError(message)
+        return self

@@ -94,7 +94,7 @@ class Table(Generic[StateT, EventT, DeedT]):
         """
         row = self._then[int(event)]
         moves = [
-            (states == np.uint8(state), row[state] - np.uint8(state))
+            (states == np.uint8(state), np.uint8((int(row[state]) - state) % 256))
             for state in self.states
             if row[state] != state
         ]

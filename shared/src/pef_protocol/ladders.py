@@ -61,7 +61,7 @@ UNREGISTER_MEM_SLOT: Final = (
     Rung("slotid", UCode.U_P2, "a slot id of 512 or more"),
     SVM_OBJECT,
     Rung("registered", UCode.U_P2, "a slot id that is not in use"),
-    Rung("moving", UCode.U_BUSY, "a slot with a GFN in flight"),
+    Rung("moving", UCode.U_BUSY, "a slot with a GFN in flight, or with measured pages of an open UV_ESM"),
 )
 PAGE_IN: Final = (
     HYPERVISOR_ONLY,

@@ -43,13 +43,17 @@ class Runs:
 
     @classmethod
     def from_rows(cls, rows: Iterable[tuple[int, ...]]) -> Self:
-        """Make runs of an iterable of rows; raise ValueError where a row has another width."""
+        """Make runs of an iterable of rows; raise ValueError where a row or a number has another width."""
         flat = array("Q")
         for row in rows:
             if len(row) != cls.WIDTH:
                 message = f"a run is {' , '.join(cls.COLUMNS)}: {len(row)} numbers given"
                 raise ValueError(message)
-            flat.extend(number & U64_MAX for number in row)
+            for number in row:
+                if not -(1 << 63) <= number <= U64_MAX:
+                    message = f"{number} is not a 64-bit number"
+                    raise ValueError(message)
+                flat.append(number & U64_MAX)
         if sys.byteorder == "big":  # pragma: no cover
             flat.byteswap()
         return cls(flat.tobytes())

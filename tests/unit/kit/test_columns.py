@@ -16,7 +16,9 @@ HIGH = LAST_GFN - 9
 """Slots of the tests: two that abut, one apart, one at the very end of guest memory."""
 SLOTS = {0: (0, 4), 5: (4, 8), 3: (20, 6), 511: (HIGH, 10)}
 
-edges = sorted({edge for first, count in SLOTS.values() for edge in (first, first + count - 1, first + count)})
+edges = sorted(
+    {edge for first, count in SLOTS.values() for edge in (first, first + count - 1, first + count)}
+)
 gfns = st.sampled_from(edges) | st.integers(0, 40) | st.integers(0, U64_MAX // PAGE_SIZE)
 gpas = gfns.map(lambda gfn: gfn * PAGE_SIZE & U64_MAX) | st.integers(0, U64_MAX)
 counts = st.integers(0, 12) | st.sampled_from([1 << 32, 1 << 48, 1 << 63, U64_MAX]) | st.integers(0, U64_MAX)
@@ -88,9 +90,7 @@ def test_portions_hold_exactly_the_pages_of_the_runs(runs: list[tuple[int, int]]
         assert portion.pages == len(gfn_of_each)
         assert np.array_equal(np.arange(portion.slot.count)[portion.chosen], gfn_of_each - portion.slot.first)
         assert all(told(runs)[row] == portion.slot.slot_id for row in portion.rows)
-        found |= set(
-            zip(np.repeat(portion.rows, portion.counts).tolist(), gfn_of_each.tolist(), strict=True)
-        )
+        found |= set(zip(np.repeat(portion.rows, portion.counts).tolist(), gfn_of_each.tolist(), strict=True))
     assert found == wanted
 
 
@@ -131,7 +131,9 @@ def test_a_range_over_abutting_slots_has_a_portion_in_each() -> None:
 def test_overlapping_finds_a_slot_with_a_common_page(first: int, count: int) -> None:
     slots = slot_map()
     sharing = {
-        slot_id for slot_id, (start, pages) in SLOTS.items() if first < start + pages and start < first + count
+        slot_id
+        for slot_id, (start, pages) in SLOTS.items()
+        if first < start + pages and start < first + count
     }
     found = slots.overlapping(first, count)
     assert (found.slot_id in sharing) if found else not sharing

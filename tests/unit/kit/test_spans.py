@@ -118,8 +118,7 @@ def test_breaks_are_where_a_column_does_not_go_on_by_its_step(rows: list[tuple[i
     cuts = [0] if rows else []
     for place, (before, after) in enumerate(pairwise(rows), start=1):
         goes_on = all(
-            (new - old - step) % (1 << 64) == 0
-            for old, new, step in zip(before, after, steps, strict=True)
+            (new - old - step) % (1 << 64) == 0 for old, new, step in zip(before, after, steps, strict=True)
         )
         cuts += [] if goes_on else [place]
     assert firsts.tolist() == cuts

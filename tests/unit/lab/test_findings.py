@@ -15,6 +15,10 @@ from pef_protocol.events import Side
 COST = Cost(0.25, Counters(20, 9, 1234, 5 << 20), {Side.HYPERVISOR: 2.0, Side.ULTRAVISOR: 1.5})
 
 
+def fail(failure: Exception) -> None:
+    raise failure
+
+
 def report(name: Design, carried: int = 10, **verdicts: Verdict) -> DesignReport:
     cost = Cost(0.1, Counters(1, 1, carried, 0), COST.bytes_per_gfn)
     return DesignReport(name, cost, {**dict.fromkeys(VERDICTS, Verdict.OK), **verdicts}, ())
@@ -39,11 +43,10 @@ def test_what_goes_wrong_in_a_step_is_an_observation_of_that_step() -> None:
     findings = Findings()
     with findings.step("outer"):
         with findings.step("hot_add"):
-            raise Refusal("plug", "EBUSY", "in use")
+            fail(Refusal("plug", "EBUSY", "in use"))
         with findings.step("reboot"):
-            raise Unanswered("POST /reset", "no answer")
-        raise KeyError("lpid")
-    to_its_end = "the step runs to its end"
+            fail(Unanswered("POST /reset", "no answer"))
+        fail(KeyError("lpid"))
     assert findings.observations == [
         Observation("hot_add", Verdict.REFUSED, "plug is answered", "success", "plug: EBUSY (in use)"),
         Observation(

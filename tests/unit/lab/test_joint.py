@@ -59,7 +59,7 @@ def test_a_slot_that_only_one_side_has_is_a_disagreement() -> None:
         [slot((0, 4, "SECURE")), slot((8, 4, "SECURE"))], [slot((0, 4, "SECURE"))], Design.TRACKED
     )
     assert found.disagreements == (JointRun(8, 4, "SECURE", NO_SLOT),)
-    found = compare([], [both], Design.TRACKED)
+    found = compare([], [slot((0, 4, "SECURE"))], Design.TRACKED)
     assert found.disagreements == (JointRun(0, 4, NO_SLOT, "SECURE"),)
 
 
@@ -76,7 +76,7 @@ def test_a_disagreement_is_told_with_its_widest_run() -> None:
         Design.TRACKED,
     )
     assert str(found) == (
-        "the tables disagree on 10 GFNs, such as 9 GFNs from 0x2: Hypervisor NORMAL, Ultravisor SECURE"
+        "they disagree on 10 GFNs, such as 9 GFNs from 0x2: Hypervisor NORMAL, Ultravisor SECURE"
     )
 
 

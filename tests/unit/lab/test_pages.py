@@ -50,9 +50,7 @@ def test_a_tally_says_what_was_seen_and_where_first() -> None:
     tally = Tally.empty()
     tally.add(kinds_of(bytes(2 * PAGE_SIZE), 16), 16)
     tally.add(kinds_of(text_of(Generation.PRIVATE, 32, 1), 32), 32)
-    assert str(tally) == (
-        "2 pages of zero (the first at GFN 0x10), 1 page of the guest's private text (the first at GFN 0x20)"
-    )
+    assert str(tally) == "zero in 2 pages, from GFN 0x10; the guest's private text in 1 page, from GFN 0x20"
     assert tally.only(ZERO, Generation.PRIVATE)
     assert not tally.only(ZERO)
 

@@ -59,6 +59,16 @@ def test_words_that_are_no_rows_are_refused(kind: type[Runs]) -> None:
 
 
 @every_kind
+@pytest.mark.parametrize("number", [U64_MAX + 1, -(1 << 63) - 1, 1 << 70, -(1 << 64)])
+def test_what_is_no_64_bit_number_is_refused(kind: type[Runs], number: int) -> None:
+    for place in range(kind.WIDTH):
+        row = [0] * kind.WIDTH
+        row[place] = number
+        with pytest.raises(ValueError, match=f"{number} is not a 64-bit number"):
+            kind.of(tuple(row))
+
+
+@every_kind
 def test_no_rows_are_runs(kind: type[Runs]) -> None:
     assert list(kind()) == []
     assert len(kind()) == kind().pages == 0

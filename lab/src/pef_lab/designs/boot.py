@@ -85,7 +85,7 @@ async def reboot(scene: Scene) -> None:
     none = record is None or record.state == "NORMAL"
     shown = NO_SVM if record is None or none else f"an SVM, {record.state}"
     scene.findings.see("what the Ultravisor holds of the VM", NO_SVM, shown, ok=none)
-    await scene.tables_agree("after the reset")
+    await scene.tables_agree("after the reset", anew=True)
     await scene.pools_are_as("before UV_ESM", "after the reset")
 
 
@@ -99,7 +99,7 @@ async def second_esm(scene: Scene) -> None:
     await scene.guest_writes(private, sampled)
     await scene.host_sees("host reads private pages of the second boot", sampled, CIPHERTEXT, OPAQUE)
     await scene.guest_sees("guest reads them back", sampled, private.words, private)
-    await scene.tables_agree("after the second UV_ESM")
+    await scene.tables_agree("after the second UV_ESM", anew=True)
     await scene.vmm.destroy(scene.lpid)
     await scene.did("the VM is destroyed")
     await scene.pools_are_as("before UV_ESM", "after the VM was destroyed")

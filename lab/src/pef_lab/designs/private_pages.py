@@ -12,7 +12,7 @@ CIPHERTEXT: Final = "ciphertext: no text, no zeroes, not what was there before"
 async def host_reads(scene: Scene) -> None:
     """See what the host reads of private pages that the SVM has written, and of its kernel."""
     plan = scene.plan
-    await scene.tables_agree("after UV_ESM")
+    await scene.tables_agree("after UV_ESM", anew=True)
     await scene.guest_writes(Generation.PRIVATE, (*plan.touched, *plan.fresh))
     await scene.host_sees("host reads private pages of every run", plan.sampled, CIPHERTEXT, OPAQUE)
     await scene.host_sees("host reads private pages untouched before", plan.fresh, CIPHERTEXT, OPAQUE)

@@ -11,7 +11,7 @@ from pef_lab.failures import Refusal, Unanswered
 from pef_lab.findings import Findings
 from pef_lab.guest import LARGEST_ACCESS, Guest
 from pef_lab.image import GuestImage
-from pef_lab.joint import Comparison, compare
+from pef_lab.joint import Comparison, JointRun, compare
 from pef_lab.pages import Generation, Tally, kinds_of, text_of
 from pef_lab.sizes import counted
 from pef_lab.trace import Recording
@@ -27,7 +27,11 @@ SVM_STATES: Final = frozenset({"ACTIVE", "SECURE", "ABORT"})
 
 @dataclass(slots=True)
 class Scene:
-    """A VM under observation. `pools` remembers how many pages of each pool were in use at some moment."""
+    """A VM under observation.
+
+    `known` are the disagreements of the two tables that are put down to a step already; `pools` tells how
+    many pages of each pool were in use at some moment.
+    """
 
     design: Design
     plan: Plan
@@ -37,6 +41,7 @@ class Scene:
     watch: Watch
     findings: Findings
     recording: Recording
+    known: tuple[JointRun, ...] = ()
     pools: dict[str, dict[Side, int]] = field(default_factory=dict)
 
     @property
@@ -106,12 +111,16 @@ class Scene:
         theirs = await self.watch.slots(Side.ULTRAVISOR, self.lpid) if is_svm else None
         return compare(ours, theirs, self.design)
 
-    async def tables_agree(self, when: str) -> bool:
-        """Observe whether the two tables agree."""
+    async def tables_agree(self, when: str, *, anew: bool = False) -> bool:
+        """Observe whether the two tables agree, but for what they disagreed on when last looked at `anew`."""
         tables = await self.tables()
-        return self.findings.see(
-            f"both tables {when}", "they agree on every GFN", str(tables), ok=tables.agree
-        )
+        fresh = tables if anew else tables.beyond(self.known)
+        observed = str(fresh)
+        if fresh != tables:
+            observed = f"as before: {tables}" if fresh.agree else f"beside those of before, {fresh}"
+        if anew:
+            self.known = tables.disagreements
+        return self.findings.see(f"both tables {when}", "they agree on every GFN", observed, ok=fresh.agree)
 
     async def remember_pools(self, moment: str) -> None:
         """Remember how full both pools are."""

@@ -5,7 +5,7 @@ import secrets
 from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
-from fastapi import Request
+from fastapi import FastAPI, Request
 from pydantic import Field
 
 from pef_hypervisor.doors.bus import OwnBus, add_bus_door
@@ -32,13 +32,13 @@ class Settings(ServiceSettings):
     """What the Hypervisor is told beside what both are; sizes in bytes."""
 
     vmm_token: Token
-    secure_memory: int = Field(default=16 * GIBIBYTE, ge=0)
+    secure_memory: int = Field(default=8 * GIBIBYTE, ge=0)
     """The host's secure memory: it has a device page for each page of it, or `device_pages`."""
     device_pages: int | None = Field(default=None, ge=0)
 
 
-def build(settings: Settings) -> Service:
-    """Return the service; its normal memory begins empty."""
+def build(settings: Settings) -> FastAPI:
+    """Return the service as an application; its normal memory begins empty."""
     memory = (
         NormalMemory(settings.normal_memory, settings.normal_memory_size, create=True)
         if settings.normal_memory
@@ -83,7 +83,7 @@ def build(settings: Settings) -> Service:
 
     service.at_end(stop_threads)
     service.at_end(peer.close)
-    return service
+    return service.app
 
 
 def add_views(service: Service, hypervisor: Hypervisor) -> None:
@@ -102,7 +102,7 @@ def main() -> None:
     """Run the service until it is told to stop."""
     settings = Settings()
     uvicorn.run(
-        build(settings).app,
+        build(settings),
         host=settings.host,
         port=settings.port,
         loop="uvloop",

@@ -96,10 +96,12 @@ def _sweep(store: Store, vm: Vm, slot: VmSlot, event: GfnEvent, sweep: Sweep) ->
         brought = left & is_in(states, wanting(table, event, GfnDeed.BRING))
         brought &= (marks & np.uint8(TOUCHED | CARRIED)) != 0
         _collect(sweep, slot, block, np.flatnonzero(brought), table.judge(event, states[brought]).then)
-        here = np.flatnonzero(left & ~brought)
-        store.pool.take(len(here))
-        states[here] = table.judge(event, states[here]).then
-        emptied = here[(marks[here] & np.uint8(TOUCHED)) != 0] + block.start
+        here = left & ~brought
+        store.pool.take(int(np.count_nonzero(here)))
+        advanced = states.copy()
+        table.advance(event, advanced)
+        np.copyto(states, advanced, where=here)
+        emptied = np.flatnonzero(here & ((marks & np.uint8(TOUCHED)) != 0)) + block.start
         slot.mark(emptied, MOVING)
         sweep.scrubs.append((slot, emptied))
 

@@ -5,8 +5,9 @@ import numpy as np
 from pef_hypervisor.frames import MOVING, TOUCHED, Vm, VmSlot
 from pef_hypervisor.lifecycle import GfnEvent
 from pef_hypervisor.store import Store
-from pef_hypervisor.to_ultravisor import Answer, insist
-from pef_kit.operations import Operation
+from pef_hypervisor.to_ultravisor import Answer, insist, try_once
+from pef_kit.operations import PATIENCE, Operation, Pause
+from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_SIZE, gpa_of
 from pef_protocol.states import HvGfnState
 from pef_protocol.ultracalls import RegisterMemSlot, UnregisterMemSlot
@@ -21,10 +22,31 @@ def register(vm: Vm, slot: VmSlot) -> Operation[Answer]:
 
 
 def unregister(vm: Vm, slot: VmSlot) -> Operation[Answer]:
-    """Take a slot back by UV_UNREGISTER_MEM_SLOT."""
+    """Take a slot back by UV_UNREGISTER_MEM_SLOT; busy is tried again."""
     answer = yield from insist("UV_UNREGISTER_MEM_SLOT", UnregisterMemSlot(vm.lpid, slot.slot_id))
-    if answer.succeeded:
-        slot.registered = False
+    slot.registered &= not answer.succeeded
+    return answer
+
+
+def unregister_at_rest(vm: Vm, slot: VmSlot) -> Operation[Answer]:
+    """Take a slot back of which no GFN is in flight, here or there.
+
+    Order: where the Ultravisor is busy, it may wait for a hypercall on a GFN of the slot; so the slot is let
+    go of before each new try.
+    """
+    answer = Answer(UCode.U_BUSY, "a page of the slot is in flight")
+    for attempt in range(PATIENCE):
+        if not slot.moving:
+            slot.mark(slice(None), MOVING)
+            try:
+                request = UnregisterMemSlot(vm.lpid, slot.slot_id)
+                answer = yield from try_once("UV_UNREGISTER_MEM_SLOT", request)
+            finally:
+                slot.unmark(slice(None), MOVING)
+            if answer.code is not UCode.U_BUSY:
+                break
+        yield Pause(attempt)
+    slot.registered &= not answer.succeeded
     return answer
 
 

@@ -39,16 +39,21 @@ class Answer:
         return self.code is UCode.U_SUCCESS
 
 
+def try_once(name: str, request: object) -> Operation[Answer]:
+    """Make an ultracall and say what came of it."""
+    try:
+        reply = yield from ask(name, request)
+    except PeerFailure as failure:
+        return Answer(None, str(failure))
+    return Answer(reply.code, f"{name}: {reply.code.name} {reply.detail}".rstrip())
+
+
 def insist(name: str, request: object) -> Operation[Answer]:
     """Make an ultracall; while it is answered with U_BUSY, try again, a bounded number of times."""
     answer = Answer(UCode.U_BUSY, "")
     for attempt in range(PATIENCE):
-        try:
-            reply = yield from ask(name, request)
-        except PeerFailure as failure:
-            return Answer(None, str(failure))
-        answer = Answer(reply.code, f"{name}: {reply.code.name} {reply.detail}".rstrip())
-        if reply.code is not UCode.U_BUSY:
+        answer = yield from try_once(name, request)
+        if answer.code is not UCode.U_BUSY:
             break
         yield Pause(attempt)
     return answer

@@ -5,7 +5,6 @@ Source: specification of the Hypervisor, section 5.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
@@ -15,12 +14,12 @@ from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Flight, Part, as_hypercall_code
 from pef_kit.columns import Portion
 from pef_kit.ladder import Codes
-from pef_kit.spans import I64, NOWHERE, U8, U64, Mask, breaks, columns_of, words_of
+from pef_kit.refusals import Refusals
+from pef_kit.spans import I64, NOWHERE, U8, U64, Mask, columns_of
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode
 from pef_protocol.hypercalls import SvmPageIn, SvmPageOut
 from pef_protocol.quantities import PAGE_ORDER
-from pef_protocol.runs import CodedRuns
 from pef_protocol.wire import Caller, Role
 
 
@@ -37,6 +36,7 @@ class Paging:
         self.places: I64 = np.full(len(self.gpas), NOWHERE, np.int64)
         if self.vm is not None:
             self.places = self.vm.slots.whereabouts(self.gpas, self.counts)
+        self.refusals = Refusals(self.gpas, self.counts, HCode)
 
     def portions(self, codes: Codes) -> list[Portion[VmSlot]]:
         """Sort the runs that no rung refused (code 0) into their slots."""
@@ -44,40 +44,18 @@ class Paging:
             return []
         return self.vm.slots.portions(self.gpas, self.counts, np.flatnonzero(codes == 0), self.places)
 
-    def refusal(self, codes: Codes, code: HCode, detail: str = "") -> Reply:
-        """Refuse the whole message: every run that has no code yet gets `code`."""
-        told = codes_or(codes, code)
-        refused = CodedRuns(words_of(self.gpas, self.counts, told))
-        return Reply(HCode(int(told[0])) if len(told) else code, refused=refused, detail=detail)
+    def busy(self, codes: Codes) -> Reply:
+        """Answer that the whole VM is busy: each run that no rung refused (code 0) is H_BUSY."""
+        self.refusals.add_runs(np.where(codes == 0, HCode.H_BUSY, 0).astype(np.int16))
+        self.refusals.detail = "another operation has the whole VM"
+        return self.refusals.reply()
 
-    def reply(self, codes: Codes, verdicts: Sequence["Verdict"], detail: str = "") -> Reply:
-        """Answer with the runs that were refused, whole or in part, in the order of the message."""
-        whole = np.flatnonzero(codes)
-        rows, gpas = [whole], [self.gpas[whole].astype(np.int64)]
-        counts, refusals = [self.counts[whole].astype(np.int64)], [codes[whole]]
+    def reply(self, verdicts: Sequence["Verdict"], detail: str) -> Reply:
+        """Answer with the GFNs that were refused."""
         for verdict in verdicts:
-            bad = np.flatnonzero(verdict.codes)
-            if not len(bad):
-                continue
-            portion = verdict.portion
-            of_row = np.repeat(portion.rows, portion.counts)[bad]
-            gfns, its = portion.gfns()[bad], verdict.codes[bad]
-            firsts, lengths = breaks(len(bad), (gfns, 1), (of_row, 0), (its, 0))
-            rows.append(of_row[firsts])
-            gpas.append(gfns[firsts] << PAGE_ORDER)
-            counts.append(lengths)
-            refusals.append(its[firsts])
-        order = np.argsort(np.concatenate(rows), kind="stable")
-        if not len(order):
-            return Reply(HCode.H_SUCCESS)
-        told = np.concatenate(refusals)[order]
-        words = words_of(np.concatenate(gpas)[order], np.concatenate(counts)[order], told)
-        return Reply(HCode(int(told[0])), refused=CodedRuns(words), detail=detail)
-
-
-def codes_or(codes: Codes, code: HCode) -> Codes:
-    """Return the codes of the runs, `code` where there is none yet."""
-    return np.where(codes == 0, np.int16(code), codes).astype(np.int16)
+            self.refusals.add_pages(verdict.portion, verdict.codes)
+        self.refusals.detail = detail
+        return self.refusals.reply()
 
 
 def from_ultravisor(asked: Paging) -> bool:
@@ -137,6 +115,3 @@ def note(flight: Flight, sent: Sequence[tuple[Verdict, Mask]]) -> None:
         length = int(np.count_nonzero(mask))
         verdict.codes[mask] = codes[start : start + length]
         start += length
-
-
-MESSAGE_BUSY: Final = "another operation has the whole VM"

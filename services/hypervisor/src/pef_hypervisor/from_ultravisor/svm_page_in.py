@@ -48,11 +48,12 @@ def svm_page_in(store: Store, caller: Caller, request: SvmPageIn) -> Operation[R
 
     # checks
     rung, codes = LADDER.climb_runs(asked, len(asked.gpas))
+    asked.refusals.add_runs(codes)
     if rung is not None or asked.vm is None:
-        return asked.refusal(codes, HCode(rung.code if rung else HCode.H_UNSUPPORTED))
+        return asked.refusals.reply(rung)
     vm = asked.vm
     if vm.closed:
-        return asked.refusal(codes, HCode.H_BUSY, paging.MESSAGE_BUSY)
+        return asked.busy(codes)
 
     # effect
     with vm.open():
@@ -65,7 +66,7 @@ def svm_page_in(store: Store, caller: Caller, request: SvmPageIn) -> Operation[R
         paging.note(flight, sent)
 
     # reply
-    return asked.reply(codes, verdicts, flight.detail())
+    return asked.reply(verdicts, flight.detail())
 
 
 def ration(verdicts: Sequence[Verdict], free: int) -> None:

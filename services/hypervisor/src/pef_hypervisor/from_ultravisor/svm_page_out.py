@@ -14,7 +14,6 @@ from pef_kit.ladder import Ladder
 from pef_kit.operations import Operation
 from pef_protocol import ladders
 from pef_protocol.calls import Reply
-from pef_protocol.codes import HCode
 from pef_protocol.hypercalls import SvmPageOut
 from pef_protocol.wire import Caller
 
@@ -41,11 +40,12 @@ def svm_page_out(store: Store, caller: Caller, request: SvmPageOut) -> Operation
 
     # checks
     rung, codes = LADDER.climb_runs(asked, len(asked.gpas))
+    asked.refusals.add_runs(codes)
     if rung is not None or asked.vm is None:
-        return asked.refusal(codes, HCode(rung.code if rung else HCode.H_UNSUPPORTED))
+        return asked.refusals.reply(rung)
     vm = asked.vm
     if vm.closed:
-        return asked.refusal(codes, HCode.H_BUSY, paging.MESSAGE_BUSY)
+        return asked.busy(codes)
 
     # effect
     with vm.open():
@@ -55,4 +55,4 @@ def svm_page_out(store: Store, caller: Caller, request: SvmPageOut) -> Operation
         paging.note(flight, sent)
 
     # reply
-    return asked.reply(codes, verdicts, flight.detail())
+    return asked.reply(verdicts, flight.detail())

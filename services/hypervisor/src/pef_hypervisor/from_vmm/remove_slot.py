@@ -3,9 +3,8 @@
 Source: specification of the Hypervisor, section 6, "Hot-remove".
 """
 
-from pef_hypervisor.frames import MOVING
 from pef_hypervisor.from_vmm.outcome import DONE, HELD, Errno, Outcome, no_vm, refused
-from pef_hypervisor.slots import forget, unregister
+from pef_hypervisor.slots import forget, unregister_at_rest
 from pef_hypervisor.store import Store
 from pef_kit.operations import Operation
 
@@ -26,17 +25,13 @@ def remove_slot(store: Store, lpid: int, slot_id: int) -> Operation[Outcome]:
         return Outcome(Errno.ENOENT, f"there is no slot {slot_id}")
     if vm.held_by:
         return HELD
-    if slot.moving:
+    if slot.moving and not slot.registered:
         return Outcome(Errno.EBUSY, "a page of the slot is in flight")
 
     # effect
     with vm.held("remove a slot"):
         if slot.registered:
-            slot.mark(slice(None), MOVING)
-            try:
-                answer = yield from unregister(vm, slot)
-            finally:
-                slot.unmark(slice(None), MOVING)
+            answer = yield from unregister_at_rest(vm, slot)
             if not answer.succeeded:
                 return refused(answer)
         forget(store, vm, slot)

@@ -1,0 +1,241 @@
+"""What a Hypervisor may try with shared pages, and with pages on their way: attacks 14 to 20 and 33."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
+import pytest
+
+from model.go_between import Passing, after, before, claim, instead
+from model.hostile import (
+    hv_state,
+    inval,
+    nothing_leaked,
+    page_in,
+    page_out,
+    refused_load,
+    uv_state,
+    vm_state,
+)
+from model.live import LivePair
+from model.live_vm import BLANK, FREE, LiveVm, live_vm
+from pef_lab.failures import Refusal
+from pef_protocol.codes import HCode, UCode
+from pef_protocol.events import Side
+from pef_protocol.quantities import PAGE_SIZE, gpa_of
+
+pytestmark = pytest.mark.sockets
+
+ONE, TWO, THREE = FREE, FREE + 1, FREE + 2
+
+
+async def test_14_stale_translation_after_invalidation(pair: LivePair, vm: LiveVm) -> None:
+    await vm.guest.share(ONE)
+    old = await vm.write(ONE)
+    assert await vm.load(ONE) == old
+    assert (await pair.ultracall(inval(vm.lpid, ONE))).code is UCode.U_SUCCESS
+    assert await uv_state(vm, ONE) == "SHARED_INV"
+    pair.poke(vm.ra(ONE), b"new".ljust(PAGE_SIZE, b"\0"))
+    asked = pair.to_hypervisor.names.count("H_SVM_PAGE_IN")
+    assert await vm.load(ONE) == b"new".ljust(PAGE_SIZE, b"\0")
+    assert pair.to_hypervisor.names.count("H_SVM_PAGE_IN") == asked + 1
+    assert await uv_state(vm, ONE) == "SHARED"
+
+
+async def test_14_stale_translation_of_a_page_brought_back_elsewhere(pair: LivePair, vm: LiveVm) -> None:
+    await vm.guest.share(ONE)
+    await vm.write(ONE)
+    assert (await pair.ultracall(inval(vm.lpid, ONE))).code is UCode.U_SUCCESS
+    elsewhere = pair.spare()
+    pair.poke(elsewhere, b"elsewhere".ljust(PAGE_SIZE, b"\0"))
+    assert (await pair.ultracall(page_in(vm.lpid, ONE, elsewhere))).code is UCode.U_SUCCESS
+    assert await vm.load(ONE) == b"elsewhere".ljust(PAGE_SIZE, b"\0")
+    stored = vm.flock.page("where the page is now")
+    await vm.guest.store(gpa_of(ONE), stored)
+    assert pair.peek(elsewhere) == stored != pair.peek(vm.ra(ONE))
+
+
+async def test_14_stale_translation_after_page_out(pair: LivePair, vm: LiveVm) -> None:
+    page = await vm.write(ONE)
+    assert await vm.load(ONE) == page
+    sealed = await vm.page_out(ONE)
+    pair.poke(vm.ra(ONE), BLANK)
+    assert "H_SVM_PAGE_IN" in await refused_load(vm, ONE)
+    pair.poke(vm.ra(ONE), sealed)
+    assert await vm.load(ONE) == page
+    assert await uv_state(vm, ONE) == "SECURE"
+
+
+async def test_15_image_changed_under_the_reader(pair: LivePair) -> None:
+    async with live_vm(pair) as vm:
+
+        async def change(passing: Passing) -> None:
+            for ra, _, count in passing.form["runs"]:
+                pair.poke(ra, b"\xff" * PAGE_SIZE * count)
+
+        pair.to_ultravisor.always("UV_PAGE_IN", after(change))
+        await vm.boot()
+        pair.to_ultravisor.honest_again()
+        await vm.image_is_whole()
+
+
+async def test_15_ciphertext_changed_under_the_reader(pair: LivePair, vm: LiveVm) -> None:
+    page = await vm.write(ONE)
+    stop = Event()
+    with ThreadPoolExecutor(1) as threads:
+        try:
+            for _ in range(20):
+                sealed = await vm.page_out(ONE) if await hv_state(vm, ONE) == "SECURE" else b""
+                stop.clear()
+                flipping = asyncio.get_running_loop().run_in_executor(
+                    threads, _flip, pair, vm.ra(ONE), sealed, stop
+                )
+                loaded = (await asyncio.gather(vm.load(ONE), return_exceptions=True))[0]
+                stop.set()
+                await flipping
+                assert loaded == page or isinstance(loaded, Refusal)
+                if await uv_state(vm, ONE) == "PAGEDOUT":
+                    pair.poke(vm.ra(ONE), sealed)
+                    assert await vm.load(ONE) == page
+        finally:
+            stop.set()
+
+
+def _flip(pair: LivePair, ra: int, sealed: bytes, stop: Event) -> None:
+    """Write a page that is genuine, and one that isn't, in turns."""
+    forged = sealed[:-1] + bytes([sealed[-1] ^ 1])
+    while not stop.is_set():
+        pair.poke(ra, forged)
+        pair.poke(ra, sealed)
+
+
+async def test_16_stale_secrets_at_share(pair: LivePair, vm: LiveVm) -> None:
+    for gfn in (ONE, TWO):
+        await vm.write(gfn)
+    await vm.page_out(TWO)
+    seen: list[bytes] = []
+
+    async def look(passing: Passing) -> None:
+        if passing.form["flags"]:
+            seen.extend(pair.peek(vm.ra(gfn)) for gfn in (ONE, TWO))
+
+    pair.to_hypervisor.always("H_SVM_PAGE_IN", after(look))
+    await vm.guest.share(ONE, 2)
+    assert vm.flock.in_all(("the page when it was offered", page) for page in seen) == set()
+    for gfn in (ONE, TWO):
+        assert await vm.host_read(gfn) == await vm.load(gfn) == BLANK
+    nothing_leaked(vm)
+
+
+async def test_16_stale_secrets_at_a_second_share(vm: LiveVm) -> None:
+    await vm.guest.share(ONE)
+    await vm.guest.store(gpa_of(ONE), b"a message".ljust(PAGE_SIZE, b"."))
+    await vm.guest.share(ONE)
+    assert await vm.host_read(ONE) == await vm.load(ONE) == BLANK
+
+
+async def test_17_implant_at_unshare(pair: LivePair, vm: LiveVm) -> None:
+    await vm.guest.share(ONE, 2)
+    await pair.vmm.write(vm.lpid, gpa_of(ONE), b"implanted" * 100)
+
+    async def implant(_: Passing) -> None:
+        pair.poke(vm.ra(ONE), b"implanted" * 100)
+        pair.poke(vm.ra(TWO), b"implanted" * 100)
+
+    pair.to_hypervisor.answers("H_SVM_PAGE_IN", before(implant))
+    pair.to_ultravisor.always("UV_PAGE_IN", before(implant))
+    await vm.guest.unshare(ONE, 2)
+    assert await vm.load(ONE) == await vm.load(TWO) == BLANK
+    assert await uv_state(vm, ONE) == await hv_state(vm, ONE) == "SECURE"
+
+
+async def test_18_share_reported_without_a_page_offered(pair: LivePair, vm: LiveVm) -> None:
+    await vm.write(ONE)
+    await vm.write(TWO)
+    pair.to_hypervisor.answers("H_SVM_PAGE_IN", claim(HCode.H_SUCCESS))
+    with pytest.raises(Refusal, match="offered none: the SVM is aborted"):
+        await vm.guest.share(ONE)
+    assert await vm_state(vm) == "ABORT"
+    assert await uv_state(vm, ONE) == "SECURE"
+    assert await refused_load(vm, ONE) == await refused_load(vm, TWO) == "aborted"
+    nothing_leaked(vm)
+
+
+@pytest.mark.parametrize("code", [HCode.H_PARAMETER, HCode.H_UNSUPPORTED, HCode.H_P2])
+async def test_19_unshare_refused(pair: LivePair, vm: LiveVm, code: HCode) -> None:
+    await vm.guest.share(ONE)
+    await vm.write(TWO)
+    pair.to_hypervisor.answers("H_SVM_PAGE_IN", claim(code))
+    with pytest.raises(Refusal, match=f"the SVM is aborted .*{code.name}"):
+        await vm.guest.unshare(ONE)
+    assert await vm_state(vm) == "ABORT"
+    assert await refused_load(vm, TWO) == "aborted"
+    nothing_leaked(vm)
+
+
+async def test_19_unshare_all_refused(pair: LivePair, vm: LiveVm) -> None:
+    for gfn in (ONE, THREE):
+        await vm.guest.share(gfn)
+    pair.to_hypervisor.answers("H_SVM_PAGE_IN", claim(HCode.H_PARAMETER))
+    with pytest.raises(Refusal, match="U_RETRY"):
+        await vm.guest.unshare_all()
+    assert await vm_state(vm) == "SECURE"
+    assert {await uv_state(vm, gfn) for gfn in (ONE, THREE)} == {"SHARED_INV"}
+    await vm.guest.unshare_all()
+    assert await vm.load(ONE) == await vm.load(THREE) == BLANK
+
+
+async def test_20_page_out_while_an_unshare_is_pending(pair: LivePair, vm: LiveVm) -> None:
+    await vm.guest.share(ONE)
+    pair.poke(pair.spare(), BLANK)
+    states = []
+
+    async def page_it_out(_: Passing) -> None:
+        states.append(await uv_state(vm, ONE))
+        for ra in (pair.spare(), vm.ra(ONE)):
+            reply = await pair.ultracall(page_out(vm.lpid, ONE, ra))
+            # The firmware's U_RETRY is the document's U_BUSY; a page that backs the GFN is refused before.
+            assert reply.code is UCode.U_BUSY
+        states.append(await uv_state(vm, ONE))
+
+    pair.to_hypervisor.answers("H_SVM_PAGE_IN", before(page_it_out))
+    await vm.guest.unshare(ONE)
+    assert states == ["HV_UNSHARING", "HV_UNSHARING"]
+    assert await vm.load(ONE) == BLANK
+    assert pair.peek(pair.spare()) == BLANK
+
+
+async def test_20_page_out_while_a_share_is_pending(pair: LivePair, vm: LiveVm) -> None:
+    page = await vm.write(ONE)
+
+    async def page_it_out(_: Passing) -> None:
+        reply = await pair.ultracall(page_out(vm.lpid, ONE, pair.spare()))
+        assert reply.code is UCode.U_BUSY
+
+    pair.to_hypervisor.answers("H_SVM_PAGE_IN", instead(page_it_out, HCode.H_PARAMETER))
+    with pytest.raises(Refusal, match="U_P2"):
+        await vm.guest.share(ONE)
+    assert await vm.load(ONE) == page
+    nothing_leaked(vm)
+
+
+async def test_33_slot_removed_under_mapped_gfns(pair: LivePair, vm: LiveVm) -> None:
+    pools = await pair.watch.pools()
+    first = (1 << 28) // PAGE_SIZE
+    await pair.vmm.plug(vm.lpid, 1, gpa_of(first), 8 * PAGE_SIZE)
+    for gfn in range(first, first + 4):
+        await vm.write(gfn)
+    await vm.page_out(first)
+    await vm.guest.share(first + 1)
+    await vm.guest.share(first + 2)
+    assert (await pair.ultracall(inval(vm.lpid, first + 2))).code is UCode.U_SUCCESS
+    await pair.vmm.unplug(vm.lpid, 1)
+    vm.wrote.clear()
+    assert await pair.watch.pools() == pools
+    for gfn in range(first, first + 8):
+        assert await refused_load(vm, gfn) == "no slot"
+        assert await uv_state(vm, gfn) == await hv_state(vm, gfn) == "no slot"
+    await pair.vmm.plug(vm.lpid, 2, gpa_of(first), 8 * PAGE_SIZE)
+    for gfn in range(first, first + 8):
+        assert await vm.load(gfn) == BLANK
+    assert len(await pair.watch.slots(Side.ULTRAVISOR, vm.lpid)) == 2

@@ -1,0 +1,29 @@
+"""The tour: everything comes out as it should, in under a minute."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from scenarios.pef_command import pef
+
+pytestmark = [pytest.mark.sockets, pytest.mark.slow]
+
+CHAPTERS = (
+    *("Two visors, two processes", "A normal VM", "UV_ESM: the VM becomes secure", "One page, two views"),
+    *("Out and in", "Sharing a page", "Memory hot-plug", "Reboot", "And again", "Five designs, one question"),
+)
+
+
+def test_the_demo_ends_well_in_under_a_minute(tmp_path: Path) -> None:
+    began = time.monotonic()
+    ran = pef("demo", runtime=tmp_path)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert time.monotonic() - began < 60
+    places = [ran.stdout.index(f". {chapter}") for chapter in CHAPTERS]
+    assert places == sorted(places)
+    told = ran.stdout[: places[-1]]
+    assert told.count("✔") > 40
+    assert "✘" not in told
+    assert "in the host's eyes" in told
+    assert "All came out as it should" in ran.stdout

@@ -1,0 +1,158 @@
+"""The five designs, each on a pair of processes: their verdicts, their report, their trace."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pef_lab.designs.report import VERDICTS
+from pef_lab.designs.run import MARGIN, Ordered, run_designs
+from pef_lab.endpoints import Endpoints
+from pef_lab.findings import Verdict
+from pef_lab.pair import PairPlan, started
+from pef_lab.trace import Recording
+from pef_protocol.designs import Design
+from scenarios.pef_command import pef
+
+pytestmark = [pytest.mark.sockets, pytest.mark.slow]
+
+SIZE = 64 << 20
+TOUCHED = 2 << 20
+GFNS = SIZE >> 16
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One run of all designs; its report and its trace lie here."""
+    place = tmp_path_factory.mktemp("designs")
+    ran = pef(
+        *("designs", "--size", "64MiB", "--touched", "2MiB"),
+        *("--json", place / "designs.json", "--trace", place / "trace.jsonl"),
+        runtime=place,
+    )
+    (place / "shown").write_text(ran.stdout)
+    assert ran.returncode == 0, ran.stderr
+    return place
+
+
+@pytest.fixture(scope="module")
+def reports(directory: Path) -> dict[str, dict[str, Any]]:
+    content = json.loads((directory / "designs.json").read_text())
+    return {report["name"]: report for report in content["designs"]}
+
+
+def faults(report: dict[str, Any]) -> list[dict[str, str]]:
+    return [each for each in report["observations"] if each["verdict"] != "ok"]
+
+
+def observed(report: dict[str, Any], step: str) -> str:
+    return " ".join(each["observed"] for each in report["observations"] if each["step"] == step)
+
+
+def test_every_design_reports_every_field(reports: dict[str, dict[str, Any]]) -> None:
+    assert list(reports) == list(Design)
+    for report in reports.values():
+        assert list(report) == [
+            *("name", "seconds", "messages", "gfns_carried", "bytes_moved"),
+            *("bytes_per_gfn", "verdicts", "observations"),
+        ]
+        assert list(report["messages"]) == ["ultracalls", "hypercalls"]
+        assert list(report["bytes_per_gfn"]) == ["hypervisor", "ultravisor"]
+        assert list(report["verdicts"]) == list(VERDICTS)
+        assert report["seconds"] > 0
+        assert {each["step"] for each in report["observations"]} == set(VERDICTS)
+        assert all(all(each.values()) for each in report["observations"])
+
+
+@pytest.mark.parametrize("design", ["tracked", "tracked-pagein"])
+def test_tracked_designs_are_sound(reports: dict[str, dict[str, Any]], design: str) -> None:
+    assert faults(reports[design]) == []
+    assert set(reports[design]["verdicts"].values()) == {"ok"}
+
+
+def test_eager_is_sound_but_for_hot_add(reports: dict[str, dict[str, Any]]) -> None:
+    verdicts = reports["eager"]["verdicts"]
+    assert verdicts == {**dict.fromkeys(VERDICTS, "ok"), "hot_add": "corrupt"}
+    assert "Hypervisor NORMAL, Ultravisor SECURE" in observed(reports["eager"], "hot_add")
+
+
+def test_broken_shows_old_bytes_to_the_host_and_after_reboot(reports: dict[str, dict[str, Any]]) -> None:
+    broken = reports["broken"]
+    for step in ("host_reads", "reboot", "hot_add", "second_esm"):
+        assert broken["verdicts"][step] == "corrupt", step
+    old = "the guest's text from before UV_ESM"
+    assert old in observed(broken, "host_reads")
+    assert old in observed(broken, "reboot")
+
+
+def test_only_eager_carries_every_gfn(reports: dict[str, dict[str, Any]]) -> None:
+    carried = {name: report["gfns_carried"] for name, report in reports.items()}
+    assert carried["eager"] >= GFNS
+    assert carried["broken"] == carried["tracked"] < carried["tracked-pagein"] < GFNS // 4
+
+
+def test_what_a_design_does_not_ask_for_is_not_moved(reports: dict[str, dict[str, Any]]) -> None:
+    moved = {name: report["bytes_moved"] for name, report in reports.items()}
+    for carrying in ("eager", "tracked-pagein", "pushed"):
+        assert moved[carrying] - moved["tracked"] >= TOUCHED
+
+
+def test_no_design_ends_in_an_error(reports: dict[str, dict[str, Any]]) -> None:
+    assert [
+        each for report in reports.values() for each in report["observations"] if each["verdict"] == "error"
+    ] == []
+
+
+def test_the_table_shows_each_design_and_what_was_seen(directory: Path) -> None:
+    shown = (directory / "shown").read_text()
+    for word in (*Design, "UV_ESM", "GFNs carried", "✔ ok", "✘ corrupt", "hot add"):
+        assert word in shown
+
+
+def test_the_trace_is_a_tree_of_nested_calls(directory: Path) -> None:
+    two_columns = pef("trace", directory / "trace.jsonl", runtime=directory)
+    assert two_columns.returncode == 0, two_columns.stderr
+    lines = two_columns.stdout.splitlines()
+    entered = next(number for number, line in enumerate(lines) if "▸ UV_ESM" in line)
+    assert [line.split()[:2] for line in lines[entered + 1 : entered + 4]] == [
+        ["▸", "H_SVM_INIT_START"],
+        ["▸", "UV_REGISTER_MEM_SLOT"],
+        ["◂", "H_SVM_INIT_START"],
+    ]
+    diagram = pef("trace", directory / "trace.jsonl", "--mermaid", runtime=directory)
+    assert diagram.stdout.startswith("sequenceDiagram\n")
+    arrows = [line for line in diagram.stdout.splitlines() if "->>" in line]
+    assert (
+        sum("->>+" in line for line in arrows) == sum("-->>-" in line for line in arrows) > len(Design) * 20
+    )
+
+
+def test_over_http_alone_the_verdicts_are_the_same(tmp_path: Path) -> None:
+    words = ("designs", "--size", "64MiB", "--touched", "2MiB", "--design", "tracked", "--design", "broken")
+    ran = pef(*words, "--normal-memory", "http", "--json", tmp_path / "designs.json", runtime=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    tracked, broken = json.loads((tmp_path / "designs.json").read_text())["designs"]
+    assert faults(tracked) == []
+    assert broken["verdicts"]["reboot"] == "corrupt"
+
+
+async def test_a_side_that_dies_is_an_error_of_its_design_alone() -> None:
+    pairs = iter((True, False))
+
+    @asynccontextmanager
+    async def source() -> AsyncIterator[Endpoints]:
+        async with started(PairPlan(2 * SIZE + MARGIN)) as pair:
+            if next(pairs):
+                pair.hypervisor.stop()
+            yield pair.endpoints
+
+    ordered = Ordered((Design.BROKEN, Design.TRACKED), SIZE, TOUCHED)
+    broken, tracked = [
+        report async for report in run_designs(ordered, source, Recording(), lambda _, __: None)
+    ]
+    assert set(broken.verdicts.values()) == {Verdict.ERROR}
+    assert "Hypervisor" in broken.observations[0].observed
+    assert set(tracked.verdicts.values()) == {Verdict.OK}

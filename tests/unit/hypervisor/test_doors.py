@@ -1,0 +1,235 @@
+"""The HTTP doors in process: who may enter, what is malformed, how outcomes travel. No socket is opened."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from pef_hypervisor.app import Settings, add_views, build
+from pef_hypervisor.doors.bus import add_bus_door
+from pef_hypervisor.doors.guest import add_guest_door
+from pef_hypervisor.doors.vmm import add_vmm_door
+from pef_kit.bus import NORMAL_BASE
+from pef_kit.doors import Doorkeeper
+from pef_kit.http import Service
+from pef_kit.observers import Observer
+from pef_kit.operations import Effect
+from pef_protocol.calls import HYPERCALLS
+from pef_protocol.events import Side
+from pef_protocol.tokens import mint_guest_token
+from pef_protocol.wire import Role
+from unit.hypervisor.world import World
+
+TOKENS = {role: f"the token of the {role}" for role in Role}
+LIMIT = 1 << 20
+U64 = (1 << 64) - 1
+
+
+class Doors:
+    """A World behind its doors."""
+
+    def __init__(self) -> None:
+        self.world = World()
+        self.service = Service(
+            Side.HYPERVISOR,
+            HYPERCALLS,
+            self.world.hv.hypercall,
+            doorkeeper=Doorkeeper(
+                {role: TOKENS[role] for role in (Role.ULTRAVISOR, Role.VMM, Role.OBSERVER)}, "guest key"
+            ),
+            perform=self.perform,
+            observer=Observer(Side.HYPERVISOR),
+            body_limit=LIMIT,
+        )
+        add_vmm_door(self.service, self.world.hv, LIMIT)
+        add_guest_door(self.service, self.world.hv)
+        add_bus_door(self.service, self.world.memory, LIMIT)
+        add_views(self.service, self.world.hv)
+        transport = httpx.ASGITransport(app=self.service.app)
+        self.client = httpx.AsyncClient(transport=transport, base_url="http://hypervisor")
+
+    async def perform(self, effect: Effect) -> Any:
+        """Perform as the world does."""
+        return self.world.perform(effect)
+
+    async def ask(self, role: Role, method: str, path: str, **form: Any) -> httpx.Response:
+        """Make a request in a role; a guest is VM 1."""
+        token = mint_guest_token("guest key", 1) if role is Role.GUEST else TOKENS[role]
+        return await self.client.request(method, path, headers={"authorization": f"Bearer {token}"}, **form)
+
+
+@pytest.fixture
+async def doors() -> AsyncIterator[Doors]:
+    world = Doors()
+    async with world.client:
+        yield world
+
+
+ROUTES = [
+    ("POST", "/v1/vmm/vms", Role.VMM),
+    ("DELETE", "/v1/vmm/vms/1", Role.VMM),
+    ("POST", "/v1/vmm/vms/1/slots", Role.VMM),
+    ("DELETE", "/v1/vmm/vms/1/slots/0", Role.VMM),
+    ("POST", "/v1/vmm/vms/1/read?gpa=0&length=8", Role.VMM),
+    ("POST", "/v1/vmm/vms/1/write?gpa=0", Role.VMM),
+    ("POST", "/v1/vmm/vms/1/unmap", Role.VMM),
+    ("POST", "/v1/vmm/vms/1/reset", Role.VMM),
+    ("POST", "/v1/guest/load?gpa=0&length=8", Role.GUEST),
+    ("POST", "/v1/guest/store?gpa=0", Role.GUEST),
+    ("POST", "/v1/normal-memory/read", Role.ULTRAVISOR),
+    ("POST", "/v1/normal-memory/write", Role.ULTRAVISOR),
+    ("GET", "/v1/observer/vms", Role.OBSERVER),
+    ("GET", "/v1/observer/gfns?lpid=1", Role.OBSERVER),
+    ("GET", "/v1/observer/digest", Role.OBSERVER),
+    ("GET", "/v1/observer/invariants", Role.OBSERVER),
+    ("GET", "/v1/observer/trace?after=0", Role.OBSERVER),
+    ("GET", "/metrics", Role.OBSERVER),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "owner"), ROUTES)
+async def test_a_door_opens_for_its_own_role_alone(doors: Doors, method: str, path: str, owner: Role) -> None:
+    before = doors.world.hv.digest()
+    assert (await doors.client.request(method, path)).status_code == 401
+    others = {Role.ULTRAVISOR, Role.VMM, Role.OBSERVER, Role.GUEST} - {owner}
+    for role in others:
+        assert (await doors.ask(role, method, path)).status_code == 403
+    assert (await doors.ask(Role.HYPERVISOR, method, path)).status_code == 401
+    assert doors.world.hv.digest() == before
+
+
+MALFORMED = [
+    ("/v1/vmm/vms", b"not JSON", "body"),
+    ("/v1/vmm/vms", b"", "body"),
+    ("/v1/vmm/vms", b'{"design":"best","secure_guest":true,"radix":true}', "design"),
+    ("/v1/vmm/vms", b'{"design":"eager","secure_guest":1,"radix":true}', "secure_guest"),
+    ("/v1/vmm/vms", b'{"design":"eager","secure_guest":true}', "radix"),
+    ("/v1/vmm/vms", b'{"design":"eager","secure_guest":true,"radix":true,"more":1}', "more"),
+    ("/v1/vmm/vms/1/slots", b'{"slotid":1,"gpa":-1,"size":65536}', "gpa"),
+    ("/v1/vmm/vms/1/slots", b'{"slotid":1,"gpa":0,"size":"65536"}', "size"),
+    ("/v1/vmm/vms/1/slots", b'{"slotid":18446744073709551616,"gpa":0,"size":65536}', "slotid"),
+    ("/v1/vmm/vms/1/unmap", b'{"gpa":0}', "count"),
+    ("/v1/vmm/vms/one/reset", b"", "lpid"),
+    ("/v1/vmm/vms/1/read?gpa=0", b"", "length"),
+    ("/v1/vmm/vms/1/read?gpa=0x10&length=1", b"", "gpa"),
+    (f"/v1/vmm/vms/1/read?gpa=0&length={LIMIT + 1}", b"", "length"),
+    ("/v1/vmm/vms/1/write?gpa=18446744073709551616", b"x", "gpa"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "field"), MALFORMED)
+async def test_a_malformed_request_is_a_problem_that_names_the_field(
+    doors: Doors, path: str, body: bytes, field: str
+) -> None:
+    before = doors.world.hv.digest()
+    answer = await doors.ask(Role.VMM, "POST", path, content=body)
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+    assert answer.json()["field"] == field
+    assert doors.world.hv.digest() == before
+
+
+async def test_too_much_is_413(doors: Doors) -> None:
+    before = doors.world.hv.digest()
+    answer = await doors.ask(Role.VMM, "POST", "/v1/vmm/vms/1/write?gpa=0", content=bytes(LIMIT + 1))
+    assert (answer.status_code, doors.world.hv.digest()) == (413, before)
+
+
+async def test_the_life_of_a_vm_over_http(doors: Doors) -> None:
+    form = {"design": "tracked", "secure_guest": True, "radix": True}
+    made = (await doors.ask(Role.VMM, "POST", "/v1/vmm/vms", json=form)).json()
+    assert made == {"errno": 0, "name": "OK", "detail": "", "lpid": 2}
+    slot = {"slotid": 0, "gpa": 0, "size": 65536}
+    for name in ("OK", "EEXIST"):
+        answer = await doors.ask(Role.VMM, "POST", "/v1/vmm/vms/2/slots", json=slot)
+        assert answer.json()["name"] == name
+    await doors.ask(Role.VMM, "POST", "/v1/vmm/vms/2/write?gpa=5", content=b"text")
+    seen = await doors.ask(Role.VMM, "POST", "/v1/vmm/vms/2/read?gpa=4&length=6")
+    assert (seen.content, seen.headers["content-type"]) == (b"\0text\0", "application/octet-stream")
+    fault = await doors.ask(Role.VMM, "POST", f"/v1/vmm/vms/2/read?gpa={U64}&length=6")
+    assert (fault.json()["errno"], fault.json()["name"]) == (14, "EFAULT")
+    unmapped = await doors.ask(Role.VMM, "POST", "/v1/vmm/vms/2/unmap", json={"gpa": 0, "count": 1})
+    reset = await doors.ask(Role.VMM, "POST", "/v1/vmm/vms/2/reset")
+    gone = await doors.ask(Role.VMM, "DELETE", "/v1/vmm/vms/2/slots/0")
+    ended = await doors.ask(Role.VMM, "DELETE", "/v1/vmm/vms/2")
+    assert {answer.json()["name"] for answer in (unmapped, reset, gone, ended)} == {"OK"}
+    again = await doors.ask(Role.VMM, "DELETE", f"/v1/vmm/vms/{U64}")
+    assert again.json()["name"] == "ENOENT"
+
+
+async def test_a_guest_loads_and_stores(doors: Doors) -> None:
+    stored = await doors.ask(Role.GUEST, "POST", "/v1/guest/store?gpa=9", content=b"text")
+    assert stored.json() == {"access": "resolved"}
+    loaded = await doors.ask(Role.GUEST, "POST", "/v1/guest/load?gpa=9&length=4")
+    assert (loaded.content, loaded.headers["content-type"]) == (b"text", "application/octet-stream")
+    refused = await doors.ask(Role.GUEST, "POST", f"/v1/guest/load?gpa={U64}&length=4")
+    assert refused.json() == {"access": "refused", "reason": "no slot", "gpa": U64}
+    long = await doors.ask(Role.GUEST, "POST", f"/v1/guest/load?gpa=0&length={(16 << 20) + 1}")
+    assert (long.status_code, long.json()["field"]) == (422, "length")
+
+
+async def test_the_bus_reads_and_writes_normal_memory_and_nothing_else(doors: Doors) -> None:
+    row = NORMAL_BASE.to_bytes(8, "little") + (4).to_bytes(8, "little")
+    one = (1).to_bytes(8, "little")
+    written = await doors.ask(Role.ULTRAVISOR, "POST", "/v1/normal-memory/write", content=one + row + b"text")
+    assert (written.status_code, written.content) == (204, b"")
+    read = await doors.ask(Role.ULTRAVISOR, "POST", "/v1/normal-memory/read", content=row + row)
+    assert (read.status_code, read.content, read.headers["content-length"]) == (200, b"texttext", "8")
+    elsewhere = bytes(8) + (4).to_bytes(8, "little")
+    for path, body in (
+        ("read", elsewhere),
+        ("read", row[:-1]),
+        ("write", one + elsewhere + b"evil"),
+        ("write", one + row[:5]),
+        ("write", one + row + b"too much"),
+        ("write", b"123"),
+    ):
+        answer = await doors.ask(Role.ULTRAVISOR, "POST", f"/v1/normal-memory/{path}", content=body)
+        assert answer.status_code == 422
+    huge = await doors.ask(Role.ULTRAVISOR, "POST", "/v1/normal-memory/write", content=b"\xff" * 8)
+    assert huge.status_code == 413
+
+
+async def test_the_observer_sees_states_and_no_contents(doors: Doors) -> None:
+    await doors.ask(Role.VMM, "POST", "/v1/vmm/vms/1/write?gpa=0", content=b"canary")
+    for path in ("vms", "gfns?lpid=1", "digest", "invariants", "trace?after=0"):
+        answer = await doors.ask(Role.OBSERVER, "GET", f"/v1/observer/{path}")
+        assert answer.status_code == 200
+        assert b"canary" not in answer.content
+    gfns = await doors.ask(Role.OBSERVER, "GET", "/v1/observer/gfns?lpid=1")
+    assert gfns.json()["slots"][0]["states"] == [[0, 16, "NORMAL"]]
+    digest = await doors.ask(Role.OBSERVER, "GET", "/v1/observer/digest")
+    assert digest.json() == {"digest": doors.world.hv.digest()}
+
+
+async def test_a_hypercall_over_http_is_the_one_of_the_object(doors: Doors) -> None:
+    answer = await doors.ask(Role.ULTRAVISOR, "POST", "/v1/hypercalls/H_SVM_INIT_START", json={"lpid": 1})
+    assert answer.json()["code"]["name"] == "H_SUCCESS"
+    assert answer.json()["outputs"] == {"design": "tracked"}
+    guest = await doors.ask(Role.GUEST, "POST", "/v1/hypercalls/H_SVM_INIT_DONE", json={"lpid": 1})
+    assert guest.json()["code"]["name"] == "H_UNSUPPORTED"
+
+
+async def test_a_service_whose_peer_is_down_says_so_and_makes_no_vm() -> None:
+    settings = Settings(
+        peer_url="http://127.0.0.1:9",
+        peer_timeout=5,
+        hypervisor_token=SecretStr(TOKENS[Role.HYPERVISOR]),
+        ultravisor_token=SecretStr(TOKENS[Role.ULTRAVISOR]),
+        observer_token=SecretStr(TOKENS[Role.OBSERVER]),
+        vmm_token=SecretStr(TOKENS[Role.VMM]),
+        guest_key=SecretStr("the key of the guests"),
+        normal_memory_size=1 << 30,
+    )
+    app = build(settings)
+    transport = httpx.ASGITransport(app=app)
+    headers = {"authorization": f"Bearer {TOKENS[Role.VMM]}"}
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://hypervisor", headers=headers) as client,
+    ):
+        form = {"design": "tracked", "secure_guest": True, "radix": True}
+        made = (await client.post("/v1/vmm/vms", json=form)).json()
+    assert made["name"] == "EINVAL"
+    assert made["detail"].startswith("UV_WRITE_PATE to ultravisor: no connection")

@@ -1,0 +1,111 @@
+"""Ranges of normal memory: first fit, reused, never overlapping, scrubbed; and the bus door's bookkeeping."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pef_hypervisor.doors.bus import COUNT_BYTES, Filling, head_bytes, rows_of
+from pef_hypervisor.normal_memory import Misplaced, RealMemory
+from pef_kit.bus import NORMAL_BASE, NormalMemory
+from pef_kit.doors import Problem
+from pef_protocol.quantities import PAGE_SIZE, RealAddress
+from unit.hypervisor.world import World
+
+PAGES = 32
+
+
+def memory() -> RealMemory:
+    """Return normal memory of PAGES pages."""
+    return RealMemory(NormalMemory.unshared(PAGES * PAGE_SIZE))
+
+
+def test_the_first_gap_that_is_large_enough_is_used() -> None:
+    real = memory()
+    bases = [real.claim(pages) for pages in (4, 8, 4, 16)]
+    assert bases == [NORMAL_BASE + pages * PAGE_SIZE for pages in (0, 4, 12, 16)]
+    assert real.claim(1) is None
+    assert bases[1] is not None
+    real.release(bases[1], 8)
+    assert real.claim(9) is None
+    assert real.claim(3) == bases[1]
+    assert real.claim(5) == bases[1] + 3 * PAGE_SIZE
+    assert real.claim(0) is None
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 12)), max_size=40))
+def test_ranges_never_overlap(steps: list[tuple[bool, int]]) -> None:
+    real = memory()
+    taken: list[tuple[RealAddress, int]] = []
+    for give_back, pages in steps:
+        if give_back and taken:
+            real.release(*taken.pop(pages % len(taken)))
+        elif (base := real.claim(pages)) is not None:
+            taken.append((base, pages))
+        covered = [page for base, pages in taken for page in range(base, base + pages * PAGE_SIZE, PAGE_SIZE)]
+        assert len(covered) == len(set(covered))
+        assert all(real.bytes.holds(page, PAGE_SIZE) for page in covered)
+
+
+@pytest.mark.parametrize(("base", "pages"), [(NORMAL_BASE, 3), (NORMAL_BASE + PAGE_SIZE, 4), (0, 4)])
+def test_a_range_that_was_never_handed_out_is_not_taken_back(base: int, pages: int) -> None:
+    real = memory()
+    real.claim(4)
+    with pytest.raises(Misplaced):
+        real.release(RealAddress(base), pages)
+
+
+def test_a_slot_that_goes_leaves_zeroes_for_the_next() -> None:
+    world = World()
+    world.plug(1, 100, 4)
+    world.write(100, b"old tenant")
+    world.unplug(1)
+    world.plug(2, 200, 4)
+    assert world.read(200, 10) == bytes(10)
+    slot = world.vm.slots.get(2)
+    assert slot is not None
+    assert bytes(world.memory.at(slot.base, PAGE_SIZE)) == bytes(PAGE_SIZE)
+
+
+def test_rows_outside_normal_memory_are_refused_before_a_byte_moves() -> None:
+    bytes_ = memory().bytes
+    good = NORMAL_BASE.to_bytes(8, "little") + PAGE_SIZE.to_bytes(8, "little")
+    assert rows_of(good, bytes_) == [(NORMAL_BASE, PAGE_SIZE)]
+    for bad in (
+        good[:-1],
+        good + (1).to_bytes(8, "little") * 2,
+        NORMAL_BASE.to_bytes(8, "little") + b"\xff" * 8,
+    ):
+        with pytest.raises(Problem):
+            rows_of(bad, bytes_)
+
+
+def test_the_length_of_the_head_is_known_once_the_count_is_there() -> None:
+    assert head_bytes(bytearray(3), 100) == COUNT_BYTES
+    assert head_bytes(bytearray((5).to_bytes(8, "little")), 100) == COUNT_BYTES + 80
+    with pytest.raises(Problem, match="addresses may have"):
+        head_bytes(bytearray((6).to_bytes(8, "little")), 100)
+    with pytest.raises(Problem, match="addresses may have"):
+        head_bytes(bytearray(b"\xff" * 8), 100)
+
+
+@given(st.lists(st.integers(0, 50), max_size=6), st.lists(st.integers(1, 60), max_size=6))
+def test_a_stream_fills_the_pieces_in_order_however_it_is_cut(lengths: list[int], cuts: list[int]) -> None:
+    bytes_ = memory().bytes
+    pieces = [(NORMAL_BASE + place * PAGE_SIZE, length) for place, length in enumerate(lengths)]
+    content = bytes(index % 251 + 1 for index in range(sum(lengths)))
+    filling, rest = Filling(pieces, bytes_), memoryview(content)
+    for cut in cuts:
+        filling.take(rest[:cut])
+        rest = rest[cut:]
+    filling.take(rest)
+    filling.end()
+    assert b"".join(bytes_.at(*piece) for piece in pieces) == content
+    with pytest.raises(Problem, match="more bytes"):
+        filling.take(memoryview(b"x"))
+
+
+def test_a_stream_that_ends_too_early_is_refused() -> None:
+    filling = Filling([(NORMAL_BASE, 10)], memory().bytes)
+    filling.take(memoryview(b"only"))
+    with pytest.raises(Problem, match="fewer bytes"):
+        filling.end()

@@ -1,0 +1,290 @@
+"""What a VMM does to a VM: create, reset, destroy, add and remove slots.
+
+Source: specification of the Hypervisor, section 6.
+"""
+
+from typing import Any
+
+import pytest
+
+from pef_hypervisor.store import LPIDS
+from pef_kit.operations import PATIENCE
+from pef_protocol.codes import UCode
+from pef_protocol.designs import Design
+from pef_protocol.quantities import PAGE_SIZE, SECURE_BIT
+from unit.hypervisor.scripted_ultravisor import ZERO_PAGE, first, honest, refuse, silent
+from unit.hypervisor.world import ULTRAVISOR, World
+
+
+def create(world: World) -> Any:
+    """Create one more VM."""
+    return world.run(world.hv.create_vm(Design.TRACKED, secure_guest=True, radix=True))
+
+
+def test_a_vm_gets_the_lowest_free_lpid_and_its_entry_is_written() -> None:
+    world = World()
+    assert (world.lpid, create(world).outputs["lpid"], create(world).outputs["lpid"]) == (1, 2, 3)
+    request: Any = world.uv.asked[-1].request
+    assert (world.uv.names[-1], request.lpid) == ("UV_WRITE_PATE", 3)
+    assert not (request.dw0 | request.dw1) & SECURE_BIT
+    world.run(world.hv.destroy(2))
+    assert create(world).outputs["lpid"] == 2
+
+
+@pytest.mark.parametrize("answer", [refuse(UCode.U_PERMISSION), silent()], ids=["refused", "silent"])
+def test_a_vm_whose_entry_is_not_taken_is_not_made(answer: Any) -> None:
+    world = World()
+    before = world.hv.digest()
+    world.uv.answers("UV_WRITE_PATE", answer)
+    outcome = create(world)
+    assert (outcome.errno.name, outcome.outputs) == ("EINVAL", {})
+    assert outcome.detail.startswith("UV_WRITE_PATE")
+    assert world.hv.digest() == before
+    assert create(world).outputs["lpid"] == 2
+
+
+def test_two_vms_made_at_once_get_two_lpids_and_all_may_be_taken() -> None:
+    world = World()
+    one = world.start(world.hv.create_vm(Design.EAGER, secure_guest=True, radix=True))
+    two = world.start(world.hv.create_vm(Design.EAGER, secure_guest=True, radix=True))
+    assert {one.finish().outputs["lpid"], two.finish().outputs["lpid"]} == {2, 3}
+    world.hv.store.in_the_making.update(LPIDS)
+    assert create(world).errno.name == "ENOMEM"
+
+
+def test_reset_of_a_normal_vm_does_nothing() -> None:
+    world = World()
+    world.write(0, b"text")
+    before = world.hv.digest()
+    assert (world.reset().errno.name, world.uv.asked, world.hv.digest()) == ("OK", [], before)
+
+
+def test_reset_ends_the_svm_in_the_order_of_the_specification() -> None:
+    world = World()
+    world.plug(1, 100, 4)
+    world.write(0, b"kernel")
+    world.init_start()
+    world.page_in((0, 1))
+    world.init_done()
+    world.uv.asked.clear()
+    assert world.reset().errno.name == "OK"
+    assert world.uv.names == ["UV_UNREGISTER_MEM_SLOT"] * 2 + ["UV_SVM_TERMINATE", "UV_WRITE_PATE"]
+    assert (world.states(), world.states(1), world.used, world.vm.state.name) == (
+        "N" * 16,
+        "NNNN",
+        0,
+        "NORMAL",
+    )
+    assert world.normal_page(0) == ZERO_PAGE
+    assert world.sound()
+    assert world.init_start().code.succeeded
+
+
+@pytest.mark.parametrize("design", [Design.EAGER, Design.BROKEN])
+def test_after_reset_left_over_pages_are_what_the_host_had(design: Design) -> None:
+    world = World(design)
+    world.write(5, b"stale")
+    world.init_start()
+    world.init_done()
+    world.reset()
+    assert world.read(5, 5) == b"stale"
+
+
+def test_reset_is_busy_while_a_call_of_the_vm_is_open() -> None:
+    world = World()
+    world.write(0, b"text")
+    world.init_start()
+    open_call = world.start(world.hv.hypercall(ULTRAVISOR, "H_SVM_PAGE_IN", world.paging_in((0, 1))))
+    before = world.hv.digest()
+    assert (world.reset().errno.name, world.hv.digest()) == ("EBUSY", before)
+    assert world.run(world.hv.destroy(world.lpid)).errno.name == "EBUSY"
+    open_call.finish()
+    assert world.reset().errno.name == "OK"
+
+
+def test_reset_whose_entry_is_refused_can_be_repeated() -> None:
+    world = World()
+    world.init_start()
+    world.uv.answers("UV_WRITE_PATE", silent())
+    assert world.reset().errno.name == "EINVAL"
+    assert (world.vm.state.name, world.vm.must_abort, world.sound()) == ("TRANSIENT", True, True)
+    assert world.reset().errno.name == "OK"
+    assert (world.vm.state.name, world.sound()) == ("NORMAL", True)
+
+
+@pytest.mark.parametrize("code", [UCode.U_PARAMETER, UCode.U_INVALID])
+def test_where_the_ultravisor_has_no_svm_there_is_nothing_to_end(code: UCode) -> None:
+    world = World()
+    world.init_start()
+    world.uv.answers("UV_SVM_TERMINATE", refuse(code))
+    assert (world.reset().errno.name, world.vm.state.name) == ("OK", "NORMAL")
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["normal", "secure"])
+def test_destroy_empties_the_entry_and_gives_everything_back(*, secure: bool) -> None:
+    world = World()
+    world.write(0, b"text")
+    base = world.slot.base
+    if secure:
+        world.init_start()
+        world.init_done()
+        world.page_out((1, 1))
+    world.uv.asked.clear()
+    assert world.run(world.hv.destroy(world.lpid)).errno.name == "OK"
+    assert world.uv.names == ["UV_SVM_TERMINATE"] * secure + ["UV_WRITE_PATE"]
+    request: Any = world.uv.asked[-1].request
+    assert (request.dw0, request.dw1) == (0, 0)
+    assert (world.used, world.hv.store.memory.claims) == (0, {})
+    assert bytes(world.memory.at(base, 2 * PAGE_SIZE)) == ZERO_PAGE * 2
+    assert world.hv.invariants() == []
+    assert world.run(world.hv.destroy(world.lpid)).errno.name == "ENOENT"
+
+
+@pytest.mark.parametrize("ultracall", ["UV_SVM_TERMINATE", "UV_WRITE_PATE"])
+def test_destroy_that_is_refused_can_be_repeated(ultracall: str) -> None:
+    world = World()
+    world.init_start()
+    world.uv.answers(ultracall, refuse(UCode.U_PERMISSION))
+    assert world.run(world.hv.destroy(world.lpid)).errno.name == "EINVAL"
+    assert world.sound()
+    assert world.run(world.hv.destroy(world.lpid)).errno.name == "OK"
+
+
+@pytest.mark.parametrize(
+    ("slot_id", "gpa", "size", "errno"),
+    [
+        (1, 100 << 16, 0, "EINVAL"),
+        (1, 100 << 16, 100, "EINVAL"),
+        (1, (100 << 16) + 1, 1 << 16, "EINVAL"),
+        (1, (1 << 64) - (1 << 16), 2 << 16, "EINVAL"),
+        (512, 100 << 16, 1 << 16, "EINVAL"),
+        ((1 << 64) - 1, 100 << 16, 1 << 16, "EINVAL"),
+        (0, 100 << 16, 1 << 16, "EEXIST"),
+        (1, 15 << 16, 2 << 16, "EEXIST"),
+        (1, 100 << 16, 1 << 50, "ENOMEM"),
+        (1, 1 << 63, 1 << 63, "ENOMEM"),
+        (511, (1 << 64) - (1 << 16), 1 << 16, "OK"),
+    ],
+)
+def test_slots_that_can_not_be_are_refused(slot_id: int, gpa: int, size: int, errno: str) -> None:
+    world = World()
+    before = world.hv.digest()
+    outcome = world.run(world.hv.add_slot(world.lpid, slot_id, gpa, size))
+    assert outcome.errno.name == errno
+    assert (world.hv.digest() == before) is (errno != "OK")
+    assert world.uv.asked == []
+    assert world.sound()
+
+
+def test_a_slot_of_a_normal_vm_is_none_of_the_ultravisors_business() -> None:
+    world = World()
+    assert world.plug(1, 100, 4).errno.name == "OK"
+    assert world.unplug(1).errno.name == "OK"
+    assert world.uv.asked == []
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["transient", "secure"])
+def test_a_slot_of_a_started_vm_is_removed_from_both_sides(*, secure: bool) -> None:
+    world = World()
+    world.plug(1, 100, 4)
+    world.init_start()
+    if secure:
+        world.init_done()
+    world.page_in((100, 2))
+    assert world.unplug(1).errno.name == "OK"
+    assert (list(world.uv.slots), len(world.vm.slots)) == ([0], 1)
+    assert "UV_PAGE_OUT" not in world.uv.names
+    assert world.used == (16 if secure else 0)
+    assert world.sound()
+
+
+@pytest.mark.parametrize(
+    ("answers", "errno"),
+    [([refuse(UCode.U_BUSY)] * PATIENCE, "EBUSY"), ([refuse(UCode.U_P2)], "EINVAL"), ([silent()], "EINVAL")],
+    ids=["busy", "refused", "silent"],
+)
+def test_a_slot_that_is_refused_stays_as_it_was(answers: list[Any], errno: str) -> None:
+    world = World()
+    world.init_start()
+    world.init_done()
+    before = world.hv.digest()
+    world.uv.answers("UV_UNREGISTER_MEM_SLOT", *answers)
+    assert (world.unplug(0).errno.name, world.hv.digest()) == (errno, before)
+    assert world.sound()
+
+
+def test_a_slot_being_removed_is_in_flight_and_nobody_else_has_the_vm() -> None:
+    world = World()
+    world.init_start()
+    world.init_done()
+    seen: list[str] = []
+
+    def meanwhile() -> None:
+        seen.append(world.page_out((0, 1)).code.name)
+        seen.extend(outcome.errno.name for outcome in (world.unplug(0), world.reset(), world.plug(1, 100, 1)))
+
+    world.uv.answers("UV_UNREGISTER_MEM_SLOT", first(meanwhile, honest))
+    assert world.unplug(0).errno.name == "OK"
+    assert seen == ["H_BUSY", "EBUSY", "EBUSY", "EBUSY"]
+
+
+def test_a_slot_with_a_page_in_flight_is_not_removed() -> None:
+    world = World()
+    world.write(0, b"text")
+    world.init_start()
+    open_call = world.start(world.hv.hypercall(ULTRAVISOR, "H_SVM_PAGE_IN", world.paging_in((0, 1))))
+    assert world.unplug(0).errno.name == "EBUSY"
+    removal = world.start(world.hv.remove_slot(world.lpid, 0)).step()
+    assert open_call.finish().code.succeeded
+    assert removal.finish().errno.name == "OK"
+    assert world.used == 0
+
+
+def test_a_slot_of_a_normal_vm_with_a_page_in_flight_is_not_removed() -> None:
+    world = World(pages=64)
+    write = world.start(world.hv.host_write(world.lpid, 0, bytes(2 << 20)))
+    assert world.unplug(0).errno.name == "EBUSY"
+    assert write.finish().errno.name == "OK"
+    assert world.unplug(0).errno.name == "OK"
+
+
+def test_a_busy_ultravisor_may_finish_with_a_page_of_the_slot_before_it_is_removed() -> None:
+    world = World()
+    world.init_start()
+    world.init_done()
+    world.uv.answers("UV_UNREGISTER_MEM_SLOT", refuse(UCode.U_BUSY))
+    removal = world.start(world.hv.remove_slot(world.lpid, 0)).step()
+    assert world.page_out((0, 1)).code.succeeded
+    assert removal.finish().errno.name == "OK"
+    assert world.used == 0
+
+
+def test_a_hot_add_without_enough_device_pages_is_refused_before_or_undone_after() -> None:
+    world = World(device_pages=18)
+    world.init_start()
+    world.init_done()
+    assert world.plug(1, 100, 3).errno.name == "ENOMEM"
+    assert world.uv.names[-1] == "UV_REGISTER_MEM_SLOT"
+    before = world.hv.digest()
+    world.uv.answers("UV_REGISTER_MEM_SLOT", first(lambda: setattr(world.hv.store.pool, "size", 17), honest))
+    outcome = world.plug(1, 100, 2)
+    world.hv.store.pool.size = 18
+    assert (outcome.errno.name, outcome.detail) == ("ENOMEM", "there are not enough device pages")
+    assert (list(world.uv.slots), world.used, world.hv.digest()) == ([0], 16, before)
+    assert world.sound()
+
+
+def test_operations_on_a_vm_that_there_is_not() -> None:
+    world = World()
+    hv = world.hv
+    for operation in (
+        hv.add_slot(9, 0, 0, PAGE_SIZE),
+        hv.remove_slot(9, 0),
+        hv.reset(9),
+        hv.destroy(9),
+        hv.unmap(9, 0, 1),
+        hv.host_write(9, 0, b"x"),
+    ):
+        assert world.run(operation).errno.name == "ENOENT"
+    assert world.unplug(5).errno.name == "ENOENT"
+    assert getattr(world.run(hv.host_read(9, 0, 1)), "errno", None) is not None

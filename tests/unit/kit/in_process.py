@@ -1,0 +1,104 @@
+"""Peers and services of tests: a peer whose connections end in an ASGI application of the same process."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any
+
+import httpx
+
+from pef_kit.doors import Doorkeeper
+from pef_kit.http import Service
+from pef_kit.observers import Observer
+from pef_kit.operations import Effect, Operation
+from pef_kit.peer import Peer
+from pef_protocol.calls import CALLS, HYPERCALLS, ULTRACALLS, Reply
+from pef_protocol.events import Side
+from pef_protocol.wire import Caller, Role
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+TOKENS: Mapping[Role, str] = {
+    role: f"the secret token of the {role}" for role in Role if role is not Role.GUEST
+}
+GUEST_KEY = "the secret key of this door's guests"
+BODY_LIMIT = 1 << 14
+
+
+def ids(prefix: str) -> Callable[[], str]:
+    """Return a maker of call ids that anyone can foretell."""
+    numbers = count(1)
+    return lambda: f"{prefix}{next(numbers)}"
+
+
+def new_peer(
+    base_url: str, *, role: Role = Role.HYPERVISOR, connections: int = 4, timeout: float = 5.0
+) -> Peer:
+    """Make a peer that presents the token of `role`."""
+    name = "ultravisor" if role is Role.HYPERVISOR else "hypervisor"
+    return Peer(name, base_url, TOKENS[role], connections=connections, timeout=timeout, new_id=ids(name[0]))
+
+
+@asynccontextmanager
+async def peer_of(
+    application: Application, role: Role = Role.HYPERVISOR, *, patience: float = 5.0
+) -> AsyncIterator[Peer]:
+    """Give a peer whose connections end in `application`."""
+    peer = new_peer("http://peer.test", role=role, timeout=patience)
+    for client in peer._clients:
+        client._transport = httpx.ASGITransport(application, raise_app_exceptions=False)
+    yield peer
+    await peer.close()
+
+
+Toy = Callable[[Caller, str, Any], Operation[Reply]]
+
+
+def succeed(_: Caller, name: str, __: Any) -> Operation[Reply]:
+    """Answer any call with success."""
+    yield from ()
+    return Reply(CALLS[name].success)
+
+
+async def no_effects(effect: Effect) -> Any:
+    """Perform nothing: the toy was not to ask for anything."""
+    raise AssertionError(effect)
+
+
+def toy_service(
+    answer: Toy = succeed,
+    *,
+    side: Side = Side.ULTRAVISOR,
+    perform: Callable[[Effect], Awaitable[Any]] = no_effects,
+) -> Service:
+    """Make a service that answers the calls of a side by `answer`."""
+    return Service(
+        side,
+        ULTRACALLS if side is Side.ULTRAVISOR else HYPERCALLS,
+        answer,
+        doorkeeper=Doorkeeper(TOKENS, GUEST_KEY),
+        perform=perform,
+        observer=Observer(side),
+        body_limit=BODY_LIMIT,
+    )
+
+
+@asynccontextmanager
+async def visitor(service: Service, token: str | None = None) -> AsyncIterator[httpx.AsyncClient]:
+    """Give a client of a service; `token` is presented with each request."""
+    transport = httpx.ASGITransport(service.app, raise_app_exceptions=False)
+    headers = {"authorization": f"Bearer {token}"} if token is not None else {}
+    async with httpx.AsyncClient(transport=transport, base_url="http://door.test", headers=headers) as client:
+        yield client
+
+
+def pieces_of(content: bytes, sizes: Iterator[int]) -> Iterator[bytes]:
+    """Cut `content` into pieces of the sizes given, in turn."""
+    at = 0
+    while at < len(content):
+        size = next(sizes)
+        yield content[at : at + size]
+        at += size

@@ -1,0 +1,121 @@
+"""Secrets stay out of everything that is shown: settings, their errors, doors, peers, failures, traces."""
+
+import json
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
+
+from pef_kit.operations import PeerFailure
+from pef_kit.settings import ServiceSettings
+from pef_protocol.hypercalls import SvmInitDone
+from pef_protocol.tokens import mint_guest_token
+from pef_protocol.wire import Role
+from unit.kit.in_process import GUEST_KEY, TOKENS, new_peer, toy_service, visitor
+
+SECRETS = {
+    "PEF_HYPERVISOR_TOKEN": "canary-of-the-hypervisor",
+    "PEF_ULTRAVISOR_TOKEN": "canary-of-the-ultravisor",
+    "PEF_OBSERVER_TOKEN": "canary-of-the-observer",
+    "PEF_GUEST_KEY": "canary-of-the-guests",
+}
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, secret in SECRETS.items():
+        monkeypatch.setenv(name, secret)
+    monkeypatch.setenv("PEF_PEER_URL", "http://peer.test")
+
+
+def shown(thing: object) -> str:
+    return f"{thing!r} {thing!s} {getattr(thing, '__dict__', '')!r}"
+
+
+def settings() -> ServiceSettings:
+    return ServiceSettings()
+
+
+def test_settings_are_read_and_not_shown() -> None:
+    read = settings()
+    assert read.guest_key.get_secret_value() == SECRETS["PEF_GUEST_KEY"]
+    assert (read.host, read.peer_url, read.peer_timeout) == ("127.0.0.1", "http://peer.test", 60.0)
+    assert "canary" not in shown(read) + read.model_dump_json() + str(read.model_dump())
+
+
+@pytest.mark.parametrize("missing", [*SECRETS, "PEF_PEER_URL"])
+def test_an_error_over_a_missing_setting_shows_no_other(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(missing)
+    with pytest.raises(ValidationError, match=missing.removeprefix("PEF_").lower()) as caught:
+        settings()
+    assert "canary" not in shown(caught.value)
+
+
+@pytest.mark.parametrize("name", list(SECRETS))
+def test_a_short_token_is_refused_and_not_shown(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "canary")
+    with pytest.raises(ValidationError, match=name.removeprefix("PEF_").lower()) as caught:
+        settings()
+    assert "canary" not in shown(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("PEF_PEER_TIMEOUT", "0"),
+        ("PEF_PEER_TIMEOUT", "soon"),
+        ("PEF_PEER_CONNECTIONS", "0"),
+        ("PEF_BODY_LIMIT", "-1"),
+        ("PEF_NORMAL_MEMORY_SIZE", "0"),
+    ],
+)
+def test_a_setting_out_of_bounds_is_refused_by_its_name(
+    name: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, text)
+    with pytest.raises((ValidationError, SettingsError), match=name.removeprefix("PEF_").lower()) as caught:
+        settings()
+    assert "canary" not in shown(caught.value)
+
+
+def secrets_in(text: str) -> list[str]:
+    """Return the secrets of the toy services that `text` shows."""
+    guest = mint_guest_token(GUEST_KEY, 7)
+    return [
+        secret for secret in (*TOKENS.values(), GUEST_KEY, guest, guest.rpartition(".")[2]) if secret in text
+    ]
+
+
+async def test_a_peer_and_its_failures_show_no_token() -> None:
+    async def perform(*_: object) -> Any:
+        raise AssertionError
+
+    peer = new_peer("http://127.0.0.1:1", timeout=0.2)
+    service = toy_service(perform=perform)
+    with pytest.raises(PeerFailure) as caught:
+        await peer.call("H_SVM_INIT_DONE", SvmInitDone(7))  # type: ignore[arg-type]
+    request_headers = [repr(client.headers) for client in peer._clients]
+    await peer.close()
+    everything = [peer, caught.value, caught.value.__context__, service, service.doorkeeper, *request_headers]
+    assert not secrets_in("".join(repr(thing) + str(thing) for thing in everything))
+
+
+async def test_no_answer_and_no_trace_shows_a_token() -> None:
+    service = toy_service()
+    texts: list[str] = []
+    for token in (*TOKENS.values(), mint_guest_token(GUEST_KEY, 7), mint_guest_token(GUEST_KEY, 7)[:-1]):
+        async with visitor(service, token) as client:
+            for path in ("/v1/ultracalls/UV_ESM", "/v1/ultracalls/UV_NO", "/nowhere", "/livez"):
+                response = await client.post(path, json={"kernel_base": 65536, "fdt": 8, "more": 1})
+                texts += [response.text, repr(response.headers)]
+            response = await client.post("/v1/ultracalls/UV_ESM", json={"kernel_base": 65536, "fdt": 8})
+            texts.append(response.text)
+    async with visitor(service, TOKENS[Role.OBSERVER]) as client:
+        for path in ("/metrics", "/v1/observer/trace?after=0", "/openapi.json"):
+            texts.append((await client.get(path)).text)
+    texts.append(json.dumps(service.observer.since(0)))
+    assert len(service.observer.since(0)) == len(TOKENS) + 1
+    assert not secrets_in("".join(texts))
