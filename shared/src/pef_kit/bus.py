@@ -79,6 +79,13 @@ class NormalMemory:
         start = ra - NORMAL_BASE
         return self.view[start : start + length]
 
+    def let_go(self, ra: int, length: int) -> None:
+        """Take whole pages at `ra` out of this process's own books; their bytes stay in the file."""
+        start = -(-(ra - NORMAL_BASE) // mmap.PAGESIZE) * mmap.PAGESIZE
+        end = (ra - NORMAL_BASE + length) // mmap.PAGESIZE * mmap.PAGESIZE
+        if end > start:
+            self._map.madvise(mmap.MADV_DONTNEED, start, end - start)
+
     def discard(self, ra: int, length: int) -> None:
         """Scrub the pages at `ra` and give them back: they read as zero and cost nothing."""
         if not self.holds(ra, length):

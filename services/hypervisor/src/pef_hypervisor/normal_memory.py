@@ -16,6 +16,8 @@ from pef_protocol.quantities import PAGE_SIZE, RealAddress, gpa_of
 
 AT_ONCE: Final = 64
 """Pages that are scrubbed without a thread."""
+LARGE: Final = 1 << 20
+"""Bytes of an access after which this process lets go of the pages: they are the guest's, not its own."""
 PIECE: Final = 4 << 20
 """Bytes that are scrubbed in one step: other threads have a turn between two."""
 
@@ -93,6 +95,8 @@ class RealMemory:
             end = min(gpa + length, gpa_of(slot.first + first + count))
             place = slot.base + start - gpa_of(slot.first)
             seen[start - gpa : end - gpa] = self.bytes.at(place, end - start)
+            if end - start >= LARGE:
+                self.bytes.let_go(place, end - start)
         return seen
 
     def write(self, portions: list[Portion[VmSlot]], gpa: int, content: bytes) -> None:
@@ -106,6 +110,8 @@ class RealMemory:
             end = min(gpa + len(content), gpa_of(slot.first + int(portion.offsets[0]) + portion.pages))
             place = slot.base + start - gpa_of(slot.first)
             self.bytes.at(place, end - start)[:] = content[start - gpa : end - gpa]
+            if end - start >= LARGE:
+                self.bytes.let_go(place, end - start)
 
     @staticmethod
     def _touched(portions: list[Portion[VmSlot]]) -> Iterator[tuple[VmSlot, int, int]]:
