@@ -6,7 +6,7 @@ from threading import Event
 
 import pytest
 
-from model.go_between import Passing, after, before, claim, instead
+from model.go_between import Passing
 from model.hostile import (
     hv_state,
     inval,
@@ -19,6 +19,7 @@ from model.hostile import (
 )
 from model.live import LivePair
 from model.live_vm import BLANK, FREE, LiveVm, live_vm
+from model.misdeeds import after, before, claim, instead
 from pef_lab.failures import Refusal
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.events import Side

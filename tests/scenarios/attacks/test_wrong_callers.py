@@ -6,10 +6,11 @@ Attacks 9, 11, 12, 29 to 32, 38 and 45.
 import httpx
 import pytest
 
-from model.go_between import Passing, before, claim
+from model.go_between import Passing
 from model.hostile import foiled, inval, page_in, page_out, refused_load, uv_state, vm_state
 from model.live import LivePair
 from model.live_vm import FREE, LiveVm, live_vm, secure_vm
+from model.misdeeds import before, claim
 from pef_lab.door import Door
 from pef_lab.failures import Refusal
 from pef_protocol.calls import CALLS, ULTRACALLS

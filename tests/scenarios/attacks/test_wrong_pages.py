@@ -5,7 +5,7 @@ import secrets
 import numpy as np
 import pytest
 
-from model.go_between import Passing, instead
+from model.go_between import Passing
 from model.hostile import (
     foiled,
     hv_state,
@@ -18,6 +18,7 @@ from model.hostile import (
 )
 from model.live import LivePair
 from model.live_vm import BLANK, FREE, LiveVm, secure_vm
+from model.misdeeds import instead
 from pef_kit.bus import NORMAL_BASE
 from pef_lab.failures import Refusal
 from pef_protocol.codes import HCode, UCode

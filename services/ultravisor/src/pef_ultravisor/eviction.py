@@ -38,7 +38,7 @@ def make_room(uv: Ultravisor, pages: int) -> Operation[bool]:
     if pages > uv.capacity.secure_pages:
         return False
     for attempt in range(ROUNDS):
-        shortfall = uv.resident + pages - uv.capacity.secure_pages
+        shortfall = pages - uv.free
         if shortfall <= 0:
             return True
         for victims in choose(uv, shortfall):
@@ -47,7 +47,7 @@ def make_room(uv: Ultravisor, pages: int) -> Operation[bool]:
             except Refused:
                 continue
         yield Pause(min(attempt, PATIENCE))
-    return uv.resident + pages <= uv.capacity.secure_pages
+    return pages <= uv.free
 
 
 def choose(uv: Ultravisor, wanted: int) -> list[Victims]:
@@ -57,6 +57,9 @@ def choose(uv: Ultravisor, wanted: int) -> list[Victims]:
     for svm, slot, start in once_around + [(svm, slot, 0) for svm, slot, _ in once_around] * 2:
         candidates = _candidates(svm, slot)
         candidates[:start] = False
+        for earlier in found:
+            if earlier.portion.slot is slot:
+                candidates[earlier.portion.chosen] = False
         spared = candidates & slot.marked(slice(None), REFERENCED)
         offsets = np.flatnonzero(candidates & ~spared)[:wanted]
         passed = slice(start, int(offsets[-1]) + 1 if len(offsets) == wanted else slot.count)

@@ -11,8 +11,8 @@ from pef_kit.operations import PATIENCE, Operation, Pause
 from pef_kit.spans import Mask
 from pef_kit.transitions import Judgement
 from pef_protocol.states import UvVmState
-from pef_ultravisor.eviction import make_room
-from pef_ultravisor.frames import REFERENCED, WAITING, FrameSlot, Svm, narrowed, page_runs
+from pef_ultravisor.eviction import ROUNDS, make_room
+from pef_ultravisor.frames import WAITING, FrameSlot, Svm, narrowed, page_runs
 from pef_ultravisor.lifecycle import GFN, Deed, Event
 from pef_ultravisor.machine import Ultravisor
 from pef_ultravisor.requests import NONSHARED, SHARED, Refused, page_in
@@ -25,6 +25,10 @@ class Unsettled(Exception):
     """GFNs can't be brought into a state to go on: says why. The SVM may even be gone."""
 
 
+class InHand(Unsettled):
+    """Another call kept a GFN in hand for longer than anyone waits: the caller may try later."""
+
+
 def settled(
     uv: Ultravisor, svm: Svm, portions: list[Portion[FrameSlot]], event: Event
 ) -> Operation[list[Judgement]]:
@@ -35,6 +39,7 @@ def settled(
     fetched = 0
     for attempt in range(PATIENCE):
         require_alive(svm)
+        require_registered(svm, portions)
         judgements = [GFN.judge(event, portion.slot.state[portion.chosen]) for portion in portions]
         if any(_in_hand(portion) for portion in portions):
             yield Pause(attempt)
@@ -54,6 +59,21 @@ def settled(
         for flags, part in missing:
             yield from fetch(uv, svm, part, flags)
     message = "another call has the page in hand"
+    raise InHand(message)
+
+
+def settled_with_room(
+    uv: Ultravisor, svm: Svm, portions: list[Portion[FrameSlot]], event: Event, deed: Deed
+) -> Operation[list[Judgement]]:
+    """Return the judgements of `settled` once secure memory has room for the GFNs that need `deed`."""
+    for _ in range(ROUNDS):
+        judgements = yield from settled(uv, svm, portions, event)
+        pages = sum(int((judgement.does == deed).sum()) for judgement in judgements)
+        if pages <= uv.free:
+            return judgements
+        if not (yield from make_room(uv, pages)):
+            break
+    message = "secure memory is full"
     raise Unsettled(message)
 
 
@@ -65,6 +85,13 @@ def require_alive(svm: Svm) -> None:
     """Raise Unsettled where the SVM was terminated or aborted meanwhile."""
     if not svm.alive or svm.state is UvVmState.ABORT:
         message = "the SVM was terminated" if not svm.alive else "the SVM is aborted"
+        raise Unsettled(message)
+
+
+def require_registered(svm: Svm, portions: list[Portion[FrameSlot]]) -> None:
+    """Raise Unsettled where a slot of `portions` was taken away meanwhile."""
+    if any(svm.slots.get(portion.slot.slot_id) is not portion.slot for portion in portions):
+        message = "a slot was taken away"
         raise Unsettled(message)
 
 
@@ -83,7 +110,6 @@ def fetch(uv: Ultravisor, svm: Svm, part: Portion[FrameSlot], flags: int) -> Ope
     finally:
         part.slot.unmark(part.chosen, WAITING)
         svm.open_calls -= 1
-    part.slot.mark(part.chosen, REFERENCED)
 
 
 def any_of(judgements: list[Judgement], deed: Deed) -> bool:

@@ -92,6 +92,8 @@ class Svm:
     handed_out: dict[str, int] = field(default_factory=dict)
     done_outstanding: bool = False
     """Our H_SVM_INIT_DONE has not been answered yet."""
+    whole: bool = False
+    """Every GFN counts as held: from H_SVM_INIT_DONE on, which gives us what we did not ask for."""
     alive: bool = True
     """False once terminated: an open call that finds it so ends with an error."""
     open_calls: int = 0
@@ -102,7 +104,7 @@ class Svm:
 
         A page that was never asked for is the Hypervisor's until H_SVM_INIT_DONE.
         """
-        if self.state is UvVmState.SECURE:
+        if self.whole:
             return sum(slot.count - int(np.count_nonzero(slot.state)) for slot in self.slots)
         return sum(int(np.count_nonzero(held_pages(slot))) for slot in self.slots)
 

@@ -47,6 +47,8 @@ class Ultravisor:
         self.normal_pages = NormalPages(capacity.normal_bytes)
         self.clock_hand: tuple[int, int, int] = (0, 0, 0)
         """Where the search for pages not used lately goes on: lpid, first GFN of the slot, offset."""
+        self.promised = 0
+        """Pages that have been given room in secure memory and do not count as resident yet."""
         self._digest_key = entropy(DIGEST_KEY_BYTES)
 
     def svm(self, lpid: int | None) -> Svm | None:
@@ -68,9 +70,19 @@ class Ultravisor:
         """Count the pages in secure memory, as the Hypervisor counts its device pages."""
         return sum(svm.resident for svm in self.svms.values())
 
+    @property
+    def free(self) -> int:
+        """Count the pages of secure memory that are neither resident nor promised."""
+        return self.capacity.secure_pages - self.resident - self.promised
+
     def release_slot(self, svm: Svm, slot: FrameSlot) -> None:
-        """Take a slot out: nothing of it is left, and normal pages that it mapped are free."""
+        """Take a slot out: nothing of it is left, and normal pages that it mapped are free.
+
+        Invariant: an open call that still knows the slot finds no normal page in it.
+        """
         self.normal_pages.give_back(slot.normal)
+        slot.normal[np.flatnonzero(slot.normal)] = 0
+        slot.state[np.flatnonzero(slot.state)] = UvGfnState.SECURE
         svm.slots.remove(slot)
         slot.frames.scrub(0, slot.count)
 

@@ -20,9 +20,8 @@ from pef_kit.spans import I64
 from pef_kit.transitions import Judgement
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
-from pef_ultravisor.eviction import make_room
-from pef_ultravisor.faults import Unsettled, picked, require_alive, settled
-from pef_ultravisor.frames import MOVING, FrameSlot, Svm, page_runs
+from pef_ultravisor.faults import Unsettled, picked, require_alive, settled, settled_with_room
+from pef_ultravisor.frames import IMPORTED, MOVING, FrameSlot, Svm, page_runs
 from pef_ultravisor.lifecycle import GFN, Deed, Event
 from pef_ultravisor.machine import Ultravisor
 from pef_ultravisor.requests import NONSHARED, SHARED, Refused, page_in
@@ -43,6 +42,11 @@ def offsets_of(portion: Portion[FrameSlot]) -> I64:
     """Return the places of a portion's GFNs in its slot (int64, one a page)."""
     places: I64 = portion.gfns() - portion.slot.first
     return places
+
+
+def pages_in(portions: Portions) -> int:
+    """Count the GFNs of `portions`."""
+    return sum(part.pages for part in portions)
 
 
 def in_state(portions: Portions, *states: S) -> Portions:
@@ -68,22 +72,34 @@ def _pages(portions: Portions, judgements: list[Judgement], deed: Deed) -> Porti
 
 def share(uv: Ultravisor, svm: Svm, portions: Portions, kind: Kind) -> Operation[None]:
     """Share the GFNs of `portions`; raise Unsettled, with everything as it was, where that can't be."""
+    fresh: Portions = []
+    kept = 0
     svm.open_calls += 1
     try:
         judgements = yield from settled(uv, svm, portions, Event.SHARE)
         fresh = _pages(portions, judgements, Deed.ASK)
         already = _pages(portions, judgements, Deed.ZERO)
         advance(uv, fresh, Event.SHARE)
+        kept = pages_in(fresh)
+        uv.promised += kept
         if fresh:
             yield from _offer(uv, svm, fresh)
-        yield from _zero(in_state(fresh, S.HV_SHARED) + in_state(already, S.SHARED))
-        require_alive(svm)
+        yield from _zero(svm, in_state(fresh, S.HV_SHARED) + in_state(already, S.SHARED))
+        _require_running(uv, svm, fresh)
         advance(uv, fresh, kind.value)
     except PeerFailure as failure:
-        yield from _take_back(uv, svm, portions)
+        yield from _take_back(uv, svm, fresh)
         raise Unsettled(str(failure)) from None
     finally:
+        uv.promised -= kept
         svm.open_calls -= 1
+
+
+def _require_running(uv: Ultravisor, svm: Svm, fresh: Portions) -> None:
+    """Raise Unsettled where the SVM ended meanwhile; then no GFN stays in a transient state."""
+    if svm.alive and svm.state is UvVmState.ABORT:
+        advance(uv, fresh, Event.ABORT_SHARE)
+    require_alive(svm)
 
 
 def _offer(uv: Ultravisor, svm: Svm, fresh: Portions) -> Operation[None]:
@@ -93,7 +109,7 @@ def _offer(uv: Ultravisor, svm: Svm, fresh: Portions) -> Operation[None]:
     except Refused as refusal:
         yield from _take_back(uv, svm, fresh)
         raise Unsettled(str(refusal)) from None
-    require_alive(svm)
+    _require_running(uv, svm, fresh)
     if in_state(fresh, S.HV_SHARING):
         abort(uv, svm, fresh, Event.ABORT_SHARE)
         message = "the Hypervisor says that it shared a page, and offered none: the SVM is aborted"
@@ -101,7 +117,10 @@ def _offer(uv: Ultravisor, svm: Svm, fresh: Portions) -> Operation[None]:
 
 
 def _take_back(uv: Ultravisor, svm: Svm, fresh: Portions) -> Operation[None]:
-    """Undo a share: every GFN is secure again on its frame, which still holds what it held."""
+    """Undo a share: every GFN is secure again on its frame, which still holds what it held.
+
+    During UV_ESM the Hypervisor has thereby given pages that nobody imported; it gets them back as zeroes.
+    """
     if not svm.alive:
         return
     advance(uv, fresh, Event.REVERT_SHARE)
@@ -109,7 +128,6 @@ def _take_back(uv: Ultravisor, svm: Svm, fresh: Portions) -> Operation[None]:
     if not granted:
         return
     try:
-        yield from make_room(uv, sum(part.pages for part in granted))
         yield from page_in(svm.lpid, page_runs(granted), NONSHARED)
     except Refused as refusal:
         abort(uv, svm, granted, Event.ABORT_SHARE)
@@ -118,17 +136,23 @@ def _take_back(uv: Ultravisor, svm: Svm, fresh: Portions) -> Operation[None]:
     if svm.alive:
         advance(uv, granted, Event.UNSHARE_GRANTED)
         advance(uv, granted, Event.COMMIT_UNSHARE)
+        for part in () if svm.whole else granted:
+            part.slot.mark(part.chosen, IMPORTED)
 
 
-def _zero(portions: Portions) -> Operation[None]:
+def _zero(svm: Svm, portions: Portions) -> Operation[None]:
     """Zero the normal pages behind the GFNs of `portions`, which nobody takes away meanwhile."""
     for portion in portions:
-        slot, offsets = portion.slot, offsets_of(portion)
-        slot.mark(offsets, MOVING)
-        try:
-            yield zeroing(Pages(slot, offsets, slot.normal[offsets].astype(np.int64)))
-        finally:
-            slot.unmark(offsets, MOVING)
+        portion.slot.mark(portion.chosen, MOVING)
+    try:
+        for portion in portions:
+            slot, offsets = portion.slot, offsets_of(portion)
+            addresses = slot.normal[offsets].astype(np.int64)
+            if svm.alive:
+                yield zeroing(Pages(slot, offsets, addresses))
+    finally:
+        for portion in portions:
+            portion.slot.unmark(portion.chosen, MOVING)
 
 
 def unshare(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
@@ -136,12 +160,16 @@ def unshare(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
 
     A Hypervisor that keeps a page it no longer has a right to ends the SVM.
     """
+    promised = 0
     svm.open_calls += 1
     try:
-        judgements = yield from settled(uv, svm, portions, Event.UNSHARE)
+        judgements = yield from settled_with_room(uv, svm, portions, Event.UNSHARE, Deed.ASK)
         shared = _pages(portions, judgements, Deed.ASK)
-        private = _pages(portions, judgements, Deed.SCRUB)
+        for part in _pages(portions, judgements, Deed.SCRUB):
+            part.slot.scrub(offsets_of(part))
         advance(uv, shared, Event.UNSHARE)
+        promised = pages_in(shared)
+        uv.promised += promised
         try:
             yield from _reclaim(uv, svm, shared)
         except Refused as refusal:
@@ -149,9 +177,8 @@ def unshare(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
             message = f"the Hypervisor keeps a shared page: the SVM is aborted ({refusal})"
             raise Unsettled(message) from None
         require_alive(svm)
-        for part in in_state(private, S.SECURE):
-            part.slot.scrub(offsets_of(part))
     finally:
+        uv.promised -= promised
         svm.open_calls -= 1
 
 
@@ -160,20 +187,24 @@ def unshare_all(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]
 
     The GFNs that were refused stay shared, without a mapping until they are next used.
     """
+    promised = 0
     svm.open_calls += 1
     try:
-        judgements = yield from settled(uv, svm, portions, Event.UNSHARE_ALL)
+        judgements = yield from settled_with_room(uv, svm, portions, Event.UNSHARE_ALL, Deed.ASK)
         shared = _pages(portions, judgements, Deed.ASK)
         advance(uv, shared, Event.UNSHARE_ALL)
-        for part in shared:
+        promised = pages_in(shared)
+        uv.promised += promised
+        for place, part in enumerate(shared):
             try:
                 yield from _reclaim(uv, svm, [part])
-            except Refused as refusal:
+                require_alive(svm)
+            except (Refused, Unsettled) as reason:
                 if svm.alive:
-                    advance(uv, shared, Event.REVERT_UNSHARE)
-                raise Unsettled(str(refusal)) from None
-            require_alive(svm)
+                    advance(uv, shared[place:], Event.REVERT_UNSHARE)
+                raise Unsettled(str(reason)) from None
     finally:
+        uv.promised -= promised
         svm.open_calls -= 1
 
 
@@ -181,7 +212,6 @@ def _reclaim(uv: Ultravisor, svm: Svm, shared: Portions) -> Operation[None]:
     """Have the Hypervisor give pages up, and make them secure and zero; raise Refused where it doesn't."""
     if not shared:
         return
-    yield from make_room(uv, sum(part.pages for part in shared))
     yield from page_in(svm.lpid, page_runs(shared), NONSHARED)
     if svm.alive:
         advance(uv, shared, Event.UNSHARE_GRANTED)

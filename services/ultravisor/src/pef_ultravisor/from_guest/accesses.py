@@ -12,12 +12,13 @@ from typing import Final
 
 import numpy as np
 
-from pef_kit.columns import Portion, portion_of
+from pef_kit.columns import Portion
 from pef_kit.operations import Operation, PeerFailure, Transfer, Work
 from pef_kit.spans import U8, Mask, breaks
+from pef_kit.transitions import Judgement
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Lpid
 from pef_protocol.states import UvVmState
-from pef_ultravisor.faults import Unsettled, any_of, settled
+from pef_ultravisor.faults import Unsettled, any_of, require_alive, settled
 from pef_ultravisor.frames import FILLED, MOVING, REFERENCED, FrameSlot, Svm
 from pef_ultravisor.lifecycle import Deed, Event
 from pef_ultravisor.machine import Ultravisor
@@ -93,40 +94,49 @@ def _resolve(uv: Ultravisor, svm: Svm, access: Access) -> Operation[None]:
         judgements = yield from settled(uv, svm, portions, Event.TOUCH)
         if any_of(judgements, Deed.DENY):
             raise AccessFailure("the Ultravisor's own bounce page", access.gpa)
-        for portion, judgement in zip(portions, judgements, strict=True):
-            yield from _move(svm, portion, judgement.does == Deed.NORMAL, access)
+        yield from _held_still(svm, portions, judgements, access)
+        require_alive(svm)
     except Unsettled as reason:
         raise AccessFailure(str(reason), access.gpa) from None
     except PeerFailure as failure:
         raise AccessFailure(str(failure), access.gpa) from None
 
 
-def _move(svm: Svm, portion: Portion[FrameSlot], shared: Mask, access: Access) -> Operation[None]:
-    """Copy the part of an access that lies in `portion`; `shared` tells which GFNs are normal pages."""
-    slot, begin = portion.slot, int(portion.offsets[0])
-    held = portion_of(slot, begin, portion.pages)
-    slot.mark(held.chosen, MOVING | REFERENCED)
+def _held_still(
+    svm: Svm, portions: list[Portion[FrameSlot]], judgements: list[Judgement], access: Access
+) -> Operation[None]:
+    """Copy while no GFN of the access can be moved, for each was judged before the first is copied."""
+    for portion in portions:
+        portion.slot.mark(portion.chosen, MOVING | REFERENCED)
     svm.open_calls += 1
     try:
-        for first, count in zip(*breaks(len(shared), (shared.view(np.uint8), 0)), strict=True):
-            offset = begin + int(first)
-            lowest = max(access.gpa, slot.first + offset << PAGE_ORDER)
-            end = min(access.gpa + len(access.content), slot.first + offset + int(count) << PAGE_ORDER)
-            within = lowest - (slot.first + offset << PAGE_ORDER)
-            start = lowest - access.gpa
-            if shared[first]:
-                yield _over_the_bus(slot, offset, within, end - lowest, start, access)
-            else:
-                copy = _in_frames(slot, offset, within, end - lowest, start, access)
-                if end - lowest > AT_ONCE:
-                    yield Work(copy)
-                else:
-                    copy()
-                if access.stores:
-                    slot.mark(slice(offset, offset + int(count)), FILLED)
+        for portion, judgement in zip(portions, judgements, strict=True):
+            yield from _move(portion, judgement.does == Deed.NORMAL, access)
     finally:
-        slot.unmark(held.chosen, MOVING)
+        for portion in portions:
+            portion.slot.unmark(portion.chosen, MOVING)
         svm.open_calls -= 1
+
+
+def _move(portion: Portion[FrameSlot], shared: Mask, access: Access) -> Operation[None]:
+    """Copy the part of an access that lies in `portion`; `shared` tells which GFNs are normal pages."""
+    slot, begin = portion.slot, int(portion.offsets[0])
+    for first, count in zip(*breaks(len(shared), (shared.view(np.uint8), 0)), strict=True):
+        offset = begin + int(first)
+        lowest = max(access.gpa, slot.first + offset << PAGE_ORDER)
+        end = min(access.gpa + len(access.content), slot.first + offset + int(count) << PAGE_ORDER)
+        within = lowest - (slot.first + offset << PAGE_ORDER)
+        start = lowest - access.gpa
+        if shared[first]:
+            yield _over_the_bus(slot, offset, within, end - lowest, start, access)
+            continue
+        if access.stores:
+            slot.mark(slice(offset, offset + int(count)), FILLED)
+        copy = _in_frames(slot, offset, within, end - lowest, start, access)
+        if end - lowest > AT_ONCE:
+            yield Work(copy)
+        else:
+            copy()
 
 
 def _in_frames(

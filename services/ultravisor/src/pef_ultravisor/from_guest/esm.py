@@ -11,23 +11,27 @@ decisions, "UV_ESM errors", "H_SVM_INIT_ABORT".
 
 from typing import Final
 
+import numpy as np
+
 from pef_kit.ladder import Ladder
-from pef_kit.operations import Operation
+from pef_kit.operations import Operation, PeerFailure
 from pef_protocol import ladders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.hypercalls import SvmInitAbort
 from pef_protocol.quantities import PAGE_SIZE
+from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import Esm
 from pef_protocol.wire import Caller
-from pef_ultravisor.frames import IMPORTED, Svm
+from pef_ultravisor.frames import IMPORTED, MOVING, Svm
 from pef_ultravisor.from_guest.accesses import AccessFailure, guest_store
 from pef_ultravisor.from_guest.esm_steps import done, read_tree, secured_image, start
 from pef_ultravisor.from_guest.guest_calls import GuestCall, from_vm_kernel
 from pef_ultravisor.machine import Ultravisor
 from pef_ultravisor.necessary_set import EsmFailure, forget_marks
 from pef_ultravisor.requests import Refused, request
+from pef_ultravisor.transfers import Pages, giving_back
 
 FDT_ALIGNMENT: Final = 8
 
@@ -110,6 +114,7 @@ def go_on_as_normal_vm(uv: Ultravisor, svm: Svm) -> Operation[str]:
     svm.state = UvVmState.ABORT
     if was_secure:
         return "; the SVM is aborted"
+    yield from give_back_shared(svm)
     try:
         yield from request("H_SVM_INIT_ABORT", SvmInitAbort(svm.lpid))
     except Refused as answer:
@@ -118,3 +123,23 @@ def go_on_as_normal_vm(uv: Ultravisor, svm: Svm) -> Operation[str]:
     if svm.alive:
         uv.release(svm)
     return ""
+
+
+def give_back_shared(svm: Svm) -> Operation[None]:
+    """Give imported pages that were pseudo-shared back to the normal pages behind them, which are zero.
+
+    The other imported pages go back by UV_PAGE_OUT, for which the Hypervisor asks.
+    """
+    for slot in svm.slots:
+        offsets = np.flatnonzero((slot.state == S.PSEUDO_SHARED) & slot.marked(slice(None), IMPORTED))
+        if not len(offsets):
+            continue
+        slot.mark(offsets, MOVING)
+        svm.open_calls += 1
+        try:
+            yield giving_back(Pages(slot, offsets, slot.normal[offsets].astype(np.int64)))
+        except PeerFailure:
+            continue
+        finally:
+            slot.unmark(offsets, MOVING)
+            svm.open_calls -= 1

@@ -162,23 +162,30 @@ def measured(
 def done(uv: Ultravisor, svm: Svm) -> Operation[None]:
     """Make H_SVM_INIT_DONE, in which the Hypervisor does with the rest what its design says (step 9).
 
-    A Hypervisor that runs out of device pages says H_STATE; room is made and the call repeated.
+    A Hypervisor that runs out of device pages says H_STATE; room is made and the call repeated. The room is
+    kept for the rest from before the call on, for with its success those pages are ours.
     """
-    svm.done_outstanding = True
-    try:
-        for _ in range(ROUNDS):
-            rest = sum(part.pages for part in left_overs(svm))
-            if not (yield from make_room(uv, rest)):
-                raise EsmFailure(UCode.U_RETRY, "secure memory is full")
-            try:
-                yield from request("H_SVM_INIT_DONE", SvmInitDone(svm.lpid))
-            except Refused as refusal:
-                if refusal.code is not HCode.H_STATE:
-                    raise EsmFailure(UCode.U_STATE, str(refusal)) from None
-                continue
-            if not svm.alive:
-                raise EsmFailure(UCode.U_STATE, "the SVM was terminated")
-            return
-        raise EsmFailure(UCode.U_RETRY, "the Hypervisor can't take the rest of the VM's pages")
-    finally:
-        svm.done_outstanding = False
+    for _ in range(ROUNDS):
+        if not (yield from make_room(uv, rest_of(svm))):
+            raise EsmFailure(UCode.U_RETRY, "secure memory is full")
+        if rest_of(svm) > uv.free:
+            continue
+        svm.done_outstanding = svm.whole = True
+        try:
+            yield from request("H_SVM_INIT_DONE", SvmInitDone(svm.lpid))
+        except Refused as refusal:
+            svm.whole = False
+            if refusal.code is not HCode.H_STATE:
+                raise EsmFailure(UCode.U_STATE, str(refusal)) from None
+            continue
+        finally:
+            svm.done_outstanding = False
+        if not svm.alive:
+            raise EsmFailure(UCode.U_STATE, "the SVM was terminated")
+        return
+    raise EsmFailure(UCode.U_RETRY, "the Hypervisor can't take the rest of the VM's pages")
+
+
+def rest_of(svm: Svm) -> int:
+    """Count the pages that no H_SVM_PAGE_IN asked for."""
+    return sum(part.pages for part in left_overs(svm))

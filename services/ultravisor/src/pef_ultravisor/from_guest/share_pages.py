@@ -16,7 +16,7 @@ from pef_protocol.codes import UCode
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.ultracalls import SharePage, UnshareAllPages, UnsharePage
 from pef_protocol.wire import Caller
-from pef_ultravisor.faults import Unsettled
+from pef_ultravisor.faults import InHand, Unsettled
 from pef_ultravisor.from_guest.guest_calls import SECURE_ONLY, GuestCall
 from pef_ultravisor.machine import Ultravisor
 from pef_ultravisor.sharing import Kind, Portions, share, unshare, unshare_all
@@ -76,6 +76,8 @@ def uv_share_page(uv: Ultravisor, caller: Caller, asked: SharePage) -> Operation
     # effect
     try:
         yield from share(uv, call.svm, covered(call), Kind.EXPLICIT)
+    except InHand as reason:
+        return Reply(UCode.U_BUSY, detail=str(reason))
     except Unsettled as reason:
         return Reply(UCode.U_P2, detail=str(reason))
 
@@ -96,6 +98,8 @@ def uv_unshare_page(uv: Ultravisor, caller: Caller, asked: UnsharePage) -> Opera
     # effect
     try:
         yield from unshare(uv, call.svm, covered(call))
+    except InHand as reason:
+        return Reply(UCode.U_BUSY, detail=str(reason))
     except Unsettled as reason:
         return Reply(UCode.U_P2, detail=str(reason))
 
@@ -117,6 +121,8 @@ def uv_unshare_all_pages(uv: Ultravisor, caller: Caller, asked: UnshareAllPages)
     everything = [portion_of(slot, 0, slot.count) for slot in reversed(list(call.svm.slots))]
     try:
         yield from unshare_all(uv, call.svm, everything)
+    except InHand as reason:
+        return Reply(UCode.U_BUSY, detail=str(reason))
     except Unsettled as reason:
         return Reply(UCode.U_RETRY, detail=str(reason))
 

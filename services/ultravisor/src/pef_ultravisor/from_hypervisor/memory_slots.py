@@ -22,7 +22,8 @@ from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, SLOT_IDS, gfn_of
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import RegisterMemSlot, UnregisterMemSlot
 from pef_protocol.wire import Caller, Role
-from pef_ultravisor.frames import FrameSlot, Svm, page_runs
+from pef_ultravisor.eviction import make_room
+from pef_ultravisor.frames import IMPORTED, FrameSlot, Svm, page_runs
 from pef_ultravisor.machine import Ultravisor
 from pef_ultravisor.secure_memory import NoSecureMemory
 
@@ -49,6 +50,14 @@ class SlotCall:
     def slot(self) -> FrameSlot | None:
         """Return the slot that the call names, or None."""
         return self.svm.slots.get(self.asked.slotid) if self.svm else None
+
+    @property
+    def may_go(self) -> bool:
+        """Tell whether nobody has a GFN of the slot in hand, and no open UV_ESM has measured pages of it."""
+        if self.svm is None or self.slot is None:
+            return False
+        measured = self.svm.state is UvVmState.ACTIVE and self.slot.marked(slice(None), IMPORTED).any()
+        return not measured and not self.slot.in_flight(slice(None)).any()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +101,7 @@ UNREGISTER: Final = Ladder[SlotCall](
         "slotid": lambda call: call.asked.slotid < SLOT_IDS,
         "lpid": lambda call: call.svm is not None,
         "registered": lambda call: call.slot is not None,
-        "moving": lambda call: call.slot is not None and not call.slot.in_flight(slice(None)).any(),
+        "moving": lambda call: call.may_go,
     },
 )
 
@@ -100,17 +109,23 @@ UNREGISTER: Final = Ladder[SlotCall](
 def uv_register_mem_slot(uv: Ultravisor, caller: Caller, asked: RegisterMemSlot) -> Operation[Reply]:
     """Answer UV_REGISTER_MEM_SLOT."""
     # parameters
-    svm = uv.svm(asked.lpid)
+    call = Registration(uv, caller, asked)
+    pages = asked.size >> PAGE_ORDER
 
     # checks
-    refused = REGISTER.climb(Registration(uv, caller, asked))
+    refused = REGISTER.climb(call)
+    if not refused and call.svm and call.svm.whole:
+        if not (yield from make_room(uv, pages)):
+            return Reply(UCode.U_RETRY, detail="secure memory is full")
+        refused = REGISTER.climb(call)
+    svm = call.svm
     if refused or svm is None:
         return Reply(refused.code if refused else UCode.U_PARAMETER)
 
     # effect
     try:
-        slot = FrameSlot(asked.slotid, gfn_of(asked.start_gpa), asked.size >> PAGE_ORDER)
-    except NoSecureMemory as failure:
+        slot = FrameSlot(asked.slotid, gfn_of(asked.start_gpa), pages)
+    except (NoSecureMemory, MemoryError) as failure:
         return Reply(UCode.U_RETRY, detail=str(failure))
     svm.slots.add(slot)
     detail = ""

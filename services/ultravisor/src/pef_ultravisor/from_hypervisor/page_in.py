@@ -8,6 +8,7 @@ Source: ultravisor.rst, UV_PAGE_IN; decisions, "UV_PAGE_IN on a resident secure 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -22,7 +23,6 @@ from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
 from pef_protocol.states import UvGfnState as S
-from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import PageIn
 from pef_protocol.wire import Caller
 from pef_ultravisor.frames import FILLED, IMPORTED, MOVING, REFERENCED, WANTED, FrameSlot, Svm
@@ -85,8 +85,10 @@ def uv_page_in(uv: Ultravisor, caller: Caller, asked: PageIn) -> Operation[Reply
 
     # effect
     if svm is not None:
+        entries: list[Entry] = []
         for portion in paging.portions(codes):
-            yield from take_pages(uv, svm, portion, portion.beside(paging.addresses), refusals)
+            entries += take_pages(uv, svm, portion, portion.beside(paging.addresses), refusals)
+        yield from bring_in(uv, svm, entries, refusals)
 
     # reply
     return refusals.reply(refused_whole)
@@ -104,18 +106,31 @@ def events_of(svm: Svm, portion: Portion[FrameSlot]) -> U8:
     return events
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Pages that come into their frames, marked MOVING; `promised` of them have been promised room."""
+
+    portion: Portion[FrameSlot]
+    wanted: Mask
+    pages: Pages
+    bring: Bring
+    promised: int
+
+
 def take_pages(
     uv: Ultravisor, svm: Svm, portion: Portion[FrameSlot], addresses: I64, refusals: Refusals
-) -> Operation[None]:
-    """Do what UV_PAGE_IN means for each GFN of a portion; `addresses` has a normal page for each."""
+) -> list[Entry]:
+    """Do what UV_PAGE_IN means for each GFN of a portion; `addresses` has a normal page for each.
+
+    Return what remains to be brought in. Order: nothing is yielded here, so that all runs of a message are
+    judged and marked together, by the checks that they passed.
+    """
     slot, chosen = portion.slot, portion.chosen
     judgement = rungs.judged(portion, GFN.judge_each(events_of(svm, portion), slot.state[chosen]))
     offsets = portion.gfns() - slot.first
 
     enters = np.isin(judgement.does, (Deed.IMPORT, Deed.OPEN))
-    if enters.any() and uv.resident + int(enters.sum()) > uv.capacity.secure_pages + _counted(
-        svm, slot, offsets[enters]
-    ):
+    if enters.any() and _not_counted(svm, slot, offsets[enters]) > uv.free:
         judgement.code[enters] = UCode.U_RETRY
         judgement.does[enters] = Deed.WAIT
         enters[:] = False
@@ -128,55 +143,70 @@ def take_pages(
     slot.state[offsets[settled]] = judgement.then[settled]
     refusals.add_pages(portion, np.where(enters, 0, judgement.code))
 
+    entries: list[Entry] = []
     for deed, bring in ((Deed.IMPORT, _import), (Deed.OPEN, _open)):
         wanted = judgement.does == deed
         if wanted.any():
             pages = Pages(slot, offsets[wanted], addresses[wanted])
-            codes = np.zeros(portion.pages, np.int16)
-            codes[wanted] = yield from _in_flight(svm, pages, bring, refusals)
-            refusals.add_pages(portion, codes)
+            promised = _not_counted(svm, slot, pages.offsets)
+            entries.append(Entry(portion, wanted, pages, bring, promised))
+            slot.mark(pages.offsets, MOVING)
+            uv.promised += promised
+    return entries
 
 
-def _counted(svm: Svm, slot: FrameSlot, offsets: I64) -> int:
-    """Count the GFNs at `offsets` that the resident pages already include."""
+def _not_counted(svm: Svm, slot: FrameSlot, offsets: I64) -> int:
+    """Count the GFNs at `offsets` that the resident pages do not include yet."""
     secure = slot.state[offsets] == S.SECURE
-    if svm.state is not UvVmState.SECURE:
+    if not svm.whole:
         secure &= slot.marked(offsets, IMPORTED)
-    return int(secure.sum())
+    return len(offsets) - int(secure.sum())
 
 
-def _in_flight(svm: Svm, pages: Pages, bring: Bring, refusals: Refusals) -> Operation[Codes]:
-    """Bring pages in while they bear the MOVING mark; return a code for each."""
-    slot = pages.slot
-    slot.mark(pages.offsets, MOVING)
+def bring_in(uv: Ultravisor, svm: Svm, entries: list[Entry], refusals: Refusals) -> Operation[None]:
+    """Bring pages in, and let go of them all at the end."""
     svm.open_calls += 1
     try:
-        codes = yield from bring(svm, pages)
-    except PeerFailure as failure:
-        refusals.detail = str(failure)
-        codes = np.full(len(pages), UCode.U_BUSY, np.int16)
+        for entry in entries:
+            codes = np.zeros(entry.portion.pages, np.int16)
+            try:
+                codes[entry.wanted] = yield from entry.bring(svm, entry.pages)
+            except PeerFailure as failure:
+                refusals.detail = str(failure)
+                codes[entry.wanted] = UCode.U_BUSY
+            refusals.add_pages(entry.portion, codes)
     finally:
-        slot.unmark(pages.offsets, MOVING)
+        for entry in entries:
+            entry.pages.slot.unmark(entry.pages.offsets, MOVING)
+            uv.promised -= entry.promised
         svm.open_calls -= 1
-    return codes
 
 
 def _import(_: Svm, pages: Pages) -> Operation[Codes]:
-    yield importing(pages)
-    pages.slot.mark(pages.offsets, IMPORTED | FILLED | REFERENCED)
+    slot, offsets = pages.slot, pages.offsets
+    slot.mark(offsets, FILLED)
+    try:
+        yield importing(pages)
+    except BaseException:
+        slot.scrub(offsets)
+        slot.unmark(offsets, IMPORTED)
+        raise
+    slot.mark(offsets, IMPORTED | REFERENCED)
     return np.zeros(len(pages), np.int16)
 
 
 def _open(svm: Svm, pages: Pages) -> Operation[Codes]:
     slot, offsets = pages.slot, pages.offsets
     transfer, genuine = opening(pages, svm.sealer)
+    slot.mark(offsets, FILLED)
     try:
         yield transfer
-    finally:
-        slot.mark(offsets, FILLED)
-        slot.scrub(offsets[~genuine])
-        slot.state[offsets[genuine]] = S.SECURE
-        slot.mark(offsets[genuine], REFERENCED)
-        slot.counter[offsets[genuine]] = 0
-        slot.tag[offsets[genuine]] = 0
+    except BaseException:
+        slot.scrub(offsets)
+        raise
+    slot.scrub(offsets[~genuine])
+    slot.state[offsets[genuine]] = S.SECURE
+    slot.mark(offsets[genuine], REFERENCED)
+    slot.counter[offsets[genuine]] = 0
+    slot.tag[offsets[genuine]] = 0
     return np.where(genuine, UCode.U_SUCCESS, UCode.U_P3).astype(np.int16)

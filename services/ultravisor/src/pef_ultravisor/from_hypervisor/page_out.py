@@ -6,6 +6,8 @@ Hypervisor itself had given go back in clear, for that VM never ran secure.
 Source: ultravisor.rst, UV_PAGE_OUT; decisions, "UV_PAGE_OUT of a shared GFN", "H_SVM_INIT_ABORT".
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -80,15 +82,31 @@ def uv_page_out(uv: Ultravisor, caller: Caller, asked: PageOut) -> Operation[Rep
 
     # effect
     if svm is not None:
+        leaving: list[Leaving] = []
         for portion in paging.portions(codes):
-            yield from give_pages(svm, portion, portion.beside(paging.addresses), refusals)
+            leaving += give_pages(svm, portion, portion.beside(paging.addresses), refusals)
+        yield from take_out(svm, leaving, refusals)
 
     # reply
     return refusals.reply(refused_whole)
 
 
-def give_pages(svm: Svm, portion: Portion[FrameSlot], addresses: I64, refusals: Refusals) -> Operation[None]:
-    """Do what UV_PAGE_OUT means for each GFN of a portion; `addresses` has a normal page for each."""
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """Pages that leave their frames, marked MOVING, and how."""
+
+    portion: Portion[FrameSlot]
+    wanted: Mask
+    pages: Pages
+    take: Callable[[Svm, Pages], Operation[None]]
+
+
+def give_pages(svm: Svm, portion: Portion[FrameSlot], addresses: I64, refusals: Refusals) -> list[Leaving]:
+    """Do what UV_PAGE_OUT means for each GFN of a portion; `addresses` has a normal page for each.
+
+    Return what remains to be taken out. Trust: nothing is yielded here. A run is given back in clear only by
+    the check of this moment, that the SVM never ran secure; later it may be aborted for another reason.
+    """
     slot, chosen = portion.slot, portion.chosen
     event = Event.PAGE_OUT_ABORTED if svm.state is UvVmState.ABORT else Event.PAGE_OUT
     judgement = rungs.judged(portion, GFN.judge(event, slot.state[chosen]))
@@ -96,22 +114,29 @@ def give_pages(svm: Svm, portion: Portion[FrameSlot], addresses: I64, refusals: 
     waiting = leaves & slot.marked(chosen, WAITING)
     judgement.code[waiting] = UCode.U_BUSY
     leaves &= ~waiting
-    codes = judgement.code
-    if leaves.any():
-        offsets = portion.gfns() - slot.first
-        pages = Pages(slot, offsets[leaves], addresses[leaves])
-        bring = _give_back if event is Event.PAGE_OUT_ABORTED else _seal
-        slot.mark(pages.offsets, MOVING)
-        svm.open_calls += 1
-        try:
-            yield from bring(svm, pages)
-        except PeerFailure as failure:
-            refusals.detail = str(failure)
-            codes[leaves] = UCode.U_BUSY
-        finally:
-            slot.unmark(pages.offsets, MOVING)
-            svm.open_calls -= 1
-    refusals.add_pages(portion, codes)
+    refusals.add_pages(portion, judgement.code)
+    if not leaves.any():
+        return []
+    offsets = portion.gfns() - slot.first
+    pages = Pages(slot, offsets[leaves], addresses[leaves])
+    slot.mark(pages.offsets, MOVING)
+    return [Leaving(portion, leaves, pages, _give_back if event is Event.PAGE_OUT_ABORTED else _seal)]
+
+
+def take_out(svm: Svm, leaving: list[Leaving], refusals: Refusals) -> Operation[None]:
+    """Take pages out, and let go of them all at the end."""
+    svm.open_calls += 1
+    try:
+        for leave in leaving:
+            try:
+                yield from leave.take(svm, leave.pages)
+            except PeerFailure as failure:
+                refusals.detail = str(failure)
+                refusals.add_pages(leave.portion, np.where(leave.wanted, UCode.U_BUSY, 0).astype(np.int16))
+    finally:
+        for leave in leaving:
+            leave.pages.slot.unmark(leave.pages.offsets, MOVING)
+        svm.open_calls -= 1
 
 
 def _seal(svm: Svm, pages: Pages) -> Operation[None]:
