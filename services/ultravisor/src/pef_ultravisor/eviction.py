@@ -38,16 +38,15 @@ def make_room(uv: Ultravisor, pages: int) -> Operation[bool]:
     if pages > uv.capacity.secure_pages:
         return False
     for attempt in range(ROUNDS):
-        shortfall = pages - uv.free
-        if shortfall <= 0:
+        if uv.has_room(pages):
             return True
-        for victims in choose(uv, shortfall):
+        for victims in choose(uv, pages - uv.free):
             try:
                 yield from page_out(victims.svm.lpid, page_runs([victims.portion]))
             except Refused:
                 continue
         yield Pause(min(attempt, PATIENCE))
-    return pages <= uv.free
+    return uv.has_room(pages)
 
 
 def choose(uv: Ultravisor, wanted: int) -> list[Victims]:

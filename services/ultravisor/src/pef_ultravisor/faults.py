@@ -69,7 +69,7 @@ def settled_with_room(
     for _ in range(ROUNDS):
         judgements = yield from settled(uv, svm, portions, event)
         pages = sum(int((judgement.does == deed).sum()) for judgement in judgements)
-        if pages <= uv.free:
+        if uv.has_room(pages):
             return judgements
         if not (yield from make_room(uv, pages)):
             break

@@ -75,6 +75,16 @@ class Ultravisor:
         """Count the pages of secure memory that are neither resident nor promised."""
         return self.capacity.secure_pages - self.resident - self.promised
 
+    @property
+    def everything_fits(self) -> bool:
+        """Tell whether every GFN of every SVM could be resident at once: then nobody need count."""
+        gfns = sum(svm.slots.gfns for svm in self.svms.values())
+        return gfns + self.promised <= self.capacity.secure_pages
+
+    def has_room(self, pages: int) -> bool:
+        """Tell whether `pages` more of the SVMs' pages may become resident."""
+        return self.everything_fits or pages <= self.free
+
     def release_slot(self, svm: Svm, slot: FrameSlot) -> None:
         """Take a slot out: nothing of it is left, and normal pages that it mapped are free.
 

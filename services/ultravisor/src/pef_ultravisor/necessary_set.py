@@ -14,7 +14,7 @@ import numpy as np
 
 from pef_kit.columns import portion_of
 from pef_kit.operations import Operation, Work
-from pef_kit.spans import Mask
+from pef_kit.spans import Mask, Selection
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
 from pef_protocol.states import UvGfnState as S
@@ -47,20 +47,21 @@ def covering(svm: Svm, extent: Extent, wrong: UCode, what: str) -> Portions:
     return portions
 
 
-def not_imported(slot: FrameSlot) -> Mask:
-    """Tell which GFNs are left over: secure by default, and never asked for."""
-    left_over: Mask = (slot.state == S.SECURE) & ~slot.marked(slice(None), IMPORTED)
+def not_imported(slot: FrameSlot, chosen: Selection) -> Mask:
+    """Tell which of the chosen GFNs are left over: secure by default, and never asked for."""
+    left_over: Mask = (slot.state[chosen] == S.SECURE) & ~slot.marked(chosen, IMPORTED)
     return left_over
 
 
 def left_overs(svm: Svm) -> Portions:
     """Return every GFN that was not asked for, by slot, slots by descending base."""
-    return picked([portion_of(slot, 0, slot.count) for slot in svm.slots], [*map(not_imported, svm.slots)])
+    everything = [portion_of(slot, 0, slot.count) for slot in svm.slots]
+    return picked(everything, [not_imported(part.slot, part.chosen) for part in everything])
 
 
 def bring(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
     """Import the pages of `portions` that were not imported yet; raise EsmFailure where they don't come."""
-    missing = picked(portions, [not_imported(part.slot)[part.chosen] for part in portions])
+    missing = picked(portions, [not_imported(part.slot, part.chosen) for part in portions])
     if not missing:
         return
     if not (yield from make_room(uv, sum(part.pages for part in missing))):
@@ -118,4 +119,4 @@ def brought(uv: Ultravisor, svm: Svm, extent: Extent, wrong: UCode, what: str) -
 def forget_marks(svm: Svm, marks: int) -> None:
     """Clear marks of every GFN of an SVM."""
     for slot in svm.slots:
-        slot.unmark(slice(None), marks)
+        slot.unmark(np.flatnonzero(slot.marks), marks)

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
+import numpy as np
+
 from pef_kit.operations import Operation
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.designs import Design
@@ -30,7 +32,15 @@ from pef_ultravisor.frames import Svm
 from pef_ultravisor.guest_image import Extent, GuestImage
 from pef_ultravisor.machine import Ultravisor
 from pef_ultravisor.measurement import Digests, differing, measure
-from pef_ultravisor.necessary_set import EsmFailure, bring, brought, covering, held, left_overs
+from pef_ultravisor.necessary_set import (
+    EsmFailure,
+    bring,
+    brought,
+    covering,
+    held,
+    left_overs,
+    not_imported,
+)
 from pef_ultravisor.requests import Refused, request
 from pef_ultravisor.sharing import Kind, share
 
@@ -166,10 +176,11 @@ def done(uv: Ultravisor, svm: Svm) -> Operation[None]:
     kept for the rest from before the call on, for with its success those pages are ours.
     """
     for _ in range(ROUNDS):
-        if not (yield from make_room(uv, rest_of(svm))):
-            raise EsmFailure(UCode.U_RETRY, "secure memory is full")
-        if rest_of(svm) > uv.free:
-            continue
+        if not uv.everything_fits:
+            if not (yield from make_room(uv, rest_of(svm))):
+                raise EsmFailure(UCode.U_RETRY, "secure memory is full")
+            if not uv.has_room(rest_of(svm)):
+                continue
         svm.done_outstanding = svm.whole = True
         try:
             yield from request("H_SVM_INIT_DONE", SvmInitDone(svm.lpid))
@@ -188,4 +199,4 @@ def done(uv: Ultravisor, svm: Svm) -> Operation[None]:
 
 def rest_of(svm: Svm) -> int:
     """Count the pages that no H_SVM_PAGE_IN asked for."""
-    return sum(part.pages for part in left_overs(svm))
+    return sum(int(np.count_nonzero(not_imported(slot, slice(None)))) for slot in svm.slots)

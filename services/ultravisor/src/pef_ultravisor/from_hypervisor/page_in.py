@@ -129,8 +129,8 @@ def take_pages(
     judgement = rungs.judged(portion, GFN.judge_each(events_of(svm, portion), slot.state[chosen]))
     offsets = portion.gfns() - slot.first
 
-    enters = np.isin(judgement.does, (Deed.IMPORT, Deed.OPEN))
-    if enters.any() and _not_counted(svm, slot, offsets[enters]) > uv.free:
+    enters = (judgement.does == Deed.IMPORT) | (judgement.does == Deed.OPEN)
+    if enters.any() and not uv.has_room(_not_counted(svm, slot, offsets[enters])):
         judgement.code[enters] = UCode.U_RETRY
         judgement.does[enters] = Deed.WAIT
         enters[:] = False

@@ -110,7 +110,7 @@ def give_pages(svm: Svm, portion: Portion[FrameSlot], addresses: I64, refusals: 
     slot, chosen = portion.slot, portion.chosen
     event = Event.PAGE_OUT_ABORTED if svm.state is UvVmState.ABORT else Event.PAGE_OUT
     judgement = rungs.judged(portion, GFN.judge(event, slot.state[chosen]))
-    leaves = np.isin(judgement.does, (Deed.SEAL, Deed.GIVE_BACK))
+    leaves = (judgement.does == Deed.SEAL) | (judgement.does == Deed.GIVE_BACK)
     waiting = leaves & slot.marked(chosen, WAITING)
     judgement.code[waiting] = UCode.U_BUSY
     leaves &= ~waiting
