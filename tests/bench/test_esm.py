@@ -51,6 +51,12 @@ def test_the_empty_pair_sends_as_many_messages(stage: Stage) -> None:
 
 
 @pytest.mark.benchmark(group="UV_ESM, eager")
+def test_one_gfn_a_message(benchmark: BenchmarkFixture, stage: Stage) -> None:
+    with stage.entered(yard(PairPlan(2 * SMALLEST, gfns_a_message=1), SMALLEST)) as scene:
+        measure(benchmark, stage, scene, Design.EAGER, rounds=2)
+
+
+@pytest.mark.benchmark(group="UV_ESM, eager")
 @pytest.mark.parametrize("size", ["1GiB", "100GiB"])
 def test_uv_esm_eager(benchmark: BenchmarkFixture, stage: Stage, size: str) -> None:
     with stage.entered(yard(PairPlan(2 * SIZES[size]), SIZES[size])) as scene:

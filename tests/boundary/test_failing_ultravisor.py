@@ -13,7 +13,7 @@ import pytest
 from model.go_between import Answer
 from model.live import LivePair, LivePlan, live_pair
 from model.live_vm import BLANK, FREE, LiveVm, live_vm, secure_vm
-from model.misdeeds import dropped, garbage, html, impossible, late, unavailable, unheard
+from model.misdeeds import dropped, garbage, impossible, late, unheard
 from pef_lab.failures import Refusal
 from pef_protocol.designs import Design
 from pef_protocol.events import Side
@@ -28,8 +28,6 @@ PLUGGED = 1 << 28
 
 NOT_DONE: dict[str, Answer] = {
     "dropped": dropped,
-    "html": html,
-    "http_503": unavailable,
     "broken_json": garbage(b'{"code":'),
     "an_impossible_code": impossible,
 }

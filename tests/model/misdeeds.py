@@ -1,6 +1,7 @@
 """What a peer may do with a request, well or ill: answers for the script of a go-between."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from aiohttp import web
 from model.go_between import Answer, Passing
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import Code
+from pef_protocol.runs import CodedRuns
 from pef_protocol.wire import JSON, OCTETS
 
 
@@ -121,5 +123,19 @@ def instead(deed: Callable[[Passing], Awaitable[object]], code: Code) -> Answer:
     async def answer(passing: Passing) -> web.StreamResponse:
         await deed(passing)
         return await claim(code)(passing)
+
+    return answer
+
+
+def in_part(code: Code) -> Answer:
+    """Have all runs of a paging call but the last carried out, and refuse that one with `code`."""
+
+    async def answer(passing: Passing) -> web.StreamResponse:
+        form = passing.form
+        *runs, (gpa, count) = form["runs"]
+        whole, passing.body = passing.body, json.dumps({**form, "runs": runs}).encode()
+        await passing.forward()
+        passing.body = whole
+        return web.json_response(told(passing.name, Reply(code, refused=CodedRuns.of((gpa, count, code)))))
 
     return answer

@@ -42,6 +42,8 @@ class PairPlan:
 
     secure_memory: int
     normal_memory: NormalMemoryForm = NormalMemoryForm.SHM
+    gfns_a_message: int = 0
+    """Most GFNs that the Ultravisor asks for in one message; 0: as many as it needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ async def _start(
     }
     of_ultravisor = {
         "PEF_SECURE_MEMORY": str(plan.secure_memory),
+        "PEF_GFNS_A_MESSAGE": str(plan.gfns_a_message),
         "PEF_PORT": str(ultravisor_port),
         "PEF_PEER_URL": endpoints.hypervisor_url,
         "PEF_GUEST_KEY": endpoints.ultravisor_guest_key,

@@ -19,7 +19,7 @@ from model.hostile import (
 )
 from model.live import LivePair
 from model.live_vm import BLANK, FREE, LiveVm, live_vm
-from model.misdeeds import after, before, claim, instead
+from model.misdeeds import after, before, claim, in_part, instead
 from pef_lab.failures import Refusal
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.events import Side
@@ -184,6 +184,32 @@ async def test_19_unshare_all_refused(pair: LivePair, vm: LiveVm) -> None:
     assert {await uv_state(vm, gfn) for gfn in (ONE, THREE)} == {"SHARED_INV"}
     await vm.guest.unshare_all()
     assert await vm.load(ONE) == await vm.load(THREE) == BLANK
+
+
+@pytest.mark.parametrize("code", [HCode.H_PARAMETER, HCode.H_BUSY])
+async def test_19_unshare_all_refused_in_part(pair: LivePair, vm: LiveVm, code: HCode) -> None:
+    for gfn in (ONE, THREE):
+        await vm.guest.share(gfn)
+    pair.to_hypervisor.answers("H_SVM_PAGE_IN", in_part(code))
+    if code is HCode.H_PARAMETER:
+        with pytest.raises(Refusal, match="U_RETRY"):
+            await vm.guest.unshare_all()
+        assert await uv_state(vm, ONE) == await hv_state(vm, ONE) == "SECURE"
+        assert await uv_state(vm, THREE) == "SHARED_INV"
+    await vm.guest.unshare_all()
+    for gfn in (ONE, THREE):
+        assert await uv_state(vm, gfn) == await hv_state(vm, gfn) == "SECURE"
+        assert await vm.load(gfn) == BLANK
+
+
+async def test_14_load_while_a_part_of_its_pages_is_busy(pair: LivePair, vm: LiveVm) -> None:
+    for gfn in (ONE, TWO, THREE):
+        await vm.write(gfn)
+    await vm.page_out(ONE)
+    await vm.page_out(THREE)
+    pair.to_hypervisor.answers("H_SVM_PAGE_IN", in_part(HCode.H_BUSY))
+    seen = await vm.guest.load(gpa_of(ONE), 3 * PAGE_SIZE)
+    assert seen == b"".join(vm.wrote[gfn] for gfn in (ONE, TWO, THREE))
 
 
 async def test_20_page_out_while_an_unshare_is_pending(pair: LivePair, vm: LiveVm) -> None:

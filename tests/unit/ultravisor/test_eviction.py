@@ -42,13 +42,20 @@ def out(hv: ScriptedHypervisor) -> list[int]:
 
 
 def room(hv: ScriptedHypervisor, pages: int) -> bool:
-    return hv.run(make_room(hv.uv, pages))
+    """Make room for so many pages that are not there yet."""
+    return hv.run(make_room(hv.uv, pages, new=True))
 
 
 def test_nobody_is_asked_while_there_is_room() -> None:
     hv = machine(secure_pages=COUNT + 1)
     secure_vm(hv, LPID, (0, FIRST, COUNT))
     assert room(hv, 1)
+    assert (hv.asked, hv.pauses) == ([], 0)
+
+
+def test_nobody_is_asked_while_all_pages_of_all_svms_fit() -> None:
+    hv = crowded()
+    assert hv.run(make_room(hv.uv, COUNT))
     assert (hv.asked, hv.pauses) == ([], 0)
 
 
@@ -74,7 +81,7 @@ def test_the_clock_goes_on_where_it_stood() -> None:
 
 def test_no_page_is_asked_for_twice_in_a_round() -> None:
     hv = crowded()
-    mark(hv, REFERENCED, *range(FIRST, FIRST + 4))
+    mark(hv, REFERENCED, *range(FIRST + 4, FIRST + COUNT))
     assert room(hv, COUNT)
     pages = [ask.request.runs.pages for ask in hv.asked if isinstance(ask.request, SvmPageOut)]
     assert sum(pages) == COUNT

@@ -28,7 +28,7 @@ from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gfn, Lpid, SlotId
 from pef_protocol.runs import PlacedRuns
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
-from pef_protocol.ultracalls import PageIn, PageOut, SvmTerminate, UnregisterMemSlot, UnsharePage
+from pef_protocol.ultracalls import PageIn, PageOut, SharePage, SvmTerminate, UnregisterMemSlot, UnsharePage
 from pef_ultravisor.frames import FILLED, IMPORTED, WANTED
 
 SLOTS = ((0, 0, 4), (1, 4, 4))
@@ -164,6 +164,28 @@ def test_an_import_that_breaks_off_leaves_no_bytes_behind() -> None:
     assert [frame_of(hv, gfn) for gfn in (0, 1)] == [ZERO] * 2
     assert not slot.marked(slice(None), IMPORTED | FILLED).any()
     assert svm.resident == 0
+
+
+def test_a_slot_is_not_taken_away_under_an_open_share(hv: ScriptedHypervisor) -> None:
+    codes: list[UCode] = []
+    request = UnregisterMemSlot(Lpid(LPID), SlotId(0))
+    hv.answers("H_SVM_PAGE_IN", first(lambda hv: codes.append(UCode(hv.ultracall(request).code))))
+    assert hv.ultracall(SharePage(Gfn(2), 1), guest(LPID)).code is UCode.U_SUCCESS
+    assert codes == [UCode.U_BUSY]
+
+
+def test_a_page_of_a_slot_that_was_taken_away_is_not_zeroed(hv: ScriptedHypervisor) -> None:
+    put(hv, 4, S.SHARED)
+    page = hv.ra(LPID, 4)
+
+    def takes_it(hv: ScriptedHypervisor) -> None:
+        assert hv.ultracall(UnregisterMemSlot(Lpid(LPID), SlotId(1))).code is UCode.U_SUCCESS
+        hv.fill(page, text("mine"))
+
+    hv.answers("H_SVM_PAGE_IN", first(takes_it))
+    hv.ultracall(SharePage(Gfn(3), 2), guest(LPID))
+    assert hv.page(page) == text("mine")
+    assert sound(hv)
 
 
 def test_an_unshare_zeroes_a_secure_page_although_it_is_paged_out_meanwhile(hv: ScriptedHypervisor) -> None:

@@ -24,11 +24,11 @@ from pef_kit.operations import PATIENCE
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.hypercalls import SvmPageIn
-from pef_protocol.quantities import PAGE_ORDER, U64_MAX, Gfn, Lpid, SlotId
+from pef_protocol.quantities import PAGE_ORDER, U64_MAX, Gfn, Lpid
 from pef_protocol.runs import PageRuns
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
-from pef_protocol.ultracalls import PageInval, SharePage, SvmTerminate, UnregisterMemSlot, UnsharePage
+from pef_protocol.ultracalls import PageInval, SharePage, SvmTerminate, UnsharePage
 from pef_ultravisor.from_guest.accesses import AccessFailure
 
 SLOTS = ((0, 0, 4), (1, 4, 4))
@@ -264,26 +264,22 @@ def test_an_svm_that_is_terminated_while_its_page_is_zeroed(hv: ScriptedHypervis
     assert (hv.uv.promised, hv.uv.resident, hv.uv.normal_pages.used) == (0, 0, 0)
 
 
-def test_an_svm_that_another_call_ends_meanwhile(hv: ScriptedHypervisor) -> None:
+@pytest.mark.parametrize("moment", ["before the offer", "after the offer", "while pages are zeroed"])
+def test_an_svm_that_another_call_ends_meanwhile(hv: ScriptedHypervisor, moment: str) -> None:
     def another_vcpu(hv: ScriptedHypervisor) -> None:
         hv.answers("H_SVM_PAGE_IN", refuse(REFUSED))
         assert unshare(hv, 6, 1) is UCode.U_P2
 
     put(hv, 6, S.SHARED)
-    hv.answers("H_SVM_PAGE_IN", first(another_vcpu))
+    if moment == "while pages are zeroed":
+        hv.during_transfer(another_vcpu)
+    else:
+        hv.answers("H_SVM_PAGE_IN", (first if moment == "before the offer" else afterwards)(another_vcpu))
     assert share(hv) is UCode.U_P2
     assert svm_of(hv).state is UvVmState.ABORT
     assert [state_of(hv, gfn) for gfn in GFNS] == [S.SECURE] * 4
     assert [frame_of(hv, gfn) for gfn in GFNS] == [text(f"page {gfn}") for gfn in GFNS]
     assert sound(hv)
-
-
-def test_a_slot_is_not_taken_away_under_an_open_share(hv: ScriptedHypervisor) -> None:
-    codes: list[UCode] = []
-    request = UnregisterMemSlot(Lpid(LPID), SlotId(0))
-    hv.answers("H_SVM_PAGE_IN", first(lambda hv: codes.append(UCode(hv.ultracall(request).code))))
-    assert share(hv) is UCode.U_SUCCESS
-    assert codes == [UCode.U_BUSY]
 
 
 def test_pages_are_zeroed_before_the_call_returns_and_not_withdrawn_meanwhile(hv: ScriptedHypervisor) -> None:

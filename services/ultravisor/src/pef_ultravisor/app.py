@@ -36,6 +36,8 @@ class UltravisorSettings(ServiceSettings):
 
     secure_memory: int = Field(default=8 * GIBIBYTE, gt=0)
     """Bytes of secure memory that may be resident."""
+    gfns_a_message: int = Field(default=0, ge=0)
+    """Most GFNs that UV_ESM asks for in one message; 0: no bound. For measuring the history only."""
     designs: frozenset[Design] = frozenset(Design)
     """Designs that a Hypervisor may have."""
 
@@ -57,6 +59,7 @@ def build(settings: UltravisorSettings, entropy: Callable[[int], bytes] = secret
         bus = MappedBus(settings.normal_memory, settings.normal_memory_size, threads)
     capacity = Capacity(settings.secure_memory >> PAGE_ORDER, settings.normal_memory_size)
     uv = Ultravisor(capacity, entropy, designs=settings.designs)
+    uv.gfns_a_message = settings.gfns_a_message
     tokens = {Role.HYPERVISOR: settings.hypervisor_token, Role.OBSERVER: settings.observer_token}
     service = Service(
         Side.ULTRAVISOR,

@@ -33,12 +33,15 @@ class Victims:
     portion: Portion[FrameSlot]
 
 
-def make_room(uv: Ultravisor, pages: int) -> Operation[bool]:
-    """Have enough pages moved out for `pages` more to come in; return whether there is room."""
+def make_room(uv: Ultravisor, pages: int, *, new: bool = False) -> Operation[bool]:
+    """Have enough pages moved out for `pages` more to come in; return whether there is room.
+
+    `new` pages are those of a slot being plugged, which no SVM has yet.
+    """
     if pages > uv.capacity.secure_pages:
         return False
     for attempt in range(ROUNDS):
-        if uv.has_room(pages):
+        if uv.has_room(pages, new=new):
             return True
         for victims in choose(uv, pages - uv.free):
             try:
@@ -46,7 +49,7 @@ def make_room(uv: Ultravisor, pages: int) -> Operation[bool]:
             except Refused:
                 continue
         yield Pause(min(attempt, PATIENCE))
-    return uv.has_room(pages)
+    return uv.has_room(pages, new=new)
 
 
 def choose(uv: Ultravisor, wanted: int) -> list[Victims]:

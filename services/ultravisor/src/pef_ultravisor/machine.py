@@ -47,6 +47,8 @@ class Ultravisor:
         self.normal_pages = NormalPages(capacity.normal_bytes)
         self.clock_hand: tuple[int, int, int] = (0, 0, 0)
         """Where the search for pages not used lately goes on: lpid, first GFN of the slot, offset."""
+        self.gfns_a_message = 0
+        """Most GFNs that a message of UV_ESM asks for; 0: no bound. 1 is how it was done in 2020."""
         self.promised = 0
         """Pages that have been given room in secure memory and do not count as resident yet."""
         self._digest_key = entropy(DIGEST_KEY_BYTES)
@@ -81,9 +83,9 @@ class Ultravisor:
         gfns = sum(svm.slots.gfns for svm in self.svms.values())
         return gfns + self.promised <= self.capacity.secure_pages
 
-    def has_room(self, pages: int) -> bool:
-        """Tell whether `pages` more of the SVMs' pages may become resident."""
-        return self.everything_fits or pages <= self.free
+    def has_room(self, pages: int, *, new: bool = False) -> bool:
+        """Tell whether `pages` more may become resident: of the SVMs' pages, or `new` ones being plugged."""
+        return (self.everything_fits and not new) or pages <= self.free
 
     def release_slot(self, svm: Svm, slot: FrameSlot) -> None:
         """Take a slot out: nothing of it is left, and normal pages that it mapped are free.

@@ -7,16 +7,17 @@ Source: specification of the Ultravisor, section 3 ("necessary and sufficient se
 during UV_ESM.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
 
 from pef_kit.columns import portion_of
 from pef_kit.operations import Operation, Work
-from pef_kit.spans import Mask, Selection
+from pef_kit.spans import Mask, Selection, words_of
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
+from pef_protocol.runs import PageRuns
 from pef_protocol.states import UvGfnState as S
 from pef_ultravisor.eviction import make_room
 from pef_ultravisor.faults import Unsettled, any_of, picked, settled
@@ -24,7 +25,7 @@ from pef_ultravisor.frames import IMPORTED, MOVING, WAITING, WANTED, FrameSlot, 
 from pef_ultravisor.guest_image import Extent
 from pef_ultravisor.lifecycle import Deed, Event
 from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.requests import NONSHARED, Refused, page_in
+from pef_ultravisor.requests import NONSHARED, Refused, page_in, pages_of
 from pef_ultravisor.sharing import Portions
 
 T = TypeVar("T")
@@ -69,7 +70,8 @@ def bring(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
     for part in missing:
         part.slot.mark(part.chosen, WANTED | WAITING)
     try:
-        yield from page_in(svm.lpid, page_runs(missing), NONSHARED)
+        for runs in messages(page_runs(missing), uv.gfns_a_message):
+            yield from page_in(svm.lpid, runs, NONSHARED)
     except Refused as refusal:
         raise EsmFailure(UCode.U_STATE, str(refusal)) from None
     finally:
@@ -79,6 +81,17 @@ def bring(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
         raise EsmFailure(UCode.U_STATE, "the SVM was terminated")
     for part in missing:
         part.slot.mark(part.chosen, IMPORTED)
+
+
+def messages(runs: PageRuns, most: int) -> Iterator[PageRuns]:
+    """Yield `runs` as they are or, where `most` is not 0, in messages of at most so many GFNs."""
+    if not most:
+        yield runs
+        return
+    addresses = pages_of(runs)
+    for first in range(0, len(addresses), most):
+        some = addresses[first : first + most]
+        yield PageRuns(words_of(some, np.ones_like(some)))
 
 
 def held(

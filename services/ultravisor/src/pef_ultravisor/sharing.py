@@ -18,13 +18,14 @@ from pef_kit.columns import Portion
 from pef_kit.operations import Operation, PeerFailure
 from pef_kit.spans import I64
 from pef_kit.transitions import Judgement
+from pef_protocol.quantities import PAGE_ORDER
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_ultravisor.faults import Unsettled, picked, require_alive, settled, settled_with_room
 from pef_ultravisor.frames import IMPORTED, MOVING, FrameSlot, Svm, page_runs
 from pef_ultravisor.lifecycle import GFN, Deed, Event
 from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.requests import NONSHARED, SHARED, Refused, page_in
+from pef_ultravisor.requests import NONSHARED, SHARED, Refused, page_in, pages_of
 from pef_ultravisor.transfers import Pages, zeroing
 
 Portions = list[Portion[FrameSlot]]
@@ -185,7 +186,8 @@ def unshare(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
 def unshare_all(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
     """Take back every GFN of `portions` that the SVM shared itself; raise Unsettled at a refusal.
 
-    The GFNs that were refused stay shared, without a mapping until they are next used.
+    What was granted is done. The GFNs that were refused stay shared, without a mapping until they are next
+    used; so do all where the Hypervisor did not answer.
     """
     promised = 0
     svm.open_calls += 1
@@ -201,6 +203,7 @@ def unshare_all(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]
                 require_alive(svm)
             except (Refused, Unsettled) as reason:
                 if svm.alive:
+                    _commit_granted(uv, part, reason)
                     advance(uv, shared[place:], Event.REVERT_UNSHARE)
                 raise Unsettled(str(reason)) from None
     finally:
@@ -216,6 +219,16 @@ def _reclaim(uv: Ultravisor, svm: Svm, shared: Portions) -> Operation[None]:
     if svm.alive:
         advance(uv, shared, Event.UNSHARE_GRANTED)
         advance(uv, shared, Event.COMMIT_UNSHARE)
+
+
+def _commit_granted(uv: Ultravisor, part: Portion[FrameSlot], reason: Exception) -> None:
+    """Make those GFNs of `part` secure that the Hypervisor gave up although it kept others."""
+    if not isinstance(reason, Refused) or reason.runs is None:
+        return
+    given_up = ~np.isin(part.gfns() << PAGE_ORDER, pages_of(reason.runs))
+    granted = picked([part], [given_up])
+    advance(uv, granted, Event.UNSHARE_GRANTED)
+    advance(uv, granted, Event.COMMIT_UNSHARE)
 
 
 def abort(uv: Ultravisor, svm: Svm, portions: Portions, event: Event) -> None:

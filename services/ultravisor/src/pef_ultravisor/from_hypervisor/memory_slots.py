@@ -115,7 +115,7 @@ def uv_register_mem_slot(uv: Ultravisor, caller: Caller, asked: RegisterMemSlot)
     # checks
     refused = REGISTER.climb(call)
     if not refused and call.svm and call.svm.whole:
-        if not (yield from make_room(uv, pages)):
+        if not (yield from make_room(uv, pages, new=True)):
             return Reply(UCode.U_RETRY, detail="secure memory is full")
         refused = REGISTER.climb(call)
     svm = call.svm
