@@ -10,7 +10,6 @@ from model.images import (
     BLOB,
     BOOTARGS,
     FDT,
-    FILES,
     IMAGE,
     INITRD,
     KERNEL,
@@ -25,14 +24,14 @@ from model.images import (
     spans,
 )
 from model.scenes import LPID, ZERO, mapped, secure_vm, sound, state_of, svm_of
-from model.scripted import ScriptedHypervisor, guest
+from model.scripted import ScriptedHypervisor
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.hypercalls import SvmPageIn, SvmPageOut
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Lpid, SlotId
 from pef_protocol.runs import PageRuns, PlacedRuns
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
-from pef_protocol.ultracalls import EsmbGetFile, PageIn, PageInval, UnregisterMemSlot
+from pef_protocol.ultracalls import PageIn, PageInval, UnregisterMemSlot
 from pef_ultravisor.device_tree import parse, totalsize
 from pef_ultravisor.frames import IMPORTED
 
@@ -202,6 +201,14 @@ def test_a_page_that_is_asked_for_is_taken_each_time_and_then_frozen() -> None:
     assert codes == [UCode.U_SUCCESS, UCode.U_P2]
 
 
+def test_a_page_that_is_asked_for_is_not_paged_out_until_the_answer() -> None:
+    hv = guest_vm()
+    codes: list[UCode] = []
+    hv.at(9, afterwards(lambda hv: codes.append(UCode(hv.page_out(LPID, KERNEL).code))))
+    assert esm(hv).code is UCode.U_SUCCESS
+    assert (codes, state_of(hv, KERNEL)) == ([UCode.U_BUSY], S.SECURE)
+
+
 def test_a_page_that_nobody_asked_for_is_refused_until_the_end() -> None:
     hv = guest_vm()
     codes: list[UCode] = []
@@ -263,34 +270,3 @@ def test_bounce_pages_may_be_invalidated_meanwhile() -> None:
     assert esm(hv).code is UCode.U_SUCCESS
     assert [state_of(hv, gfn) for gfn in (RTAS, RTAS_BOUNCE)] == [S.PSEUDO_SHARED_INV, S.SHARED_IMPLICIT_INV]
     assert sound(hv)
-
-
-# UV_ESMB_GET_FILE
-
-
-def get_file(hv: ScriptedHypervisor, name: str, offset: int) -> tuple[UCode, bytes]:
-    reply = hv.ultracall(EsmbGetFile(name, offset), guest(LPID))
-    content = bytes.fromhex(str(reply.outputs.get("bytes", "")))
-    assert reply.outputs.get("count", 0) == len(content)
-    return UCode(reply.code), content
-
-
-def test_an_attached_file_is_read_once_from_front_to_back() -> None:
-    hv = guest_vm()
-    esm(hv)
-    whole = FILES["disk-key"]
-    assert get_file(hv, "disk-key", 0) == (UCode.U_SUCCESS, whole[:64])
-    assert get_file(hv, "disk-key", 0) == (UCode.U_PARAMETER, b"")
-    assert get_file(hv, "disk-key", 63) == (UCode.U_PARAMETER, b"")
-    assert get_file(hv, "disk-key", 64) == (UCode.U_SUCCESS, whole[64:])
-    assert get_file(hv, "disk-key", 100) == (UCode.U_SUCCESS, b"")
-    assert get_file(hv, "disk-key", 101) == (UCode.U_PARAMETER, b"")
-    assert get_file(hv, "disk-key", (1 << 64) - 1) == (UCode.U_PARAMETER, b"")
-
-
-def test_files_that_are_empty_or_not_there() -> None:
-    hv = guest_vm()
-    esm(hv)
-    assert get_file(hv, "empty", 0) == (UCode.U_SUCCESS, b"")
-    assert get_file(hv, "empty", 1) == (UCode.U_PARAMETER, b"")
-    assert get_file(hv, "no-such-file", 0) == (UCode.U_PARAMETER, b"")

@@ -5,6 +5,7 @@ Source: decisions, "page cipher", "failed decryption"; attacks 1-4 and 40.
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from model.scenes import LPID, ZERO, frame_of, machine, put, secure_vm, sound, state_of, svm_of, text
@@ -131,6 +132,20 @@ def test_equal_pages_are_sealed_differently(hv: ScriptedHypervisor) -> None:
     pages = {sealed(hv, GFN), sealed(hv, OTHER)}
     assert hv.page_in(LPID, GFN).code is UCode.U_SUCCESS
     assert len(pages | {sealed(hv, GFN)}) == 3
+
+
+BOUND = {"lpid": (2, 18, 1), "gfn": (1, 20, 1), "iv": (1, 18, 2), "nothing else": (1, 18, 1)}
+
+
+@pytest.mark.parametrize(("changed", "to"), BOUND.items(), ids=BOUND)
+def test_a_page_is_bound_to_its_svm_its_gfn_and_its_iv(changed: str, to: tuple[int, int, int]) -> None:
+    lpid, gfn, counter = to
+    page = np.frombuffer(text("text"), np.uint8)
+    ciphertext, frame = np.zeros_like(page), np.zeros_like(page)
+    tag = Sealer(Lpid(1), bytes(32), bytes(4)).seal(18, 1, page, ciphertext)
+    genuine = Sealer(Lpid(lpid), bytes(32), bytes(4)).open(gfn, counter, tag, ciphertext, frame)
+    assert genuine is (changed == "nothing else")
+    assert frame.tobytes() == (text("text") if genuine else ZERO)
 
 
 def test_no_iv_is_used_twice(hv: ScriptedHypervisor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,5 +82,6 @@ class Sealer:
         try:
             self._cipher.decrypt_into(iv, sealed.data, bound, frame.data)
         except InvalidTag:
+            frame.fill(0)
             return False
         return True
