@@ -25,7 +25,7 @@ def test_k1_init_done_after_a_denied_init_start(denial: dict[str, int]) -> None:
 
 def test_k1_init_done_after_a_failed_init_start() -> None:
     world = World()
-    world.uv.answers("UV_REGISTER_MEM_SLOT", refuse(UCode.U_P5))
+    world.uv.answers("UV_REGISTER_MEM_SLOT", refuse(UCode.U_P3))
     assert not world.init_start().code.succeeded
     assert world.init_done().code.name == "H_STATE"
 
@@ -33,7 +33,7 @@ def test_k1_init_done_after_a_failed_init_start() -> None:
 def test_k2_the_rollback_unregisters_what_was_registered() -> None:
     world = World()
     world.plug(1, 100, 4)
-    world.uv.answers("UV_REGISTER_MEM_SLOT", honest, refuse(UCode.U_P5))
+    world.uv.answers("UV_REGISTER_MEM_SLOT", honest, refuse(UCode.U_P3))
     world.init_start()
     unregistered = [ask.request for ask in world.uv.asked if ask.name == "UV_UNREGISTER_MEM_SLOT"]
     assert [request.slotid for request in unregistered] == [1]  # type: ignore[attr-defined]
@@ -153,7 +153,7 @@ def test_k11_a_reset_that_is_refused_leaves_a_secure_vm_or_one_that_only_waits_f
     world.init_start()
     world.init_done()
     before = world.hv.digest()
-    world.uv.answers("UV_UNREGISTER_MEM_SLOT", refuse(UCode.U_P2))
+    world.uv.answers("UV_UNREGISTER_MEM_SLOT", refuse(UCode.U_PERMISSION))
     world.uv.answers("UV_SVM_TERMINATE", refuse(UCode.U_PERMISSION), refuse(UCode.U_PERMISSION))
     assert world.reset().errno.name == "EINVAL"
     assert world.hv.digest() == before

@@ -75,22 +75,45 @@ def test_the_host_writes_on_ciphertext_and_the_page_is_spoiled() -> None:
     assert world.states()[1] == "P"
 
 
-@pytest.mark.parametrize(
-    ("answer", "detail"),
-    [
-        (refuse(UCode.U_PARAMETER), "bus error: U_PARAMETER"),
-        (silent(), "bus error: UV_PAGE_OUT to ultravisor: no connection"),
-    ],
-    ids=["refused", "silent"],
-)
-def test_a_secure_page_that_is_refused_is_a_bus_error_and_nothing_changes(answer: Any, detail: str) -> None:
+def test_a_secure_page_that_is_refused_is_a_bus_error_and_nothing_changes() -> None:
     world = secured()
     before = world.hv.digest()
     for touch in (world.read, lambda gfn: world.write(gfn, b"x")):
-        world.uv.answers("UV_PAGE_OUT", answer)
+        world.uv.answers("UV_PAGE_OUT", refuse(UCode.U_PARAMETER))
         outcome: Any = touch(1)
-        assert (outcome.errno.name, outcome.detail) == ("EFAULT", detail)
+        assert (outcome.errno.name, outcome.detail) == ("EFAULT", "bus error: U_PARAMETER")
         assert world.hv.digest() == before
+    assert world.sound()
+
+
+def test_a_page_out_that_nobody_answers_is_a_bus_error_and_the_page_stays_secure() -> None:
+    world = secured()
+    world.uv.answers("UV_PAGE_OUT", silent())
+    outcome: Any = world.read(1)
+    said = "bus error: UV_PAGE_OUT to ultravisor: no connection"
+    assert (outcome.errno.name, outcome.detail) == ("EFAULT", said)
+    assert world.states()[1] == "S"
+    assert world.sound()
+    assert isinstance(world.read(1), bytes)
+    assert world.states()[1] == "P"
+    assert world.sound()
+
+
+def test_a_page_in_doubt_is_out_once_the_ultravisor_says_so() -> None:
+    world = secured()
+    world.uv.answers("UV_PAGE_OUT", silent(), refuse(UCode.U_PARAMETER))
+    world.read(1)
+    assert isinstance(world.read(1), bytes)
+    assert world.states()[1] == "P"
+    assert world.sound()
+
+
+def test_a_page_in_doubt_is_out_once_the_ultravisor_asks_for_it() -> None:
+    world = secured()
+    world.uv.answers("UV_PAGE_OUT", silent())
+    world.read(1)
+    assert world.page_in((1, 1)).code.name == "H_SUCCESS"
+    assert world.states()[1] == "S"
     assert world.sound()
 
 

@@ -200,7 +200,11 @@ def test_a_slot_of_a_started_vm_is_removed_from_both_sides(*, secure: bool) -> N
 
 @pytest.mark.parametrize(
     ("answers", "errno"),
-    [([refuse(UCode.U_BUSY)] * PATIENCE, "EBUSY"), ([refuse(UCode.U_P2)], "EINVAL"), ([silent()], "EINVAL")],
+    [
+        ([refuse(UCode.U_BUSY)] * PATIENCE, "EBUSY"),
+        ([refuse(UCode.U_PERMISSION)], "EINVAL"),
+        ([silent()], "EINVAL"),
+    ],
     ids=["busy", "refused", "silent"],
 )
 def test_a_slot_that_is_refused_stays_as_it_was(answers: list[Any], errno: str) -> None:

@@ -3,7 +3,7 @@
 | column | holds |
 |---|---|
 | `state` | the state word: N, S, P or H |
-| `marks` | MOVING, TOUCHED, REPLACED, CARRIED |
+| `marks` | MOVING, TOUCHED, REPLACED, CARRIED, DOUBTFUL |
 
 What must always be true of them is told by the functions of `pef_hypervisor.invariants`.
 """
@@ -29,6 +29,8 @@ REPLACED: Final = 4
 """The normal page came in place of one that was in secure memory; it is scrubbed at reset."""
 CARRIED: Final = 8
 """The GFN's bytes went to the Ultravisor by UV_PAGE_IN."""
+DOUBTFUL: Final = 16
+"""UV_PAGE_OUT of a secure GFN was never answered: its normal page may hold the ciphertext."""
 
 BLOCK: Final = 1 << 20
 """GFNs that are treated at once where a whole slot is: a column's block stays in the processor's cache."""

@@ -8,11 +8,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pef_hypervisor.frames import CARRIED, REPLACED, TOUCHED, Vm
+from pef_hypervisor.frames import CARRIED, DOUBTFUL, MOVING, REPLACED, TOUCHED, Vm, VmSlot, picked
+from pef_hypervisor.lifecycle import GfnEvent
 from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Flight, Leg, Part
+from pef_kit.columns import Portion
 from pef_kit.operations import Operation
 from pef_kit.spans import Mask
+from pef_protocol.codes import UCode
 from pef_protocol.states import HvGfnState
 
 
@@ -53,19 +56,40 @@ def offer(store: Store, vm: Vm, parts: Sequence[Part]) -> Operation[Flight]:
             fresh = leg.before == HvGfnState.SECURE
             leg.slot.mark(leg.offsets[done], TOUCHED)
             leg.slot.mark(leg.offsets[done & fresh], REPLACED)
+            leg.slot.unmark(leg.offsets[done], DOUBTFUL)
             store.pool.give_back(int(np.count_nonzero(done & fresh)))
             yield from store.memory.scrub(leg.slot, leg.offsets[leg.refused & fresh])
     return flight
 
 
 def take_out(store: Store, vm: Vm, parts: Sequence[Part]) -> Operation[Flight]:
-    """Do TAKE_OUT: the encrypted pages come into their normal pages, the device pages are given back."""
+    """Do TAKE_OUT: the encrypted pages come into their normal pages, the device pages are given back.
+
+    Where nobody answered, the pages may be out: they stay secure, in doubt, and what came is kept. A page in
+    doubt that is said to be out already is out.
+    """
     flight = Flight(vm, parts)
     with flight:
         yield from flight.send("UV_PAGE_OUT")
         for leg in flight.legs():
+            doubtful = leg.slot.marked(leg.offsets, DOUBTFUL)
+            leg.codes[doubtful & (leg.codes == UCode.U_PARAMETER) & ~leg.unheard] = UCode.U_SUCCESS
             done = land(leg)
-            leg.slot.mark(leg.offsets[done], TOUCHED | REPLACED)
+            leg.slot.mark(leg.offsets[done | leg.unheard], TOUCHED | REPLACED)
+            leg.slot.mark(leg.offsets[leg.unheard], DOUBTFUL)
+            leg.slot.unmark(leg.offsets[done], DOUBTFUL)
             store.pool.give_back(int(np.count_nonzero(done)))
-            yield from store.memory.scrub(leg.slot, leg.offsets[leg.refused])
+            yield from store.memory.scrub(leg.slot, leg.offsets[leg.refused & ~leg.unheard & ~doubtful])
     return flight
+
+
+def settle_doubts(store: Store, vm: Vm, portion: Portion[VmSlot]) -> None:
+    """Take the Ultravisor's word for GFNs in doubt: it asks for them, so they are out."""
+    slot = portion.slot
+    secure = slot.state[portion.chosen] == HvGfnState.SECURE
+    out = picked(
+        portion, secure & slot.marked(portion.chosen, DOUBTFUL) & ~slot.marked(portion.chosen, MOVING)
+    )
+    slot.state[out] = vm.rules.table.judge(GfnEvent.PAGE_OUT, slot.state[out]).then
+    slot.unmark(out, DOUBTFUL)
+    store.pool.give_back(len(out))

@@ -17,6 +17,10 @@ def register(vm: Vm, slot: VmSlot) -> Operation[Answer]:
     """Register a slot by UV_REGISTER_MEM_SLOT; busy is tried again, and in the end a refusal."""
     request = RegisterMemSlot(vm.lpid, gpa_of(slot.first), slot.count * PAGE_SIZE, 0, slot.slot_id)
     answer = yield from insist("UV_REGISTER_MEM_SLOT", request)
+    if answer.code is UCode.U_P5:
+        # Nothing of ours has that id: an earlier call was done and never answered.
+        yield from insist("UV_UNREGISTER_MEM_SLOT", UnregisterMemSlot(vm.lpid, slot.slot_id))
+        answer = yield from insist("UV_REGISTER_MEM_SLOT", request)
     slot.registered = answer.succeeded
     return answer
 
@@ -46,6 +50,9 @@ def unregister_at_rest(vm: Vm, slot: VmSlot) -> Operation[Answer]:
             if answer.code is not UCode.U_BUSY:
                 break
         yield Pause(attempt)
+    if answer.code is UCode.U_P2:
+        # The Ultravisor has no such slot: an earlier call was done and never answered.
+        answer = Answer(UCode.U_SUCCESS, answer.detail)
     slot.registered &= not answer.succeeded
     return answer
 

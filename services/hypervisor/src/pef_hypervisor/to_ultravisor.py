@@ -70,7 +70,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """What came of a part: an element a GFN. `ours`: it still bears the flight's mark."""
+    """What came of a part: an element a GFN.
+
+    `ours`: it still bears the flight's mark. `unheard`: nobody answered, so the call may have been done.
+    """
 
     slot: VmSlot
     offsets: I64
@@ -78,6 +81,7 @@ class Leg:
     before: U8
     codes: NDArray[np.int16]
     ours: Mask
+    unheard: Mask
 
     @property
     def done(self) -> Mask:
@@ -106,6 +110,7 @@ class Flight:
         self.codes = np.zeros(len(self.gfns), np.int16)
         self.failure = ""
         self._ours = np.zeros(len(self.gfns), np.bool_)
+        self._unheard = np.zeros(len(self.gfns), np.bool_)
         self._before = [part.slot.state[part.offsets] for part in self.parts]
 
     def __enter__(self) -> Self:
@@ -128,7 +133,8 @@ class Flight:
     def legs(self) -> Iterator[Leg]:
         """Yield each part with what came of it."""
         for (part, piece), before in zip(self._pieces(), self._before, strict=True):
-            yield Leg(part.slot, part.offsets, part.then, before, self.codes[piece], self._ours[piece])
+            came = self.codes[piece], self._ours[piece], self._unheard[piece]
+            yield Leg(part.slot, part.offsets, part.then, before, *came)
 
     def _pieces(self) -> Iterator[tuple[Part, slice]]:
         start = 0
@@ -184,6 +190,7 @@ class Flight:
             except PeerFailure as failure:
                 self.failure = str(failure)
                 self.codes[chosen[int(some[0]) :]] = UCode.U_PARAMETER
+                self._unheard[chosen[sent]] = True
                 return
 
     def _request(self, name: str, ras: I64, gpas: I64, counts: I64) -> object:

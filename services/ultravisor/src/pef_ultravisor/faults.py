@@ -13,7 +13,7 @@ from pef_kit.transitions import Judgement
 from pef_protocol.states import UvVmState
 from pef_ultravisor.eviction import ROUNDS, make_room
 from pef_ultravisor.frames import WAITING, FrameSlot, Svm, narrowed, page_runs
-from pef_ultravisor.lifecycle import GFN, Deed, Event
+from pef_ultravisor.lifecycle import GFN, IS_AWAY, Deed, Event
 from pef_ultravisor.machine import Ultravisor
 from pef_ultravisor.requests import NONSHARED, SHARED, Refused, page_in
 
@@ -106,7 +106,9 @@ def fetch(uv: Ultravisor, svm: Svm, part: Portion[FrameSlot], flags: int) -> Ope
             yield from make_room(uv, part.pages)
         yield from page_in(svm.lpid, page_runs([part]), flags)
     except Refused as refusal:
-        raise Unsettled(str(refusal)) from None
+        # An earlier call that we gave up on may have been done by now.
+        if IS_AWAY[part.slot.state[part.chosen]].any():
+            raise Unsettled(str(refusal)) from None
     finally:
         part.slot.unmark(part.chosen, WAITING)
         svm.open_calls -= 1

@@ -261,4 +261,4 @@ def lookup(states: tuple[S, ...]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
 
 IS_TRANSIENT: Final = lookup(OPEN_CALLS)
 IS_BACKED: Final = lookup(BACKED)
-IS_SHARED: Final = lookup(SHARED_STATES)
+IS_AWAY: Final = lookup((S.PAGEDOUT, S.SHARED_INV))

@@ -12,7 +12,7 @@ from pef_hypervisor.frames import CARRIED, TOUCHED
 from pef_hypervisor.from_ultravisor import paging
 from pef_hypervisor.from_ultravisor.paging import Paging, Verdict
 from pef_hypervisor.lifecycle import GfnDeed, GfnEvent
-from pef_hypervisor.moves import bring, offer
+from pef_hypervisor.moves import bring, offer, settle_doubts
 from pef_hypervisor.store import Store
 from pef_kit.ladder import Ladder
 from pef_kit.operations import Operation
@@ -58,7 +58,11 @@ def svm_page_in(store: Store, caller: Caller, request: SvmPageIn) -> Operation[R
     # effect
     with vm.open():
         event = GfnEvent.SHARE if request.flags == H_PAGE_IN_SHARED else GfnEvent.PAGE_IN
-        verdicts = [paging.judge(vm, event, portion) for portion in asked.portions(codes)]
+        portions = asked.portions(codes)
+        if event is GfnEvent.PAGE_IN:
+            for portion in portions:
+                settle_doubts(store, vm, portion)
+        verdicts = [paging.judge(vm, event, portion) for portion in portions]
         ration(verdicts, store.pool.free)
         move = offer if event is GfnEvent.SHARE else bring
         sent = [(verdict, carried(store, verdict)) for verdict in verdicts]
