@@ -172,3 +172,14 @@ async def test_svms_that_are_together_larger_than_secure_memory() -> None:
         async with asyncio.timeout(BOUND):
             await asyncio.gather(one.reads_what_it_wrote(), other.reads_what_it_wrote())
         await agree(pair, [one, other])
+
+
+async def test_svms_that_are_larger_than_secure_memory_use_it_all_at_once() -> None:
+    plan = LivePlan(secure_memory=18 * MIB, between=False)
+    async with live_pair(plan) as pair, secure_vm(pair) as one, secure_vm(pair) as other:
+        gfns = range(FREE, FREE + 90)
+        await all_at_once(vm.write(gfn) for vm in (one, other) for gfn in gfns)
+        for _ in range(2):
+            await all_at_once([one.reads_what_it_wrote(), other.reads_what_it_wrote()])
+        await all_at_once(vm.load(gfn) for gfn in gfns for vm in (one, other))
+        await agree(pair, [one, other])

@@ -147,6 +147,8 @@ class DevicePool:
     size: int
     held: int = 0
     reserved: int = 0
+    leaving: int = 0
+    """Of those that are held: on their way back, once UV_PAGE_OUT is answered."""
 
     @property
     def free(self) -> int:
@@ -165,6 +167,15 @@ class DevicePool:
     def give_back(self, pages: int) -> None:
         """Take back what GFNs held."""
         self.held -= pages
+
+    @contextmanager
+    def freeing(self, pages: int) -> Iterator[None]:
+        """Expect `pages` back while their GFNs are on their way out."""
+        self.leaving += pages
+        try:
+            yield
+        finally:
+            self.leaving -= pages
 
     @contextmanager
     def reserving(self, pages: int) -> Iterator["Reservation"]:

@@ -69,7 +69,7 @@ def take_out(store: Store, vm: Vm, parts: Sequence[Part]) -> Operation[Flight]:
     doubt that is said to be out already is out.
     """
     flight = Flight(vm, parts)
-    with flight:
+    with store.pool.freeing(len(flight)), flight:
         yield from flight.send("UV_PAGE_OUT")
         for leg in flight.legs():
             doubtful = leg.slot.marked(leg.offsets, DOUBTFUL)

@@ -57,7 +57,9 @@ def settled(
             raise Unsettled(message)
         fetched += 1
         for flags, part in missing:
-            yield from fetch(uv, svm, part, flags)
+            if not (yield from fetch(uv, svm, part, flags)):
+                fetched = 0
+                yield Pause(attempt)
     message = "another call has the page in hand"
     raise InHand(message)
 
@@ -95,23 +97,30 @@ def require_registered(svm: Svm, portions: list[Portion[FrameSlot]]) -> None:
         raise Unsettled(message)
 
 
-def fetch(uv: Ultravisor, svm: Svm, part: Portion[FrameSlot], flags: int) -> Operation[None]:
-    """Have the Hypervisor bring the GFNs of `part` back; raise Unsettled where it refuses."""
+def fetch(uv: Ultravisor, svm: Svm, part: Portion[FrameSlot], flags: int) -> Operation[bool]:
+    """Have the Hypervisor bring the GFNs of `part` back; raise Unsettled where it refuses.
+
+    Return False where secure memory is full of pages that others have in hand: it is worth another try.
+    """
     if part.slot.in_flight(part.chosen).any():
-        return
+        return True
     part.slot.mark(part.chosen, WAITING)
     svm.open_calls += 1
     try:
         if flags == NONSHARED:
-            yield from make_room(uv, part.pages)
+            if not (yield from make_room(uv, part.pages)):
+                return False
+            uv.promise(part)
         yield from page_in(svm.lpid, page_runs([part]), flags)
     except Refused as refusal:
         # An earlier call that we gave up on may have been done by now.
         if IS_AWAY[part.slot.state[part.chosen]].any():
             raise Unsettled(str(refusal)) from None
     finally:
+        uv.redeem(part.slot, part.chosen)
         part.slot.unmark(part.chosen, WAITING)
         svm.open_calls -= 1
+    return True
 
 
 def any_of(judgements: list[Judgement], deed: Deed) -> bool:

@@ -42,6 +42,9 @@ REFERENCED: Final = 16
 FILLED: Final = 32
 """The frame may hold something other than zeroes."""
 
+PROMISED: Final = 64
+"""Room in secure memory is kept for this GFN, which we asked for."""
+
 IN_FLIGHT: Final = MOVING | WAITING
 
 

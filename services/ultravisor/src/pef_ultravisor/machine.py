@@ -11,11 +11,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from pef_kit.columns import Portion
+from pef_kit.spans import Selection
 from pef_protocol.designs import Design
 from pef_protocol.quantities import Lpid
 from pef_protocol.states import UvGfnState, UvVmState
 from pef_ultravisor.esm_blob import MachineKey
-from pef_ultravisor.frames import FrameSlot, Svm, broken_invariants
+from pef_ultravisor.frames import PROMISED, FrameSlot, Svm, broken_invariants
 from pef_ultravisor.normal_pages import NormalPages
 from pef_ultravisor.sealing import FIXED_BYTES, KEY_BYTES, Sealer
 
@@ -86,6 +88,16 @@ class Ultravisor:
     def has_room(self, pages: int, *, new: bool = False) -> bool:
         """Tell whether `pages` more may become resident: of the SVMs' pages, or `new` ones being plugged."""
         return (self.everything_fits and not new) or pages <= self.free
+
+    def promise(self, part: Portion[FrameSlot]) -> None:
+        """Keep room for the GFNs of `part`; the caller has made sure that there is some."""
+        part.slot.mark(part.chosen, PROMISED)
+        self.promised += part.pages
+
+    def redeem(self, slot: FrameSlot, chosen: Selection) -> None:
+        """Keep no room any more for the chosen GFNs: they are here, or won't come."""
+        self.promised -= int(np.count_nonzero(slot.marked(chosen, PROMISED)))
+        slot.unmark(chosen, PROMISED)
 
     def release_slot(self, svm: Svm, slot: FrameSlot) -> None:
         """Take a slot out: nothing of it is left, and normal pages that it mapped are free.

@@ -68,6 +68,7 @@ def bring(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
     if not (yield from make_room(uv, sum(part.pages for part in missing))):
         raise EsmFailure(UCode.U_RETRY, "secure memory is full")
     for part in missing:
+        uv.promise(part)
         part.slot.mark(part.chosen, WANTED | WAITING)
     try:
         for runs in messages(page_runs(missing), uv.gfns_a_message):
@@ -76,6 +77,7 @@ def bring(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
         raise EsmFailure(UCode.U_STATE, str(refusal)) from None
     finally:
         for part in missing:
+            uv.redeem(part.slot, part.chosen)
             part.slot.unmark(part.chosen, WANTED | WAITING)
     if not svm.alive:
         raise EsmFailure(UCode.U_STATE, "the SVM was terminated")

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from pef_hypervisor.frames import CARRIED, TOUCHED
+from pef_hypervisor.frames import CARRIED, TOUCHED, DevicePool
 from pef_hypervisor.from_ultravisor import paging
 from pef_hypervisor.from_ultravisor.paging import Paging, Verdict
 from pef_hypervisor.lifecycle import GfnDeed, GfnEvent
@@ -63,7 +63,7 @@ def svm_page_in(store: Store, caller: Caller, request: SvmPageIn) -> Operation[R
             for portion in portions:
                 settle_doubts(store, vm, portion)
         verdicts = [paging.judge(vm, event, portion) for portion in portions]
-        ration(verdicts, store.pool.free)
+        ration(verdicts, store.pool)
         move = offer if event is GfnEvent.SHARE else bring
         sent = [(verdict, carried(store, verdict)) for verdict in verdicts]
         flight = yield from move(store, vm, [verdict.part(mask) for verdict, mask in sent])
@@ -73,8 +73,13 @@ def svm_page_in(store: Store, caller: Caller, request: SvmPageIn) -> Operation[R
     return asked.reply(verdicts, flight.detail())
 
 
-def ration(verdicts: Sequence[Verdict], free: int) -> None:
-    """Refuse with H_PARAMETER what there is no device page for: the message's first GFNs come first."""
+def ration(verdicts: Sequence[Verdict], pool: DevicePool) -> None:
+    """Refuse what there is no device page for: the message's first GFNs come first.
+
+    H_PARAMETER, or H_BUSY where device pages are on their way back or may be.
+    """
+    free = pool.free
+    code = HCode.H_BUSY if pool.leaving or pool.reserved else HCode.H_PARAMETER
     wanting = [(verdict.codes == 0) & (verdict.does == GfnDeed.BRING) for verdict in verdicts]
     if sum(int(np.count_nonzero(want)) for want in wanting) <= free:
         return
@@ -87,7 +92,7 @@ def ration(verdicts: Sequence[Verdict], free: int) -> None:
     for verdict, want in zip(verdicts, wanting, strict=True):
         places = np.flatnonzero(want)
         mine = late[(late >= start) & (late < start + len(places))] - start
-        verdict.codes[places[mine]] = HCode.H_PARAMETER
+        verdict.codes[places[mine]] = code
         start += len(places)
 
 

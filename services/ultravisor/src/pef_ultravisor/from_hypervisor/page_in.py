@@ -25,14 +25,14 @@ from pef_protocol.designs import Design
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.ultracalls import PageIn
 from pef_protocol.wire import Caller
-from pef_ultravisor.frames import FILLED, IMPORTED, MOVING, REFERENCED, WANTED, FrameSlot, Svm
+from pef_ultravisor.frames import FILLED, IMPORTED, MOVING, PROMISED, REFERENCED, WANTED, FrameSlot, Svm
 from pef_ultravisor.from_hypervisor import paging as rungs
 from pef_ultravisor.from_hypervisor.paging import Paging
 from pef_ultravisor.lifecycle import GFN, Deed, Event
 from pef_ultravisor.machine import Ultravisor
 from pef_ultravisor.transfers import Pages, importing, opening
 
-Bring: TypeAlias = Callable[[Svm, Pages], Operation[Codes]]
+Bring: TypeAlias = Callable[[Ultravisor, Svm, Pages], Operation[Codes]]
 
 
 def source_is_normal(paging: Paging) -> Mask:
@@ -156,11 +156,12 @@ def take_pages(
 
 
 def _not_counted(svm: Svm, slot: FrameSlot, offsets: I64) -> int:
-    """Count the GFNs at `offsets` that the resident pages do not include yet."""
-    secure = slot.state[offsets] == S.SECURE
+    """Count the GFNs at `offsets` that neither the resident nor the promised pages include yet."""
+    counted = slot.state[offsets] == S.SECURE
     if not svm.whole:
-        secure &= slot.marked(offsets, IMPORTED)
-    return len(offsets) - int(secure.sum())
+        counted &= slot.marked(offsets, IMPORTED)
+    counted |= slot.marked(offsets, PROMISED)
+    return len(offsets) - int(counted.sum())
 
 
 def bring_in(uv: Ultravisor, svm: Svm, entries: list[Entry], refusals: Refusals) -> Operation[None]:
@@ -170,7 +171,7 @@ def bring_in(uv: Ultravisor, svm: Svm, entries: list[Entry], refusals: Refusals)
         for entry in entries:
             codes = np.zeros(entry.portion.pages, np.int16)
             try:
-                codes[entry.wanted] = yield from entry.bring(svm, entry.pages)
+                codes[entry.wanted] = yield from entry.bring(uv, svm, entry.pages)
             except PeerFailure as failure:
                 refusals.detail = str(failure)
                 codes[entry.wanted] = UCode.U_BUSY
@@ -182,7 +183,7 @@ def bring_in(uv: Ultravisor, svm: Svm, entries: list[Entry], refusals: Refusals)
         svm.open_calls -= 1
 
 
-def _import(_: Svm, pages: Pages) -> Operation[Codes]:
+def _import(uv: Ultravisor, _: Svm, pages: Pages) -> Operation[Codes]:
     slot, offsets = pages.slot, pages.offsets
     slot.mark(offsets, FILLED)
     try:
@@ -192,10 +193,11 @@ def _import(_: Svm, pages: Pages) -> Operation[Codes]:
         slot.unmark(offsets, IMPORTED)
         raise
     slot.mark(offsets, IMPORTED | REFERENCED)
+    uv.redeem(slot, offsets)
     return np.zeros(len(pages), np.int16)
 
 
-def _open(svm: Svm, pages: Pages) -> Operation[Codes]:
+def _open(uv: Ultravisor, svm: Svm, pages: Pages) -> Operation[Codes]:
     slot, offsets = pages.slot, pages.offsets
     transfer, genuine = opening(pages, svm.sealer)
     slot.mark(offsets, FILLED)
@@ -207,6 +209,7 @@ def _open(svm: Svm, pages: Pages) -> Operation[Codes]:
     slot.scrub(offsets[~genuine])
     slot.state[offsets[genuine]] = S.SECURE
     slot.mark(offsets[genuine], REFERENCED)
+    uv.redeem(slot, offsets[genuine])
     slot.counter[offsets[genuine]] = 0
     slot.tag[offsets[genuine]] = 0
     return np.where(genuine, UCode.U_SUCCESS, UCode.U_P3).astype(np.int16)
