@@ -9,8 +9,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import uvicorn
-
 from pef_kit.bus import MappedBus
 from pef_kit.doors import Doorkeeper
 from pef_kit.http import Service
@@ -18,6 +16,7 @@ from pef_kit.observers import Observer
 from pef_kit.operations import Operation, ask
 from pef_kit.peer import Peer
 from pef_kit.performer import Performer
+from pef_kit.serving import serve
 from pef_kit.settings import ServiceSettings
 from pef_protocol.calls import HYPERCALLS, ULTRACALLS, Reply
 from pef_protocol.codes import HCode, UCode
@@ -80,16 +79,7 @@ def main() -> None:
         observer=observer,
         body_limit=settings.body_limit,
     )
-    uvicorn.run(
-        service.app,
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http="httptools",
-        timeout_keep_alive=3600,
-        access_log=False,
-        log_level="warning",
-    )
+    serve(service.app, settings)
 
 
 if __name__ == "__main__":

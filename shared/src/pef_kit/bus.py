@@ -37,6 +37,9 @@ SLOWEST: Final = 1 << 20
 BLOCK: Final = 64 * PAGE_SIZE
 """Bytes that a thread moves at once where memory is mapped."""
 
+AT_ONCE: Final = 4 * PAGE_SIZE
+"""Bytes that are moved without a thread."""
+
 LANES: Final = min(os.cpu_count() or 1, 4)
 """Threads that share one transfer."""
 
@@ -112,12 +115,15 @@ class MappedBus:
         self._memory: NormalMemory | None = None
 
     async def perform(self, transfer: Transfer) -> None:
-        """Carry out a transfer, a large one in several threads at once."""
+        """Carry out a transfer: a small one at once, a large one in several threads."""
         if self._memory is None:
             try:
                 self._memory = NormalMemory(self._path, self._size)
             except (OSError, ValueError) as failure:
                 raise PeerFailure("memory bus", "normal memory", str(failure)) from None
+        if sum(length for _, length in transfer.pieces) <= AT_ONCE:
+            carry_out(self._memory, transfer)
+            return
         loop = asyncio.get_running_loop()
         blocks = list(chunks(transfer.pieces, BLOCK))
         lanes = [blocks[lane::LANES] for lane in range(LANES)]

@@ -12,7 +12,7 @@ A column that was never written costs nothing: it is memory the machine has not 
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import numpy as np
 import numpy.ma  # np.unique would do so in the middle of the first call, and take 40 ms
@@ -32,6 +32,9 @@ from pef_kit.spans import (
 )
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gfn, SlotId
 
+BLOCK: Final = 1 << 16
+"""GFNs that are treated at once where a whole slot is."""
+
 
 class Slot:
     """The columns of one memory slot of `count` GFNs from `first`."""
@@ -47,6 +50,17 @@ class Slot:
     def end(self) -> int:
         """Return the first GFN beyond the slot."""
         return self.first + self.count
+
+    def blocks(self) -> Iterator[slice]:
+        """Yield the slot in slices of at most BLOCK GFNs: a column's block stays in the processor's cache."""
+        for start in range(0, self.count, BLOCK):
+            yield slice(start, min(start + BLOCK, self.count))
+
+    def marked_blocks(self) -> Iterator[slice]:
+        """Yield those blocks in which a GFN bears any mark."""
+        for block in self.blocks():
+            if self.marks[block].max():
+                yield block
 
     def mark(self, chosen: Selection, bit: int) -> None:
         """Set `bit` for the chosen GFNs."""

@@ -4,7 +4,6 @@ import os
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 
-import uvicorn
 from fastapi import FastAPI, Request
 from pydantic import Field
 
@@ -18,14 +17,12 @@ from pef_kit.http import Service
 from pef_kit.observers import Observer
 from pef_kit.peer import Peer
 from pef_kit.performer import Performer
+from pef_kit.serving import serve
 from pef_kit.settings import GIBIBYTE, ServiceSettings, Token
 from pef_protocol.calls import HYPERCALLS
 from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_SIZE
 from pef_protocol.wire import Role
-
-KEEPALIVE = 3600
-"""Seconds that an idle connection of the peer is kept: longer than any gap between two nested calls."""
 
 
 class Settings(ServiceSettings):
@@ -101,13 +98,4 @@ def add_views(service: Service, hypervisor: Hypervisor) -> None:
 def main() -> None:
     """Run the service until it is told to stop."""
     settings = Settings()
-    uvicorn.run(
-        build(settings),
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http="httptools",
-        timeout_keep_alive=KEEPALIVE,
-        access_log=False,
-        log_level="warning",
-    )
+    serve(build(settings), settings)

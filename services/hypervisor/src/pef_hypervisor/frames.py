@@ -32,9 +32,6 @@ CARRIED: Final = 8
 DOUBTFUL: Final = 16
 """UV_PAGE_OUT of a secure GFN was never answered: its normal page may hold the ciphertext."""
 
-BLOCK: Final = 1 << 20
-"""GFNs that are treated at once where a whole slot is: a column's block stays in the processor's cache."""
-
 
 class VmSlot(Slot):
     """The columns of one memory slot, and the place in real memory at which its normal pages stand."""
@@ -49,25 +46,20 @@ class VmSlot(Slot):
         """Return the real addresses (bytes) of the normal pages at `offsets` (pages)."""
         return offsets * PAGE_SIZE + self.base
 
-    def blocks(self) -> Iterator[slice]:
-        """Yield the slot in slices of at most BLOCK GFNs."""
-        for start in range(0, self.count, BLOCK):
-            yield slice(start, min(start + BLOCK, self.count))
-
     def counted(self, state: HvGfnState) -> int:
         """Count the GFNs in `state`."""
         return sum(int(np.count_nonzero(self.state[block] == state)) for block in self.blocks())
 
     def where(self, bit: int) -> I64:
         """Return the offsets (pages) of all GFNs that bear `bit`."""
-        found = [np.flatnonzero(self.marked(block, bit)) + block.start for block in self.blocks()]
+        found = [np.flatnonzero(self.marked(block, bit)) + block.start for block in self.marked_blocks()]
         offsets: I64 = np.concatenate(found)
         return offsets
 
     @property
     def moving(self) -> bool:
         """Tell whether a call has a GFN of the slot in flight."""
-        return any(bool(self.marked(block, MOVING).any()) for block in self.blocks())
+        return any(bool(self.marked(block, MOVING).any()) for block in self.marked_blocks())
 
 
 def is_in(states: U8, wanted: tuple[HvGfnState, ...]) -> Mask:

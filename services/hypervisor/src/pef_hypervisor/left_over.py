@@ -67,7 +67,7 @@ def secure_left_over(store: Store, vm: Vm, slots: Iterable[VmSlot], event: GfnEv
 def _in_flight(slot: VmSlot, left: tuple[HvGfnState, ...]) -> bool:
     return any(
         bool(is_in(slot.state[block][moving], left).any())
-        for block in slot.blocks()
+        for block in slot.marked_blocks()
         if (moving := slot.marked(block, MOVING)).any()
     )
 
@@ -89,7 +89,7 @@ def _sweep(store: Store, vm: Vm, slot: VmSlot, event: GfnEvent, sweep: Sweep) ->
             wanted = int(np.count_nonzero(left))
         if not wanted:
             continue
-        if not cut and not marks.any():
+        if not cut and not marks.max():
             store.pool.take(wanted)
             table.advance(event, states)
             continue

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
 
-import uvicorn
 from fastapi import FastAPI, Request, Response
 from pydantic import Field
 
@@ -16,6 +15,7 @@ from pef_kit.http import Service, json_response
 from pef_kit.observers import Observer
 from pef_kit.peer import Peer
 from pef_kit.performer import Performer
+from pef_kit.serving import serve
 from pef_kit.settings import GIBIBYTE, ServiceSettings
 from pef_protocol.calls import ULTRACALLS
 from pef_protocol.designs import Design
@@ -28,7 +28,6 @@ from pef_ultravisor.machine import Capacity, Ultravisor, state_runs, vm_row
 
 LONGEST_ACCESS: Final = 16 << 20
 THREADS: Final = 4
-KEEPALIVE: Final = 3600
 
 
 class UltravisorSettings(ServiceSettings):
@@ -148,16 +147,7 @@ def add_views(service: Service, uv: Ultravisor) -> None:
 def main() -> None:
     """Run the service until it is told to stop."""
     settings = UltravisorSettings()
-    uvicorn.run(
-        build(settings),
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http="httptools",
-        timeout_keep_alive=KEEPALIVE,
-        access_log=False,
-        log_level="warning",
-    )
+    serve(build(settings), settings)
 
 
 if __name__ == "__main__":

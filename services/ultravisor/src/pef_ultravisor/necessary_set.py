@@ -8,7 +8,7 @@ during UV_ESM.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from pef_ultravisor.requests import NONSHARED, Refused, page_in, pages_of
 from pef_ultravisor.sharing import Portions
 
 T = TypeVar("T")
+
+AT_ONCE: Final = 4 * PAGE_SIZE
+"""Bytes that are looked at without a thread."""
 
 
 class EsmFailure(Exception):
@@ -99,13 +102,15 @@ def messages(runs: PageRuns, most: int) -> Iterator[PageRuns]:
 def held(
     uv: Ultravisor, svm: Svm, portions: Portions, extent: Extent, use: Callable[[memoryview], T]
 ) -> Operation[T]:
-    """Return `use(bytes of extent)`, run in a thread while its pages can be neither moved nor changed."""
+    """Return `use(bytes of extent)`, while its pages can be neither moved nor changed."""
     try:
         judgements = yield from settled(uv, svm, portions, Event.TOUCH)
     except Unsettled as reason:
         raise EsmFailure(UCode.U_STATE, str(reason)) from None
     if any_of(judgements, Deed.DENY) or any_of(judgements, Deed.NORMAL):
         raise EsmFailure(UCode.U_P2, "a part of the image lies on a shared page")
+    if extent.size <= AT_ONCE:
+        return use(_bytes(portions, extent))
     for part in portions:
         part.slot.mark(part.chosen, MOVING)
     try:
@@ -134,4 +139,5 @@ def brought(uv: Ultravisor, svm: Svm, extent: Extent, wrong: UCode, what: str) -
 def forget_marks(svm: Svm, marks: int) -> None:
     """Clear marks of every GFN of an SVM."""
     for slot in svm.slots:
-        slot.unmark(np.flatnonzero(slot.marks), marks)
+        for block in slot.marked_blocks():
+            slot.unmark(block, marks)
