@@ -1,6 +1,7 @@
 """Run a service's application until it is told to stop."""
 
 import gc
+import sys
 from typing import Final
 
 import uvicorn
@@ -11,6 +12,9 @@ from pef_kit.settings import ServiceSettings
 KEEPALIVE: Final = 3600
 """Seconds that an idle connection is kept: longer than any peer keeps its end."""
 
+SWITCH: Final = 0.0002
+"""Seconds after which a thread that moves pages makes way for the event loop."""
+
 
 def serve(app: FastAPI, settings: ServiceSettings) -> None:
     """Serve `app` where the settings say; requests are not logged, since traces say more.
@@ -19,6 +23,7 @@ def serve(app: FastAPI, settings: ServiceSettings) -> None:
     """
     gc.collect()
     gc.freeze()
+    sys.setswitchinterval(SWITCH)
     uvicorn.run(
         app,
         host=settings.host,

@@ -12,7 +12,7 @@ from model.scenes import LPID, ZERO, frame_of, machine, put, secure_vm, sound, s
 from model.scripted import ScriptedHypervisor
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
-from pef_protocol.quantities import PAGE_ORDER, Gpa, Lpid
+from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid
 from pef_protocol.runs import PlacedRuns
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.ultracalls import PageIn, SvmTerminate
@@ -142,19 +142,44 @@ def test_a_page_is_bound_to_its_svm_its_gfn_and_its_iv(changed: str, to: tuple[i
     lpid, gfn, counter = to
     page = np.frombuffer(text("text"), np.uint8)
     ciphertext, frame = np.zeros_like(page), np.zeros_like(page)
-    tag = Sealer(Lpid(1), bytes(32), bytes(4)).seal(18, 1, page, ciphertext)
-    genuine = Sealer(Lpid(lpid), bytes(32), bytes(4)).open(gfn, counter, tag, ciphertext, frame)
-    assert genuine is (changed == "nothing else")
-    assert frame.tobytes() == (text("text") if genuine else ZERO)
+    tags = np.zeros((1, 16), np.uint8)
+    Sealer(Lpid(1), bytes(32), bytes(4)).seal(
+        np.array([18]), np.array([1], np.uint64), page, ciphertext, tags
+    )
+    opener = Sealer(Lpid(lpid), bytes(32), bytes(4))
+    genuine = opener.open(np.array([gfn]), np.array([counter], np.uint64), tags, ciphertext, frame)
+    assert genuine.tolist() == [changed == "nothing else"]
+    assert frame.tobytes() == (text("text") if genuine.all() else ZERO)
+
+
+def test_of_many_pages_each_is_judged_by_itself() -> None:
+    count = 11
+    pages = np.frombuffer(b"".join(text(f"page {at}") for at in range(count)), np.uint8)
+    ciphertext, frames = np.zeros_like(pages), np.zeros_like(pages)
+    gfns, counters, tags = (
+        np.arange(count),
+        np.arange(1, count + 1, dtype=np.uint64),
+        np.zeros((count, 16), np.uint8),
+    )
+    sealer = Sealer(Lpid(1), bytes(32), bytes(4))
+    sealer.seal(gfns, counters, pages, ciphertext, tags)
+    spoiled = {0, 5, 10}
+    for at in spoiled:
+        ciphertext[at * PAGE_SIZE] ^= 1
+    genuine = sealer.open(gfns, counters, tags, ciphertext, frames)
+    assert set(np.flatnonzero(~genuine).tolist()) == spoiled
+    for at in range(count):
+        opened = frames[at * PAGE_SIZE : (at + 1) * PAGE_SIZE].tobytes()
+        assert opened == (ZERO if at in spoiled else text(f"page {at}"))
 
 
 def test_no_iv_is_used_twice(hv: ScriptedHypervisor, monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[tuple[int, int]] = []
     seal = Sealer.seal
 
-    def recording(self: Sealer, gfn: int, counter: int, *pages: Any) -> Any:
-        used.append((id(self), counter))
-        return seal(self, gfn, counter, *pages)
+    def recording(self: Sealer, gfns: Any, counters: Any, *pages: Any) -> Any:
+        used.extend((id(self), counter) for counter in counters.tolist())
+        return seal(self, gfns, counters, *pages)
 
     monkeypatch.setattr(Sealer, "seal", recording)
     gfns = range(16, 24)

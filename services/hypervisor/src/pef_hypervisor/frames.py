@@ -53,7 +53,7 @@ class VmSlot(Slot):
     def where(self, bit: int) -> I64:
         """Return the offsets (pages) of all GFNs that bear `bit`."""
         found = [np.flatnonzero(self.marked(block, bit)) + block.start for block in self.marked_blocks()]
-        offsets: I64 = np.concatenate(found)
+        offsets: I64 = np.concatenate([np.zeros(0, np.int64), *found])
         return offsets
 
     @property

@@ -14,12 +14,14 @@ import numpy as np
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from pef_kit.spans import U8
+from pef_kit.spans import I64, U8, U64, Mask
 from pef_protocol.quantities import PAGE_SIZE, U64_MAX, Lpid
 
 KEY_BYTES: Final = 32
 FIXED_BYTES: Final = 4
 TAG_BYTES: Final = 16
+BATCH: Final = 4
+"""Pages that are copied at once: the copy stays in the processor's cache until it is used."""
 
 _scratch = threading.local()
 
@@ -29,9 +31,9 @@ class IvExhausted(Exception):
 
 
 def _buffer() -> U8:
-    """Return this thread's buffer of a page and a tag; it never holds plaintext."""
+    """Return this thread's buffer: BATCH rows of a page and a tag; it never holds plaintext."""
     if not hasattr(_scratch, "buffer"):
-        _scratch.buffer = np.zeros(PAGE_SIZE + TAG_BYTES, np.uint8)
+        _scratch.buffer = np.zeros((BATCH, PAGE_SIZE + TAG_BYTES), np.uint8)
     buffer: U8 = _scratch.buffer
     return buffer
 
@@ -62,26 +64,42 @@ class Sealer:
         iv = self._fixed + counter.to_bytes(8, "big")
         return iv, self._lpid.to_bytes(8, "big") + gfn.to_bytes(8, "big") + iv
 
-    def seal(self, gfn: int, counter: int, frame: U8, normal: U8) -> U8:
-        """Encrypt `frame` (one page) into `normal` (one page) and return the tag (16 bytes)."""
-        iv, bound = self._bound(gfn, counter)
-        sealed = _buffer()
-        self._cipher.encrypt_into(iv, frame.data, bound, sealed.data)
-        np.copyto(normal, sealed[:PAGE_SIZE])
-        return sealed[PAGE_SIZE:].copy()
+    def seal(self, gfns: I64, counters: U64, frames: U8, normal: U8, tags: U8) -> None:
+        """Encrypt pages of `frames` into `normal` and note their tags.
 
-    def open(self, gfn: int, counter: int, tag: U8, normal: U8, frame: U8) -> bool:
-        """Decrypt `normal` (one page) into `frame`; return False, with no plaintext, if it is not genuine.
-
-        Trust: somebody else may write `normal` meanwhile, so it is read once.
+        `frames` and `normal` are pages one after another; `gfns`, `counters` and `tags` (16 bytes each) have
+        an element a page.
         """
-        iv, bound = self._bound(gfn, counter)
         sealed = _buffer()
-        np.copyto(sealed[:PAGE_SIZE], normal)
-        sealed[PAGE_SIZE:] = tag
-        try:
-            self._cipher.decrypt_into(iv, sealed.data, bound, frame.data)
-        except InvalidTag:
-            frame.fill(0)
-            return False
-        return True
+        pages, out = frames.reshape(-1, PAGE_SIZE), normal.reshape(-1, PAGE_SIZE)
+        for first in range(0, len(gfns), BATCH):
+            some = slice(first, first + BATCH)
+            for row, page, gfn, counter in zip(sealed, pages[some], gfns[some], counters[some], strict=False):
+                iv, bound = self._bound(int(gfn), int(counter))
+                self._cipher.encrypt_into(iv, page.data, bound, row.data)
+            count = len(gfns[some])
+            np.copyto(out[some], sealed[:count, :PAGE_SIZE])
+            tags[some] = sealed[:count, PAGE_SIZE:]
+
+    def open(self, gfns: I64, counters: U64, tags: U8, normal: U8, frames: U8) -> Mask:
+        """Decrypt pages of `normal` into `frames`; return which are genuine. The others are zeroed.
+
+        Shapes as for `seal`. Trust: somebody else may write `normal` meanwhile, so it is read once.
+        """
+        sealed = _buffer()
+        genuine = np.ones(len(gfns), np.bool_)
+        pages, came = frames.reshape(-1, PAGE_SIZE), normal.reshape(-1, PAGE_SIZE)
+        for first in range(0, len(gfns), BATCH):
+            some = slice(first, first + BATCH)
+            count = len(gfns[some])
+            np.copyto(sealed[:count, :PAGE_SIZE], came[some])
+            sealed[:count, PAGE_SIZE:] = tags[some]
+            for place in range(count):
+                at = first + place
+                iv, bound = self._bound(int(gfns[at]), int(counters[at]))
+                try:
+                    self._cipher.decrypt_into(iv, sealed[place].data, bound, pages[at].data)
+                except InvalidTag:
+                    genuine[at] = False
+                    pages[at].fill(0)
+        return genuine

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pef_kit.operations import Transfer
-from pef_kit.spans import I64, U8, Mask, breaks
+from pef_kit.spans import I64, U8, U64, Mask, breaks
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
 from pef_ultravisor.frames import FrameSlot
 from pef_ultravisor.sealing import TAG_BYTES, Sealer
@@ -54,11 +54,6 @@ class Pages:
         return self.frame(first, count)
 
 
-def page_of(many: U8, place: int) -> U8:
-    """Return page `place` of an array of pages."""
-    return many[place << PAGE_ORDER : (place + 1) << PAGE_ORDER]
-
-
 def importing(pages: Pages) -> Transfer:
     """Copy normal pages into frames as they are."""
 
@@ -86,19 +81,15 @@ def zeroing(pages: Pages) -> Transfer:
     return pages.transfer(each, writes=True)
 
 
-def sealing(pages: Pages, sealer: Sealer) -> tuple[Transfer, I64, U8]:
+def sealing(pages: Pages, sealer: Sealer) -> tuple[Transfer, U64, U8]:
     """Encrypt frames into normal pages; return the transfer, the counters and the tags to be."""
-    counters = sealer.take_ivs(len(pages)) + np.arange(len(pages))
+    counters = np.uint64(sealer.take_ivs(len(pages))) + np.arange(len(pages), dtype=np.uint64)
     tags = np.zeros((len(pages), TAG_BYTES), np.uint8)
     gfns = pages.offsets + pages.slot.first
 
     def each(first: int, count: int, normal: U8) -> None:
-        frames = pages.frame(first, count)
-        for place in range(count):
-            at = first + place
-            tags[at] = sealer.seal(
-                int(gfns[at]), int(counters[at]), page_of(frames, place), page_of(normal, place)
-            )
+        some = slice(first, first + count)
+        sealer.seal(gfns[some], counters[some], pages.frame(first, count), normal, tags[some])
 
     return pages.transfer(each, writes=True), counters, tags
 
@@ -111,11 +102,8 @@ def opening(pages: Pages, sealer: Sealer) -> tuple[Transfer, Mask]:
     tags = pages.slot.tag[pages.offsets]
 
     def each(first: int, count: int, normal: U8) -> None:
+        some = slice(first, first + count)
         frames = pages.fresh_frame(first, count)
-        for place in range(count):
-            at = first + place
-            genuine[at] = sealer.open(
-                int(gfns[at]), int(counters[at]), tags[at], page_of(normal, place), page_of(frames, place)
-            )
+        genuine[some] = sealer.open(gfns[some], counters[some], tags[some], normal, frames)
 
     return pages.transfer(each, writes=False), genuine
