@@ -3,7 +3,10 @@
 import asyncio
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from bench.bare_stream import CHUNK
 from bench.promises import CONTENT_BYTES
 from bench.stage import Stage, Yard, yard
 from pef_kit.bus import NORMAL_BASE
@@ -97,32 +101,60 @@ def test_aes_gcm(benchmark: BenchmarkFixture) -> None:
 
 
 @pytest.mark.benchmark(group="256 MiB of page contents")
-def test_bare_stream(benchmark: BenchmarkFixture, stage: Stage) -> None:
-    (port,) = free_ports(1)
-    url = f"http://127.0.0.1:{port}"
-    process = subprocess.Popen([sys.executable, str(Path(__file__).with_name("bare_stream.py")), str(port)])
-    client = client_of(url, "none", connections=1, timeout=60)
+def test_memory_copy_to_fresh_memory(benchmark: BenchmarkFixture) -> None:
+    source = np.ones(CONTENT_BYTES, np.uint8)
 
-    async def until_ready() -> None:
+    def given_back() -> tuple[tuple[np.ndarray, np.ndarray], dict[str, object]]:
+        return (np.zeros(CONTENT_BYTES, np.uint8), source), {}
+
+    benchmark.pedantic(np.copyto, setup=given_back, rounds=7, warmup_rounds=1)
+
+
+@asynccontextmanager
+async def bare_service() -> AsyncIterator[httpx.AsyncClient]:
+    """Start the bare application and yield a client to it."""
+    (port,) = free_ports(1)
+    command = [sys.executable, str(Path(__file__).with_name("bare_stream.py")), str(port)]
+    process = subprocess.Popen(command)  # noqa: ASYNC220 - it starts at once
+    client = client_of(f"http://127.0.0.1:{port}", "none", connections=1, timeout=60)
+    try:
         while True:
             try:
                 await client.get("/?0")
+                break
             except httpx.TransportError:
                 await asyncio.sleep(0.02)
-            else:
-                return
-
-    async def download() -> None:
-        received = 0
-        async with client.stream("GET", f"/?{CONTENT_BYTES >> 20}") as response:
-            async for chunk in response.aiter_raw():
-                received += len(chunk)
-        assert received == CONTENT_BYTES
-
-    try:
-        stage.run(until_ready())
-        benchmark.pedantic(lambda: stage.run(download()), rounds=7, warmup_rounds=1)
+        yield client
     finally:
-        stage.run(client.aclose())
+        await client.aclose()
         process.terminate()
         process.wait()
+
+
+async def download(client: httpx.AsyncClient) -> None:
+    """Receive CONTENT_BYTES, as a page-in over HTTP does."""
+    received = 0
+    async with client.stream("GET", f"/?{CONTENT_BYTES >> 20}") as response:
+        async for chunk in response.aiter_raw():
+            received += len(chunk)
+    assert received == CONTENT_BYTES
+
+
+async def upload(client: httpx.AsyncClient) -> None:
+    """Send CONTENT_BYTES, as a page-out over HTTP does."""
+
+    async def content() -> AsyncIterator[bytes]:
+        for _ in range(CONTENT_BYTES >> 20):
+            yield CHUNK
+
+    response = await client.post("/?0", content=content(), headers={"content-length": str(CONTENT_BYTES)})
+    assert response.status_code == httpx.codes.OK
+
+
+@pytest.mark.benchmark(group="256 MiB of page contents")
+@pytest.mark.parametrize("way", [download, upload], ids=["download", "upload"])
+def test_bare_stream(
+    benchmark: BenchmarkFixture, stage: Stage, way: Callable[[httpx.AsyncClient], Coroutine[Any, Any, None]]
+) -> None:
+    with stage.entered(bare_service()) as client:
+        benchmark.pedantic(lambda: stage.run(way(client)), rounds=7, warmup_rounds=1)

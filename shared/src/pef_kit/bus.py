@@ -20,6 +20,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
+from pef_kit.advice import GIVE_BACK, REMOVE, advise
 from pef_kit.operations import PeerFailure, Transfer
 from pef_kit.peer import Peer
 from pef_protocol.quantities import PAGE_SIZE
@@ -28,8 +29,11 @@ from pef_protocol.wire import NORMAL_MEMORY_PATH
 NORMAL_BASE: Final = 1 << 32
 """Real address at which normal memory begins."""
 
-CHUNK: Final = 16 * PAGE_SIZE
+CHUNK: Final = 64 * PAGE_SIZE
 """Bytes that travel at once over HTTP."""
+
+ROW_BYTES: Final = 16
+"""A row of a message: real address and bytes, 64 bits each. Half a row counts the rows."""
 
 SLOWEST: Final = 1 << 20
 """Bytes a second that an owner must carry at least."""
@@ -60,6 +64,7 @@ class NormalMemory:
             os.close(handle)
         self.size = size
         self.view = memoryview(self._map)
+        self._address = np.frombuffer(self._map, np.uint8).ctypes.data
 
     @classmethod
     def unshared(cls, size: int) -> "NormalMemory":
@@ -87,7 +92,7 @@ class NormalMemory:
         start = -(-(ra - NORMAL_BASE) // mmap.PAGESIZE) * mmap.PAGESIZE
         end = (ra - NORMAL_BASE + length) // mmap.PAGESIZE * mmap.PAGESIZE
         if end > start:
-            self._map.madvise(mmap.MADV_DONTNEED, start, end - start)
+            advise(self._address + start, end - start, GIVE_BACK)
 
     def discard(self, ra: int, length: int) -> None:
         """Scrub the pages at `ra` and give them back: they read as zero and cost nothing."""
@@ -95,7 +100,7 @@ class NormalMemory:
             message = f"{length} bytes at {ra:#x} are not normal memory"
             raise ValueError(message)
         if length:
-            self._map.madvise(mmap.MADV_REMOVE, ra - NORMAL_BASE, length)
+            advise(self._address + ra - NORMAL_BASE, length, REMOVE)
 
 
 class Bus(Protocol):
@@ -205,7 +210,9 @@ class OwnerBus:
 
     async def _write(self, transfer: Transfer) -> None:
         async with aclosing(self._filled(transfer)) as content:
-            await self._peer.send(NORMAL_MEMORY_PATH + "write", content)
+            rows = len(transfer.pieces)
+            length = ROW_BYTES // 2 + rows * ROW_BYTES + sum(length for _, length in transfer.pieces)
+            await self._peer.send(NORMAL_MEMORY_PATH + "write", content, length)
 
     async def _filled(self, transfer: Transfer) -> AsyncGenerator[bytes, None]:
         yield len(transfer.pieces).to_bytes(8, "little") + rows_of(transfer)

@@ -183,10 +183,10 @@ class Peer:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as failure:
             raise PeerFailure(name, self.name, f"not an answer of the protocol: {failure}") from None
 
-    async def send(self, path: str, content: AsyncIterator[bytes]) -> None:
-        """Stream `content` to `path` of the peer; raise PeerFailure where it is not taken."""
+    async def send(self, path: str, content: AsyncIterator[bytes], length: int) -> None:
+        """Stream `length` bytes to `path` of the peer; raise PeerFailure where they are not taken."""
         depth = self._depth(path)
-        headers = {"content-type": OCTETS, DEPTH: str(depth)}
+        headers = {"content-type": OCTETS, "content-length": str(length), DEPTH: str(depth)}
         with self._reaching(path):
             async with (
                 self._turns[depth],

@@ -102,7 +102,7 @@ async def test_a_bus_that_misbehaves_is_a_failure_or_a_wrong_number_of_bytes(
 
     async def transfer(peer: Peer) -> None:
         if way == "send":
-            await peer.send("/bus", content())
+            await peer.send("/bus", content(), len(b"rows"))
             return
         taken = 0
         async for piece in peer.receive("/bus", b"rows"):

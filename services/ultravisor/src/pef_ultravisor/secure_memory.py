@@ -13,13 +13,11 @@ from typing import Final
 
 import numpy as np
 
+from pef_kit.advice import GIVE_BACK, KEEP_FROM_CHILDREN, KEEP_FROM_DUMPS, MAKE_READY, advise
 from pef_kit.spans import U8
 from pef_protocol.quantities import PAGE_SIZE
 
 _MAP_NORESERVE: Final = 0x4000
-_MADV_DONTDUMP: Final = 16
-_MADV_DONTFORK: Final = 10
-_MADV_POPULATE_WRITE: Final = 23
 WORTH_ASKING: Final = 16
 """Frames from which on it is faster to ask for memory than to fault it in."""
 
@@ -39,9 +37,10 @@ class Frames:
         except (OSError, ValueError, OverflowError) as failure:
             message = f"{count} frames: {failure}"
             raise NoSecureMemory(message) from None
-        self._map.madvise(_MADV_DONTDUMP)
-        self._map.madvise(_MADV_DONTFORK)
         self._bytes = np.frombuffer(self._map, np.uint8)
+        self._address = self._bytes.ctypes.data
+        self._advise(0, count, KEEP_FROM_DUMPS)
+        self._advise(0, count, KEEP_FROM_CHILDREN)
 
     def at(self, first: int, length: int, offset: int = 0) -> U8:
         """Return `length` bytes from byte `offset` of frame `first`, as an array that can be written."""
@@ -52,9 +51,12 @@ class Frames:
         """Have memory given to frames that are about to be written, by one request."""
         if count >= WORTH_ASKING:
             with suppress(OSError):  # older kernels do without
-                self._map.madvise(_MADV_POPULATE_WRITE, first * PAGE_SIZE, count * PAGE_SIZE)
+                self._advise(first, count, MAKE_READY)
 
     def scrub(self, first: int, count: int) -> None:
         """Zero `count` frames from `first` and give their memory back."""
         if count:
-            self._map.madvise(mmap.MADV_DONTNEED, first * PAGE_SIZE, count * PAGE_SIZE)
+            self._advise(first, count, GIVE_BACK)
+
+    def _advise(self, first: int, count: int, advice: int) -> None:
+        advise(self._address + first * PAGE_SIZE, count * PAGE_SIZE, advice)
