@@ -22,7 +22,7 @@ test: $(ready) ## run the tests, without the benchmarks
 lint: style types contracts ## check style, types and import contracts
 
 bench: $(ready) ## measure the promises of the README
-	@$(py) -m pytest -q --benchmark-only tests/bench
+	@$(py) -m pytest -q tests/bench
 
 docs: $(ready) ## write docs/reference from the tables
 	@$(py) docs/make_reference.py

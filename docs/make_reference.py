@@ -55,8 +55,8 @@ def calls_page() -> str:
         for code in family
     )
     return (
-        "# Calls\n\nGenerated from `pef_protocol.calls` by `make docs`. The first rung that fails gives the code."
-        "\n\n"
+        "# Calls\n\nGenerated from `pef_protocol.calls` by `make docs`. "
+        "The first rung that fails gives the code.\n\n"
         + "\n".join(call_page(call) for call in CALLS.values())
         + "\n## Codes\n\n"
         + table(["code", "number", "source"], codes)
@@ -108,8 +108,8 @@ def hypervisor_page() -> str:
     """Return the page of the Hypervisor's tables."""
     tracked = RULES[Design.TRACKED].table
     pages = [
-        "# States of the Hypervisor\n\nGenerated from `pef_hypervisor.lifecycle` and `.designs` by `make docs`."
-        "\n\n## GFN, design `tracked`\n\n",
+        "# States of the Hypervisor\n\nGenerated from `pef_hypervisor.lifecycle` and `.designs` by "
+        "`make docs`.\n\n## GFN, design `tracked`\n\n",
         state_table(tracked, tracked.events),
         "\n",
         diagram(tracked, tracked.events),
