@@ -58,18 +58,7 @@ def _is_its_own(paging: Paging, row: int) -> bool:
     return False
 
 
-LADDER: Final = Ladder(
-    ladders.PAGE_IN,
-    {
-        "caller": rungs.from_hypervisor,
-        "order": rungs.order_is_known,
-        "flags": rungs.no_flags,
-        "ra": source_is_normal,
-        "lpid": rungs.names_an_svm,
-        "aborted": rungs.not_aborted_or_imported,
-        "gpa": rungs.in_one_slot,
-    },
-)
+LADDER: Final = Ladder(ladders.PAGE_IN, {**rungs.PLACED, "ra": source_is_normal})
 
 
 def uv_page_in(uv: Ultravisor, caller: Caller, asked: PageIn) -> Operation[Reply]:

@@ -55,18 +55,7 @@ def _are_shared(paging: Paging, row: int) -> bool:
     )
 
 
-LADDER: Final = Ladder(
-    ladders.PAGE_OUT,
-    {
-        "caller": rungs.from_hypervisor,
-        "order": rungs.order_is_known,
-        "flags": rungs.no_flags,
-        "ra": target_is_free,
-        "lpid": rungs.names_an_svm,
-        "aborted": rungs.not_aborted_or_imported,
-        "gpa": rungs.in_one_slot,
-    },
-)
+LADDER: Final = Ladder(ladders.PAGE_OUT, {**rungs.PLACED, "ra": target_is_free})
 
 
 def uv_page_out(uv: Ultravisor, caller: Caller, asked: PageOut) -> Operation[Reply]:

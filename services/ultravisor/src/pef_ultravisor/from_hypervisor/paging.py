@@ -1,6 +1,8 @@
 """What UV_PAGE_IN, UV_PAGE_OUT and UV_PAGE_INVAL have in common: their arguments, checked run by run."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
@@ -110,6 +112,17 @@ def not_aborted_or_imported(paging: Paging) -> Mask:
         passes[portion.rows] = True
         passes[rows[~given]] = False
     return passes
+
+
+PLACED: Final[Mapping[str, Callable[[Paging], bool | Mask]]] = {
+    "caller": from_hypervisor,
+    "order": order_is_known,
+    "flags": no_flags,
+    "lpid": names_an_svm,
+    "aborted": not_aborted_or_imported,
+    "gpa": in_one_slot,
+}
+"""The rungs that UV_PAGE_IN and UV_PAGE_OUT check alike: all but the real address."""
 
 
 def judged(portion: Portion[FrameSlot], judgement: Judgement) -> Judgement:
