@@ -99,4 +99,5 @@ PROMISES = (
             medians["test_one_gfn_a_message"] / GFNS_ONE_BY_ONE * GFNS_OF_100_GIB / medians[esm("100GiB")]
         ),
     ),
+    Promise("9. `pef demo`, in seconds", 60, True, lambda medians: medians["test_demo"]),
 )

@@ -48,9 +48,9 @@ class LinkedPair:
     `secure_pages` bounds both pools. `witness` sees every call between the two with its reply.
     """
 
-    def __init__(self, secure_pages: int = 4096, seed: int = 1) -> None:
-        self.memory = NormalMemory.unshared(NORMAL_BYTES)
-        self.uv = Ultravisor(Capacity(secure_pages, NORMAL_BYTES), seeded(seed))
+    def __init__(self, secure_pages: int = 4096, seed: int = 1, normal_bytes: int = NORMAL_BYTES) -> None:
+        self.memory = NormalMemory.unshared(normal_bytes)
+        self.uv = Ultravisor(Capacity(secure_pages, normal_bytes), seeded(seed))
         self.hv = Hypervisor(self.memory, device_pages=secure_pages, digest_key=b"test")
         self.witness: Callable[[Ask, Reply], None] = lambda ask, reply: None
 

@@ -1,6 +1,5 @@
-"""The tour: everything comes out as it should, in under a minute."""
+"""The tour: everything comes out as it should. How long it takes is for the benchmarks."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -15,11 +14,9 @@ CHAPTERS = (
 )
 
 
-def test_the_demo_ends_well_in_under_a_minute(tmp_path: Path) -> None:
-    began = time.monotonic()
+def test_the_demo_ends_well(tmp_path: Path) -> None:
     ran = pef("demo", runtime=tmp_path)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert time.monotonic() - began < 60
     places = [ran.stdout.index(f". {chapter}") for chapter in CHAPTERS]
     assert places == sorted(places)
     told = ran.stdout[: places[-1]]
