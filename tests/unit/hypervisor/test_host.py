@@ -16,9 +16,9 @@ from unit.hypervisor.scripted_ultravisor import ZERO_PAGE, first, honest, refuse
 from unit.hypervisor.world import ULTRAVISOR, World
 
 
-def secured(design: Design = Design.TRACKED) -> World:
+def secured(design: Design = Design.TRACKED, *, device_pages: int = 64) -> World:
     """Return a transient VM whose GFNs 0 to 3 were imported."""
-    world = World(design)
+    world = World(design, device_pages=device_pages)
     for gfn in range(4):
         world.write(gfn, b"GFN %d" % gfn)
     world.init_start()
@@ -96,6 +96,18 @@ def test_a_page_out_that_nobody_answers_is_a_bus_error_and_the_page_stays_secure
     assert world.sound()
     assert isinstance(world.read(1), bytes)
     assert world.states()[1] == "P"
+    assert world.sound()
+
+
+def test_a_page_is_busy_while_a_device_page_is_on_its_way_back() -> None:
+    world = secured(device_pages=4)
+    world.read(0)
+    assert world.page_in((4, 1)).code.name == "H_SUCCESS"
+    assert world.page_in((0, 1)).code.name == "H_PARAMETER"
+    leaving = world.start(world.hv.host_read(world.lpid, PAGE_SIZE, 4))
+    assert world.page_in((0, 1)).code.name == "H_BUSY"
+    leaving.finish()
+    assert world.page_in((0, 1)).code.name == "H_SUCCESS"
     assert world.sound()
 
 

@@ -1,5 +1,6 @@
 """Normal memory over HTTP: the framing, beside a tiny owner that is an array of bytes."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -174,3 +175,23 @@ async def test_a_body_that_never_ends_is_let_go(faulty: bool, threads: ThreadPoo
         assert body.closed
         assert body.taken <= 3 * PAGE_SIZE
         assert peer._turns[1]._value == 4
+
+
+class Trickling(httpx.AsyncByteStream):
+    """A body of which a byte comes, and no more for ever."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"x"
+        await asyncio.Event().wait()
+
+
+async def test_an_owner_that_trickles_is_given_up(
+    threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pef_kit.bus.SLOWEST", 1 << 30)
+    async with peer_of(Owner(), Role.ULTRAVISOR, patience=0.2) as peer:
+        peer._clients[1]._transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=Trickling()))
+        transfer = Transfer(placed((PAGE_SIZE,)), lambda *_: None, writes=False)
+        async with asyncio.timeout(10):
+            with pytest.raises(PeerFailure, match=r"not done within 0\.2 s"):
+                await OwnerBus(peer, threads).perform(transfer)

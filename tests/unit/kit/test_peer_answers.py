@@ -112,6 +112,11 @@ async def test_a_packed_body_is_a_failure() -> None:
     assert (await failure_of(answering(with_(), 200, packed))).startswith("an answer that is packed")
 
 
+async def test_an_answer_that_is_too_long_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pef_kit.peer.LONGEST_ANSWER", len(with_()))
+    assert (await failure_of(answering(with_() + b" "))).startswith("an answer of over ")
+
+
 async def test_an_answer_that_does_not_come_is_a_failure_in_time() -> None:
     async def silent(_: Scope, __: Receive, ___: Send) -> None:
         await asyncio.Event().wait()

@@ -54,6 +54,13 @@ def test_an_error_over_a_missing_setting_shows_no_other(
     assert "canary" not in shown(caught.value)
 
 
+def test_two_roles_with_one_token_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PEF_OBSERVER_TOKEN", SECRETS["PEF_HYPERVISOR_TOKEN"])
+    with pytest.raises(ValidationError, match="two roles have the same token") as caught:
+        settings()
+    assert "canary" not in shown(caught.value)
+
+
 @pytest.mark.parametrize("name", list(SECRETS))
 def test_a_short_token_is_refused_and_not_shown(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "canary")

@@ -178,6 +178,15 @@ def test_the_room_of_another_svm_is_taken() -> None:
     assert sound(hv)
 
 
+def test_room_is_kept_for_what_was_asked_for_until_it_came() -> None:
+    hv = guest_vm()
+    kept: list[int] = []
+    hv.answers("H_SVM_PAGE_IN", first(lambda hv: kept.append(hv.uv.promised)))
+    assert esm(hv).code is UCode.U_SUCCESS
+    assert kept == [1]
+    assert hv.uv.promised == 0
+
+
 # What the Hypervisor does meanwhile
 
 
