@@ -10,6 +10,7 @@ A column that was never written costs nothing: it is memory the machine has not 
 """
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -111,7 +112,11 @@ class Portion(Generic[SlotT]):
     @property
     def pages(self) -> int:
         """Return the number of GFNs."""
-        return int(self.counts.sum())
+        return int(self.counts[0] if len(self.counts) == 1 else self.counts.sum())
+
+    def places(self) -> I64:
+        """Return the offset of every GFN of the portion from the slot's start (int64, one a page)."""
+        return spread(self.offsets, self.counts, 1)
 
     def gfns(self) -> I64:
         """Return every GFN of the portion (int64, one a page)."""
@@ -137,7 +142,8 @@ class SlotMap(Generic[SlotT]):
 
     def _reindex(self) -> None:
         self._slots.sort(key=lambda slot: slot.first, reverse=True)
-        self._firsts = np.array([slot.first for slot in reversed(self._slots)], np.int64)
+        self._starts = [slot.first for slot in reversed(self._slots)]
+        self._firsts = np.array(self._starts, np.int64)
         self._ends = np.array([slot.end for slot in reversed(self._slots)], np.int64)
 
     def add(self, slot: SlotT) -> None:
@@ -149,6 +155,12 @@ class SlotMap(Generic[SlotT]):
         """Take a slot out."""
         self._slots.remove(slot)
         self._reindex()
+
+    def hold(self, slots: list[SlotT]) -> None:
+        """Hold these slots, by descending first GFN, and no other; none overlap."""
+        if slots != self._slots:  # the same objects in the same order
+            self._slots = slots
+            self._reindex()
 
     def get(self, slot_id: int) -> SlotT | None:
         """Return the slot of that id, or None."""
@@ -168,6 +180,8 @@ class SlotMap(Generic[SlotT]):
         NOWHERE too for a run that is not on a page boundary, that wraps, or that overlaps another run of
         the same message. A run of no page is held by the slot that holds its address.
         """
+        if len(gpas) == 1:
+            return np.array([self._whereabouts_of_one(int(gpas[0]), int(counts[0]))], np.int64)
         found = np.full(len(gpas), NOWHERE, np.int64)
         if not self._slots or not len(gpas):
             return found
@@ -177,17 +191,24 @@ class SlotMap(Generic[SlotT]):
         inside = (at >= 0) & (room > 0) & page_aligned(gpas)
         inside &= counts <= np.maximum(room, 0).astype(np.uint64)
         found[inside] = at[inside]
-        if len(gpas) > 1:
-            kept = np.flatnonzero(inside)
-            starts = gfns[kept].astype(np.uint64)
-            found[kept[repeats(starts, counts[kept])]] = NOWHERE
+        kept = np.flatnonzero(inside)
+        starts = gfns[kept].astype(np.uint64)
+        found[kept[repeats(starts, counts[kept])]] = NOWHERE
         return found
+
+    def _whereabouts_of_one(self, gpa: int, count: int) -> int:
+        gfn = gpa >> PAGE_ORDER
+        at = bisect_right(self._starts, gfn) - 1
+        if at < 0 or gpa % PAGE_SIZE:
+            return NOWHERE
+        room = self._slots[len(self._slots) - 1 - at].end - gfn
+        return at if room > 0 and count <= room else NOWHERE
 
     def portions(self, gpas: U64, counts: U64, rows: I64, places: I64) -> list[Portion[SlotT]]:
         """Sort the runs in `rows` of a message into their slots; `places` as `whereabouts` told."""
         sorted_out: list[Portion[SlotT]] = []
-        for place in np.unique(places[rows]):
-            mine = rows[places[rows] == place]
+        for place in np.unique(places[rows]) if len(rows) > 1 else places[rows]:
+            mine = rows[places[rows] == place] if len(rows) > 1 else rows
             slot = self._slots[len(self._slots) - 1 - int(place)]
             gfns = (gpas[mine] >> np.uint64(PAGE_ORDER)).astype(np.int64)
             sorted_out.append(Portion(slot, mine, gfns - slot.first, counts[mine].astype(np.int64)))

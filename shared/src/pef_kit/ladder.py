@@ -58,9 +58,9 @@ class Ladder(Generic[AskedT]):
         codes = np.zeros(runs, np.int16)
         for rung in self.rungs:
             passes = self._checks[rung.name](asked)
-            if rung.per_run:
+            if rung.per_run and np.count_nonzero(passes) < runs:
                 codes[(codes == 0) & ~np.asarray(passes, np.bool_)] = rung.code
-            elif not passes:
+            elif not rung.per_run and not passes:
                 codes[codes == 0] = rung.code
                 return rung, codes
         return None, codes

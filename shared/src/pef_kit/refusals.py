@@ -24,14 +24,14 @@ class Refusals:
 
     def add_runs(self, codes: Codes) -> None:
         """Add every whole run whose code is not 0."""
-        rows = np.flatnonzero(codes)
+        rows = codes.nonzero()[0]
         if len(rows):
             counts = self._counts[rows].view(np.int64)
             self._rows.append((rows, self._gpas[rows], counts, codes[rows]))
 
     def add_pages(self, portion: Portion[SlotT], codes: Codes) -> None:
         """Add the GFNs of `portion` whose element of `codes` (one a page) is not 0, as sub-runs."""
-        wrong = np.flatnonzero(codes)
+        wrong = codes.nonzero()[0]
         if not len(wrong):
             return
         rows = np.repeat(portion.rows, portion.counts)[wrong]

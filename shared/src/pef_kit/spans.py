@@ -34,6 +34,8 @@ def words_of(*columns: NDArray[np.int64] | U64 | NDArray[np.int16]) -> bytes:
 
 def repeats(starts: U64, counts: U64) -> Mask:
     """Mark every run that overlaps another one of the message. `starts` and `counts` in pages."""
+    if len(starts) == 1:
+        return np.zeros(1, np.bool_)
     some = np.flatnonzero(counts)  # a run of no page overlaps nothing
     order = some[np.argsort(starts[some], kind="stable")]
     ends = np.maximum.accumulate(starts[order] + counts[order])
@@ -55,7 +57,8 @@ def select(offsets: I64, counts: I64) -> Selection:
 def spread(starts: I64, counts: I64, step: int) -> I64:
     """Expand runs into one number a page: `starts[i]`, `starts[i] + step`, ... `counts[i]` times."""
     if len(starts) == 1:
-        one_run: I64 = np.arange(counts[0], dtype=np.int64) * step + starts[0]
+        one_run: I64 = np.arange(0, int(counts[0]) * step, step, dtype=np.int64)
+        one_run += starts[0]  # Trust: a peer's address may wrap
         return one_run
     total = int(counts.sum())
     before = np.repeat(np.cumsum(counts) - counts, counts)
@@ -66,7 +69,9 @@ def spread(starts: I64, counts: I64, step: int) -> I64:
 
 def stretches(mask: Mask | U8) -> tuple[I64, I64]:
     """Return (first, count) of each stretch of true elements of `mask`."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], mask.astype(np.bool_), [False]))))
+    padded = np.zeros(len(mask) + 2, np.bool_)
+    padded[1:-1] = mask
+    edges = (padded[1:] != padded[:-1]).nonzero()[0]
     return edges[::2], edges[1::2] - edges[::2]
 
 
@@ -76,15 +81,25 @@ def breaks(length: int, *columns: tuple[NDArray[np.generic], int]) -> tuple[I64,
     Return (first, count) of the pieces. A step of 0 keeps equal values together, `PAGE_SIZE` keeps pages
     that stand side by side in memory together.
     """
-    if not length:
-        nothing = np.zeros(0, np.int64)
-        return nothing, nothing
+    if length <= 1:
+        return np.zeros(length, np.int64), np.ones(length, np.int64)
     cut = np.zeros(length, np.bool_)
     cut[0] = True
     for column, step in columns:
         cut[1:] |= column[1:] != column[:-1] + column.dtype.type(step)  # type: ignore[operator]
-    firsts = np.flatnonzero(cut)
+    firsts = cut.nonzero()[0]
     return firsts, np.diff(np.append(firsts, length))
+
+
+def among(column: NDArray[np.uint8] | NDArray[np.int16], *wanted: int) -> Mask:
+    """Mark the elements of `column` that are one of `wanted`: a comparison each, faster than a lookup.
+
+    The values are compared as plain numbers: a member of an enum costs numpy five times as much.
+    """
+    found: Mask = column == int(wanted[0])
+    for value in wanted[1:]:
+        found |= column == int(value)
+    return found
 
 
 def page_aligned(numbers: U64) -> Mask:

@@ -65,6 +65,16 @@ def first(deed: Callable[[], object], then: Answer = honest) -> Answer:
     return answer
 
 
+def first_done(then: Answer = honest) -> Answer:
+    """Do what is asked for, then answer anew: a doubled message, or one whose answer is lost."""
+
+    def answer(uv: "ScriptedUltravisor", ask: Ask) -> Reply:
+        uv.honest(ask)
+        return then(uv, ask)
+
+    return answer
+
+
 @dataclass(slots=True)
 class ScriptedUltravisor:
     """What the Ultravisor keeps of its one VM, and its script."""
@@ -77,7 +87,7 @@ class ScriptedUltravisor:
     sharing: bool = False
     """UV_PAGE_IN is what a share asked for."""
     aborted: bool = False
-    """UV_PAGE_OUT gives clear text."""
+    """UV_PAGE_OUT gives clear text, and the page stays where it is."""
     asked: list[Ask] = field(default_factory=list)
     script: defaultdict[str, deque[Answer]] = field(default_factory=lambda: defaultdict(deque))
 
@@ -139,8 +149,8 @@ class ScriptedUltravisor:
                 self.pages[gfn] = "S", content if letter == "P" else offered
         elif letter == "P":
             refused.append((gfn << PAGE_ORDER, 1, UCode.U_PARAMETER))
-        else:
-            self.pages[gfn] = "P", content
+        elif letter == "S":
+            self.pages[gfn] = "S" if self.aborted else "P", content
             self.memory.at(ra, PAGE_SIZE)[:] = content if self.aborted else content.translate(TURN_OVER)
 
 

@@ -8,12 +8,22 @@ import pytest
 from pef_hypervisor.from_vmm.outcome import Errno
 from pef_kit.operations import PATIENCE
 from pef_protocol.codes import UCode
-from pef_protocol.designs import Design
+from pef_protocol.designs import PUSHING, Design
 from pef_protocol.hypercalls import SvmInitAbort
-from unit.hypervisor.scripted_ultravisor import ZERO_PAGE, first, honest, refuse, refuse_gfns, rows, silent
+from unit.hypervisor.scripted_ultravisor import (
+    ZERO_PAGE,
+    Answer,
+    first,
+    first_done,
+    honest,
+    refuse,
+    refuse_gfns,
+    rows,
+    silent,
+)
 from unit.hypervisor.world import ULTRAVISOR, World
 
-IMPORTED, OUT, SHARED, LEFT, ASKED_UNTOUCHED = range(5)
+IMPORTED, OUT, SHARED, LEFT, ASKED_UNTOUCHED, BOTH = range(6)
 
 
 def failed_esm(design: Design = Design.TRACKED, *, device_pages: int = 64) -> World:
@@ -36,6 +46,7 @@ def test_memory_comes_back_as_it_was(design: Design) -> None:
     assert world.init_abort().code.name == "H_PARAMETER"
     assert [(ask.name, rows(ask)) for ask in world.uv.asked[:-1]] == [
         ("UV_PAGE_OUT", [(IMPORTED, 1)]),
+        ("UV_PAGE_OUT", [(OUT, 1)]),
         ("UV_PAGE_IN", [(OUT, 1)]),
         ("UV_PAGE_OUT", [(OUT, 1)]),
     ]
@@ -46,7 +57,7 @@ def test_memory_comes_back_as_it_was(design: Design) -> None:
     assert world.sound()
 
 
-@pytest.mark.parametrize("design", [Design.EAGER, Design.BROKEN, Design.PUSHED])
+@pytest.mark.parametrize("design", [Design.EAGER, Design.BROKEN, *sorted(PUSHING - {Design.PUSHED_FIXED})])
 def test_two_states_can_not_tell_what_is_paged_out_so_it_is_scrubbed_and_counted(design: Design) -> None:
     world = failed_esm(design)
     reply = world.init_abort()
@@ -54,6 +65,76 @@ def test_two_states_can_not_tell_what_is_paged_out_so_it_is_scrubbed_and_counted
     assert world.uv.names == ["UV_PAGE_OUT", "UV_SVM_TERMINATE"]
     assert [world.read(gfn, 5) for gfn in (IMPORTED, OUT, LEFT)] == [b"GFN 0", bytes(5), b"GFN 3"]
     assert world.sound()
+
+
+def replaced(design: Design) -> World:
+    """Return a failed UV_ESM with a page that was imported and then shared, beside the others."""
+    world = failed_esm(design)
+    world.write(BOTH, b"before")
+    world.page_in((BOTH, 1))
+    world.share((BOTH, 1))
+    assert world.write(BOTH, b"by host").errno is Errno.OK
+    world.uv.asked.clear()
+    return world
+
+
+def test_two_states_that_ask_get_everything_back() -> None:
+    world = replaced(Design.PUSHED_FIXED)
+    assert world.init_abort().detail == ""
+    assert [(ask.name, rows(ask)) for ask in world.uv.asked[:-1]] == [
+        ("UV_PAGE_OUT", [(IMPORTED, 1)]),
+        ("UV_PAGE_OUT", [(BOTH, 1), (OUT, 1)]),
+        ("UV_PAGE_IN", [(OUT, 1)]),
+        ("UV_PAGE_OUT", [(OUT, 1)]),
+    ]
+    assert [world.read(gfn, 5) for gfn in (IMPORTED, OUT, LEFT)] == [b"GFN 0", b"GFN 1", b"GFN 3"]
+    assert world.read(BOTH, 7) == b"by host"
+    assert (world.states(), world.used, world.vm.state.name) == ("NNNNNN", 0, "NORMAL")
+    assert world.sound()
+
+
+def test_neighbours_are_asked_for_one_by_one_for_one_that_is_shared_would_refuse_them_all() -> None:
+    world = failed_esm(Design.PUSHED_FIXED)
+    world.page_in((LEFT, 1))
+    world.page_out((IMPORTED, 1))
+    world.page_out((LEFT, 2))
+    world.uv.asked.clear()
+    assert world.init_abort().detail == ""
+    assert rows(world.uv.asked[0]) == [(ASKED_UNTOUCHED, 1), (LEFT, 1), (OUT, 1), (IMPORTED, 1)]
+    assert [rows(ask) for ask in world.uv.asked[1:-1]] == [[(0, 2), (3, 2)]] * 2
+    assert [world.read(gfn, 5) for gfn in (IMPORTED, OUT, LEFT)] == [b"GFN 0", b"GFN 1", b"GFN 3"]
+
+
+@pytest.mark.parametrize("code", [UCode.U_STATE, UCode.U_P2])
+def test_what_the_ultravisor_will_not_tell_is_scrubbed_and_counted(code: UCode) -> None:
+    world = replaced(Design.PUSHED_FIXED)
+    world.uv.answers("UV_PAGE_OUT", honest, refuse(code))
+    assert world.init_abort().detail == "2 pages were refused, and read as zero"
+    assert (world.read(OUT, 5), world.read(BOTH, 7)) == (bytes(5), bytes(7))
+    assert world.sound()
+
+
+@pytest.mark.parametrize("answer", [silent(), refuse(UCode.U_BUSY)], ids=["silent", "busy"])
+def test_a_question_that_is_not_answered_can_be_asked_again(answer: Answer) -> None:
+    world = replaced(Design.PUSHED_FIXED)
+    world.uv.answers("UV_PAGE_OUT", honest, *[answer] * PATIENCE)
+    assert world.init_abort().code.name == "H_STATE"
+    assert (world.hv.invariants(), world.vm.moving) == ([], False)
+    world.uv.script.clear()
+    assert world.init_abort().detail == ""
+    assert (world.read(OUT, 5), world.read(BOTH, 7)) == (b"GFN 1", b"by host")
+    assert world.sound()
+
+
+def test_two_states_that_ask_wait_for_device_pages_as_four_do() -> None:
+    world = failed_esm(Design.PUSHED_FIXED)
+    world.page_in((LEFT, 1))
+    world.page_out((LEFT, 1))
+    world.uv.asked.clear()
+    world.hv.store.pool.size = world.used
+    assert world.init_abort().code.name == "H_PARAMETER"
+    assert [rows(ask) for ask in world.uv.asked if ask.name == "UV_PAGE_IN"] == [[(OUT, 1), (LEFT, 1)]]
+    assert (world.read(OUT, 5), world.read(LEFT, 5)) == (b"GFN 1", b"GFN 3")
 
 
 def test_a_paged_out_page_that_is_refused_is_scrubbed_and_counted() -> None:
@@ -73,6 +154,28 @@ def test_an_ultravisor_that_does_not_answer_costs_nothing_and_the_call_is_repeat
     assert world.vm.state.name == "TRANSIENT"
     assert world.hv.invariants() == []
     assert world.init_abort().code.name == "H_PARAMETER"
+    assert [world.read(gfn, 5) for gfn in (IMPORTED, OUT, LEFT)] == [b"GFN 0", b"GFN 1", b"GFN 3"]
+    assert world.sound()
+
+
+@pytest.mark.parametrize("design", [Design.TRACKED, Design.TRACKED_PAGEIN, Design.PUSHED_FIXED])
+def test_a_page_that_went_out_after_uv_esm_failed_went_out_in_clear_and_is_given_back(design: Design) -> None:
+    world = failed_esm(design)
+    world.uv.aborted = True
+    assert world.read(IMPORTED, 5) == b"GFN 0"
+    assert world.init_abort().detail == ""
+    assert [rows(ask) for ask in world.uv.asked if ask.name == "UV_PAGE_IN"] == [[(OUT, 1)]]
+    assert [world.read(gfn, 5) for gfn in (IMPORTED, OUT, LEFT)] == [b"GFN 0", b"GFN 1", b"GFN 3"]
+    assert world.sound()
+
+
+@pytest.mark.parametrize("design", [Design.TRACKED, Design.TRACKED_PAGEIN, Design.PUSHED_FIXED])
+@pytest.mark.parametrize("arrives", [False, True], ids=["lost on the way", "answer lost"])
+def test_a_page_in_doubt_is_given_back_whether_it_is_out_or_not(design: Design, *, arrives: bool) -> None:
+    world = failed_esm(design)
+    world.uv.answers("UV_PAGE_OUT", first_done(silent()) if arrives else silent())
+    assert getattr(world.read(IMPORTED), "errno", Errno.OK) is Errno.EFAULT
+    assert world.init_abort().detail == ""
     assert [world.read(gfn, 5) for gfn in (IMPORTED, OUT, LEFT)] == [b"GFN 0", b"GFN 1", b"GFN 3"]
     assert world.sound()
 
@@ -106,7 +209,8 @@ def test_with_one_device_page_paged_out_pages_come_back_one_by_one() -> None:
     assert world.states() == "PPPP"
     world.uv.asked.clear()
     assert world.init_abort().code.name == "H_PARAMETER"
-    assert [rows(ask) for ask in world.uv.asked[:-1]] == [[(0, 2)], [(0, 2)], [(2, 2)], [(2, 2)]]
+    assert rows(world.uv.asked[0]) == [(3, 1), (2, 1), (1, 1), (0, 1)]
+    assert [rows(ask) for ask in world.uv.asked[1:-1]] == [[(0, 2)], [(0, 2)], [(2, 2)], [(2, 2)]]
     assert [world.read(gfn, 1) for gfn in range(4)] == [b"0", b"1", b"2", b"3"]
     assert world.sound()
 

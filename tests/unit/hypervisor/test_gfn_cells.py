@@ -98,7 +98,7 @@ CELLS: dict[str, dict[str, Seen]] = {
     "INIT_ABORT": {
         "N": Seen("N", "H_PARAMETER", END, 0),
         "S": Seen("N", "H_PARAMETER", OUT + END, -1),
-        "P": Seen("N", "H_PARAMETER", IN + OUT + END, 0),
+        "P": Seen("N", "H_PARAMETER", OUT + IN + OUT + END, 0),
         "H": Seen("N", "H_PARAMETER", END, 0),
     },
     "reset": {

@@ -12,19 +12,16 @@ from pef_kit.operations import PATIENCE
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_SIZE
-from unit.hypervisor.scripted_ultravisor import ZERO_PAGE, first, honest, refuse, refuse_gfns, rows, silent
-from unit.hypervisor.world import ULTRAVISOR, World
-
-
-def secured(design: Design = Design.TRACKED, *, device_pages: int = 64) -> World:
-    """Return a transient VM whose GFNs 0 to 3 were imported."""
-    world = World(design, device_pages=device_pages)
-    for gfn in range(4):
-        world.write(gfn, b"GFN %d" % gfn)
-    world.init_start()
-    world.page_in((0, 4))
-    world.uv.asked.clear()
-    return world
+from unit.hypervisor.scripted_ultravisor import (
+    ZERO_PAGE,
+    first,
+    honest,
+    refuse,
+    refuse_gfns,
+    rows,
+    silent,
+)
+from unit.hypervisor.world import ULTRAVISOR, World, secured
 
 
 def test_what_is_written_is_read_across_pages_and_slots_that_abut() -> None:
@@ -108,24 +105,6 @@ def test_a_page_is_busy_while_a_device_page_is_on_its_way_back() -> None:
     assert world.page_in((0, 1)).code.name == "H_BUSY"
     leaving.finish()
     assert world.page_in((0, 1)).code.name == "H_SUCCESS"
-    assert world.sound()
-
-
-def test_a_page_in_doubt_is_out_once_the_ultravisor_says_so() -> None:
-    world = secured()
-    world.uv.answers("UV_PAGE_OUT", silent(), refuse(UCode.U_PARAMETER))
-    world.read(1)
-    assert isinstance(world.read(1), bytes)
-    assert world.states()[1] == "P"
-    assert world.sound()
-
-
-def test_a_page_in_doubt_is_out_once_the_ultravisor_asks_for_it() -> None:
-    world = secured()
-    world.uv.answers("UV_PAGE_OUT", silent())
-    world.read(1)
-    assert world.page_in((1, 1)).code.name == "H_SUCCESS"
-    assert world.states()[1] == "S"
     assert world.sound()
 
 

@@ -3,15 +3,29 @@
 Source: designs, the table of designs.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import pytest
 
+from pef_kit.operations import Ask
+from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
 from pef_protocol.hypercalls import SvmInitDone
+from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
+from pef_protocol.runs import CodedRuns
 from pef_protocol.wire import Caller
-from unit.hypervisor.scripted_ultravisor import ZERO_PAGE, first, honest, refuse, refuse_gfns, rows, silent
+from unit.hypervisor.scripted_ultravisor import (
+    ZERO_PAGE,
+    ScriptedUltravisor,
+    first,
+    honest,
+    refuse,
+    refuse_gfns,
+    rows,
+    silent,
+)
 from unit.hypervisor.world import ULTRAVISOR, World, refused
 
 ASKED, TOUCHED, UNTOUCHED, SHARED, PAGED_OUT = range(5)
@@ -71,14 +85,72 @@ def test_what_eager_and_broken_leave_over_the_host_still_reads(design: Design) -
     assert world.read(TOUCHED, 5) == b"GFN 1"
 
 
-@pytest.mark.parametrize("code", [UCode.U_RETRY, UCode.U_P3])
-def test_pushed_leaves_alone_only_what_is_refused_as_shared(code: UCode) -> None:
+@pytest.mark.parametrize("code", [UCode.U_PARAMETER, UCode.U_P3])
+def test_pushed_leaves_alone_only_what_is_refused_as_shared_or_for_lack_of_room(code: UCode) -> None:
     world = before_done(Design.PUSHED)
     world.uv.answers("UV_PAGE_IN", refuse(code))
     reply = world.init_done()
     assert (reply.code.name, reply.detail) == ("H_STATE", f"UV_PAGE_IN: {code.name}")
     assert (world.vm.state.name, world.states()) == ("TRANSIENT", "SNSNN")
     assert world.sound()
+
+
+def test_pushed_leaves_a_paged_out_page_for_which_the_ultravisor_has_no_room() -> None:
+    world = before_done(Design.PUSHED)
+    world.uv.answers("UV_PAGE_IN", lambda uv, ask: refused_as(uv, ask, {SHARED: "P2", PAGED_OUT: "RETRY"}))
+    assert world.init_done().code.succeeded
+    assert (world.states(), world.used) == ("SSSNN", 3)
+    assert world.page_in((PAGED_OUT, 1)).code.succeeded
+    assert world.sound()
+
+
+@pytest.mark.parametrize("shared", [(0, 1, 2), (1, 3, 5), (3, 4, 5)], ids=["first", "between", "last"])
+def test_pushed_needs_no_device_page_for_good_for_what_is_refused(shared: tuple[int, ...]) -> None:
+    world = World(Design.PUSHED, pages=6, device_pages=4)
+    for gfn in range(6):
+        world.write(gfn, b"GFN %d" % gfn)
+    world.init_start()
+    world.share(*((gfn, 1) for gfn in shared))
+    world.uv.asked.clear()
+    world.uv.answers("UV_PAGE_IN", *[partial(refused_as, answers=dict.fromkeys(shared, "P2"))] * 3)
+    assert world.init_done().code.succeeded
+    assert (world.states(), world.used) == ("".join("SN"[gfn in shared] for gfn in range(6)), 3)
+    sent = [gfn for ask in world.uv.asked for gfn, count in rows(ask) for gfn in range(gfn, gfn + count)]
+    assert sorted(sent) == list(range(6))
+    assert world.sound()
+
+
+def test_pushed_stops_where_all_device_pages_are_in_use() -> None:
+    world = World(Design.PUSHED, pages=6, device_pages=4)
+    world.write(0, bytes(6 * PAGE_SIZE))
+    world.init_start()
+    world.share((0, 1))
+    world.uv.answers("UV_PAGE_IN", *[partial(refused_as, answers={0: "P2"})] * 3)
+    reply = world.init_done()
+    assert (reply.code.name, reply.detail) == ("H_STATE", "there are not enough device pages")
+    assert (world.states(), world.used) == ("NSSSSN", 4)
+    assert world.sound()
+
+
+def test_pages_in_doubt_make_room_for_what_is_left_over() -> None:
+    world = World(pages=4, device_pages=5)
+    world.write(0, bytes(4 * PAGE_SIZE))
+    world.init_start()
+    world.plug(1, 100, 2)
+    world.uv.answers("UV_PAGE_OUT", silent())
+    world.read(100)
+    assert world.init_done().code.succeeded
+    assert (world.states(), sorted(world.states(1)), world.used) == ("SSSS", ["P", "S"], 5)
+    assert world.sound()
+
+
+def refused_as(uv: ScriptedUltravisor, ask: Ask, answers: dict[int, str]) -> Reply:
+    """Refuse those GFNs of the message that `answers` names, with these codes; the rest is done honestly."""
+    sent = {gfn for gfn, count in rows(ask) for gfn in range(gfn, gfn + count)}
+    codes = {gfn: UCode[f"U_{name}"] for gfn, name in answers.items() if gfn in sent}
+    uv.honest(ask, passed_over=set(codes))
+    coded = CodedRuns.of(*((gfn << PAGE_ORDER, 1, code) for gfn, code in codes.items()))
+    return Reply(next(iter(codes.values()), UCode.U_SUCCESS), refused=coded)
 
 
 def test_an_ultravisor_that_does_not_answer_at_init_done_is_named_and_the_call_is_repeated() -> None:

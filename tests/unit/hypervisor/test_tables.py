@@ -8,7 +8,7 @@ import pytest
 
 from pef_hypervisor.designs import RULES
 from pef_hypervisor.lifecycle import LAW, VM_TABLE, GfnDeed, GfnEvent, VmEvent, gfn_table, wanting
-from pef_protocol.designs import Design
+from pef_protocol.designs import PUSHING, Design
 from pef_protocol.states import HvGfnState, HvVmState
 
 LIFE_OF_A_GFN = {
@@ -81,13 +81,16 @@ def test_the_designs_differ_in_what_is_left_over() -> None:
         "broken": ("NOTHING", "NOTHING"),
         "tracked": ("MARK", "MARK"),
         "tracked-pagein": ("BRING", "MARK"),
-        "pushed": ("BRING", "MARK"),
+        **{design.value: ("BRING", "MARK") for design in PUSHING},
+    }
+    assert {design for design in Design if deed(design, GfnEvent.INIT_ABORT) == "RESTORE"} == {
+        Design.PUSHED_FIXED
     }
     assert {design.value for design in Design if not RULES[design].plugged_visible} == {"eager", "broken"}
     assert {design.value for design in Design if len(RULES[design].states) == 2} == {
         "eager",
         "broken",
-        "pushed",
+        *PUSHING,
     }
 
 

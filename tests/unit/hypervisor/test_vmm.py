@@ -263,6 +263,18 @@ def test_a_busy_ultravisor_may_finish_with_a_page_of_the_slot_before_it_is_remov
     assert world.used == 0
 
 
+def test_reset_does_not_wait_for_a_busy_slot_that_may_wait_for_it() -> None:
+    world = World()
+    world.plug(1, 100, 4)
+    world.init_start()
+    world.uv.asked.clear()
+    world.uv.answers("UV_UNREGISTER_MEM_SLOT", *[refuse(UCode.U_BUSY)] * 2)
+    assert world.reset().errno.name == "OK"
+    assert world.uv.names == ["UV_UNREGISTER_MEM_SLOT"] * 2 + ["UV_SVM_TERMINATE", "UV_WRITE_PATE"]
+    assert world.vm.state.name == "NORMAL"
+    assert world.sound()
+
+
 def test_a_hot_add_without_enough_device_pages_is_refused_before_or_undone_after() -> None:
     world = World(device_pages=18)
     world.init_start()

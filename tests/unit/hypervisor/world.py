@@ -216,6 +216,17 @@ class Driven:
         return self.outcome
 
 
+def secured(design: Design = Design.TRACKED, *, device_pages: int = 64) -> World:
+    """Return a transient VM whose GFNs 0 to 3 were imported."""
+    world = World(design, device_pages=device_pages)
+    for gfn in range(4):
+        world.write(gfn, b"GFN %d" % gfn)
+    world.init_start()
+    world.page_in((0, 4))
+    world.uv.asked.clear()
+    return world
+
+
 def gfn_runs(*runs: tuple[int, int]) -> PageRuns:
     """Return runs of (GFN, pages) as page runs."""
     return PageRuns.of(*((gfn << PAGE_ORDER, count) for gfn, count in runs))

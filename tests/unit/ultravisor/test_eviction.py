@@ -6,9 +6,22 @@ Source: ultravisor.rst, H_SVM_PAGE_OUT; attack 41.
 import pytest
 
 from model.answers import Answer, first, pretend, refuse, silent
-from model.scenes import LPID, active_vm, machine, place, put, secure_vm, sound, state_of, svm_of, text
+from model.scenes import (
+    LPID,
+    active_vm,
+    frame_of,
+    machine,
+    place,
+    put,
+    secure_vm,
+    sound,
+    state_of,
+    svm_of,
+    text,
+)
 from model.scripted import ScriptedHypervisor, guest
 from pef_protocol.codes import HCode, UCode
+from pef_protocol.designs import Design
 from pef_protocol.hypercalls import SvmPageOut
 from pef_protocol.quantities import PAGE_ORDER, Gfn, Gpa, Lpid, SlotId
 from pef_protocol.states import UvGfnState as S
@@ -197,6 +210,19 @@ def test_a_page_in_that_finds_no_room_is_told_so() -> None:
     assert hv.uv.digest() == before
     assert hv.page_out(LPID, FIRST + 2).code is UCode.U_SUCCESS
     assert hv.page_in(LPID, FIRST).code is UCode.U_SUCCESS
+
+
+def test_only_those_pages_of_a_page_in_are_refused_that_need_room() -> None:
+    hv = machine(secure_pages=COUNT - 1)
+    svm = active_vm(hv, LPID, (0, FIRST, COUNT))
+    put(hv, FIRST, S.PAGEDOUT, frame=text("page"))
+    svm.design, svm.done_outstanding, svm.whole = Design.PUSHED, True, True
+    hv.fill(hv.ra(LPID, FIRST + 1), text("left over"))
+    reply = hv.page_in(LPID, FIRST, FIRST + 1)
+    assert list(reply.refused.coded()) == [(FIRST << PAGE_ORDER, 1, UCode.U_RETRY)]
+    assert (state_of(hv, FIRST), frame_of(hv, FIRST + 1)) == (S.PAGEDOUT, text("left over"))
+    assert (hv.uv.resident, hv.uv.promised) == (COUNT - 1, 0)
+    assert sound(hv)
 
 
 def test_two_page_ins_at_once_do_not_take_the_same_room() -> None:

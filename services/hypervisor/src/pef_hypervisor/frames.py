@@ -30,7 +30,8 @@ REPLACED: Final = 4
 CARRIED: Final = 8
 """The GFN's bytes went to the Ultravisor by UV_PAGE_IN."""
 DOUBTFUL: Final = 16
-"""UV_PAGE_OUT of a secure GFN was never answered: its normal page may hold the ciphertext."""
+"""UV_PAGE_OUT of a secure GFN, or the UV_PAGE_IN that made it one, was never answered: its normal page may
+hold the ciphertext."""
 
 
 class VmSlot(Slot):
@@ -73,7 +74,7 @@ def is_in(states: U8, wanted: tuple[HvGfnState, ...]) -> Mask:
 def picked(portion: Portion[VmSlot], mask: Mask) -> I64:
     """Return the offsets (pages) of those GFNs of `portion` that `mask` (one a GFN, in order) marks."""
     if len(portion.offsets) == 1:
-        offsets: I64 = np.flatnonzero(mask) + portion.offsets[0]
+        offsets: I64 = mask.nonzero()[0] + portion.offsets[0]
         return offsets
     return spread(portion.offsets, portion.counts, 1)[mask]
 

@@ -2,15 +2,20 @@
 
 What is secure comes by UV_PAGE_OUT; what is paged out goes in first. What the Ultravisor refuses to give is
 scrubbed: a secure or encrypted page is never left in a normal VM.
+
+That a page went out does not say that it is paged out: from the moment at which UV_ESM failed the Ultravisor
+gives pages in clear and keeps them resident. So it is asked for each.
+
+Source: decisions, "H_SVM_INIT_ABORT", "H_SVM_INIT_ABORT under two states".
 """
 
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 
-from pef_hypervisor.frames import CARRIED, REPLACED, TOUCHED, Vm, VmSlot, is_in
+from pef_hypervisor.frames import CARRIED, DOUBTFUL, REPLACED, TOUCHED, Vm, VmSlot, is_in
 from pef_hypervisor.lifecycle import GfnDeed, GfnEvent, wanting
-from pef_hypervisor.moves import bring, land
+from pef_hypervisor.moves import bring, land, said_out
 from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Flight, Part
 from pef_kit.operations import Operation
@@ -22,13 +27,21 @@ SCARCE: Final = frozenset({UCode.U_RETRY})
 """Refusals that may be none once other pages have left secure memory."""
 
 
+PagesBySlot: TypeAlias = list[tuple[VmSlot, I64]]
+"""GFNs of several slots, as offsets in pages."""
+
+
 def give_back(store: Store, vm: Vm) -> Operation[tuple[int, str]]:
     """Make every GFN of `vm` normal; return how many imported pages were lost, and what stopped it, or "".
 
     Where something stopped it, the GFNs that are left are as they were: it can be done again.
     """
     lost, complaint = yield from _get_secure(store, vm)
-    while not complaint and (paged_out := _chosen(vm, GfnDeed.RESTORE)):
+    paged_out: PagesBySlot = []
+    if not complaint:
+        paged_out, given_up, complaint = yield from _paged_out(store, vm)
+        lost += given_up
+    while not complaint and paged_out:
         slot, offsets = paged_out[0]
         some = offsets[: store.pool.free]
         if not len(some):
@@ -44,6 +57,7 @@ def give_back(store: Store, vm: Vm) -> Operation[tuple[int, str]]:
             lost += yield from _give_up(store, vm, slot, some[given_up])
         more, why = yield from _get_secure(store, vm)
         lost, complaint = lost + more, complaint or why
+        paged_out = _bearing(REPLACED, paged_out)
     if not complaint:
         lost += yield from _scrub_unknown(store, vm)
         for slot in vm.slots:
@@ -52,9 +66,43 @@ def give_back(store: Store, vm: Vm) -> Operation[tuple[int, str]]:
     return lost, complaint
 
 
-def _chosen(vm: Vm, deed: GfnDeed) -> list[tuple[VmSlot, I64]]:
+def _bearing(bit: int, pages: PagesBySlot) -> PagesBySlot:
+    """Return those of `pages` that bear a mark: a page that is paged out has replaced one, by definition."""
+    marked = ((slot, offsets[slot.marked(offsets, bit)]) for slot, offsets in pages)
+    return [(slot, offsets) for slot, offsets in marked if len(offsets)]
+
+
+def _paged_out(store: Store, vm: Vm) -> Operation[tuple[PagesBySlot, int, str]]:
+    """Return what is paged out, how many imported pages were lost on the way, and what stopped it, or "".
+
+    The Ultravisor is asked for each page that replaced a secure one: it says that it is paged out already, or
+    that it is shared, which is success, with nothing done; a secure one comes back in clear.
+    """
+    lost = 0
+    paged_out: PagesBySlot = []
+    parts: list[Part] = []
+    for slot, ascending in _bearing(REPLACED, _chosen(vm, GfnDeed.RESTORE)):
+        # Order: descending, so that each page is a run of its own: one of shared and other pages is refused.
+        offsets = ascending[::-1]
+        then = vm.rules.table.judge(GfnEvent.INIT_ABORT, slot.state[offsets]).then
+        parts.append(Part(slot, offsets, then))
+    flight = Flight(vm, parts)
+    with flight:
+        yield from flight.send("UV_PAGE_OUT")
+        for leg in flight.legs():
+            leg.slot.unmark(leg.offsets[land(leg)], REPLACED)
+    if flight.failure or (flight.codes == UCode.U_BUSY).any():
+        return paged_out, lost, flight.detail()
+    for leg in flight.legs():
+        out = leg.codes == UCode.U_PARAMETER
+        lost += yield from _give_up(store, vm, leg.slot, leg.offsets[~leg.done & ~out])
+        paged_out.append((leg.slot, leg.offsets[out][::-1]))
+    return _bearing(REPLACED, paged_out), lost, ""
+
+
+def _chosen(vm: Vm, deed: GfnDeed) -> PagesBySlot:
     """Return, slot by slot, the GFNs (offsets in pages) for which H_SVM_INIT_ABORT wants `deed`."""
-    chosen: list[tuple[VmSlot, I64]] = []
+    chosen: PagesBySlot = []
     for slot in vm.slots:
         wanted = wanting(vm.rules.table, GfnEvent.INIT_ABORT, deed)
         found = [np.flatnonzero(is_in(slot.state[block], wanted)) + block.start for block in slot.blocks()]
@@ -64,7 +112,10 @@ def _chosen(vm: Vm, deed: GfnDeed) -> list[tuple[VmSlot, I64]]:
 
 
 def _get_secure(store: Store, vm: Vm) -> Operation[tuple[int, str]]:
-    """Get all secure pages back, in clear; those that were never imported are simply normal again."""
+    """Get all secure pages back, in clear; those that were never imported are simply normal again.
+
+    One that is out already, by a call that nobody answered, is called so.
+    """
     parts: list[Part] = []
     for slot, offsets in _chosen(vm, GfnDeed.GIVE_BACK):
         then = vm.rules.table.judge(GfnEvent.INIT_ABORT, slot.state[offsets]).then
@@ -79,7 +130,13 @@ def _get_secure(store: Store, vm: Vm) -> Operation[tuple[int, str]]:
         for leg in flight.legs():
             done = land(leg)
             leg.slot.mark(leg.offsets[done], TOUCHED)
-            store.pool.give_back(int(np.count_nonzero(done)))
+            out = said_out(leg)
+            leg.slot.state[leg.offsets[out]] = vm.rules.table.judge(GfnEvent.PAGE_OUT, leg.before[out]).then
+            leg.codes[out] = UCode.U_SUCCESS
+            leg.slot.unmark(leg.offsets[done], REPLACED)
+            leg.slot.mark(leg.offsets[out], TOUCHED | REPLACED)
+            leg.slot.unmark(leg.offsets[done | out], DOUBTFUL)
+            store.pool.give_back(int(np.count_nonzero(done | out)))
     if flight.failure or (flight.codes == UCode.U_BUSY).any():
         return lost, flight.detail()
     for leg in flight.legs():
@@ -98,10 +155,13 @@ def _give_up(store: Store, vm: Vm, slot: VmSlot, offsets: I64) -> Operation[int]
 
 
 def _scrub_unknown(store: Store, vm: Vm) -> Operation[int]:
-    """Scrub what a design of two states can't tell: a page that replaced a secure one may be encrypted."""
-    if HvGfnState.PAGED_OUT in vm.rules.states:
-        return 0
+    """Scrub what replaced a secure page and may be encrypted: all but what is known to be shared.
+
+    A design of two states knows of none.
+    """
     lost = 0
     for slot in vm.slots:
-        lost += yield from _give_up(store, vm, slot, slot.where(REPLACED))
+        replaced = slot.where(REPLACED)
+        unknown = replaced[slot.state[replaced] != HvGfnState.SHARED]
+        lost += yield from _give_up(store, vm, slot, unknown)
     return lost

@@ -10,9 +10,9 @@ import numpy as np
 
 from pef_hypervisor.frames import CARRIED, MOVING, REPLACED, TOUCHED, Vm, VmSlot, is_in
 from pef_hypervisor.lifecycle import GfnDeed, GfnEvent, wanting
-from pef_hypervisor.moves import bring
+from pef_hypervisor.moves import bring, out_of_doubt
 from pef_hypervisor.store import Store
-from pef_hypervisor.to_ultravisor import Part
+from pef_hypervisor.to_ultravisor import Flight, Part
 from pef_kit.operations import PATIENCE, Operation, Pause
 from pef_kit.spans import I64, U8
 from pef_protocol.codes import UCode
@@ -21,8 +21,12 @@ from pef_protocol.states import HvGfnState
 
 @dataclass(slots=True)
 class Sweep:
-    """What one pass over slots found and could not do at once. Offsets in pages."""
+    """What one pass over slots found and could not do at once. Offsets in pages.
 
+    `kept`: what an earlier pass sent and the design leaves as it is; it is not sent again.
+    """
+
+    kept: list[tuple[VmSlot, I64]]
     short: bool = False
     """Device pages ran out."""
     scrubs: list[tuple[VmSlot, I64]] = field(default_factory=list)
@@ -35,20 +39,37 @@ def secure_left_over(store: Store, vm: Vm, slots: Iterable[VmSlot], event: GfnEv
     """Turn the left-over GFNs of `slots` into secure ones as the design says; return what went wrong, or "".
 
     As many as there are device pages for are done; what was done stays done, and the rest can be done later.
+    Where device pages are short, those of GFNs that the design leaves as they are serve others, pass by pass.
     """
     chosen = tuple(slots)
     left = wanting(vm.rules.table, event, GfnDeed.MARK, GfnDeed.BRING)
     if not left:
         return ""
-    for attempt in range(PATIENCE):
-        if not any(_in_flight(slot, left) for slot in chosen):
-            break
-        yield Pause(attempt)
-    else:
-        return "left-over GFNs are in flight for other calls"
-    sweep = Sweep()
-    for slot in chosen:
-        _sweep(store, vm, slot, event, sweep)
+    sweep = Sweep([], short=True)
+    while sweep.short:
+        for attempt in range(PATIENCE):
+            if not any(_in_flight(slot, left) for slot in chosen):
+                break
+            yield Pause(attempt)
+        else:
+            return "left-over GFNs are in flight for other calls"
+        sweep = Sweep(sweep.kept)
+        for slot in chosen:
+            _sweep(store, vm, slot, event, sweep)
+        flight = yield from _flown(store, vm, sweep)
+        if flight.failure:
+            return flight.failure
+        refused = set(flight.codes[flight.codes != 0].tolist())
+        if odd := refused - {int(code) for code in vm.rules.leaves}:
+            return "UV_PAGE_IN: " + ", ".join(sorted(UCode(code).name for code in odd))
+        if sweep.short and not refused and not (yield from out_of_doubt(store)):
+            return "there are not enough device pages"
+        sweep.kept += [(leg.slot, leg.offsets[~leg.done]) for leg in flight.legs()]
+    return ""
+
+
+def _flown(store: Store, vm: Vm, sweep: Sweep) -> Operation[Flight]:
+    """Do what a pass could not do at once."""
     try:
         flight = yield from bring(store, vm, sweep.parts)
         for slot, offsets in sweep.scrubs:
@@ -56,12 +77,7 @@ def secure_left_over(store: Store, vm: Vm, slots: Iterable[VmSlot], event: GfnEv
     finally:
         for slot, offsets in sweep.scrubs:
             slot.unmark(offsets, MOVING | TOUCHED | REPLACED)
-    if flight.failure:
-        return flight.failure
-    refused = set(flight.codes[flight.codes != 0].tolist()) - {int(code) for code in vm.rules.leaves}
-    if refused:
-        return "UV_PAGE_IN: " + ", ".join(sorted(UCode(code).name for code in refused))
-    return "there are not enough device pages" if sweep.short else ""
+    return flight
 
 
 def _in_flight(slot: VmSlot, left: tuple[HvGfnState, ...]) -> bool:
@@ -81,6 +97,8 @@ def _sweep(store: Store, vm: Vm, slot: VmSlot, event: GfnEvent, sweep: Sweep) ->
     for block in slot.blocks():
         states, marks = slot.state[block], slot.marks[block]
         left = is_in(states, wanting(table, event, GfnDeed.MARK, GfnDeed.BRING))
+        for offsets in [offsets for other, offsets in sweep.kept if other is slot]:
+            left[offsets[(offsets >= block.start) & (offsets < block.stop)] - block.start] = False
         wanted = int(np.count_nonzero(left))
         free = store.pool.free - sweep.promised
         if cut := wanted > free:
@@ -89,7 +107,7 @@ def _sweep(store: Store, vm: Vm, slot: VmSlot, event: GfnEvent, sweep: Sweep) ->
             wanted = int(np.count_nonzero(left))
         if not wanted:
             continue
-        if not cut and not marks.max():
+        if not cut and not marks.max():  # nothing was kept either: what is sent is marked
             store.pool.take(wanted)
             table.advance(event, states)
             continue

@@ -57,7 +57,8 @@ class GfnDeed(IntEnum):
     GIVE_BACK = 7
     """Get back in clear, by UV_PAGE_OUT, what was imported; give the device page back."""
     RESTORE = 8
-    """Send the encrypted page in by UV_PAGE_IN, then as GIVE_BACK."""
+    """Ask by UV_PAGE_OUT for a page that came in place of a secure one: a shared one stays, one that is in
+    its frame comes back in clear; one that is paged out is sent in by UV_PAGE_IN, then as GIVE_BACK."""
 
 
 class VmEvent(IntEnum):

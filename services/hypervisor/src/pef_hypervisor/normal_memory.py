@@ -38,6 +38,15 @@ class RealMemory:
         """Return the ranges that are taken, by first address: bytes."""
         return dict(self._claims)
 
+    @property
+    def record(self) -> tuple[tuple[int, int], ...]:
+        """Return the claims as a plain value, by first address."""
+        return tuple(sorted(self._claims.items()))
+
+    def restore(self, record: tuple[tuple[int, int], ...]) -> None:
+        """Let the claims be those of a record; no byte is touched."""
+        self._claims = dict(record)
+
     def claim(self, pages: int) -> RealAddress | None:
         """Return the first address of the first gap of `pages` pages, now taken, or None."""
         length = pages * PAGE_SIZE
@@ -63,6 +72,8 @@ class RealMemory:
 
         Order: the caller has marked them MOVING where the thread is to have them.
         """
+        if not len(offsets):
+            return
         firsts, counts = breaks(len(offsets), (offsets, 1))
         ranges = list(zip(slot.places(offsets[firsts]).tolist(), (counts * PAGE_SIZE).tolist(), strict=True))
         if len(offsets) <= AT_ONCE:

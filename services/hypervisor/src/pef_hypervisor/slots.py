@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from pef_hypervisor.frames import MOVING, TOUCHED, Vm, VmSlot
+from pef_hypervisor.frames import MOVING, REPLACED, TOUCHED, Vm, VmSlot
 from pef_hypervisor.lifecycle import GfnEvent
 from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Answer, insist, try_once
 from pef_kit.operations import PATIENCE, Operation, Pause
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_SIZE, gpa_of
-from pef_protocol.states import HvGfnState
+from pef_protocol.states import HvGfnState, HvVmState
 from pef_protocol.ultracalls import RegisterMemSlot, UnregisterMemSlot
 
 
@@ -32,11 +32,23 @@ def unregister(vm: Vm, slot: VmSlot) -> Operation[Answer]:
     return answer
 
 
+def unregister_if_idle(vm: Vm, slot: VmSlot) -> Operation[Answer]:
+    """Take a slot back by one UV_UNREGISTER_MEM_SLOT, for a VM whose SVM is ended next: busy is an answer.
+
+    Order: the Ultravisor may be busy because it waits for a hypercall that this VM, closed, tells is busy.
+    Who insisted would wait for it in turn.
+    """
+    answer = yield from try_once("UV_UNREGISTER_MEM_SLOT", UnregisterMemSlot(vm.lpid, slot.slot_id))
+    slot.registered &= not answer.succeeded
+    return answer
+
+
 def unregister_at_rest(vm: Vm, slot: VmSlot) -> Operation[Answer]:
     """Take a slot back of which no GFN is in flight, here or there.
 
     Order: where the Ultravisor is busy, it may wait for a hypercall on a GFN of the slot; so the slot is let
-    go of before each new try.
+    go of before each new try. While UV_ESM is open it may have measured pages of the slot, and wait in turn for
+    a call that finds the VM held: then it is asked once.
     """
     answer = Answer(UCode.U_BUSY, "a page of the slot is in flight")
     for attempt in range(PATIENCE):
@@ -47,7 +59,7 @@ def unregister_at_rest(vm: Vm, slot: VmSlot) -> Operation[Answer]:
                 answer = yield from try_once("UV_UNREGISTER_MEM_SLOT", request)
             finally:
                 slot.unmark(slice(None), MOVING)
-            if answer.code is not UCode.U_BUSY:
+            if answer.code is not UCode.U_BUSY or vm.state is HvVmState.TRANSIENT:
                 break
         yield Pause(attempt)
     if answer.code is UCode.U_P2:
@@ -63,6 +75,17 @@ def forget(store: Store, vm: Vm, slot: VmSlot) -> None:
         column = slot.state[block]
         store.pool.give_back(int(np.count_nonzero(column == HvGfnState.SECURE)))
         vm.rules.table.advance(GfnEvent.FORGET, column)
+
+
+def scrub_replaced(store: Store, vm: Vm) -> Operation[None]:
+    """Scrub what came in place of secure pages that were dropped: nobody can decrypt it any more.
+
+    Order: at once, for whatever fails later, the VM may be made normal by another way.
+    """
+    for slot in vm.slots:
+        replaced = slot.where(REPLACED)
+        yield from store.memory.scrub(slot, replaced)
+        slot.unmark(replaced, TOUCHED | REPLACED)
 
 
 def make_plain(vm: Vm) -> None:

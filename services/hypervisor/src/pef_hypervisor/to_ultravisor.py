@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pef_hypervisor.frames import MOVING, Vm, VmSlot
 from pef_kit.operations import PATIENCE, Operation, Pause, PeerFailure, ask
-from pef_kit.spans import I64, U8, Mask, breaks, columns_of, spread, words_of
+from pef_kit.spans import I64, U8, Mask, among, breaks, columns_of, spread, words_of
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import Code, HCode, UCode
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
@@ -73,6 +73,7 @@ class Leg:
     """What came of a part: an element a GFN.
 
     `ours`: it still bears the flight's mark. `unheard`: nobody answered, so the call may have been done.
+    `named`: the answer speaks of single GFNs; else its code is about the call as a whole.
     """
 
     slot: VmSlot
@@ -82,6 +83,7 @@ class Leg:
     codes: NDArray[np.int16]
     ours: Mask
     unheard: Mask
+    named: Mask
 
     @property
     def done(self) -> Mask:
@@ -111,6 +113,8 @@ class Flight:
         self.failure = ""
         self._ours = np.zeros(len(self.gfns), np.bool_)
         self._unheard = np.zeros(len(self.gfns), np.bool_)
+        self._named = np.zeros(len(self.gfns), np.bool_)
+        self._part_of = np.repeat(np.arange(len(self.parts)), [len(part.offsets) for part in self.parts])
         self._before = [part.slot.state[part.offsets] for part in self.parts]
 
     def __enter__(self) -> Self:
@@ -133,7 +137,7 @@ class Flight:
     def legs(self) -> Iterator[Leg]:
         """Yield each part with what came of it."""
         for (part, piece), before in zip(self._pieces(), self._before, strict=True):
-            came = self.codes[piece], self._ours[piece], self._unheard[piece]
+            came = self.codes[piece], self._ours[piece], self._unheard[piece], self._named[piece]
             yield Leg(part.slot, part.offsets, part.then, before, *came)
 
     def _pieces(self) -> Iterator[tuple[Part, slice]]:
@@ -165,10 +169,12 @@ class Flight:
         What is answered with U_BUSY is let go, and sent again after a while: bounded, and only as long as it
         is still what it was. Where there is no answer the codes are those of a refusal.
         """
+        if not len(self):
+            return
         pending = np.ones(len(self), np.bool_)
         for attempt in range(PATIENCE):
-            yield from self._send_once(name, np.flatnonzero(pending))
-            busy = self._ours & (self.codes == UCode.U_BUSY)
+            yield from self._send_once(name, pending.nonzero()[0])
+            busy = self._ours & among(self.codes, UCode.U_BUSY)
             if not busy.any():
                 return
             self._let_go(busy)
@@ -179,7 +185,8 @@ class Flight:
 
     def _send_once(self, name: str, chosen: I64) -> Operation[None]:
         ras, gfns = self.ras[chosen], self.gfns[chosen]
-        firsts, counts = breaks(len(chosen), (gfns, 1), (ras, PAGE_SIZE))
+        # A run lies in one slot, though slots may abut here and there.
+        firsts, counts = breaks(len(chosen), (gfns, 1), (ras, PAGE_SIZE), (self._part_of[chosen], 0))
         for start in range(0, len(firsts), RUNS_AT_ONCE):
             some, pages = firsts[start : start + RUNS_AT_ONCE], counts[start : start + RUNS_AT_ONCE]
             sent = slice(int(some[0]), int(some[-1] + pages[-1]))
@@ -187,6 +194,7 @@ class Flight:
             try:
                 reply = yield from ask(name, request)
                 self.codes[chosen[sent]] = codes_of(name, reply, gfns[sent])
+                self._named[chosen[sent]] = len(reply.refused) > 0
             except PeerFailure as failure:
                 self.failure = str(failure)
                 self.codes[chosen[int(some[0]) :]] = UCode.U_PARAMETER
@@ -202,7 +210,7 @@ class Flight:
 
     def detail(self) -> str:
         """Say, for people, what was refused; empty where nothing was."""
-        if self.failure:
+        if self.failure or not np.count_nonzero(self.codes):
             return self.failure
         refused = np.unique(self.codes[self.codes != 0]).tolist()
         return ", ".join(UCode(code).name for code in refused)
@@ -234,5 +242,7 @@ def codes_of(name: str, reply: Reply, gfns: I64) -> NDArray[np.int16]:
 
 def as_hypercall_code(codes: NDArray[np.int16]) -> NDArray[np.int16]:
     """Turn codes of ultracalls into those by which a hypercall tells of them: busy stays busy."""
-    told = np.where(codes == UCode.U_BUSY, HCode.H_BUSY, HCode.H_PARAMETER)
+    if not np.count_nonzero(codes):
+        return np.zeros(len(codes), np.int16)
+    told = np.where(among(codes, UCode.U_BUSY), HCode.H_BUSY, HCode.H_PARAMETER)
     return np.where(codes == 0, HCode.H_SUCCESS, told).astype(np.int16)

@@ -6,9 +6,11 @@ the Hypervisor bring back those that are paged out or invalidated, until neither
 
 from typing import Final
 
+import numpy as np
+
 from pef_kit.columns import Portion
 from pef_kit.operations import PATIENCE, Operation, Pause
-from pef_kit.spans import Mask
+from pef_kit.spans import Mask, among
 from pef_kit.transitions import Judgement
 from pef_protocol.states import UvVmState
 from pef_ultravisor.eviction import ROUNDS, make_room
@@ -48,7 +50,7 @@ def settled(
             (flags, part)
             for portion, judgement in zip(portions, judgements, strict=True)
             for flags, deed in ((NONSHARED, Deed.FETCH), (SHARED, Deed.FETCH_SHARED))
-            if (part := narrowed(portion, judgement.does == deed))
+            if (part := narrowed(portion, among(judgement.does, deed)))
         ]
         if not missing:
             return judgements
@@ -70,7 +72,7 @@ def settled_with_room(
     """Return the judgements of `settled` once secure memory has room for the GFNs that need `deed`."""
     for _ in range(ROUNDS):
         judgements = yield from settled(uv, svm, portions, event)
-        pages = sum(int((judgement.does == deed).sum()) for judgement in judgements)
+        pages = sum(int(np.count_nonzero(among(judgement.does, deed))) for judgement in judgements)
         if uv.has_room(pages):
             return judgements
         if not (yield from make_room(uv, pages)):
@@ -80,7 +82,7 @@ def settled_with_room(
 
 
 def _in_hand(portion: Portion[FrameSlot]) -> bool:
-    return bool(portion.slot.in_flight(portion.chosen).any())
+    return bool(np.count_nonzero(portion.slot.in_flight(portion.chosen)))
 
 
 def require_alive(svm: Svm) -> None:
@@ -125,7 +127,7 @@ def fetch(uv: Ultravisor, svm: Svm, part: Portion[FrameSlot], flags: int) -> Ope
 
 def any_of(judgements: list[Judgement], deed: Deed) -> bool:
     """Tell whether any GFN is judged to need `deed`."""
-    return any(bool((judgement.does == deed).any()) for judgement in judgements)
+    return any(bool(np.count_nonzero(among(judgement.does, deed))) for judgement in judgements)
 
 
 def picked(portions: list[Portion[FrameSlot]], masks: list[Mask]) -> list[Portion[FrameSlot]]:

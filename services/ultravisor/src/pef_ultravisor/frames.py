@@ -12,14 +12,14 @@ paged out costs two bytes.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from pef_kit.columns import Portion, Slot, SlotMap
-from pef_kit.spans import I64, U8, U64, Mask, Selection, breaks, stretches, words_of
+from pef_kit.spans import I64, U8, U64, Mask, Selection, among, breaks, stretches, words_of
 from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gfn, Lpid, SlotId
 from pef_protocol.runs import PageRuns
@@ -49,10 +49,12 @@ IN_FLIGHT: Final = MOVING | WAITING
 
 
 class FrameSlot(Slot):
-    """The columns and frames of one memory slot of an SVM."""
+    """The columns and frames of one memory slot of an SVM; `frames(n)` makes the n frames."""
 
-    def __init__(self, slot_id: SlotId, first: Gfn, count: int) -> None:
-        self.frames = Frames(count)
+    def __init__(
+        self, slot_id: SlotId, first: Gfn, count: int, frames: Callable[[int], Frames] = Frames
+    ) -> None:
+        self.frames = frames(count)
         super().__init__(slot_id, first, count)
         self.normal: U64 = np.zeros(count, np.uint64)
         self.counter: U64 = np.zeros(count, np.uint64)
@@ -61,6 +63,8 @@ class FrameSlot(Slot):
     def scrub(self, offsets: I64) -> None:
         """Zero the frames at `offsets` (pages from the slot's start, ascending) that were filled."""
         filled = offsets[self.marked(offsets, FILLED)]
+        if not len(filled):
+            return
         for first, count in zip(*breaks(len(filled), (filled, 1)), strict=True):
             self.frames.scrub(int(filled[first]), int(count))
         self.unmark(offsets, FILLED)
@@ -114,7 +118,7 @@ class Svm:
 
 def held_pages(slot: FrameSlot) -> Mask:
     """Tell which GFNs of a VM that is becoming secure are in secure memory: imported and not moved out."""
-    held: Mask = (slot.state == S.SECURE) & slot.marked(slice(None), IMPORTED)
+    held: Mask = among(slot.state, S.SECURE) & slot.marked(slice(None), IMPORTED)
     return held
 
 
@@ -127,9 +131,9 @@ def page_runs(portions: "list[Portion[FrameSlot]]") -> PageRuns:
 
 def narrowed(portion: Portion[FrameSlot], mask: Mask) -> Portion[FrameSlot] | None:
     """Return the GFNs of `portion` that `mask` (one a page) picks, as runs, or None where it picks none."""
-    offsets = (portion.gfns() - portion.slot.first)[mask]
-    if not len(offsets):
+    if not np.count_nonzero(mask):
         return None
+    offsets = portion.places()[mask]
     firsts, counts = breaks(len(offsets), (offsets, 1))
     return Portion(portion.slot, np.arange(len(firsts)), offsets[firsts], counts)
 

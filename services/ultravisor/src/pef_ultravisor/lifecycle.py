@@ -56,6 +56,12 @@ class Event(IntEnum):
     REVERT_UNSHARE = 17
     ABORT_SHARE = 18
     """The SVM is aborted while a share is open: its bytes stay in their frames."""
+    PAGE_IN_PUSHED_VALID = 19
+    """As PAGE_IN_PUSHED, where only a shared page with a mapping must not be sent."""
+    PAGE_IN_PUSHED_INVALIDATED = 20
+    """As PAGE_IN_PUSHED, where only one without a mapping must not."""
+    PAGE_IN_BARRED = 21
+    """UV_PAGE_IN at any time under a reading of `pushed` that has it refused for shared pages."""
 
 
 class Deed(IntEnum):
@@ -114,6 +120,10 @@ SHARED_STATES: Final = (
     S.PSEUDO_SHARED,
     S.PSEUDO_SHARED_INV,
 )
+
+VALID: Final = (S.SHARED, S.SHARED_IMPLICIT, S.PSEUDO_SHARED)
+INVALIDATED: Final = (S.SHARED_INV, S.SHARED_IMPLICIT_INV, S.PSEUDO_SHARED_INV)
+"""A shared page has a mapping, or its normal page was taken away."""
 
 BACKED: Final = (S.SHARED, S.SHARED_IMPLICIT, S.PSEUDO_SHARED, S.HV_SHARED, S.HV_UNSHARING)
 """States in which a normal page may back the GFN. HV_UNSHARING may also have lost it."""
@@ -244,6 +254,9 @@ CELLS: Final[Mapping[Event, Mapping[S, GfnCell]]] = {
         **_kept(*S),
         **{state: _to(S.SECURE, Deed.UNMAP) for state in OPEN_CALLS},
     },
+    Event.PAGE_IN_PUSHED_VALID: {**_IMPORTS, **_kept(*VALID, code=UCode.U_P2)},
+    Event.PAGE_IN_PUSHED_INVALIDATED: {**_IMPORTS, **_kept(*INVALIDATED, code=UCode.U_P2)},
+    Event.PAGE_IN_BARRED: {**_PAGE_IN, **_kept(*SHARED_STATES, code=UCode.U_P2)},
 }
 
 GFN: Final = Table(S, Event, CELLS)

@@ -16,10 +16,12 @@ from pef_kit.spans import Selection
 from pef_protocol.designs import Design
 from pef_protocol.quantities import Lpid
 from pef_protocol.states import UvGfnState, UvVmState
+from pef_ultravisor.checkpoint import Spares, UvCheckpoint, svm_record
 from pef_ultravisor.esm_blob import MachineKey
 from pef_ultravisor.frames import PROMISED, FrameSlot, Svm, broken_invariants
 from pef_ultravisor.normal_pages import NormalPages
 from pef_ultravisor.sealing import FIXED_BYTES, KEY_BYTES, Sealer
+from pef_ultravisor.secure_memory import Frames
 
 DIGEST_KEY_BYTES: Final = 32
 
@@ -35,14 +37,25 @@ class Capacity:
 
 
 class Ultravisor:
-    """The trusted side. `entropy(n)` gives n random bytes: the same bytes make the same machine."""
+    """The trusted side. `entropy(n)` gives n random bytes: the same bytes make the same machine.
+
+    `frames(n)` makes the n frames of a slot, `sealer` what seals the pages of an SVM.
+    """
 
     def __init__(
-        self, capacity: Capacity, entropy: Entropy, *, designs: frozenset[Design] = frozenset(Design)
+        self,
+        capacity: Capacity,
+        entropy: Entropy,
+        *,
+        designs: frozenset[Design] = frozenset(Design),
+        frames: Callable[[int], Frames] = Frames,
+        sealer: Callable[[Lpid, bytes, bytes], Sealer] = Sealer,
     ) -> None:
         self.capacity = capacity
         self.entropy = entropy
         self.designs = designs
+        self.frames = frames
+        self.sealer = sealer
         self.machine_key = MachineKey.generate(entropy(KEY_BYTES))
         self.pates: dict[Lpid, tuple[int, int]] = {}
         self.svms: dict[Lpid, Svm] = {}
@@ -65,7 +78,7 @@ class Ultravisor:
 
     def new_svm(self, lpid: Lpid) -> Svm:
         """Make the SVM object of a VM that begins to become secure."""
-        svm = Svm(lpid, Sealer(lpid, self.entropy(KEY_BYTES), self.entropy(FIXED_BYTES)))
+        svm = Svm(lpid, self.sealer(lpid, self.entropy(KEY_BYTES), self.entropy(FIXED_BYTES)))
         self.svms[lpid] = svm
         return svm
 
@@ -117,6 +130,36 @@ class Ultravisor:
             self.release_slot(svm, slot)
         svm.files.clear()
         del self.svms[svm.lpid]
+
+    def checkpoint(self) -> UvCheckpoint:
+        """Return all that this side must not forget but the contents of pages, as a plain value."""
+        return UvCheckpoint(
+            tuple(sorted(self.pates.items())),
+            tuple([svm_record(self.svms[lpid]) for lpid in sorted(self.svms)]),
+            self.promised,
+            self.clock_hand,
+        )
+
+    def restore(self, checkpoint: UvCheckpoint, spares: Spares | None = None) -> None:
+        """Make this side what it was, but for the contents of pages: see `pef_ultravisor.checkpoint`.
+
+        Whoever restores often keeps `spares`. Raise NoSecureMemory where a slot's frames can't be had again.
+        """
+        spares = Spares() if spares is None else spares
+        svms = [
+            spares.svm(record, self.svm(record.lpid), self.frames, self.sealer) for record in checkpoint.svms
+        ]
+        self.svms.clear()
+        self.svms.update((svm.lpid, svm) for svm in svms)
+        self.pates.clear()
+        self.pates.update((Lpid(lpid), words) for lpid, words in checkpoint.pates)
+        self.promised = checkpoint.promised
+        self.clock_hand = checkpoint.clock_hand
+        self.normal_pages.clear()
+        for svm in svms:
+            for slot in svm.slots:
+                if np.count_nonzero(slot.normal):
+                    self.normal_pages.take(slot.normal[slot.normal != 0])
 
     def digest(self) -> str:
         """Return a digest of all that this side must not forget, contents included.

@@ -14,7 +14,7 @@ import numpy as np
 
 from pef_kit.columns import portion_of
 from pef_kit.operations import Operation, Work
-from pef_kit.spans import Mask, Selection, words_of
+from pef_kit.spans import Mask, Selection, among, words_of
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
 from pef_protocol.runs import PageRuns
@@ -53,7 +53,7 @@ def covering(svm: Svm, extent: Extent, wrong: UCode, what: str) -> Portions:
 
 def not_imported(slot: FrameSlot, chosen: Selection) -> Mask:
     """Tell which of the chosen GFNs are left over: secure by default, and never asked for."""
-    left_over: Mask = (slot.state[chosen] == S.SECURE) & ~slot.marked(chosen, IMPORTED)
+    left_over: Mask = among(slot.state[chosen], S.SECURE) & ~slot.marked(chosen, IMPORTED)
     return left_over
 
 

@@ -3,11 +3,16 @@
 Invariant: a real address backs at most one (SVM, GFN) at a time.
 """
 
+from typing import Final
+
 import numpy as np
 
 from pef_kit.bus import NORMAL_BASE
 from pef_kit.spans import I64, U8, U64, Mask, page_aligned, repeats, spread
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
+
+_BASE: Final = np.uint64(NORMAL_BASE)
+_ORDER: Final = np.uint64(PAGE_ORDER)
 
 
 class NormalPages:
@@ -21,10 +26,13 @@ class NormalPages:
         return self._pages
 
     def _place(self, addresses: U64) -> I64:
-        return ((addresses - np.uint64(NORMAL_BASE)) >> np.uint64(PAGE_ORDER)).astype(np.int64)
+        places: I64 = ((addresses - _BASE) >> _ORDER).view(np.int64)
+        return places
 
     def whole(self, addresses: U64, counts: U64) -> Mask:
         """Tell which runs (address, pages) are whole pages of normal memory, none of them named twice."""
+        if len(addresses) == 1:
+            return np.array([self._is_whole(int(addresses[0]), int(counts[0]))])
         pages = np.uint64(self._pages)
         inside = (addresses >= np.uint64(NORMAL_BASE)) & page_aligned(addresses) & (counts <= pages)
         starts = (addresses - np.uint64(NORMAL_BASE)) >> np.uint64(PAGE_ORDER)
@@ -33,6 +41,10 @@ class NormalPages:
         chosen = np.flatnonzero(inside)
         inside[chosen[repeats(starts[chosen], counts[chosen])]] = False
         return inside
+
+    def _is_whole(self, address: int, count: int) -> bool:
+        first, beyond = divmod(address - NORMAL_BASE, PAGE_SIZE)
+        return not beyond and 0 <= first < self._pages and first + count <= self._pages
 
     def backing(self, addresses: U64, counts: U64) -> Mask:
         """Tell which runs of whole normal pages hold one that backs a GFN."""
@@ -51,6 +63,10 @@ class NormalPages:
     def give_back(self, addresses: U64) -> None:
         """Mark pages (one address each, 0 meaning none) as backing nothing."""
         self._backing[self._place(addresses[addresses != 0])] = 0
+
+    def clear(self) -> None:
+        """Let no page back a GFN."""
+        self._backing.fill(0)
 
     @property
     def used(self) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 
 from pef_kit.columns import Portion
 from pef_kit.operations import Operation, PeerFailure
-from pef_kit.spans import I64
+from pef_kit.spans import I64, among
 from pef_kit.transitions import Judgement
 from pef_protocol.quantities import PAGE_ORDER
 from pef_protocol.states import UvGfnState as S
@@ -41,8 +41,7 @@ class Kind(Enum):
 
 def offsets_of(portion: Portion[FrameSlot]) -> I64:
     """Return the places of a portion's GFNs in its slot (int64, one a page)."""
-    places: I64 = portion.gfns() - portion.slot.first
-    return places
+    return portion.places()
 
 
 def pages_in(portions: Portions) -> int:
@@ -52,7 +51,7 @@ def pages_in(portions: Portions) -> int:
 
 def in_state(portions: Portions, *states: S) -> Portions:
     """Return the GFNs of `portions` that are in one of `states`."""
-    return picked(portions, [np.isin(part.slot.state[part.chosen], states) for part in portions])
+    return picked(portions, [among(part.slot.state[part.chosen], *states) for part in portions])
 
 
 def advance(uv: Ultravisor, portions: Portions, event: Event) -> None:
@@ -60,15 +59,16 @@ def advance(uv: Ultravisor, portions: Portions, event: Event) -> None:
     for portion in portions:
         slot, offsets = portion.slot, offsets_of(portion)
         judgement = GFN.judge(event, slot.state[offsets])
-        lost = offsets[judgement.does == Deed.UNMAP]
-        uv.normal_pages.give_back(slot.normal[lost])
-        slot.normal[lost] = 0
-        slot.scrub(offsets[judgement.does == Deed.SCRUB])
+        lost = offsets[among(judgement.does, Deed.UNMAP)]
+        if len(lost):
+            uv.normal_pages.give_back(slot.normal[lost])
+            slot.normal[lost] = 0
+        slot.scrub(offsets[among(judgement.does, Deed.SCRUB)])
         slot.state[offsets] = judgement.then
 
 
 def _pages(portions: Portions, judgements: list[Judgement], deed: Deed) -> Portions:
-    return picked(portions, [judgement.does == deed for judgement in judgements])
+    return picked(portions, [among(judgement.does, deed) for judgement in judgements])
 
 
 def share(uv: Ultravisor, svm: Svm, portions: Portions, kind: Kind) -> Operation[None]:
@@ -85,6 +85,7 @@ def share(uv: Ultravisor, svm: Svm, portions: Portions, kind: Kind) -> Operation
         uv.promised += kept
         if fresh:
             yield from _offer(uv, svm, fresh)
+            yield from _mapped_again(uv, svm, fresh, already)
         yield from _zero(svm, in_state(fresh, S.HV_SHARED) + in_state(already, S.SHARED))
         _require_running(uv, svm, fresh)
         advance(uv, fresh, kind.value)
@@ -115,6 +116,16 @@ def _offer(uv: Ultravisor, svm: Svm, fresh: Portions) -> Operation[None]:
         abort(uv, svm, fresh, Event.ABORT_SHARE)
         message = "the Hypervisor says that it shared a page, and offered none: the SVM is aborted"
         raise Unsettled(message)
+
+
+def _mapped_again(uv: Ultravisor, svm: Svm, fresh: Portions, already: Portions) -> Operation[None]:
+    """Bring back those pages, shared before the call, that were withdrawn during it: they are zeroed, too."""
+    try:
+        yield from settled(uv, svm, already, Event.SHARE)
+    except Unsettled:
+        _require_running(uv, svm, fresh)
+        yield from _take_back(uv, svm, fresh)
+        raise
 
 
 def _take_back(uv: Ultravisor, svm: Svm, fresh: Portions) -> Operation[None]:

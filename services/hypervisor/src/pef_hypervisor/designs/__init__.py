@@ -9,5 +9,12 @@ from pef_protocol.designs import Design
 
 RULES: Final[Mapping[Design, Rules]] = {
     rules.design: rules
-    for rules in (eager.EAGER, eager.BROKEN, tracked.RULES, tracked_pagein.RULES, pushed.RULES)
+    for rules in (
+        eager.EAGER,
+        eager.BROKEN,
+        tracked.RULES,
+        tracked_pagein.RULES,
+        *pushed.READINGS,
+        pushed.FIXED,
+    )
 }

@@ -42,7 +42,7 @@ class Paging:
         """Sort the runs that no rung refused (code 0) into their slots."""
         if self.vm is None:
             return []
-        return self.vm.slots.portions(self.gpas, self.counts, np.flatnonzero(codes == 0), self.places)
+        return self.vm.slots.portions(self.gpas, self.counts, (codes == 0).nonzero()[0], self.places)
 
     def busy(self, codes: Codes) -> Reply:
         """Answer that the whole VM is busy: each run that no rung refused (code 0) is H_BUSY."""

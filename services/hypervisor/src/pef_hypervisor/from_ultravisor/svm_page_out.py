@@ -12,6 +12,7 @@ from pef_hypervisor.moves import take_out
 from pef_hypervisor.store import Store
 from pef_kit.ladder import Ladder
 from pef_kit.operations import Operation
+from pef_kit.spans import among
 from pef_protocol import ladders
 from pef_protocol.calls import Reply
 from pef_protocol.hypercalls import SvmPageOut
@@ -50,7 +51,9 @@ def svm_page_out(store: Store, caller: Caller, request: SvmPageOut) -> Operation
     # effect
     with vm.open():
         verdicts = [paging.judge(vm, GfnEvent.PAGE_OUT, portion) for portion in asked.portions(codes)]
-        sent = [(verdict, (verdict.codes == 0) & (verdict.does == GfnDeed.TAKE_OUT)) for verdict in verdicts]
+        sent = [
+            (verdict, (verdict.codes == 0) & among(verdict.does, GfnDeed.TAKE_OUT)) for verdict in verdicts
+        ]
         flight = yield from take_out(store, vm, [verdict.part(mask) for verdict, mask in sent])
         paging.note(flight, sent)
 

@@ -64,7 +64,14 @@ def _plug(store: Store, vm: Vm, slot: VmSlot) -> Operation[Outcome]:
     """Register a slot of a started VM; most designs let nested hypercalls reach it meanwhile."""
     if vm.rules.plugged_visible:
         vm.slots.add(slot)
+    if vm.rules.plugged_secure:
+        complaint = yield from secure_left_over(store, vm, [slot], GfnEvent.PLUG)
+        if complaint:
+            return Outcome(Errno.ENOMEM, complaint)
     answer = yield from register(vm, slot)
+    if answer.code is None:
+        # Nobody answered: the Ultravisor may have the slot, whose pages would fill its memory for good.
+        yield from unregister(vm, slot)
     if not answer.succeeded:
         return refused(answer)
     if not vm.rules.plugged_visible:

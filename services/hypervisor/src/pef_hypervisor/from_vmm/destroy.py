@@ -5,7 +5,7 @@ Source: specification of the Hypervisor, section 6, "VM destruction".
 
 from pef_hypervisor.from_vmm.outcome import DONE, HELD, Errno, Outcome, no_vm, refused
 from pef_hypervisor.partition import clear_pate, end_svm
-from pef_hypervisor.slots import forget
+from pef_hypervisor.slots import forget, scrub_replaced
 from pef_hypervisor.store import Store
 from pef_kit.operations import Operation
 from pef_protocol.states import HvVmState
@@ -34,6 +34,7 @@ def destroy(store: Store, lpid: int) -> Operation[Outcome]:
                 forget(store, vm, slot)
                 slot.registered = False
             vm.state, vm.must_abort = HvVmState.TRANSIENT, True
+            yield from scrub_replaced(store, vm)
         answer = yield from clear_pate(vm.lpid)
         if not answer.succeeded:
             return refused(answer)

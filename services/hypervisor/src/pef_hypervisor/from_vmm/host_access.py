@@ -12,6 +12,7 @@ from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Part
 from pef_kit.columns import Portion
 from pef_kit.operations import PATIENCE, Operation, Pause
+from pef_kit.spans import among
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_SIZE, gfn_of, pages_in
 
@@ -75,13 +76,13 @@ def _reach(store: Store, vm: Vm, gpa: int, length: int) -> Operation[Outcome | l
         parts: list[Part] = []
         for portion in portions:
             touched = vm.rules.table.judge(GfnEvent.HOST_TOUCH, portion.slot.state[portion.chosen])
-            out = touched.does == GfnDeed.TAKE_OUT
+            out = among(touched.does, GfnDeed.TAKE_OUT)
             parts.append(Part(portion.slot, picked(portion, out), touched.then[out]))
         if not any(len(part.offsets) for part in parts):
             return portions
         flight = yield from take_out(store, vm, parts)
         refused = flight.codes[flight.codes != 0]
-        if (refused == UCode.U_BUSY).any():
+        if among(refused, UCode.U_BUSY).any():
             return Outcome(Errno.EBUSY, flight.detail())
         if len(refused):
             return Outcome(Errno.EFAULT, f"{BUS_ERROR}: {flight.detail()}")

@@ -3,11 +3,11 @@
 Source: specification of the Hypervisor, section 6, "Reset"; section 7, K7, K11 and K14.
 """
 
-from pef_hypervisor.frames import REPLACED, TOUCHED, Vm
+from pef_hypervisor.frames import Vm
 from pef_hypervisor.from_vmm.outcome import DONE, HELD, Errno, Outcome, no_vm, refused
 from pef_hypervisor.lifecycle import VmEvent, vm_cell
 from pef_hypervisor.partition import end_svm, write_pate
-from pef_hypervisor.slots import forget, make_plain, unregister
+from pef_hypervisor.slots import forget, make_plain, scrub_replaced, unregister_if_idle
 from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Answer
 from pef_kit.operations import Operation
@@ -39,10 +39,6 @@ def reset(store: Store, lpid: int) -> Operation[Outcome]:
         answer = yield from _end(store, vm)
         if not answer.succeeded:
             return refused(answer)
-        for slot in vm.slots:
-            replaced = slot.where(REPLACED)
-            yield from store.memory.scrub(slot, replaced)
-            slot.unmark(replaced, TOUCHED)
         make_plain(vm)
         vm.state = vm_cell(VmEvent.UV_SVM_TERMINATE, vm.state).then
         vm.must_abort = vm.abort_due = False
@@ -52,20 +48,21 @@ def reset(store: Store, lpid: int) -> Operation[Outcome]:
 
 
 def _end(store: Store, vm: Vm) -> Operation[Answer]:
-    """Unregister all slots, end the SVM, write the VM's entry; stop at what is refused for good.
+    """Unregister the slots, end the SVM with those that are busy, write the VM's entry; stop at a refusal.
 
     Order: pages are dropped when there is no way back: a slot's own once it is unregistered, the rest once
     the SVM has ended or a part of it is gone. Then only reset and H_SVM_INIT_ABORT can follow.
     """
     for slot in vm.slots:
         if slot.registered:
-            yield from unregister(vm, slot)
+            yield from unregister_if_idle(vm, slot)
     gone = any(not slot.registered for slot in vm.slots)
     answer = yield from end_svm(vm.lpid)
     if answer.succeeded or gone:
         for slot in vm.slots:
             forget(store, vm, slot)
         vm.state, vm.must_abort = HvVmState.TRANSIENT, True
+        yield from scrub_replaced(store, vm)
     if answer.succeeded:
         answer = yield from write_pate(vm.lpid, radix=vm.radix)
     return answer

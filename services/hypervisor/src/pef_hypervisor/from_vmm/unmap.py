@@ -12,6 +12,7 @@ from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Flight, Part
 from pef_kit.columns import Portion
 from pef_kit.operations import PATIENCE, Operation, Pause
+from pef_kit.spans import among
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_SIZE, gfn_of
 from pef_protocol.states import HvGfnState
@@ -54,7 +55,7 @@ def _invalidate(vm: Vm, portions: list[Portion[VmSlot]]) -> Operation[Outcome]:
         if not portion.slot.registered:
             continue
         judged = vm.rules.table.judge(GfnEvent.UNMAP, portion.slot.state[portion.chosen])
-        shared = judged.does == GfnDeed.INVALIDATE
+        shared = among(judged.does, GfnDeed.INVALIDATE)
         parts.append(Part(portion.slot, picked(portion, shared), judged.then[shared]))
     flight = Flight(vm, parts)
     with flight:

@@ -14,7 +14,7 @@ import numpy as np
 
 from pef_kit.columns import Portion
 from pef_kit.operations import Operation, PeerFailure, Transfer, Work
-from pef_kit.spans import U8, Mask, breaks
+from pef_kit.spans import U8, Mask, among, breaks
 from pef_kit.transitions import Judgement
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Lpid
 from pef_protocol.states import UvVmState
@@ -111,7 +111,7 @@ def _held_still(
     svm.open_calls += 1
     try:
         for portion, judgement in zip(portions, judgements, strict=True):
-            yield from _move(portion, judgement.does == Deed.NORMAL, access)
+            yield from _move(portion, among(judgement.does, Deed.NORMAL), access)
     finally:
         for portion in portions:
             portion.slot.unmark(portion.chosen, MOVING)

@@ -4,17 +4,17 @@ Trust: everything the guest or the Hypervisor gives is copied into secure memory
 decided upon there. The sizes and addresses of a device tree are claims until the slots bear them out.
 """
 
-from collections.abc import Mapping
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 
 from pef_kit.operations import Operation
 from pef_protocol.codes import HCode, UCode
-from pef_protocol.designs import Design
+from pef_protocol.designs import PUSHING, Design
 from pef_protocol.hypercalls import SvmInitDone, SvmInitStart
 from pef_protocol.quantities import PAGE_SIZE
+from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import Esm
 from pef_ultravisor.device_tree import (
     DeviceTree,
@@ -25,24 +25,28 @@ from pef_ultravisor.device_tree import (
     totalsize,
     with_reservations,
 )
-from pef_ultravisor.esm_blob import MalformedBlob, NoLockbox, OpenedBlob, TamperedBlob, open_blob
+from pef_ultravisor.esm_blob import MalformedBlob, NoLockbox, TamperedBlob, open_blob
 from pef_ultravisor.eviction import ROUNDS, make_room
 from pef_ultravisor.faults import Unsettled
-from pef_ultravisor.frames import Svm
+from pef_ultravisor.frames import IMPORTED, Svm
+from pef_ultravisor.from_guest.accesses import AccessFailure, guest_store
+from pef_ultravisor.from_guest.entering import Entering, Plan
 from pef_ultravisor.guest_image import Extent, GuestImage
-from pef_ultravisor.machine import Ultravisor
 from pef_ultravisor.measurement import Digests, differing, measure
 from pef_ultravisor.necessary_set import (
     EsmFailure,
     bring,
     brought,
     covering,
+    forget_marks,
     held,
     left_overs,
     not_imported,
 )
 from pef_ultravisor.requests import Refused, request
 from pef_ultravisor.sharing import Kind, share
+
+T = TypeVar("T")
 
 HEADER: Final = 40
 """Bytes of a device tree's header."""
@@ -52,8 +56,9 @@ BOUNCE: Final = {"RTAS": 6, "TPM": 1}
 """Pages by which the SVM is heard by RTAS (arguments, 4 buffers, stop-self) and by the TPM."""
 
 
-def start(uv: Ultravisor, svm: Svm) -> Operation[None]:
+def start(entering: Entering) -> Operation[None]:
     """Make H_SVM_INIT_START, in which the Hypervisor registers the slots and names its design (step 1)."""
+    uv, svm = entering.uv, entering.svm
     try:
         reply = yield from request("H_SVM_INIT_START", SvmInitStart(svm.lpid))
     except Refused as refusal:
@@ -66,51 +71,35 @@ def start(uv: Ultravisor, svm: Svm) -> Operation[None]:
     svm.design = Design(named)
 
 
-def read_tree(uv: Ultravisor, svm: Svm, fdt: int) -> Operation[tuple[DeviceTree, int]]:
-    """Bring the device tree and return it with the room that it has in guest memory (bytes; step 2)."""
+def read_tree(entering: Entering) -> Operation[None]:
+    """Bring the device tree, and plan by it what follows (step 2)."""
+    uv, svm, fdt = entering.uv, entering.svm, entering.asked.fdt
     header = yield from brought(uv, svm, Extent(fdt, HEADER), UCode.U_P2, "the device tree")
     try:
         room = totalsize(header)
         whole = yield from brought(uv, svm, Extent(fdt, room), UCode.U_P2, "the device tree")
-        return parse(whole), room
+        entering.plan = planned(entering.asked, parse(whole), room)
     except MalformedDeviceTree as flaw:
         raise EsmFailure(UCode.U_P2, str(flaw)) from None
 
 
-def secured_image(
-    uv: Ultravisor, svm: Svm, asked: Esm, tree: DeviceTree, room: int
-) -> Operation[tuple[bytes, Mapping[str, bytes]]]:
-    """Share what must be shared, bring the rest of the image, and measure it (steps 3-8).
+def planned(asked: Esm, tree: DeviceTree, room: int) -> Plan:
+    """Find the image and places for the bounce pages; raise MalformedDeviceTree where the tree forbids it.
 
-    Return the device tree as the guest shall find it, and the files attached to its ESM blob.
+    `room`: bytes that the tree has in guest memory.
     """
-    try:
-        image = GuestImage.of(tree)
-        avoid = [
-            Extent(asked.fdt, room),
-            Extent(asked.kernel_base, PAGE_SIZE),
-            image.rtas,
-            image.initrd,
-            image.esm_blob,
-            *(Extent(kept.address, kept.size) for kept in image.reservations),
-        ]
-        bounce = [reserve(image.memory_end, pages, avoid) for pages in BOUNCE.values()]
-        kept = [Reservation(extent.start, extent.size) for extent in bounce]
-        edited_tree = pack(with_reservations(tree, kept), room=room, fill=True)
-    except MalformedDeviceTree as flaw:
-        raise EsmFailure(UCode.U_P2, str(flaw)) from None
-    for extent in bounce:
-        yield from _share(uv, svm, extent, Kind.IMPLICIT, "a bounce page")
-    if image.rtas.size > RTAS_LIMIT:
-        raise EsmFailure(UCode.U_P2, "the RTAS area is too large")
-    rtas = yield from brought(uv, svm, image.rtas, UCode.U_P2, "the RTAS area")
-    yield from _share(uv, svm, image.rtas, Kind.PSEUDO, "the RTAS area")
-    yield from bring(uv, svm, covering(svm, image.initrd, UCode.U_P2, "the initrd"))
-    blob = yield from read_blob(uv, svm, image.esm_blob)
-    yield from measured(uv, svm, asked, image, rtas, blob)
-    if svm.design is Design.EAGER:
-        yield from bring(uv, svm, left_overs(svm))
-    return edited_tree, blob.files
+    image = GuestImage.of(tree)
+    avoid = [
+        Extent(asked.fdt, room),
+        Extent(asked.kernel_base, PAGE_SIZE),
+        image.rtas,
+        image.initrd,
+        image.esm_blob,
+        *(Extent(kept.address, kept.size) for kept in image.reservations),
+    ]
+    bounce = tuple(reserve(image.memory_end, pages, avoid) for pages in BOUNCE.values())
+    kept = [Reservation(extent.start, extent.size) for extent in bounce]
+    return Plan(image, bounce, pack(with_reservations(tree, kept), room=room, fill=True))
 
 
 def reserve(memory_end: int, pages: int, avoid: list[Extent]) -> Extent:
@@ -126,35 +115,59 @@ def reserve(memory_end: int, pages: int, avoid: list[Extent]) -> Extent:
     raise EsmFailure(UCode.U_P2, "the device tree leaves no room for the Ultravisor's bounce pages")
 
 
-def _share(uv: Ultravisor, svm: Svm, extent: Extent, kind: Kind, what: str) -> Operation[None]:
+def share_bounce_pages(entering: Entering) -> Operation[None]:
+    """Share implicitly the pages by which the SVM is heard (step 3)."""
+    for extent in needed(entering.plan).bounce:
+        yield from share_extent(entering, extent, Kind.IMPLICIT, "a bounce page")
+
+
+def share_rtas(entering: Entering) -> Operation[None]:
+    """Bring the RTAS area, keep a copy to be measured, and share it in appearance (step 4)."""
+    area = needed(entering.plan).image.rtas
+    if area.size > RTAS_LIMIT:
+        raise EsmFailure(UCode.U_P2, "the RTAS area is too large")
+    entering.rtas = yield from brought(entering.uv, entering.svm, area, UCode.U_P2, "the RTAS area")
+    yield from share_extent(entering, area, Kind.PSEUDO, "the RTAS area")
+
+
+def share_extent(entering: Entering, extent: Extent, kind: Kind, what: str) -> Operation[None]:
+    """Share the pages of `extent`; raise EsmFailure where they can't be shared."""
+    svm = entering.svm
     try:
-        yield from share(uv, svm, covering(svm, extent, UCode.U_P2, what), kind)
+        yield from share(entering.uv, svm, covering(svm, extent, UCode.U_P2, what), kind)
     except Unsettled as reason:
         raise EsmFailure(UCode.U_STATE, f"{what} can't be shared: {reason}") from None
 
 
-def read_blob(uv: Ultravisor, svm: Svm, extent: Extent) -> Operation[OpenedBlob]:
+def bring_initrd(entering: Entering) -> Operation[None]:
+    """Bring the initrd (step 5)."""
+    initrd = needed(entering.plan).image.initrd
+    yield from bring(entering.uv, entering.svm, covering(entering.svm, initrd, UCode.U_P2, "the initrd"))
+
+
+def read_blob(entering: Entering) -> Operation[None]:
     """Bring the ESM blob and open it with this machine's key (steps 6-7)."""
+    uv, extent = entering.uv, needed(entering.plan).image.esm_blob
     if extent.size > BLOB_LIMIT:
         raise EsmFailure(UCode.U_PARAMETER, "the ESM blob is too large")
-    sealed = yield from brought(uv, svm, extent, UCode.U_PARAMETER, "the ESM blob")
+    sealed = yield from brought(uv, entering.svm, extent, UCode.U_PARAMETER, "the ESM blob")
     try:
-        return open_blob(sealed, uv.machine_key)
+        entering.blob = open_blob(sealed, uv.machine_key)
     except NoLockbox as reason:
         raise EsmFailure(UCode.U_NO_KEY, str(reason)) from None
     except (MalformedBlob, TamperedBlob) as reason:
         raise EsmFailure(UCode.U_PERMISSION, str(reason)) from None
 
 
-def measured(
-    uv: Ultravisor, svm: Svm, asked: Esm, image: GuestImage, rtas: bytes, blob: OpenedBlob
-) -> Operation[None]:
+def measure_kernel(entering: Entering) -> Operation[None]:
     """Bring the kernel, and compare what was brought with what the blob promises (step 8)."""
-    kernel = Extent(asked.kernel_base, blob.kernel_size)
+    uv, svm = entering.uv, entering.svm
+    image, blob = needed(entering.plan).image, needed(entering.blob)
+    kernel = Extent(entering.asked.kernel_base, blob.kernel_size)
     kernel_pages = covering(svm, kernel, UCode.U_PARAMETER, "the kernel")
     yield from bring(uv, svm, kernel_pages)
     initrd_pages = covering(svm, image.initrd, UCode.U_P2, "the initrd")
-    digest = partial(measure, kernel=b"", bootargs=image.bootargs, rtas=rtas)
+    digest = partial(measure, kernel=b"", bootargs=image.bootargs, rtas=entering.rtas)
     with_initrd = yield from held(uv, svm, initrd_pages, image.initrd, lambda content: digest(initrd=content))
     with_kernel = yield from held(
         uv,
@@ -169,19 +182,31 @@ def measured(
         raise EsmFailure(UCode.U_PERMISSION, f"not what the ESM blob promises: {', '.join(wrong)}")
 
 
-def done(uv: Ultravisor, svm: Svm) -> Operation[None]:
+def bring_rest(entering: Entering) -> Operation[None]:
+    """Bring, under `eager`, every GFN that nobody asked for yet."""
+    if entering.svm.design is Design.EAGER:
+        yield from bring(entering.uv, entering.svm, left_overs(entering.svm))
+
+
+def done(entering: Entering) -> Operation[None]:
     """Make H_SVM_INIT_DONE, in which the Hypervisor does with the rest what its design says (step 9).
 
     A Hypervisor that runs out of device pages says H_STATE; room is made and the call repeated. The room is
-    kept for the rest from before the call on, for with its success those pages are ours.
+    kept for the rest from before the call on, for with its success those pages are ours. One more is kept
+    where the Hypervisor sends what it will be refused: it needs a device page for that, too, until it is.
     """
+    uv, svm = entering.uv, entering.svm
     for _ in range(ROUNDS):
+        spare = int(svm.design in PUSHING and not uv.everything_fits)
         if not uv.everything_fits:
-            if not (yield from make_room(uv, rest_of(svm))):
+            if not (yield from make_room(uv, rest_of(svm) + spare)):
                 raise EsmFailure(UCode.U_RETRY, "secure memory is full")
-            if not uv.has_room(rest_of(svm)):
+            if not uv.has_room(rest_of(svm) + spare):
                 continue
+        if not svm.alive:  # the lpid may have another SVM by now, whose H_SVM_INIT_DONE it would be
+            raise EsmFailure(UCode.U_STATE, "the SVM was terminated")
         svm.done_outstanding = svm.whole = True
+        uv.promised += spare
         try:
             yield from request("H_SVM_INIT_DONE", SvmInitDone(svm.lpid))
         except Refused as refusal:
@@ -191,6 +216,7 @@ def done(uv: Ultravisor, svm: Svm) -> Operation[None]:
             continue
         finally:
             svm.done_outstanding = False
+            uv.promised -= spare
         if not svm.alive:
             raise EsmFailure(UCode.U_STATE, "the SVM was terminated")
         return
@@ -200,3 +226,30 @@ def done(uv: Ultravisor, svm: Svm) -> Operation[None]:
 def rest_of(svm: Svm) -> int:
     """Count the pages that no H_SVM_PAGE_IN asked for."""
     return sum(int(np.count_nonzero(not_imported(slot, slice(None)))) for slot in svm.slots)
+
+
+def commit(entering: Entering) -> Operation[None]:
+    """Make the VM secure: what was measured is as free as the rest from now on (step 10)."""
+    svm = entering.svm
+    svm.state = UvVmState.SECURE
+    forget_marks(svm, IMPORTED)
+    if entering.blob is not None:
+        svm.files.update(entering.blob.files)
+    yield from ()
+
+
+def write_tree_back(entering: Entering) -> Operation[None]:
+    """Store the device tree, with the bounce pages reserved, where the guest looks for it."""
+    tree = needed(entering.plan).edited_tree
+    try:
+        yield from guest_store(entering.uv, entering.svm.lpid, entering.asked.fdt, tree)
+    except AccessFailure as failure:
+        raise EsmFailure(UCode.U_STATE, f"the device tree can't be written back: {failure}") from None
+
+
+def needed(handed_on: T | None) -> T:
+    """Return what an earlier step hands on; without that step there is no going on."""
+    if handed_on is None:
+        message = "a step of UV_ESM ran before the one whose outcome it needs"
+        raise RuntimeError(message)
+    return handed_on

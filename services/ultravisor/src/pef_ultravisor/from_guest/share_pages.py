@@ -5,11 +5,10 @@ Source: ultravisor.rst, the calls of these names; decisions on what a refusal me
 
 from typing import Final
 
-import numpy as np
-
 from pef_kit.columns import portion_of
 from pef_kit.ladder import Ladder
 from pef_kit.operations import Operation
+from pef_kit.spans import among
 from pef_protocol import ladders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
@@ -50,7 +49,7 @@ def all_in_slots(call: GuestCall) -> bool:
 
 def none_kept_shared(call: GuestCall) -> bool:
     """Pass where no frame is implicitly or pseudo-shared."""
-    return not any(bool(np.isin(part.slot.state[part.chosen], KEPT_SHARED).any()) for part in covered(call))
+    return not any(bool(among(part.slot.state[part.chosen], *KEPT_SHARED).any()) for part in covered(call))
 
 
 SHARE: Final = Ladder[GuestCall](

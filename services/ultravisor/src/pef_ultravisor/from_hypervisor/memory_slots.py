@@ -124,7 +124,7 @@ def uv_register_mem_slot(uv: Ultravisor, caller: Caller, asked: RegisterMemSlot)
 
     # effect
     try:
-        slot = FrameSlot(asked.slotid, gfn_of(asked.start_gpa), pages)
+        slot = FrameSlot(asked.slotid, gfn_of(asked.start_gpa), pages, uv.frames)
     except (NoSecureMemory, MemoryError) as failure:
         return Reply(UCode.U_RETRY, detail=str(failure))
     svm.slots.add(slot)

@@ -17,11 +17,10 @@ from pef_kit.columns import Portion
 from pef_kit.ladder import Codes, Ladder
 from pef_kit.operations import Operation, PeerFailure
 from pef_kit.refusals import Refusals
-from pef_kit.spans import I64, NOWHERE, U8, Mask
+from pef_kit.spans import I64, NOWHERE, U8, Mask, among
 from pef_protocol import ladders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
-from pef_protocol.designs import Design
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.ultracalls import PageIn
 from pef_protocol.wire import Caller
@@ -30,6 +29,7 @@ from pef_ultravisor.from_hypervisor import paging as rungs
 from pef_ultravisor.from_hypervisor.paging import Paging
 from pef_ultravisor.lifecycle import GFN, Deed, Event
 from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.readings import READINGS
 from pef_ultravisor.transfers import Pages, importing, opening
 
 Bring: TypeAlias = Callable[[Ultravisor, Svm, Pages], Operation[Codes]]
@@ -39,7 +39,7 @@ def source_is_normal(paging: Paging) -> Mask:
     """Pass runs whose source is whole normal pages that back no other GFN."""
     uv = paging.uv
     passes = uv.normal_pages.whole(paging.addresses, paging.counts)
-    rows = np.flatnonzero(passes)
+    rows = passes.nonzero()[0]
     for row in rows[uv.normal_pages.backing(paging.addresses[rows], paging.counts[rows])]:
         passes[row] = _is_its_own(paging, int(row))
     return passes
@@ -86,12 +86,14 @@ def uv_page_in(uv: Ultravisor, caller: Caller, asked: PageIn) -> Operation[Reply
 def events_of(svm: Svm, portion: Portion[FrameSlot]) -> U8:
     """Return what UV_PAGE_IN means for each GFN at this moment."""
     slot, chosen = portion.slot, portion.chosen
-    events = np.full(portion.pages, Event.PAGE_IN, np.uint8)
-    events[slot.marked(chosen, WANTED)] = Event.PAGE_IN_WANTED
+    reading = READINGS[svm.design]
+    events = np.full(portion.pages, reading.otherwise, np.uint8)
     if svm.done_outstanding:
-        pushed = svm.design is Design.PUSHED
-        frozen = slot.marked(chosen, IMPORTED) & (slot.state[chosen] == S.SECURE)
-        events[~frozen] = Event.PAGE_IN_PUSHED if pushed else Event.PAGE_IN_AT_DONE
+        frozen = slot.marked(chosen, IMPORTED) & among(slot.state[chosen], S.SECURE)
+        events[~frozen] = reading.at_done
+    if reading.spared:
+        events[slot.marked(chosen, reading.spared)] = Event.PAGE_IN
+    events[slot.marked(chosen, WANTED)] = Event.PAGE_IN_WANTED
     return events
 
 
@@ -116,41 +118,44 @@ def take_pages(
     """
     slot, chosen = portion.slot, portion.chosen
     judgement = rungs.judged(portion, GFN.judge_each(events_of(svm, portion), slot.state[chosen]))
-    offsets = portion.gfns() - slot.first
+    offsets = portion.places()
 
-    enters = (judgement.does == Deed.IMPORT) | (judgement.does == Deed.OPEN)
-    if enters.any() and not uv.has_room(_not_counted(svm, slot, offsets[enters])):
-        judgement.code[enters] = UCode.U_RETRY
-        judgement.does[enters] = Deed.WAIT
-        enters[:] = False
+    enters = among(judgement.does, Deed.IMPORT, Deed.OPEN)
+    if np.count_nonzero(enters):
+        new = enters & _not_counted(svm, slot, offsets)
+        if not uv.has_room(int(np.count_nonzero(new))):
+            judgement.code[new] = UCode.U_RETRY
+            judgement.does[new] = Deed.WAIT
+            enters &= ~new
 
-    mapped = judgement.does == Deed.MAP
-    uv.normal_pages.give_back(slot.normal[offsets[mapped]])
-    uv.normal_pages.take(addresses[mapped].astype(np.uint64))
-    slot.normal[offsets[mapped]] = addresses[mapped]
-    settled = (judgement.code == UCode.U_SUCCESS) & ~enters
+    mapped = among(judgement.does, Deed.MAP)
+    if np.count_nonzero(mapped):
+        uv.normal_pages.give_back(slot.normal[offsets[mapped]])
+        uv.normal_pages.take(addresses[mapped].astype(np.uint64))
+        slot.normal[offsets[mapped]] = addresses[mapped]
+    settled = among(judgement.code, UCode.U_SUCCESS) & ~enters
     slot.state[offsets[settled]] = judgement.then[settled]
     refusals.add_pages(portion, np.where(enters, 0, judgement.code))
 
     entries: list[Entry] = []
     for deed, bring in ((Deed.IMPORT, _import), (Deed.OPEN, _open)):
-        wanted = judgement.does == deed
-        if wanted.any():
+        wanted = among(judgement.does, deed)
+        if np.count_nonzero(wanted):
             pages = Pages(slot, offsets[wanted], addresses[wanted])
-            promised = _not_counted(svm, slot, pages.offsets)
+            promised = int(np.count_nonzero(_not_counted(svm, slot, pages.offsets)))
             entries.append(Entry(portion, wanted, pages, bring, promised))
             slot.mark(pages.offsets, MOVING)
             uv.promised += promised
     return entries
 
 
-def _not_counted(svm: Svm, slot: FrameSlot, offsets: I64) -> int:
-    """Count the GFNs at `offsets` that neither the resident nor the promised pages include yet."""
-    counted = slot.state[offsets] == S.SECURE
+def _not_counted(svm: Svm, slot: FrameSlot, offsets: I64) -> Mask:
+    """Mark the GFNs at `offsets` that neither the resident nor the promised pages include yet."""
+    counted = among(slot.state[offsets], S.SECURE)
     if not svm.whole:
         counted &= slot.marked(offsets, IMPORTED)
     counted |= slot.marked(offsets, PROMISED)
-    return len(offsets) - int(counted.sum())
+    return ~counted
 
 
 def bring_in(uv: Ultravisor, svm: Svm, entries: list[Entry], refusals: Refusals) -> Operation[None]:

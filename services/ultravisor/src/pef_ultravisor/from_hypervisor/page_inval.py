@@ -13,6 +13,7 @@ from pef_kit.columns import Portion
 from pef_kit.ladder import Ladder
 from pef_kit.operations import Operation
 from pef_kit.refusals import Refusals
+from pef_kit.spans import among
 from pef_protocol import ladders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
@@ -59,10 +60,10 @@ def unmap(uv: Ultravisor, portion: Portion[FrameSlot], refusals: Refusals) -> No
     """Take their normal pages from the GFNs of a portion, as far as their states allow it."""
     slot, chosen = portion.slot, portion.chosen
     judgement = rungs.judged(portion, GFN.judge(Event.PAGE_INVAL, slot.state[chosen]))
-    offsets = portion.gfns() - slot.first
-    lost = offsets[judgement.does == Deed.UNMAP]
+    offsets = portion.places()
+    lost = offsets[among(judgement.does, Deed.UNMAP)]
     uv.normal_pages.give_back(slot.normal[lost])
     slot.normal[lost] = 0
-    settled = judgement.code == UCode.U_SUCCESS
+    settled = among(judgement.code, UCode.U_SUCCESS)
     slot.state[offsets[settled]] = judgement.then[settled]
     refusals.add_pages(portion, np.where(settled, 0, judgement.code))

@@ -16,7 +16,7 @@ from pef_kit.columns import Portion
 from pef_kit.ladder import Ladder
 from pef_kit.operations import Operation, PeerFailure
 from pef_kit.refusals import Refusals
-from pef_kit.spans import I64, NOWHERE, Mask
+from pef_kit.spans import I64, NOWHERE, Mask, among
 from pef_protocol import ladders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
@@ -36,7 +36,7 @@ def target_is_free(paging: Paging) -> Mask:
     """Pass runs whose target is whole normal pages that back no GFN of any SVM."""
     uv = paging.uv
     passes = uv.normal_pages.whole(paging.addresses, paging.counts)
-    rows = np.flatnonzero(passes)
+    rows = passes.nonzero()[0]
     taken = rows[uv.normal_pages.backing(paging.addresses[rows], paging.counts[rows])]
     passes[taken] = False
     for row in taken if paging.svm else ():
@@ -99,14 +99,14 @@ def give_pages(svm: Svm, portion: Portion[FrameSlot], addresses: I64, refusals: 
     slot, chosen = portion.slot, portion.chosen
     event = Event.PAGE_OUT_ABORTED if svm.state is UvVmState.ABORT else Event.PAGE_OUT
     judgement = rungs.judged(portion, GFN.judge(event, slot.state[chosen]))
-    leaves = (judgement.does == Deed.SEAL) | (judgement.does == Deed.GIVE_BACK)
+    leaves = among(judgement.does, Deed.SEAL, Deed.GIVE_BACK)
     waiting = leaves & slot.marked(chosen, WAITING)
     judgement.code[waiting] = UCode.U_BUSY
     leaves &= ~waiting
     refusals.add_pages(portion, judgement.code)
-    if not leaves.any():
+    if not np.count_nonzero(leaves):
         return []
-    offsets = portion.gfns() - slot.first
+    offsets = portion.places()
     pages = Pages(slot, offsets[leaves], addresses[leaves])
     slot.mark(pages.offsets, MOVING)
     return [Leaving(portion, leaves, pages, _give_back if event is Event.PAGE_OUT_ABORTED else _seal)]

@@ -62,7 +62,7 @@ class Paging:
 
     def portions(self, codes: Codes) -> list[Portion[FrameSlot]]:
         """Return the runs that no rung refused, by slot."""
-        rows = np.flatnonzero(codes == 0)
+        rows = (codes == 0).nonzero()[0]
         slots = self.svm.slots if self.svm else None
         return slots.portions(self.gpas, self.counts, rows, self.places) if slots else []
 
@@ -128,7 +128,7 @@ PLACED: Final[Mapping[str, Callable[[Paging], bool | Mask]]] = {
 def judged(portion: Portion[FrameSlot], judgement: Judgement) -> Judgement:
     """Return the judgement of a portion, with GFNs whose bytes are being moved told U_BUSY."""
     moving = portion.slot.marked(portion.chosen, MOVING)
-    if moving.any():
+    if np.count_nonzero(moving):
         judgement.code[moving] = UCode.U_BUSY
         judgement.does[moving] = Deed.WAIT
         judgement.then[moving] = portion.slot.state[portion.chosen][moving]

@@ -1,0 +1,173 @@
+"""Checkpoints of the Hypervisor: all that this side must not forget, as one plain value.
+
+A checkpoint is tuples of numbers, strings and bytes: it can be compared, hashed and pickled. It may be
+taken at any moment, in the middle of calls too, where it tells the marks that they have set.
+
+Not in it: what normal memory holds. It stays as it is, and whoever restores puts back every page that has
+changed since. A slot that an open call keeps to itself until the Ultravisor knows it shows by its claim
+only.
+
+Order: restore only where no operation of the machine is alive. One that is suspended must be closed before,
+for what it does at its end would be done to the restored state.
+"""
+
+from typing import Final, NamedTuple
+
+from pef_hypervisor.designs import RULES
+from pef_hypervisor.frames import Vm, VmSlot
+from pef_hypervisor.store import Store
+from pef_protocol.designs import Design
+from pef_protocol.quantities import Gfn, Lpid, RealAddress, SlotId
+from pef_protocol.states import HvVmState
+
+STATES: Final = tuple(HvVmState)
+DESIGNS: Final = {design.value: design for design in Design}
+
+
+class SlotRecord(NamedTuple):
+    """A memory slot with its columns as bytes, one a GFN; `base` is the real address of its first page."""
+
+    slot_id: int
+    first: int
+    pages: int
+    base: int
+    registered: bool
+    state: bytes
+    marks: bytes
+
+
+class VmRecord(NamedTuple):
+    """A VM; `slots` go by descending first GFN."""
+
+    lpid: int
+    design: str
+    secure_guest: bool
+    radix: bool
+    state: int
+    must_abort: bool
+    abort_due: bool
+    open_calls: int
+    held_by: str
+    closed: bool
+    slots: tuple[SlotRecord, ...]
+
+
+class HvCheckpoint(NamedTuple):
+    """The whole side: VMs by lpid, the pool of device pages, the claims of real memory by first address."""
+
+    vms: tuple[VmRecord, ...]
+    in_the_making: tuple[int, ...]
+    held: int
+    reserved: int
+    leaving: int
+    claims: tuple[tuple[int, int], ...]
+
+
+def checkpoint(store: Store) -> HvCheckpoint:
+    """Return this side as a plain value."""
+    pool = store.pool
+    return HvCheckpoint(
+        tuple([vm_record(store.vms[lpid]) for lpid in sorted(store.vms)]),
+        tuple(sorted(store.in_the_making)),
+        pool.held,
+        pool.reserved,
+        pool.leaving,
+        store.memory.record,
+    )
+
+
+def vm_record(vm: Vm) -> VmRecord:
+    """Return a VM as a plain value."""
+    return VmRecord(
+        int(vm.lpid),
+        vm.rules.design.value,
+        vm.secure_guest,
+        vm.radix,
+        int(vm.state),
+        vm.must_abort,
+        vm.abort_due,
+        vm.open_calls,
+        vm.held_by,
+        vm.closed,
+        tuple([slot_record(slot) for slot in vm.slots]),
+    )
+
+
+def slot_record(slot: VmSlot) -> SlotRecord:
+    """Return a slot with its columns as a plain value."""
+    return SlotRecord(
+        slot.slot_id,
+        slot.first,
+        slot.count,
+        int(slot.base),
+        slot.registered,
+        slot.state.tobytes(),
+        slot.marks.tobytes(),
+    )
+
+
+class _Columns(NamedTuple):
+    """A slot and views of its columns, by which they are written at once."""
+
+    slot: VmSlot
+    state: memoryview
+    marks: memoryview
+
+
+class Spares:
+    """VMs and slots that a machine has had, to be used again: for who restores often."""
+
+    def __init__(self) -> None:
+        self._vms: dict[int, Vm] = {}
+        self._slots: dict[tuple[int, int, int, int], _Columns] = {}
+
+    def restore(self, store: Store, wanted: HvCheckpoint) -> None:
+        """Make a side what it was, but for the contents of normal memory."""
+        now = dict(store.vms)
+        store.vms.clear()
+        for record in wanted.vms:
+            store.vms[record.lpid] = self._vm(record, now.get(record.lpid))
+        store.in_the_making.clear()
+        store.in_the_making.update(wanted.in_the_making)
+        store.pool.held = wanted.held
+        store.pool.reserved = wanted.reserved
+        store.pool.leaving = wanted.leaving
+        store.memory.restore(wanted.claims)
+
+    def _vm(self, record: VmRecord, now: Vm | None) -> Vm:
+        design = DESIGNS[record.design]
+        vm = self._vms.get(record.lpid)
+        if vm is None:
+            vm = now or Vm(Lpid(record.lpid), RULES[design], record.secure_guest, record.radix)
+            self._vms[record.lpid] = vm
+        if vm.rules.design is not design:
+            vm.rules = RULES[design]
+        vm.secure_guest = record.secure_guest
+        vm.radix = record.radix
+        vm.state = STATES[record.state]
+        vm.must_abort = record.must_abort
+        vm.abort_due = record.abort_due
+        vm.open_calls = record.open_calls
+        vm.held_by = record.held_by
+        vm.closed = record.closed
+        vm.slots.hold([self._slot(record.lpid, slot, now) for slot in record.slots])
+        return vm
+
+    def _slot(self, lpid: int, record: SlotRecord, now: Vm | None) -> VmSlot:
+        key = lpid, record.slot_id, record.first, record.pages
+        columns = self._slots.get(key)
+        if columns is None:
+            columns = self._slots[key] = _columns(record, now.slots.get(record.slot_id) if now else None)
+        columns.slot.base = RealAddress(record.base)
+        columns.slot.registered = record.registered
+        columns.state[:] = record.state
+        columns.marks[:] = record.marks
+        return columns.slot
+
+
+def _columns(record: SlotRecord, now: VmSlot | None) -> _Columns:
+    """Return the columns of the slot that is there `now`, if it is the record's, else of a new one."""
+    slot = now
+    if slot is None or (slot.first, slot.count) != (record.first, record.pages):
+        slot = VmSlot(SlotId(record.slot_id), Gfn(record.first), record.pages, RealAddress(record.base))
+    return _Columns(slot, slot.state.data, slot.marks.data)

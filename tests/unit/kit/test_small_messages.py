@@ -1,0 +1,105 @@
+"""Messages of one run take a shorter way: it leads to the same place as the way of many."""
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from pef_kit.columns import Slot, SlotMap, portion_of
+from pef_kit.spans import NOWHERE, U64, among, breaks, spread, stretches
+from pef_protocol.quantities import PAGE_SIZE, Gfn, SlotId
+
+SLOTS = ((0, 0, 3), (1, 3, 2), (2, 9, 4))
+FAR = 1 << 40
+"""An address that no slot holds, so that it changes nothing for the other run of a message."""
+
+
+def slots() -> SlotMap[Slot]:
+    """Return three slots, of which two abut."""
+    held = SlotMap[Slot]()
+    for slot_id, first, count in SLOTS:
+        held.add(Slot(SlotId(slot_id), Gfn(first), count))
+    return held
+
+
+def words(*numbers: int) -> U64:
+    """Return numbers as a column of a message."""
+    return np.array(numbers, np.uint64)
+
+
+@given(
+    st.one_of(st.integers(0, 15).map(lambda gfn: gfn * PAGE_SIZE), st.integers(0, (1 << 64) - 1)),
+    st.one_of(st.integers(0, 5), st.integers(0, (1 << 64) - 1)),
+)
+@example(2 * PAGE_SIZE, 1)
+@example(2 * PAGE_SIZE, 2)
+@example(2 * PAGE_SIZE + 8, 1)
+@example(5 * PAGE_SIZE, 0)
+@example(12 * PAGE_SIZE, 1)
+@example(13 * PAGE_SIZE, 0)
+def test_one_run_is_found_where_it_is_found_among_others(gpa: int, count: int) -> None:
+    held = slots()
+    alone = held.whereabouts(words(gpa), words(count)).tolist()
+    assert alone == held.whereabouts(words(gpa, FAR), words(count, 1)).tolist()[:1]
+
+
+def test_one_run_finds_the_slot_that_holds_it() -> None:
+    held = slots()
+    places = held.whereabouts(words(10 * PAGE_SIZE), words(2))
+    (portion,) = held.portions(words(10 * PAGE_SIZE), words(2), np.arange(1), places)
+    assert (portion.slot.slot_id, portion.offsets.tolist(), portion.pages) == (2, [1], 2)
+    assert portion.places().tolist() == [1, 2]
+    assert portion.gfns().tolist() == [10, 11]
+
+
+def test_an_empty_map_holds_no_run() -> None:
+    assert SlotMap[Slot]().whereabouts(words(0), words(1)).tolist() == [NOWHERE]
+
+
+def test_slots_are_held_instead_of_those_before() -> None:
+    held = slots()
+    last, middle, first = held
+    held.hold([last, first])
+    assert list(held) == [last, first]
+    assert held.whereabouts(words(3 * PAGE_SIZE), words(1)).tolist() == [NOWHERE]
+    held.hold([last, middle, first])
+    assert held.whereabouts(words(3 * PAGE_SIZE), words(1)).tolist() == [1]
+
+
+@pytest.mark.parametrize("step", [1, PAGE_SIZE])
+def test_a_run_spreads_alone_as_beside_another(step: int) -> None:
+    alone = spread(np.array([7]), np.array([3]), step)
+    both = spread(np.array([7, 100]), np.array([3, 2]), step)
+    assert alone.tolist() == both.tolist()[:3] == [7, 7 + step, 7 + 2 * step]
+
+
+def test_addresses_at_the_end_of_all_numbers_wrap() -> None:
+    last = (1 << 63) - 1
+    assert spread(np.array([last]), np.array([2]), PAGE_SIZE).tolist() == [last, -(1 << 63) + PAGE_SIZE - 1]
+
+
+def test_one_element_is_one_piece() -> None:
+    firsts, counts = breaks(1, (np.array([5]), 1))
+    assert (firsts.tolist(), counts.tolist()) == ([0], [1])
+    assert [len(column) for column in breaks(0)] == [0, 0]
+
+
+@given(st.lists(st.booleans(), max_size=12))
+def test_stretches_are_those_of_a_walk(mask: list[bool]) -> None:
+    firsts, counts = stretches(np.array(mask, np.bool_))
+    covered = [
+        place for first, count in zip(firsts, counts, strict=True) for place in range(first, first + count)
+    ]
+    assert covered == [place for place, chosen in enumerate(mask) if chosen]
+    assert (np.diff(firsts) > counts[:-1]).all()
+
+
+@given(st.lists(st.integers(0, 5), max_size=8), st.sets(st.integers(0, 5), min_size=1))
+def test_among_marks_the_wanted(column: list[int], wanted: set[int]) -> None:
+    marked = among(np.array(column, np.uint8), *wanted)
+    assert marked.tolist() == [value in wanted for value in column]
+
+
+def test_a_portion_of_one_run_counts_its_pages() -> None:
+    slot = Slot(SlotId(0), Gfn(4), 8)
+    assert portion_of(slot, 2, 5).pages == 5
