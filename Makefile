@@ -4,6 +4,8 @@ PYTHON ?= python3
 py      := .venv/bin/python
 ready   := .venv/.ready
 parts   := shared services/ultravisor services/hypervisor lab
+# The explorer drives the services' own machines: an extra of the lab, so that the lab alone needs no service.
+extras  := $(parts:lab=lab[explorer])
 install := $(py) -m pip install -qq --disable-pip-version-check --no-compile -c constraints.txt
 
 .DEFAULT_GOAL := help
@@ -24,8 +26,9 @@ lint: style types contracts ## check style, types and import contracts
 bench: $(ready) ## measure the promises of the README
 	@$(py) -m pytest -q tests/bench
 
-docs: $(ready) ## write docs/reference from the tables
+docs: $(ready) ## write docs/reference from the tables, and the pages of the counterexamples
 	@$(py) docs/make_reference.py
+	@$(py) docs/make_counterexamples.py
 
 up: $(ready) ## start both services
 	@.venv/bin/pef up
@@ -55,6 +58,6 @@ $(ready): constraints.txt requirements-dev.txt $(parts:=/pyproject.toml)
 	@$(PYTHON) -m venv --clear .venv
 	@echo "  installing what constraints.txt pins"
 	@$(install) hatchling editables
-	@$(install) --no-build-isolation -r requirements-dev.txt $(parts:%=-e %)
+	@$(install) --no-build-isolation -r requirements-dev.txt $(extras:%=-e '%')
 	@touch $@
 	@echo "  .venv is ready"

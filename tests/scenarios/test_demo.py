@@ -10,7 +10,8 @@ pytestmark = [pytest.mark.sockets, pytest.mark.slow]
 
 CHAPTERS = (
     *("Two visors, two processes", "A normal VM", "UV_ESM: the VM becomes secure", "One page, two views"),
-    *("Out and in", "Sharing a page", "Memory hot-plug", "Reboot", "And again", "Five designs, one question"),
+    *("Out and in", "Sharing a page", "Memory hot-plug", "Reboot", "And again"),
+    "Five designs, one question, one repair",
 )
 
 

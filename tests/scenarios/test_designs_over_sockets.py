@@ -14,7 +14,7 @@ from pef_lab.endpoints import Endpoints
 from pef_lab.findings import Verdict
 from pef_lab.pair import PairPlan, started
 from pef_lab.trace import Recording
-from pef_protocol.designs import Design
+from pef_protocol.designs import SHOWN, Design
 from scenarios.pef_command import pef
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow]
@@ -53,7 +53,7 @@ def observed(report: dict[str, Any], step: str) -> str:
 
 
 def test_every_design_reports_every_field(reports: dict[str, dict[str, Any]]) -> None:
-    assert list(reports) == list(Design)
+    assert list(reports) == list(SHOWN)
     for report in reports.values():
         assert list(report) == [
             *("name", "seconds", "messages", "gfns_carried", "bytes_moved"),
@@ -67,8 +67,8 @@ def test_every_design_reports_every_field(reports: dict[str, dict[str, Any]]) ->
         assert all(all(each.values()) for each in report["observations"])
 
 
-@pytest.mark.parametrize("design", ["tracked", "tracked-pagein"])
-def test_tracked_designs_are_sound(reports: dict[str, dict[str, Any]], design: str) -> None:
+@pytest.mark.parametrize("design", ["tracked", "tracked-pagein", "pushed-fixed"])
+def test_sound_designs_are_sound(reports: dict[str, dict[str, Any]], design: str) -> None:
     assert faults(reports[design]) == []
     assert set(reports[design]["verdicts"].values()) == {"ok"}
 
@@ -96,7 +96,7 @@ def test_only_eager_carries_every_gfn(reports: dict[str, dict[str, Any]]) -> Non
 
 def test_what_a_design_does_not_ask_for_is_not_moved(reports: dict[str, dict[str, Any]]) -> None:
     moved = {name: report["bytes_moved"] for name, report in reports.items()}
-    for carrying in ("eager", "tracked-pagein", "pushed"):
+    for carrying in ("eager", "tracked-pagein", "pushed", "pushed-fixed"):
         assert moved[carrying] - moved["tracked"] >= TOUCHED
 
 
@@ -108,7 +108,7 @@ def test_no_design_ends_in_an_error(reports: dict[str, dict[str, Any]]) -> None:
 
 def test_the_table_shows_each_design_and_what_was_seen(directory: Path) -> None:
     shown = (directory / "shown").read_text()
-    for word in (*Design, "UV_ESM", "GFNs carried", "✔ ok", "✘ corrupt", "hot add"):
+    for word in (*SHOWN, "UV_ESM", "GFNs carried", "✔ ok", "✘ corrupt", "hot add"):
         assert word in shown
 
 
@@ -125,9 +125,7 @@ def test_the_trace_is_a_tree_of_nested_calls(directory: Path) -> None:
     diagram = pef("trace", directory / "trace.jsonl", "--mermaid", runtime=directory)
     assert diagram.stdout.startswith("sequenceDiagram\n")
     arrows = [line for line in diagram.stdout.splitlines() if "->>" in line]
-    assert (
-        sum("->>+" in line for line in arrows) == sum("-->>-" in line for line in arrows) > len(Design) * 20
-    )
+    assert sum("->>+" in line for line in arrows) == sum("-->>-" in line for line in arrows) > len(SHOWN) * 20
 
 
 def test_over_http_alone_the_verdicts_are_the_same(tmp_path: Path) -> None:

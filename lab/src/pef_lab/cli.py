@@ -1,5 +1,6 @@
 """The `pef` command: parses what was typed, and hands over. Everything it does is done elsewhere."""
 
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -14,15 +15,19 @@ from pef_lab.failures import WrongInput
 from pef_lab.keeping import keep_up, machine_key_at
 from pef_lab.pair import NormalMemoryForm, PairPlan
 from pef_lab.progress import telling
+from pef_lab.replay import drawing
+from pef_lab.replay.command import draw, ports_of, replay
+from pef_lab.replay.counterexample import is_counterexample
+from pef_lab.replay.counterexample import read as read_counterexample
 from pef_lab.sequence import mermaid, steps_of
 from pef_lab.sizes import parse_size, show_size
 from pef_lab.tables import console_for, designs_table, faults_of, sequence_table
 from pef_lab.tour import tour
 from pef_lab.trace import Recording
-from pef_protocol.designs import Design
+from pef_protocol.designs import SHOWN, Design
 
 app: Final = Command(
-    help="Two visors over HTTP: start them, tour them, and see what five designs of page-in cost and break.",
+    help="Two visors over HTTP: start them, tour them, and see what each design of page-in cost and break.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -60,7 +65,7 @@ def down() -> None:
 
 @app.command()
 def demo(normal_memory: MemoryOption = NormalMemoryForm.SHM) -> None:
-    """Give the tour: one VM's life as both visors see it, then the five designs. Under a minute."""
+    """Give the tour: one VM's life as both visors see it, then the designs. Under a minute."""
     console = console_for()
     wrong = run(tour(console, console_for(errors=True), normal_memory))
     console.print()
@@ -90,7 +95,7 @@ def designs(
 ) -> None:
     """Run the designs side by side, on a fresh pair each, and say what was seen."""
     ordered = Ordered(
-        tuple(dict.fromkeys(design or Design)), parse_size(size, "--size"), parse_size(touched, "--touched")
+        tuple(dict.fromkeys(design or SHOWN)), parse_size(size, "--size"), parse_size(touched, "--touched")
     )
     check(ordered)
     for file in (json_file, trace_file):
@@ -113,10 +118,14 @@ def designs(
 
 @app.command(name="trace")
 def show_trace(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A recorded run.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A recorded run or a counterexample.")],
     as_mermaid: Annotated[bool, typer.Option("--mermaid", help="Print a Mermaid sequence diagram.")] = False,
 ) -> None:
-    """Print a recorded run as a sequence of nested calls."""
+    """Print a recorded run, or a counterexample, as a sequence of calls."""
+    if is_counterexample(file):
+        found = read_counterexample(file)
+        typer.echo("\n".join(drawing.mermaid(found))) if as_mermaid else draw(found, console_for())
+        return
     header, calls = trace.read(file)
     steps = steps_of(calls)
     if as_mermaid:
@@ -125,6 +134,23 @@ def show_trace(
     console = console_for()
     console.print(header.title, style="bold", markup=False)
     console.print(sequence_table(steps, console.width))
+
+
+@app.command(name="replay")
+def replay_counterexample(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A counterexample.")],
+    ultravisor: UltravisorOption = None,
+    hypervisor: HypervisorOption = None,
+    between_ultravisor: Annotated[
+        int | None, typer.Option(metavar="PORT", help="Where that Hypervisor calls its Ultravisor.")
+    ] = None,
+    between_hypervisor: Annotated[
+        int | None, typer.Option(metavar="PORT", help="Where that Ultravisor calls its Hypervisor.")
+    ] = None,
+) -> None:
+    """Play a counterexample over HTTP, on a pair of its own or a running one, and compare what is seen."""
+    ports = ports_of(ultravisor, hypervisor, between_ultravisor, between_hypervisor)
+    raise typer.Exit(replay(file, ports, console_for(), console_for(errors=True)))
 
 
 @images.command()
@@ -161,6 +187,19 @@ def build(
     console_for().print(
         f"{directory}: kernel at {built.kernel_base:#x}, device tree at {built.fdt_address:#x}", markup=False
     )
+
+
+def _add_found(to: typer.Typer) -> None:
+    """Add what other packages offer as commands; one whose needs are not installed is not there."""
+    for found in entry_points(group="pef.commands"):
+        try:
+            command = found.load()
+        except ModuleNotFoundError:
+            continue
+        to.command(name=found.name)(command)
+
+
+_add_found(app)
 
 
 async def _run(ordered: Ordered, source: PairSource, recording: Recording) -> list[DesignReport]:

@@ -20,7 +20,7 @@ from typing import Final
 
 from pef_lab.sizes import counted
 from pef_lab.watch import SlotStates
-from pef_protocol.designs import Design
+from pef_protocol.designs import PUSHING, Design
 from pef_protocol.states import HvGfnState, UvGfnState
 
 NO_SVM: Final = "no SVM object"
@@ -34,7 +34,7 @@ SHARED_STATES: Final = (
     UvGfnState.PSEUDO_SHARED,
     UvGfnState.PSEUDO_SHARED_INV,
 )
-TWO_STATES: Final = frozenset({Design.EAGER, Design.BROKEN, Design.PUSHED})
+TWO_STATES: Final = frozenset({Design.EAGER, Design.BROKEN}) | PUSHING
 
 _FOUR: Final = frozenset(
     {

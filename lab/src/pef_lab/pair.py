@@ -44,6 +44,9 @@ class PairPlan:
     normal_memory: NormalMemoryForm = NormalMemoryForm.SHM
     gfns_a_message: int = 0
     """Most GFNs that the Ultravisor asks for in one message; 0: as many as it needs."""
+    ultravisor_called_at: str = ""
+    """URL at which the Hypervisor calls the Ultravisor, if somebody stands between; and the other way."""
+    hypervisor_called_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +116,12 @@ async def _start(
         "PEF_SECURE_MEMORY": str(plan.secure_memory),
         "PEF_GFNS_A_MESSAGE": str(plan.gfns_a_message),
         "PEF_PORT": str(ultravisor_port),
-        "PEF_PEER_URL": endpoints.hypervisor_url,
+        "PEF_PEER_URL": plan.hypervisor_called_at or endpoints.hypervisor_url,
         "PEF_GUEST_KEY": endpoints.ultravisor_guest_key,
     }
     of_hypervisor = {
         "PEF_PORT": str(hypervisor_port),
-        "PEF_PEER_URL": endpoints.ultravisor_url,
+        "PEF_PEER_URL": plan.ultravisor_called_at or endpoints.ultravisor_url,
         "PEF_GUEST_KEY": endpoints.hypervisor_guest_key,
         "PEF_VMM_TOKEN": endpoints.vmm_token,
         "PEF_DEVICE_PAGES": str(pages_in(plan.secure_memory)),

@@ -154,7 +154,7 @@ def mermaid(steps: Iterable[Step]) -> Iterator[str]:
     yield "    participant U as Ultravisor"
     yield "    participant H as Hypervisor"
     for step in steps:
-        yield f"    Note over W,H: {_plain(f'{step.run}: {step.title}' if step.run else step.title)}"
+        yield f"    Note over W,H: {plain(f'{step.run}: {step.title}' if step.run else step.title)}"
         for line in lines_of(step.roots):
             yield from _arrows(line)
 
@@ -165,14 +165,14 @@ def _arrows(line: Line) -> Iterator[str]:
     other = "H" if answers == "U" else "U"
     asks = "W" if event.caller.startswith(("guest", "vmm")) else other
     if line.turn is Turn.SKIPPED:
-        yield f"    Note over U,H: {_plain(words_of(line)[0])}"
+        yield f"    Note over U,H: {plain(words_of(line)[0])}"
         return
     if line.turn is not Turn.ANSWERED:
-        yield f"    {asks}->>+{answers}: {_plain(f'{event.name} {arguments_of(event)}'.rstrip())}"
+        yield f"    {asks}->>+{answers}: {plain(f'{event.name} {arguments_of(event)}'.rstrip())}"
     if line.turn is not Turn.BEGINS:
-        yield f"    {answers}-->>-{asks}: {_plain(event.code)}"
+        yield f"    {answers}-->>-{asks}: {plain(event.code)}"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Return `text` with the signs that end or alter a Mermaid message as its entities."""
     return text.translate(ENTITIES)

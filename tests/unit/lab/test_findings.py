@@ -115,6 +115,8 @@ def test_runs_as_in_theory_are_no_surprise() -> None:
         report(Design.TRACKED),
         report(Design.TRACKED_PAGEIN),
         report(Design.PUSHED, host_reads=corrupt, first_boot=Verdict.ERROR),
+        report(Design.PUSHED_ALWAYS, host_reads=corrupt),
+        report(Design.PUSHED_FIXED),
     ]
     assert surprises(reports, 1 << 30) == []
 
@@ -124,12 +126,14 @@ def test_every_departure_from_theory_is_a_surprise() -> None:
         report(Design.EAGER, 100),
         report(Design.BROKEN, reboot=Verdict.CORRUPT, hot_add=Verdict.ERROR),
         report(Design.TRACKED, 1 << 14, reboot=Verdict.CORRUPT),
+        report(Design.PUSHED_FIXED, guest_reads=Verdict.CORRUPT),
     ]
     assert surprises(reports, 1 << 30) == [
         "eager: hot_add came out ok, expected corrupt or refused",
         "broken: host_reads came out ok, expected corrupt",
         "broken: hot_add came out error, expected corrupt or refused",
         "tracked: reboot came out corrupt, expected ok",
+        "pushed-fixed: guest_reads came out corrupt, expected ok",
         "eager: UV_ESM carried 100 GFNs, fewer than the VM has",
         "tracked: UV_ESM carried 16,384 GFNs, no fewer than the VM has",
     ]

@@ -1,1 +1,1 @@
-"""The runs of the five designs: one sequence of steps for all, each judged by what is seen from outside."""
+"""The runs of the designs: one sequence of steps for all, each judged by what is seen from outside."""

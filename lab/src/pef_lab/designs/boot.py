@@ -10,10 +10,10 @@ from pef_lab.designs.scene import Scene
 from pef_lab.failures import Refusal
 from pef_lab.pages import OPAQUE, ZERO, Generation
 from pef_lab.watch import Counters
-from pef_protocol.designs import Design
+from pef_protocol.designs import PUSHING, Design
 from pef_protocol.events import Side
 
-CARRYING: Final = frozenset({Design.EAGER, Design.TRACKED_PAGEIN, Design.PUSHED})
+CARRYING: Final = frozenset({Design.EAGER, Design.TRACKED_PAGEIN}) | PUSHING
 """Designs that move the contents of every page into the SVM; in the others what nobody asked for is zero."""
 NO_SVM: Final = "no SVM object"
 

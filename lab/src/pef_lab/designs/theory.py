@@ -1,8 +1,8 @@
 """What the discussion of 2020 leads one to expect of each design. Runs are compared with it.
 
-Of `pushed` nothing is expected: nobody has answered the reviewer's question by running it. `broken` is as the
-patch series describes it: left-over GFNs are normal on one side only, so the host reads what was there before
-UV_ESM, and so does the VM after its next reboot.
+Of `pushed`, in any reading, nothing is expected: nobody had answered the reviewer's question by running it.
+Its repair must be sound. `broken` is as the patch series describes it: left-over GFNs are normal on one side
+only, so the host reads what was there before UV_ESM, and so does the VM after its next reboot.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Final
 
 from pef_lab.designs.report import VERDICTS, DesignReport
 from pef_lab.findings import Verdict
-from pef_protocol.designs import Design
+from pef_protocol.designs import PUSHING, Design
 from pef_protocol.quantities import pages_in
 
 SOUND: Final = frozenset({Verdict.OK})
@@ -26,7 +26,8 @@ EXPECTED: Final[Mapping[Design, Mapping[str, frozenset[Verdict]]]] = MappingProx
         Design.TRACKED_PAGEIN: _ALL_SOUND,
         Design.EAGER: {**_ALL_SOUND, "hot_add": WRONG},
         Design.BROKEN: {"host_reads": CORRUPT, "reboot": CORRUPT, "hot_add": WRONG},
-        Design.PUSHED: {},
+        **{design: {} for design in PUSHING},
+        Design.PUSHED_FIXED: _ALL_SOUND,
     }
 )
 

@@ -1,0 +1,85 @@
+"""What `pef replay` does, and what `pef trace` does with a counterexample."""
+
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from pef_lab.commandline import FAILED, run
+from pef_lab.endpoints import find_endpoints
+from pef_lab.failures import WrongInput
+from pef_lab.replay import drawing
+from pef_lab.replay.counterexample import Counterexample, read
+from pef_lab.replay.player import Difference, Played, play
+from pef_lab.replay.stage import fits
+from pef_lab.replay.wire import Ports, wired
+
+LAST_PORT: Final = 65535
+
+
+def ports_of(
+    ultravisor_url: str | None, hypervisor_url: str | None, ultravisor: int | None, hypervisor: int | None
+) -> Ports | None:
+    """Return the running pair that is meant, or None; raise WrongInput where only half of it is named."""
+    given = (ultravisor_url, hypervisor_url, ultravisor, hypervisor)
+    if all(each is None for each in given):
+        return None
+    if ultravisor is None or hypervisor is None:
+        raise WrongInput(
+            "a running pair takes --between-ultravisor and --between-hypervisor: where each calls"
+        )
+    if not all(0 < port <= LAST_PORT for port in (ultravisor, hypervisor)) or ultravisor == hypervisor:
+        raise WrongInput("--between-ultravisor and --between-hypervisor: two ports from 1 to 65535")
+    endpoints = find_endpoints(ultravisor_url=ultravisor_url, hypervisor_url=hypervisor_url)
+    if endpoints is None:
+        raise WrongInput("a running pair takes --ultravisor and --hypervisor: the URLs of its services")
+    return Ports(endpoints, ultravisor, hypervisor)
+
+
+def replay(file: Path, ports: Ports | None, console: Console, errors: Console) -> int:
+    """Play a file, show what was seen or the first difference, and return the command's status."""
+    found = read(file)
+    fits(found)
+    try:
+        played = run(_play(found, ports))
+    except Difference as difference:
+        errors.print(
+            f"✘ {file}: it came out otherwise at {difference.where}",
+            style="bold red",
+            markup=False,
+            soft_wrap=True,
+        )
+        errors.print(f"  the file says: {difference.expected}", markup=False, soft_wrap=True)
+        errors.print(f"  seen:          {difference.seen}", markup=False, soft_wrap=True)
+        return FAILED
+    console.print(
+        f"✔ {found.title}: {len(found.steps)} steps over HTTP, all as the file says; design {found.design}",
+        style="green",
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print(
+        f"Broken after step {found.violated_after}: {found.invariant}",
+        style="bold",
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print(f"  {found.sentence}", markup=False, soft_wrap=True)
+    for gfn, (hypervisor, ultravisor) in played.tables.items():
+        look = played.looks[gfn]
+        line = drawing.row(gfn, (hypervisor, ultravisor), look)
+        console.print(f"  {line}", markup=False, soft_wrap=True)
+    return 0
+
+
+async def _play(found: Counterexample, ports: Ports | None) -> Played:
+    async with wired(ports) as wire:
+        return await play(found, wire)
+
+
+def draw(found: Counterexample, console: Console) -> None:
+    """Show a counterexample as a sequence."""
+    console.print(f"{found.title} (design {found.design})", style="bold", markup=False, soft_wrap=True)
+    console.print(drawing.table(found))
+    for line in drawing.tables_of(found):
+        console.print(line, markup=False, soft_wrap=True)

@@ -1,0 +1,62 @@
+"""Mutants in a pair of processes: they are seen over HTTP as in one process, and only where they were put."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from model.live import LivePlan, live_pair
+from model.live_vm import secure_vm
+from mutants.served import served
+from pef_protocol.designs import Design
+from pef_protocol.events import Side
+from pef_protocol.hypercalls import SvmInitStart
+
+TESTS = Path(__file__).parents[1]
+PLAN = LivePlan(between=False)
+
+
+async def what_is_seen() -> tuple[str, list[str]]:
+    """Tell what a second H_SVM_INIT_START is answered, and in which state unshare-all leaves GFNs 0 and 1."""
+    async with live_pair(PLAN) as pair:
+        async with secure_vm(pair, Design.TRACKED) as vm:
+            await vm.guest.share(0, 2)
+            await vm.guest.unshare_all()
+            (slot,) = await pair.watch.slots(Side.ULTRAVISOR, vm.lpid)
+        lpid = await pair.vmm.create(Design.TRACKED)
+        await pair.hypercall(SvmInitStart(lpid))
+        again = await pair.hypercall(SvmInitStart(lpid))
+        states = {first + at: state for first, count, state in slot.states for at in range(count)}
+        return again.code.name, [states[0], states[1]]
+
+
+@pytest.mark.sockets
+@pytest.mark.slow
+async def test_mutants_of_both_sides_are_seen_over_http_and_only_where_they_are_served() -> None:
+    sound = ("H_STATE", ["SECURE", "SECURE"])
+    with served("K3", "D14"):
+        assert await what_is_seen() == ("H_SUCCESS", ["SHARED", "SECURE"])
+    assert await what_is_seen() == sound
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"), [(["K99", "hypervisor"], "no such mutant: K99"), (["K4", "neither"], "side")]
+)
+def test_an_unknown_mutant_or_side_is_one_clear_line(words: list[str], complaint: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "mutants.serve", *words],
+        env=os.environ | {"PYTHONPATH": str(TESTS)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert complaint in ended.stderr.splitlines()[-1]
+
+
+def test_a_mutant_that_there_is_not_can_not_be_served() -> None:
+    with pytest.raises(KeyError, match="K99"), served("K99"):
+        pass

@@ -1,0 +1,174 @@
+"""Counterexamples over HTTP: real services do what the file says, and the first difference is told.
+
+The files of `counterexamples/` here are written by hand, most of them of schedules that break nothing: they
+show that every kind of step can be played.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pef_lab.pair import NormalMemoryForm, PairPlan, started
+from pef_lab.replay.counterexample import Counterexample, read
+from pef_lab.replay.player import Difference, play
+from pef_lab.replay.wire import SECURE_MEMORY, Wire, wired
+from pef_lab.service_process import free_ports
+from pef_protocol.events import Side
+from scenarios.pef_command import PEF, environment, pef
+
+pytestmark = [pytest.mark.sockets, pytest.mark.slow]
+
+FILES = sorted((Path(__file__).parent / "counterexamples").glob("*.json"))
+SHARES = next(file for file in FILES if file.stem == "share-and-unmap")
+MEETS = next(file for file in FILES if file.stem == "load-meets-page-out")
+HOT_ADD = next(file for file in FILES if file.stem == "broken-hot-add")
+
+
+@pytest.fixture(scope="module")
+async def wire() -> AsyncIterator[Wire]:
+    async with wired() as one:
+        yield one
+
+
+def changed(file: Path, change: Callable[[dict[str, Any]], None]) -> Counterexample:
+    content = json.loads(file.read_text())
+    change(content)
+    return Counterexample.model_validate_json(json.dumps(content))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.stem))
+async def test_services_do_what_the_file_says(wire: Wire, file: Path) -> None:
+    found = read(file)
+    played = await play(found, wire)
+    assert {str(gfn): states for gfn, states in played.tables.items()} == found.tables
+    assert len(played.looks) == len(found.looks)
+
+
+def test_the_files_have_every_action_and_every_fault() -> None:
+    steps = [step for file in FILES for step in read(file).steps]
+    assert {step.does for step in steps} == {
+        *("go on", "load", "store", "share", "unshare", "unshare all", "UV_ESM", "UV_ESM with a bad image"),
+        *("reboot", "host read", "host write", "hot-add", "hot-remove", "reset", "page out", "unmap"),
+    }
+    assert {step.fault for step in steps} == {None, "refused", "busy", "doubled", "lost"}
+    assert {step.then.partition(" ")[0] for step in steps} == {"asks", "answers", "moves", "waits", "ends"}
+
+
+def another_stop(content: dict[str, Any]) -> None:
+    content["steps"][4]["then"] = "asks H_SVM_PAGE_OUT"
+
+
+def another_end(content: dict[str, Any]) -> None:
+    content["steps"][-1]["then"] = "ends zero"
+
+
+def another_table(content: dict[str, Any]) -> None:
+    content["tables"]["1"] = ["SECURE", "SECURE"]
+
+
+def another_look(content: dict[str, Any]) -> None:
+    content["looks"]["1"]["host"] = "other"
+
+
+def a_look_that_is_refused(content: dict[str, Any]) -> None:
+    content["looks"]["2"]["guest"] = "zero"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (another_stop, "step 5 (guest 0: go on): the file says 'asks H_SVM_PAGE_OUT', seen 'answers H_SUCC"),
+        (another_end, "(guest 0: go on): the file says 'ends zero', seen 'ends as written'"),
+        (
+            another_table,
+            "GFN 1: the file says 'Hypervisor SECURE, Ultravisor SECURE', seen 'Hypervisor SHARE",
+        ),
+        (another_look, "look of the host at GFN 1 after the last step: the file says 'other', seen 'as writ"),
+        (a_look_that_is_refused, "look of the guest at GFN 2 after the last step: the file says 'zero'"),
+    ],
+)
+async def test_the_first_difference_is_told(
+    wire: Wire, change: Callable[[dict[str, Any]], None], says: str
+) -> None:
+    with pytest.raises(Difference, match=re.escape(says)):
+        await play(changed(SHARES, change), wire)
+
+
+async def test_a_wait_that_does_not_come_is_a_difference(wire: Wire) -> None:
+    """The load comes before the page is on its way out, so it does not have to wait."""
+
+    def too_early(content: dict[str, Any]) -> None:
+        steps = content["steps"]
+        load = next(at for at, step in enumerate(steps) if step["then"] == "waits")
+        steps[load - 1], steps[load] = steps[load], steps[load - 1]
+
+    with pytest.raises(Difference, match=r"guest 0: load 1.*'waits', seen 'ends as written'"):
+        await play(changed(MEETS, too_early), wire)
+
+
+async def test_what_never_comes_is_not_waited_for_for_ever(wire: Wire) -> None:
+    """A load that has to wait for a page that is held on the bus comes to no other stop."""
+
+    def expect_an_end(content: dict[str, Any]) -> None:
+        step = next(step for step in content["steps"] if step["then"] == "waits")
+        step["then"] = "asks H_SVM_PAGE_IN"
+
+    with pytest.raises(Difference, match=r"seen 'nothing, within 0.5 s'"):
+        await play(changed(MEETS, expect_an_end), wire, patience=0.5)
+
+
+async def test_nothing_is_left_of_a_replay_that_went_wrong(wire: Wire) -> None:
+    with pytest.raises(Difference):
+        await play(changed(SHARES, another_stop), wire)
+    played = await play(read(SHARES), wire)
+    assert played.tables[1] == ("SHARED", "SHARED")
+
+
+def test_the_command_says_what_was_broken_and_how_it_was_seen(tmp_path: Path) -> None:
+    ran = pef("replay", HOT_ADD, runtime=tmp_path)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "the_tables_agree" in ran.stdout
+    assert "GFN 2: Hypervisor NORMAL, Ultravisor SECURE; in the end guest reads as written, host zero" in (
+        ran.stdout
+    )
+
+
+async def test_the_command_plays_on_a_running_pair_and_fails_at_a_difference(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text(changed(HOT_ADD, another_table).model_dump_json())
+    ports = dict(zip(Side, free_ports(2), strict=True))
+    plan = PairPlan(
+        SECURE_MEMORY,
+        NormalMemoryForm.HTTP,
+        ultravisor_called_at=f"http://127.0.0.1:{ports[Side.ULTRAVISOR]}",
+        hypervisor_called_at=f"http://127.0.0.1:{ports[Side.HYPERVISOR]}",
+    )
+    async with started(plan) as pair:
+        where = environment(tmp_path) | pair.endpoints.environment
+        words = [
+            *("--ultravisor", pair.endpoints.ultravisor_url, "--hypervisor", pair.endpoints.hypervisor_url),
+            *("--between-ultravisor", str(ports[Side.ULTRAVISOR])),
+            *("--between-hypervisor", str(ports[Side.HYPERVISOR])),
+        ]
+        right = await _ran("replay", str(HOT_ADD), *words, where=where)
+        differs = await _ran("replay", str(wrong), *words, where=where)
+    assert right[0] == 0, right
+    assert differs[0] == 1
+    assert differs[1].splitlines()[1:] == [
+        "  the file says: Hypervisor SECURE, Ultravisor SECURE",
+        "  seen:          Hypervisor NORMAL, Ultravisor SECURE",
+    ]
+
+
+async def _ran(*words: str, where: dict[str, str]) -> tuple[int | None, str]:
+    """Run `pef` while this process's event loop goes on; return its status and what it says of faults."""
+    process = await asyncio.create_subprocess_exec(
+        str(PEF), *words, env=where, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await process.communicate()
+    return process.returncode, said.decode()
