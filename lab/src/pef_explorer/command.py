@@ -1,0 +1,219 @@
+"""`pef explore`: everything that can happen to a small VM, under each design."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from pef_explorer.engines import engine_for
+from pef_explorer.exploration import TOLD_EVERY, Bounds, Row, file_of, processors
+from pef_explorer.exploration import explore as explored
+from pef_explorer.plan import Plan
+from pef_explorer.schedule import counterexample
+from pef_explorer.search import Progress
+from pef_explorer.simulation.files import commit
+from pef_lab.commandline import FAILED
+from pef_lab.failures import WrongInput
+from pef_lab.tables import console_for
+from pef_protocol.designs import Design
+
+ALL: Final = "all"
+
+
+def explore(
+    design: Annotated[
+        list[str] | None, typer.Option(metavar="NAME|all", help="Explore this design; may be repeated.")
+    ] = None,
+    slots: Annotated[str, typer.Option(metavar="N[,M]", help="GFNs of slot 0, and to plug.")] = "2,1",
+    vcpus: Annotated[int, typer.Option(min=1, max=2, help="vCPUs of the guest.")] = 1,
+    calls: Annotated[int, typer.Option(min=1, max=4, help="Calls begun together.")] = 2,
+    faults: Annotated[int, typer.Option(min=0, max=3, help="Messages that go wrong.")] = 0,
+    limit: Annotated[int, typer.Option(min=0, help="Transitions of a search; 0: all.")] = 0,
+    minutes: Annotated[float, typer.Option(min=0, help="Minutes of a search; 0: all it takes.")] = 0,
+    state: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Searches are kept there, and gone on with.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="The report.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the counterexamples go, a file each.")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(metavar="P", help="Work in so many processes of this machine.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Work on the Dask scheduler that runs there.")
+    ] = None,
+) -> None:
+    """Explore every interleaving of a small VM under each design, and say which invariants fall, and how."""
+    chosen = designs_of(design or [ALL])
+    bounds = Bounds(slots_of(slots), vcpus, calls, faults, limit, minutes * 60)
+    for directory in (state, keep):
+        if directory is not None:
+            directory.mkdir(parents=True, exist_ok=True)
+    if json_file is not None:
+        _write(json_file, "")
+    told, version = _command(chosen, bounds), commit()
+    console = console_for()
+    if processes is None and scheduler is None:
+        processes = processors()
+    rows: list[Row] = []
+    with engine_for(processes, scheduler) as engine, _watching(console_for(errors=True)) as tell:
+        rows.extend(explored(engine, chosen, bounds, tell, state))
+    console.print(table_of(rows, f"{told}, commit {version}"))
+    report = [report_of(row, keep, told, version, console) for row in rows]
+    if json_file is not None:
+        content = {"command": told, "commit": version, "designs": report}
+        _write(json_file, json.dumps(content, indent=2) + "\n")
+    if any(row.falls for row in rows):
+        raise typer.Exit(FAILED)
+
+
+def designs_of(names: list[str]) -> list[Design]:
+    """Return the designs that are meant; raise WrongInput for a name that is none."""
+    chosen: list[Design] = []
+    for name in names:
+        if name == ALL:
+            chosen.extend(Design)
+            continue
+        try:
+            chosen.append(Design(name))
+        except ValueError:
+            known = ", ".join(each.value for each in Design)
+            raise WrongInput(f"--design: there is no design {name!r}; there are {known}, and {ALL}") from None
+    return list(dict.fromkeys(chosen))
+
+
+def slots_of(text: str) -> tuple[int, int]:
+    """Read `2,1` or `2`."""
+    first, _, second = text.partition(",")
+    if not (first.isdecimal() and (second.isdecimal() or not second)):
+        raise WrongInput(f"--slots: {text!r} is not N or N,M")
+    return int(first), int(second or 0)
+
+
+def _command(designs: list[Design], bounds: Bounds) -> str:
+    names = [ALL] if designs == list(Design) else [each.value for each in designs]
+    words = [
+        "pef explore",
+        *(f"--design {name}" for name in names),
+        f"--slots {bounds.slots[0]},{bounds.slots[1]}",
+    ]
+    words.append(f"--vcpus {bounds.vcpus}")
+    usual = Bounds()
+    words += [f"--calls {bounds.calls}"] * (bounds.calls != usual.calls)
+    words += [f"--faults {bounds.faults}"] * (bounds.faults != usual.faults)
+    words += [f"--limit {bounds.limit}"] * bool(bounds.limit)
+    words += [f"--minutes {bounds.seconds / 60:g}"] * bool(bounds.seconds)
+    return " ".join(words)
+
+
+def table_of(rows: list[Row], title: str) -> Table:
+    """Return the rows as a table."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("design")
+    for name in ("states", "transitions", "depth", "seconds", "a second"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
+    for row in rows:
+        falls = [f"{fall.invariant} ({len(fall.moves)})" for _, fall in row.falls]
+        sound = "no reachable state breaks an invariant" if row.complete else "nothing broken so far: cut"
+        table.add_row(
+            row.design.value,
+            f"{row.states:,}",
+            f"{row.transitions:,}",
+            f"{row.depth}" if row.complete else f"{row.depth} done",
+            f"{row.seconds:.0f}",
+            f"{row.transitions / max(row.seconds, 1e-9):,.0f}",
+            "\n".join(falls) if falls else sound,
+        )
+    return table
+
+
+def report_of(row: Row, keep: Path | None, command: str, version: str, console: Console) -> dict[str, Any]:
+    """Return a row as JSON; write its counterexamples where they are kept, and say what fell."""
+    violations: list[dict[str, Any]] = []
+    for plan, fall in row.falls:
+        file = None
+        content = counterexample(plan, fall, command, version)
+        if keep is not None:
+            file = file_of(keep, plan, fall)
+            _write(file, json.dumps(content, indent=1) + "\n")
+        length = content["violated_after"]
+        violations.append(
+            {"invariant": fall.invariant, "length": length, "file": str(file) if file else None}
+        )
+        console.print(
+            f"✘ {row.design}: {fall.invariant} after {length} steps: {fall.sentence}",
+            markup=False,
+            soft_wrap=True,
+        )
+        if file:
+            console.print(f"  again, over HTTP: pef replay {file}", markup=False, soft_wrap=True)
+    return {
+        "name": row.design.value,
+        "states": row.states,
+        "transitions": row.transitions,
+        "depth": row.depth,
+        "complete": row.complete,
+        "seconds": round(row.seconds, 1),
+        "violations": violations,
+    }
+
+
+def _write(file: Path, content: str) -> None:
+    try:
+        file.write_text(content, encoding="utf-8")
+    except OSError as fault:
+        raise WrongInput(f"{file}: {fault.strerror}") from None
+
+
+@contextmanager
+def _watching(console: Console) -> Iterator[Callable[[Plan, Progress], None]]:
+    """Return what to tell how far a search is to: it shows in a terminal, and now and then elsewhere."""
+    latest: dict[Plan, tuple[Progress, float]] = {}
+    began: dict[Plan, float] = {}
+    said = time.perf_counter()
+
+    def note(plan: Plan, progress: Progress) -> None:
+        now = time.perf_counter()
+        began.setdefault(plan, now - TOLD_EVERY)
+        latest[plan] = progress, progress.states / (now - began[plan])
+
+    def lines() -> str:
+        return "\n".join(
+            f"{plan.design} ({', '.join(plan.image)}): {each.states:,} states, frontier {each.waiting:,}, "
+            f"depth {each.depth}, {rate:,.0f} states/s"
+            for plan, (each, rate) in list(latest.items())[-SHOWN_AT_ONCE:]
+        )
+
+    if console.is_terminal:
+        with Live("", console=console, transient=True) as live:
+
+            def show(plan: Plan, progress: Progress) -> None:
+                note(plan, progress)
+                live.update(lines())
+
+            yield show
+        return
+
+    def say(plan: Plan, progress: Progress) -> None:
+        nonlocal said
+        note(plan, progress)
+        if time.perf_counter() - said >= SAID_EVERY:
+            said = time.perf_counter()
+            console.print(lines(), markup=False, soft_wrap=True)
+            console.file.flush()
+
+    yield say
+
+
+SHOWN_AT_ONCE: Final = 4
+SAID_EVERY: Final = 10.0
+"""Seconds between two lines where there is no terminal."""

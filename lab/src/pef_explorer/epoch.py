@@ -1,0 +1,176 @@
+"""An epoch: everything that can happen from one still state until nothing is open again.
+
+Operations can't be copied, so a state in the middle is reached by making its moves again. One run makes them
+once and then goes on through moves that nobody made yet, as far as it can: so a run is spent on many edges of
+the graph rather than on one. A state that was met in an earlier epoch is not gone on from again.
+
+| scope | what may begin |
+|---|---|
+| a GFN | actions on that GFN alone |
+| a GFN and `AND_RESET` | a reset and an action on that GFN, which a reset deals with as with any other |
+| `PLUG` | actions on slot 1, and plugging |
+| `WHOLE` | whatever has a part in which the whole VM is dealt with, but for what is above |
+"""
+
+import heapq
+from dataclasses import dataclass
+from typing import Final
+
+from pef_explorer.calls import GO_ON, GUESTS, VM, Move
+from pef_explorer.graph import Breach, Graph
+from pef_explorer.invariants import broken
+from pef_explorer.records import Still
+from pef_explorer.stillness import rest
+from pef_explorer.world import World
+
+WHOLE: Final = -2
+PLUG: Final = -1
+AND_RESET: Final = 100
+"""Added to a GFN. What a reset does to the other GFNs does not depend on the one, nor the other way."""
+RESETS: Final = frozenset({"reset", "reboot"})
+NO_ANSWER: Final = "the_code_answers"
+"""20. No machine ever raises what is not an answer."""
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A state of this epoch, and how far its moves have been made. `came`: the node before, and the move."""
+
+    number: int
+    moves: list[Move]
+    depth: int
+    came: "tuple[Node, Move] | None"
+    whole: bool
+    made: int = 0
+
+
+class Epoch:
+    """The exploration of one epoch, noted in `graph`.
+
+    `found`: the still states that are new, with their numbers and how many moves away they are. A scope that
+    is not whole ends where nothing is open any more: what it leads to depends on the GFNs that it leaves out.
+    """
+
+    def __init__(self, world: World, still: Still, scope: int, graph: Graph) -> None:
+        self.world, self.still, self.scope, self.graph = world, still, scope, graph
+        self.found: list[tuple[int, int, Still]] = []
+        self._nodes: dict[int, Node] = {}
+        self._waiting: list[tuple[int, int, Node]] = []
+        self._whole_set = frozenset({VM, *range(world.plan.pages)})
+        self._plug_set = frozenset({VM, *world.plan.plugged})
+        self.transitions = 0
+        self.runs = 0
+        self._far = 0
+
+    def explore(self, number: int, far: int) -> None:
+        """Make every move of the epoch once; its still state is `number`, `far` moves from the beginning."""
+        self._far = far
+        self.world.put_back(self.still)
+        self._wait(Node(number, self._allowed(whole=False), 0, None, whole=False))
+        while self._waiting:
+            node = self._waiting[0][2]
+            if node.made == len(node.moves):
+                heapq.heappop(self._waiting)
+                continue
+            self._run(node)
+
+    def _wait(self, node: Node) -> Node:
+        self._nodes[node.number] = node
+        heapq.heappush(self._waiting, (node.depth, node.number, node))
+        return node
+
+    def _run(self, node: Node) -> None:
+        """Go to a state by its moves, and on from there through moves that nobody made yet."""
+        self.runs += 1
+        self.world.put_back(self.still)
+        for move in _path(node):
+            self.world.do(move)
+        at: Node | None = node
+        while at is not None and at.made < len(at.moves):
+            at = self._edge(at)
+
+    def _edge(self, node: Node) -> Node | None:
+        """Make the next move of a node; return where it leads, or None where the run ends."""
+        move = node.moves[node.made]
+        node.made += 1
+        self.transitions += 1
+        try:
+            step = self.world.make(move)
+        except Exception as failure:  # noqa: BLE001 - whatever a machine raises is what we look for
+            self._fell(node, move, NO_ANSWER, f"{type(failure).__name__}: {failure}")
+            self.graph.ended(node.number, move)
+            return None
+        for invariant, sentence in broken(step, self.world.plan.ignored):
+            self._fell(node, move, invariant, sentence)
+        if step.quiet:
+            self._ended(node, move)
+            return None
+        return self._child(node, move)
+
+    def _fell(self, node: Node, move: Move, invariant: str, sentence: str) -> None:
+        self.graph.fell(self._far + node.depth + 1, Breach(node.number, (move,), invariant, sentence))
+
+    def _child(self, node: Node, move: Move) -> Node | None:
+        whole = node.whole or self._is_whole(move)
+        number, new = self.graph.number((self.world.key(), whole, self.scope))
+        self.graph.join(node.number, number, (move,))
+        if new:
+            return self._wait(Node(number, self._allowed(whole=whole), node.depth + 1, (node, move), whole))
+        return self._nodes.get(number)
+
+    def _is_whole(self, move: Move) -> bool:
+        each = self.world.open.get(move.actor)
+        begun = move.does != GO_ON and each is not None
+        return begun and each is not None and (each.footprint == self._whole_set or each.action is None)
+
+    def _allowed(self, *, whole: bool) -> list[Move]:
+        """Return the moves of this state that belong to the scope."""
+        parked = self.world.parked is not None
+        opened = len(self.world.open)
+        return [
+            move
+            for move, footprint in self.world.moves()
+            if move.does == GO_ON or parked or self._belongs(move, footprint, opened, whole=whole)
+        ]
+
+    def _belongs(self, move: Move, footprint: frozenset[int], opened: int, *, whole: bool) -> bool:
+        if self.scope == PLUG:
+            return footprint <= self._plug_set
+        reset, single = move.does in RESETS, len(footprint) == 1 and VM not in footprint
+        if self.scope >= AND_RESET:
+            mine = footprint == {self.scope - AND_RESET}
+            return (reset or mine) if not opened else (mine if whole else reset)
+        if self.scope >= 0:
+            return footprint == {self.scope}
+        if not opened:
+            return not single or self._may_meet(move)
+        begun = next(iter(self.world.open.values())).move.does
+        if whole:
+            return not (single and begun in RESETS)
+        return footprint == self._whole_set and not reset
+
+    def _may_meet(self, move: Move) -> bool:
+        """Tell whether an action on one GFN can meet one on the whole VM that is not a reset: a vCPU's."""
+        return self.world.plan.vcpus > 1 or move.actor not in GUESTS
+
+    def _ended(self, node: Node, move: Move) -> None:
+        """Take note of a still state; what its pages hold is certain by now, and none is left blank."""
+        before, new = self.graph.number(("end", self.world.key()))
+        if new and self.scope != WHOLE:
+            self.graph.still.add(before)
+        elif new:
+            made = rest(self.world)
+            number, unknown = self.graph.number(("still", self.world.key()))
+            self.graph.join(before, number, made)
+            if unknown:
+                self.graph.still.add(number)
+                self.found.append((node.depth + 1 + len(made), number, self.world.still()))
+        self.graph.join(node.number, before, (move,))
+
+
+def _path(node: Node) -> list[Move]:
+    moves: list[Move] = []
+    while node.came is not None:
+        node, move = node.came
+        moves.append(move)
+    return moves[::-1]

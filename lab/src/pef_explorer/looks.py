@@ -1,0 +1,158 @@
+"""A look at both machines from outside: their columns, their counts, and the first bytes of every page.
+
+Nothing here asks a machine for a verdict. Two looks are the same to the explorer where their keys are: a key
+leaves out the marks by which nothing is decided here (see `INERT`), and tells bytes by their origin.
+"""
+
+from typing import Final, NamedTuple
+
+from pef_explorer.oracle import ZERO, Oracle
+from pef_explorer.system import LPID, System, known_of
+from pef_hypervisor.frames import CARRIED
+from pef_kit.bus import NORMAL_BASE
+from pef_protocol.quantities import PAGE_ORDER
+from pef_protocol.states import HvVmState
+from pef_ultravisor.frames import FILLED, REFERENCED
+
+ABSENT: Final = 0xFF
+"""The state of a GFN in no slot of that side."""
+INERT: Final = bytes(mark & ~(REFERENCED | FILLED) & 0xFF for mark in range(256))
+"""REFERENCED chooses what is evicted, and nothing is; FILLED tells that a frame must be scrubbed, and its
+bytes stand in the key themselves."""
+SECURED: Final = bytes(mark & ~CARRIED & 0xFF for mark in range(256))
+"""CARRIED says in a secure VM only what H_SVM_INIT_ABORT would have needed."""
+_SIDES: Final = int(HvVmState.SECURE)
+
+
+class Look(NamedTuple):
+    """What stands in both machines; the columns have an element a GFN of both slots.
+
+    `mapped`: the normal page that backs the GFN, from 1, or 0. `recorded`: whether there is a sealing record.
+    `used`: IVs used. `normal`, `frames`: the bytes by which the pages are known.
+    """
+
+    hv_vm: tuple[int, bool, bool, int, str, bool]
+    pool: tuple[int, int, int, int]
+    uv_vm: tuple[int, bool, bool, int] | None
+    promised: int
+    hv: bytes
+    hv_marks: bytes
+    registered: tuple[bool, ...]
+    uv: bytes
+    uv_marks: bytes
+    mapped: tuple[int, ...]
+    recorded: tuple[bool, ...]
+    generation: int
+    used: int
+    normal: tuple[bytes, ...]
+    frames: tuple[bytes, ...]
+
+
+def look(system: System) -> Look:
+    """Look at both machines."""
+    plan, hv = system.plan, system.hv.store
+    vm, pool = hv.vms[LPID], hv.pool
+    plug = plan.plug
+    hv_state = hv_marks = b""
+    registered: tuple[bool, ...] = ()
+    for slot in reversed(tuple(vm.slots)):
+        hv_state += slot.state.tobytes()
+        hv_marks += slot.marks.tobytes()
+        registered += (slot.registered,)
+    if len(hv_state) < plan.pages:
+        hv_state += bytes([ABSENT]) * plug
+        hv_marks += bytes(plug)
+    pages = system.memory.known.tobytes()
+    svm = system.svm
+    uv_vm, used = None, 0
+    uv_state, uv_marks = bytes([ABSENT]) * plan.pages, bytes(plan.pages)
+    mapped: tuple[int, ...] = (0,) * plan.pages
+    recorded: tuple[bool, ...] = (False,) * plan.pages
+    frames: tuple[bytes, ...] = (b"",) * plan.pages
+    if svm is not None:
+        uv_vm, used = (int(svm.state), svm.done_outstanding, svm.whole, svm.open_calls), svm.sealer.used
+        uv_state, uv_marks, places, counters, known = b"", b"", [], [], []
+        for gfn, count in ((0, len(plan.image)), (len(plan.image), plug)):
+            frame_slot = svm.slots.holding(gfn)
+            if frame_slot is None:
+                uv_state, uv_marks = uv_state + bytes([ABSENT]) * count, uv_marks + bytes(count)
+                places += [0] * count
+                counters += [0] * count
+                known += [b""] * count
+                continue
+            uv_state += frame_slot.state.tobytes()
+            uv_marks += frame_slot.marks.tobytes()
+            places += frame_slot.normal.tolist()
+            counters += frame_slot.counter.tolist()
+            known += [row.tobytes() for row in known_of(frame_slot)]
+        mapped = tuple((ra - NORMAL_BASE >> PAGE_ORDER) + 1 if ra else 0 for ra in places)
+        recorded = tuple(counter != 0 for counter in counters)
+        frames = tuple(known)
+    return Look(
+        (int(vm.state), vm.must_abort, vm.abort_due, vm.open_calls, vm.held_by, vm.closed),
+        (pool.held, pool.reserved, pool.leaving, len(hv.memory.record)),
+        uv_vm,
+        system.uv.promised,
+        hv_state,
+        hv_marks,
+        registered,
+        uv_state,
+        uv_marks,
+        mapped,
+        recorded,
+        system.generation,
+        used,
+        tuple(pages[at : at + 16] for at in range(0, len(pages), 16)),
+        frames,
+    )
+
+
+def shape_of(seen: Look) -> tuple[object, ...]:
+    """Return what makes the machines differ from others, but for the bytes in their pages."""
+    secured = seen.hv_vm[0] == _SIDES
+    return (
+        seen.hv_vm,
+        seen.pool,
+        seen.uv_vm,
+        seen.promised,
+        seen.hv,
+        seen.hv_marks.translate(SECURED) if secured else seen.hv_marks,
+        seen.registered,
+        seen.uv,
+        seen.uv_marks.translate(INERT),
+        seen.mapped,
+        seen.recorded,
+    )
+
+
+def key_of(seen: Look, oracle: Oracle) -> tuple[object, ...]:
+    """Return what makes this state differ from others."""
+    return (
+        shape_of(seen),
+        tuple(oracle.origin(gfn, page) for gfn, page in enumerate(seen.normal)),
+        tuple(oracle.origin(gfn, page) for gfn, page in enumerate(seen.frames)),
+        oracle.key(),
+    )
+
+
+def part_of(seen: Look, oracle: Oracle, gfn: int, slot: int, page: int | None) -> tuple[object, ...]:
+    """Return all that an action on `gfn` alone depends on; `page` is the GFN's page of normal memory.
+
+    The counts of both pools are left out: there is room for every page.
+    """
+    secured = seen.hv_vm[0] == _SIDES
+    marks = seen.hv_marks[gfn : gfn + 1]
+    return (
+        seen.hv_vm,
+        seen.uv_vm,
+        len(seen.registered) > slot and seen.registered[slot],
+        seen.hv[gfn],
+        marks.translate(SECURED) if secured else marks,
+        seen.uv[gfn],
+        seen.uv_marks[gfn : gfn + 1].translate(INERT),
+        bool(seen.mapped[gfn]),
+        seen.recorded[gfn],
+        b"" if page is None else oracle.origin(gfn, seen.normal[page]),
+        oracle.origin(gfn, seen.frames[gfn]),
+        (len(oracle.may[gfn]), ZERO in oracle.may[gfn], oracle.spoiled[gfn], oracle.away[gfn], oracle.secure),
+    )

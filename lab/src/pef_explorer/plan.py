@@ -1,0 +1,55 @@
+"""What is explored: a design, a small VM, and how much may happen at once."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from pef_protocol.designs import Design
+
+
+class Part(StrEnum):
+    """The part that a GFN of slot 0 plays in UV_ESM."""
+
+    BROUGHT = "brought"
+    """It belongs to the necessary set: the Ultravisor asks for it."""
+    SHARED = "shared"
+    """The Ultravisor shares it for its own use: a bounce page."""
+    LEFT_OVER = "left over"
+    """Nobody asks for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One system that is explored.
+
+    `image` has the part of each GFN of slot 0; slot 1, of `plug` GFNs right behind it, is hot-pluggable.
+    `vcpus` are the guest's; at most `calls` calls are begun before everything has ended again, in every order
+    of their steps; `faults` messages may be refused, told busy, doubled or lost in all. The invariants in
+    `ignored` are not judged.
+    """
+
+    design: Design
+    image: tuple[Part, ...]
+    plug: int = 1
+    vcpus: int = 1
+    calls: int = 2
+    faults: int = 0
+    ignored: frozenset[str] = frozenset()
+
+    @property
+    def pages(self) -> int:
+        """Return the GFNs of both slots."""
+        return len(self.image) + self.plug
+
+    @property
+    def plugged(self) -> range:
+        """Return the GFNs of slot 1."""
+        return range(len(self.image), self.pages)
+
+
+IMAGES: Final[dict[int, tuple[tuple[Part, ...], ...]]] = {
+    1: ((Part.BROUGHT,), (Part.SHARED,), (Part.LEFT_OVER,)),
+    2: ((Part.BROUGHT, Part.LEFT_OVER), (Part.SHARED, Part.LEFT_OVER)),
+    3: ((Part.BROUGHT, Part.SHARED, Part.LEFT_OVER),),
+}
+"""The images that are explored, by the GFNs of slot 0."""

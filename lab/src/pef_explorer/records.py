@@ -1,0 +1,66 @@
+"""What the exploration keeps and tells: still states, open calls, and steps as they were seen."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pef_explorer.calls import Action, Move
+from pef_explorer.looks import Look
+from pef_explorer.oracle import Memory
+from pef_explorer.stepping import OpenCall
+from pef_explorer.system import Snapshot
+
+if TYPE_CHECKING:
+    from pef_explorer.world import World
+
+
+class Still(NamedTuple):
+    """A quiet or parked state as a plain value; `faults` are those still allowed."""
+
+    snapshot: Snapshot
+    memory: Memory
+    faults: int
+
+
+@dataclass(slots=True)
+class Open:
+    """An action under way; `alone` until another one is open at the same time.
+
+    `values`: what it may write, and what those may write that were open meanwhile. `before`: what each page
+    might hold before it began.
+    """
+
+    move: Move
+    call: OpenCall
+    footprint: frozenset[int]
+    values: frozenset[bytes]
+    before: tuple[frozenset[bytes], ...]
+    alone: bool
+    action: Action | None
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Return what makes this call differ from others at its place."""
+        mine = self.move.does, self.move.gfn, self.alone, len(self.values)
+        return *mine, self.call.pending.value, self.call.trail
+
+
+class Ended(NamedTuple):
+    """How an action ended; `faulty`: a message was tampered with since the last still state."""
+
+    move: Move
+    word: str
+    alone: bool
+    detail: str
+
+
+@dataclass(slots=True)
+class Step:
+    """One move as it was seen: a look before and after it, what it ended, and what stands then."""
+
+    move: Move
+    before: Look
+    after: Look
+    ended: Ended | None
+    failed: str
+    quiet: bool
+    world: "World"

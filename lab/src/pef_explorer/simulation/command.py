@@ -1,0 +1,122 @@
+"""`pef simulate`: seeded random simulation of larger systems."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from pef_explorer.engines import engine_for
+from pef_explorer.simulation import files
+from pef_explorer.simulation.campaign import Report, campaign
+from pef_explorer.simulation.run import Run
+from pef_lab.commandline import FAILED
+from pef_lab.failures import WrongInput
+from pef_lab.tables import console_for
+from pef_protocol.designs import Design
+
+STEPS: Final = 600
+
+
+def simulate(
+    seeds: Annotated[int | None, typer.Option(metavar="N", help="How many seeds to run.")] = None,
+    first: Annotated[int, typer.Option(metavar="SEED", help="The first seed.")] = 1,
+    design: Annotated[Design, typer.Option(help="Run this design.")] = Design.TRACKED,
+    processes: Annotated[
+        int | None, typer.Option(metavar="P", help="Work in so many processes of this machine.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Work on the Dask scheduler that runs there.")
+    ] = None,
+    steps: Annotated[int, typer.Option(metavar="N", help="Actions of a seed.")] = STEPS,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the report.")
+    ] = None,
+    keep: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where the shrunk files of failures go.")
+    ] = Path(),
+    file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Run such a file again, and nothing else.")
+    ] = None,
+) -> None:
+    """Simulate systems of 4 VMs at random, with lost, delayed and doubled messages, and judge every step."""
+    if file is not None:
+        _again(file, seeds)
+        return
+    if seeds is None or seeds < 1 or first < 0 or steps < 1:
+        raise WrongInput("--seeds, --first, --steps: give how many seeds; all are numbers above 0")
+    if json_file is not None:
+        _write(json_file, "")
+    console, told = console_for(), console_for(errors=True)
+    began = time.perf_counter()
+    with engine_for(processes, scheduler) as engine, _telling(told, seeds) as tell:
+        report = campaign(engine, design, range(first, first + seeds), steps, tell)
+    seconds = time.perf_counter() - began
+    commit = files.commit()
+    if json_file is not None:
+        _write(json_file, json.dumps(report.as_json(commit), indent=2) + "\n")
+    console.print(_table(report, seconds))
+    for found in report.shrunk:
+        where = files.save(found, keep, commit)
+        console.print(f"✘ {found.failure.invariant}: {found.failure.sentence}", markup=False, style="red")
+        who = f"design {found.seed.design.value}, seed {found.seed.number}, commit {commit}"
+        console.print(f"  {who}: {len(found.kept)} events in {where}", markup=False, soft_wrap=True)
+        console.print(f"  again: pef simulate --file {where}", markup=False, soft_wrap=True)
+    if report.failed:
+        raise typer.Exit(FAILED)
+
+
+def _again(file: Path, seeds: int | None) -> None:
+    """Run the file of a failure; fail where it breaks anything still."""
+    if seeds is not None:
+        raise WrongInput("--file and --seeds: give one of them")
+    console, found = console_for(), files.read(file)
+    failure = Run(found.seed, found.kept).course().failure
+    who = f"design {found.seed.design.value}, seed {found.seed.number}, {len(found.kept)} events"
+    if failure is None:
+        console.print(f"✔ {who}: all invariants hold", markup=False)
+        return
+    console.print(f"✘ {failure.invariant}: {failure.sentence}", markup=False, style="red")
+    same = "the same invariant as" if failure.invariant == found.failure.invariant else "not the one of"
+    console.print(f"  {who}: {same} the file's", markup=False)
+    raise typer.Exit(FAILED)
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as fault:
+        raise WrongInput(f"{file}: {fault.strerror}") from None
+
+
+def _table(report: Report, seconds: float) -> Table:
+    table = Table(title=f"{report.design.value}, {report.steps} actions a seed")
+    events = report.counted("events")
+    row = {
+        "seeds": f"{len(report.seeds):,}",
+        "events": f"{events:,}",
+        "actions": f"{report.counted('actions'):,}",
+        "faults": f"{report.counted('faults'):,}",
+        "seconds": f"{seconds:,.1f}",
+        "events/s": f"{events / seconds:,.0f}",
+        "verdict": f"✘ {len(report.failed)} seeds fail" if report.failed else "✔ all held",
+    }
+    for name in row:
+        table.add_column(name, justify="right")
+    table.add_row(*row.values())
+    return table
+
+
+@contextmanager
+def _telling(console: Console, seeds: int) -> Iterator[Callable[[str], None]]:
+    """Return what to tell each piece that is done: a bar in a terminal, nothing elsewhere."""
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("", total=seeds)
+        yield lambda stage: progress.update(bar, advance=0 if "shrunk" in stage else 1, description=stage)

@@ -1,0 +1,218 @@
+"""What happens to the machines from outside: the drawn list of actions and faults that a seed stands for.
+
+Each event stands for itself: whatever is drawn while the run goes on is drawn from the seed and the event's
+own number. So events can be dropped, and those that are left happen as before.
+"""
+
+import random
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Final, NamedTuple
+
+from pef_explorer.plan import Part
+from pef_protocol.designs import Design
+
+
+class Do(StrEnum):
+    """Actions, in the words of schedules."""
+
+    LOAD = "load"
+    STORE = "store"
+    SHARE = "share"
+    UNSHARE = "unshare"
+    UNSHARE_ALL = "unshare all"
+    ESM = "UV_ESM"
+    BAD_ESM = "UV_ESM with a bad image"
+    REBOOT = "reboot"
+    HOST_READ = "host read"
+    HOST_WRITE = "host write"
+    HOT_ADD = "hot-add"
+    HOT_REMOVE = "hot-remove"
+    RESET = "reset"
+    PAGE_OUT = "page out"
+    UNMAP = "unmap"
+
+
+class Kind(StrEnum):
+    """What may befall a message."""
+
+    LOST = "lost"
+    """A request that never arrives, or a reply that does not: whoever asked hears nothing."""
+    DOUBLED = "doubled"
+    """A request that arrives twice, the second time when the first is done."""
+    DELAYED = "delayed"
+
+
+class Start(NamedTuple):
+    """An actor begins an action on `pages` GFNs, at `at` of a round, or as soon after as it is free."""
+
+    number: int
+    round: int
+    at: int
+    vm: int
+    actor: str
+    does: Do
+    gfn: int
+    pages: int
+
+
+class Trouble(NamedTuple):
+    """Something befalls the `message`-th message of action `start`."""
+
+    number: int
+    start: int
+    message: int
+    kind: Kind
+
+
+class Restart(NamedTuple):
+    """A side restarts: its connections drop, and what it was doing for the other side is given up."""
+
+    number: int
+    round: int
+    at: int
+    side: str
+
+
+Event = Start | Trouble | Restart
+NAMES: Final[dict[str, type[Event]]] = {"start": Start, "trouble": Trouble, "restart": Restart}
+
+GUEST: Final = {
+    Do.LOAD: 34,
+    Do.STORE: 26,
+    Do.SHARE: 13,
+    Do.UNSHARE: 10,
+    Do.UNSHARE_ALL: 1,
+    Do.ESM: 8,
+    Do.BAD_ESM: 2,
+    Do.REBOOT: 1,
+}
+VMM: Final = {Do.HOST_READ: 60, Do.HOST_WRITE: 12, Do.HOT_ADD: 12, Do.HOT_REMOVE: 8, Do.RESET: 2}
+MEMORY: Final = {Do.PAGE_OUT: 60, Do.UNMAP: 40}
+ACTORS: Final = {"guest 0": GUEST, "guest 1": GUEST, "vmm": VMM, "memory": MEMORY}
+
+ROUNDS: Final = 4
+"""Rounds of a run; after each all calls end, and everything is looked at."""
+PACE: Final = 12
+"""Units of time to each action: a message takes about as many, so several are on their way."""
+HOT: Final = 0.6
+"""Part of the actions that go to a few GFNs, so that they meet."""
+TROUBLED: Final = 0.06
+RESTARTS: Final = 2
+MESSAGES: Final = 6
+RANGES: Final = frozenset({Do.SHARE, Do.UNSHARE, Do.PAGE_OUT, Do.UNMAP})
+
+
+@dataclass(frozen=True)
+class World:
+    """The size of a simulated system."""
+
+    vms: int = 4
+    gfns: int = 64
+    plug: int = 8
+    secure_pages: int = 160
+    slack: int = 64
+    """Device pages beyond those, where messages get lost: a slot whose removal nobody answered holds some."""
+
+    @property
+    def pages(self) -> int:
+        """Return the GFNs of one VM, its hot-pluggable slot included."""
+        return self.gfns + self.plug
+
+    @cached_property
+    def image(self) -> tuple[Part, ...]:
+        """Return the part of each GFN of slot 0 in UV_ESM."""
+        parts = {0: Part.BROUGHT, 1: Part.BROUGHT, 2: Part.SHARED, 5: Part.BROUGHT, 9: Part.SHARED}
+        return tuple(parts.get(gfn, Part.LEFT_OVER) for gfn in range(self.gfns))
+
+    @property
+    def hot(self) -> tuple[int, ...]:
+        """Return the GFNs that are used most."""
+        return (0, 1, 2, 3, 4, 5, self.gfns - 1, self.gfns, self.gfns + 1)
+
+
+WORLD: Final = World()
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """What makes a run: the same makes the same. Odd ones have faults; even ones never have."""
+
+    number: int
+    design: Design
+    steps: int
+
+    @property
+    def faulty(self) -> bool:
+        """Tell whether messages get lost in the run."""
+        return bool(self.number % 2)
+
+
+def drawn(seed: Seed) -> list[Event]:
+    """Draw the events of a seed: `steps` actions and, where it is odd, faults after the first round."""
+    random_ = random.Random(f"pef-simulation {seed.number}")
+    events: list[Event] = []
+    a_round = -(-seed.steps // ROUNDS)
+    for place in range(seed.steps):
+        number, round_ = len(events), place // a_round
+        actor = random_.choice(tuple(ACTORS))
+        actions = ACTORS[actor]
+        does = random_.choices(tuple(actions), tuple(actions.values()))[0]
+        vm = random_.randrange(WORLD.vms)
+        if place < WORLD.vms * 2:  # each VM writes something, and becomes secure
+            vm, actor, does = place // 2, "guest 0", (Do.STORE, Do.ESM)[place % 2]
+        gfn, count = _range(random_, does)
+        at = random_.randrange(a_round * PACE) if place >= WORLD.vms * 2 else 0
+        events.append(Start(number, round_, at, vm, actor, does, gfn, count))
+        if seed.faulty and round_ and random_.random() < TROUBLED:
+            kind = random_.choice(tuple(Kind))
+            events.append(Trouble(len(events), number, random_.randrange(MESSAGES), kind))
+    for round_ in range(1, ROUNDS if seed.faulty else 1):
+        for _ in range(RESTARTS):
+            at, side = random_.randrange(a_round * PACE), random_.choice(("ultravisor", "hypervisor"))
+            events.append(Restart(len(events), round_, at, side))
+    return events
+
+
+def _range(random_: random.Random, does: Do) -> tuple[int, int]:
+    hot = random_.random() < HOT
+    gfn = random_.choice(WORLD.hot) if hot else random_.randrange(WORLD.pages)
+    count = random_.choice((1, 1, 1, 2, 3)) if does in RANGES else 1
+    return gfn, min(count, (WORLD.gfns if gfn < WORLD.gfns else WORLD.pages) - gfn)
+
+
+def as_json(event: Event) -> dict[str, Any]:
+    """Return an event as a JSON object."""
+    name = next(name for name, kind in NAMES.items() if type(event) is kind)
+    return {"event": name, **event._asdict()}
+
+
+def from_json(fields: dict[str, Any]) -> Event:
+    """Read an event; raise ValueError, KeyError or TypeError where it is none."""
+    known = dict(fields)
+    kind = NAMES[known.pop("event")]
+    for name, words in (("does", Do), ("kind", Kind)):
+        if name in known:
+            known[name] = words(known[name])
+    if kind is Start:
+        _check(Start(**known))
+    return kind(**known)
+
+
+def _check(start: Start) -> None:
+    """Raise ValueError where an action is not one of the simulated world's."""
+    end = start.gfn + start.pages
+    inside = 0 <= start.gfn < end <= WORLD.pages and (start.gfn >= WORLD.gfns or end <= WORLD.gfns)
+    if not (inside and 0 <= start.vm < WORLD.vms and start.actor in ACTORS):
+        message = f"action {start.number} is not one of this world"
+        raise ValueError(message)
+
+
+def delay(seed: int, number: int, step: int, low: int, high: int) -> int:
+    """Draw a time from `low` to below `high`, always the same for one step of one event."""
+    mixed = (seed * 0x9E3779B97F4A7C15 + number * 0xC2B2AE3D27D4EB4F + step * 0x165667B19E3779F9) & (
+        1 << 64
+    ) - 1
+    mixed = (mixed ^ mixed >> 29) * 0xBF58476D1CE4E5B9 & (1 << 64) - 1
+    return low + (mixed ^ mixed >> 32) % (high - low)

@@ -1,0 +1,80 @@
+"""The file of a run that failed: its seed, design and commit, and the few events that are needed."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+from pef_explorer.simulation.campaign import Shrunk
+from pef_explorer.simulation.events import Seed, as_json, from_json
+from pef_explorer.simulation.run import Failure
+from pef_lab.failures import WrongInput
+from pef_protocol.designs import Design
+
+FORMAT: Final = "pef-simulation/1"
+FIELDS: Final = frozenset(
+    {"format", "commit", "seed", "design", "steps", "invariant", "sentence", "round", "at", "kept"}
+)
+
+
+def commit() -> str:
+    """Return the short name of the commit that runs, or "unknown"."""
+    git = shutil.which("git")
+    if git is None:
+        return "unknown"
+    asked = [git, "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    told = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return told.stdout.strip() or "unknown"
+
+
+def written(found: Shrunk, commit_: str) -> str:
+    """Return the text of the file of a failure."""
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "commit": commit_,
+        "seed": found.seed.number,
+        "design": found.seed.design.value,
+        "steps": found.seed.steps,
+        "invariant": found.failure.invariant,
+        "sentence": found.failure.sentence,
+        "round": found.failure.round,
+        "at": found.failure.at,
+    }
+    head = json.dumps(content, indent=2, ensure_ascii=False).removesuffix("\n}")
+    kept = ",\n".join(f"    {json.dumps(as_json(each))}" for each in found.kept)
+    return f'{head},\n  "kept": [\n{kept}\n  ]\n}}\n'
+
+
+def save(found: Shrunk, directory: Path, commit_: str) -> Path:
+    """Write the file of a failure into `directory` and return its path; raise WrongInput if it can't be."""
+    path = (
+        directory / f"simulation-{found.seed.design.value}-{found.seed.number}-{found.failure.invariant}.json"
+    )
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        path.write_text(written(found, commit_), encoding="utf-8")
+    except OSError as fault:
+        raise WrongInput(f"{path}: {fault.strerror}") from None
+    return path
+
+
+def read(path: Path) -> Shrunk:
+    """Read the file of a failure; raise WrongInput where it can't be read, or is none of this version."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as fault:
+        raise WrongInput(f"{path}: {fault.strerror}") from None
+    except ValueError:
+        raise WrongInput(f"{path} is not JSON") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise WrongInput(f"{path} is not a file of format {FORMAT}")
+    if content.keys() != FIELDS:
+        odd = ", ".join(sorted(content.keys() ^ FIELDS))
+        raise WrongInput(f"{path}: a file of format {FORMAT} lacks or has too much: {odd}")
+    try:
+        seed = Seed(int(content["seed"]), Design(content["design"]), int(content["steps"]))
+        failure = Failure(*(content[name] for name in ("invariant", "sentence", "round", "at")))
+        return Shrunk(seed, tuple(from_json(each) for each in content["kept"]), failure)
+    except (ValueError, TypeError, KeyError, AttributeError) as fault:
+        raise WrongInput(f"{path}: {fault}") from None

@@ -1,0 +1,268 @@
+"""One run: a seed's events happen in simulated time, and every step is judged. No clock, no thread."""
+
+import heapq
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from pef_explorer.simulation.chains import HYPERVISOR, Chain
+from pef_explorer.simulation.events import (
+    ROUNDS,
+    WORLD,
+    Do,
+    Event,
+    Kind,
+    Restart,
+    Seed,
+    Start,
+    Trouble,
+    delay,
+)
+from pef_explorer.simulation.judge import Broken, Judge
+from pef_explorer.simulation.machines import Machines, token_of
+from pef_explorer.simulation.oracle import Oracle, Watch
+from pef_explorer.simulation.probes import probe_all
+from pef_explorer.stepping import Pending
+from pef_hypervisor.from_vmm.outcome import Errno, Outcome
+from pef_kit.operations import Operation, PeerFailure
+from pef_protocol.calls import Reply
+from pef_protocol.quantities import PAGE_ORDER
+from pef_ultravisor.from_guest.accesses import AccessFailure
+
+LONGEST: Final = 20_000
+"""Events in which every open call must have ended, once no other begins."""
+TIMES: Final[dict[Pending, tuple[int, int]]] = {
+    Pending.REQUEST: (4, 20),
+    Pending.REPLY: (4, 20),
+    Pending.TRANSFER: (1, 6),
+    Pending.WORK: (1, 6),
+    Pending.PAUSE: (5, 50),
+}
+SPARED: Final = frozenset({Do.HOT_ADD})
+"""Actions that no restart cuts: a slot that is registered once its asker has gone is the Ultravisor's alone
+until it is added again, and no page of it can be evicted."""
+LATE: Final = (200, 600)
+"""How long a delayed message takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What broke: the invariant, a sentence, and in which round, at what time."""
+
+    invariant: str
+    sentence: str
+    round: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a run went: events judged, actions done, faults that befell something, and what broke."""
+
+    events: int
+    actions: int
+    faults: int
+    failure: Failure | None
+
+
+class Run:
+    """A run under way."""
+
+    def __init__(self, seed: Seed, events: Sequence[Event]) -> None:
+        self.machines = Machines(seed)
+        self.oracle = Oracle(seed.design)
+        self.judge = Judge(self.machines, self.oracle, seed.design)
+        self._seed = seed
+        self._events = events
+        self._troubles: dict[int, dict[int, Kind]] = defaultdict(dict)
+        for each in events:
+            if isinstance(each, Trouble):
+                self._troubles[each.start][each.message] = each.kind
+        self._heap: list[tuple[int, int, Callable[[], None]]] = []
+        self._chains: dict[Chain, Watch | None] = {}
+        self._queues: dict[tuple[int, str], deque[Start]] = defaultdict(deque)
+        self._open = [0] * WORLD.vms
+        self._now = self._round = self._pushed = self._since = 0
+        self._count = self._actions = self._faults = 0
+
+    def course(self) -> Course:
+        """Let everything happen, and say how it went."""
+        failure = None
+        try:
+            for vm in range(WORLD.vms):
+                self.must(self.machines.hv.create_vm(self._seed.design, secure_guest=True, radix=True), vm)
+                self.must(self.machines.hv.add_slot(vm + 1, 0, 0, WORLD.gfns << PAGE_ORDER), vm)
+            for round_ in range(ROUNDS):
+                self._play(round_)
+                probe_all(self, last=round_ == ROUNDS - 1)
+        except Broken as broken:
+            failure = Failure(broken.invariant, broken.sentence, self._round, self._now)
+        except Exception as crash:  # noqa: BLE001 - whatever an operation raises is a finding
+            sentence = f"{type(crash).__name__}: {crash}"
+            failure = Failure("no_operation_crashes", sentence, self._round, self._now)
+        finally:
+            for chain in self._chains:
+                chain.close()
+        return Course(self._count, self._actions, self._faults, failure)
+
+    # Actions that are begun alone, and run to their end
+
+    def must(self, operation: Operation[Any], vm: int) -> None:
+        """Do an operation of the VMM alone; raise Broken where it does not succeed."""
+        start = Start(-1, 0, 0, vm, "vmm", Do.HOST_READ, 0, 1)
+        outcome = self._to_its_end(Chain(operation, self.machines, HYPERVISOR, start, heard=True))
+        if not succeeded(outcome):
+            raise Broken("what_is_asked_alone_succeeds", f"VM {vm}: {outcome}")
+
+    def alone(self, start: Start) -> None:
+        """Do an action alone, with everything judged; raise Broken where it does not succeed."""
+        watch = self.oracle.begin(start, token_of(start))
+        operation, side = self.machines.begin(start)
+        outcome = self._to_its_end(Chain(operation, self.machines, side, start, heard=True))
+        self._heard(watch, outcome)
+        if not succeeded(outcome):
+            where = f"VM {start.vm}, GFN {start.gfn}"
+            raise Broken("what_is_asked_alone_succeeds", f"{where}: {start.does}: {outcome}")
+
+    def _to_its_end(self, chain: Chain) -> Any:
+        for _ in range(LONGEST):
+            self._count += 1
+            self.judge.look()
+            if chain.pending is Pending.ENDED:
+                return chain.outcome
+            chain.go_on()
+        raise Broken("every_call_ends", f"VM {chain.start.vm}: {chain.start.does} alone does not end")
+
+    # A round
+
+    def _play(self, round_: int) -> None:
+        """Let a round's events happen; return once no call is open."""
+        self._round, self._now = round_, 0
+        for each in self._events:
+            if not isinstance(each, Trouble) and each.round == round_:
+                self._push(each.at, partial(self._arrive, each))
+        self._since = 0
+        while self._heap:
+            self._now, _, happens = heapq.heappop(self._heap)
+            self._since += 1
+            if self._since > LONGEST:
+                sentence = f"{len(self._chains)} calls are open {LONGEST} events after the last began"
+                raise Broken("every_call_ends", sentence)
+            happens()
+
+    def _push(self, at: int, happens: Callable[[], None]) -> None:
+        self._pushed += 1
+        heapq.heappush(self._heap, (at, self._pushed, happens))
+
+    def _arrive(self, event: Start | Restart) -> None:
+        self._since = 0
+        if isinstance(event, Restart):
+            self._restart(event.side)
+            return
+        queue = self._queues[event.vm, event.actor]
+        queue.append(event)
+        if len(queue) == 1:
+            self._begin(event)
+
+    def _begin(self, start: Start) -> None:
+        self._since = 0
+        self._actions += 1
+        watch = self.oracle.begin(start, token_of(start))
+        operation, side = self.machines.begin(start)
+        self._add(Chain(operation, self.machines, side, start, heard=True), watch)
+
+    def _add(self, chain: Chain, watch: Watch | None) -> None:
+        self._chains[chain] = watch
+        self._open[chain.start.vm] += 1
+        self._settle(chain)
+
+    def _step(self, chain: Chain) -> None:
+        if chain in self._chains and chain.first is None:
+            chain.go_on()
+            self._settle(chain)
+
+    def _settle(self, chain: Chain) -> None:
+        """Judge what a call's step did; say when its next one comes, or that it has ended."""
+        self._count += 1
+        self.judge.look()
+        if chain.pending is Pending.ENDED:
+            self._ended(chain)
+            return
+        chain.steps += 1
+        low, high = TIMES[chain.pending]
+        if chain.on_its_way and chain.heard:
+            kind = self._troubles.get(chain.start.number, {}).get(chain.messages)
+            chain.messages += 1
+            if kind is Kind.DELAYED:
+                self._faults += 1
+                low, high = LATE
+            elif kind is not None and self._befall(chain, kind):
+                return
+        wait = delay(self._seed.number, chain.start.number, chain.steps, low, high)
+        self._push(self._now + wait, partial(self._step, chain))
+
+    def _befall(self, chain: Chain, kind: Kind) -> bool:
+        """Lose or double a message; tell whether the call waits for something else first."""
+        self._faults += 1
+        self.oracle.doubt()
+        if kind is Kind.LOST:
+            chain.lose()
+            return False
+        first = chain.doubled()
+        if first is None:
+            return False
+        self._add(first, None)
+        return True
+
+    def _ended(self, chain: Chain) -> None:
+        start, watch = chain.start, self._chains.pop(chain)
+        self._open[start.vm] -= 1
+        if chain.then is not None:
+            chain.then.first = None
+            self._push(self._now + 1, partial(self._step, chain.then))
+        if watch is not None:
+            self._heard(watch, chain.outcome)
+            queue = self._queues[start.vm, start.actor]
+            queue.popleft()
+            if queue:
+                self._push(self._now + 1, partial(self._begin, queue[0]))
+        if not self._open[start.vm] and not self.oracle.vms[start.vm].doubt:
+            self.judge.judge_tables(start.vm)
+
+    def _heard(self, watch: Watch, outcome: Any) -> None:
+        """Judge what the actor was told."""
+        if isinstance(outcome, Exception) and not isinstance(outcome, AccessFailure | PeerFailure):
+            raise outcome
+        content = isinstance(outcome, bytes | bytearray | memoryview)
+        if content and watch.found is not None:
+            self.judge.judge_seen(watch, bytes(outcome))
+        life = self.machines.life(watch.start.vm + 1)
+        self.oracle.end(watch, succeeded=succeeded(outcome), life=life)
+        self.judge.judge_stored(watch.token)
+
+    def _restart(self, side: str) -> None:
+        """Drop every connection, and what `side` was doing for its peer."""
+        self._faults += 1
+        self.oracle.doubt()
+        for chain in tuple(self._chains):
+            if chain.start.does in SPARED or (chain.depth == 1 and not chain.on_its_way):
+                continue
+            if chain.first is not None:
+                chain.first.then = None
+                chain.first = None
+            for orphan in chain.drop(side):
+                self._chains[orphan] = None
+                self._open[chain.start.vm] += 1
+                self._push(self._now + 1, partial(self._step, orphan))
+            self._push(self._now + 1, partial(self._step, chain))
+
+
+def succeeded(outcome: Any) -> bool:
+    """Tell whether an action did what was asked."""
+    if isinstance(outcome, Reply):
+        return outcome.code.succeeded
+    if isinstance(outcome, Outcome):
+        return outcome.errno is Errno.OK
+    return outcome is None or isinstance(outcome, bytes | bytearray | memoryview)

@@ -1,0 +1,227 @@
+"""An operation of either side, stepped one yield at a time, with the peer's operations nested in it.
+
+| pending | `go_on` performs |
+|---|---|
+| `REQUEST` | the peer's handler begins, and runs to its first yield or its end |
+| `REPLY` | whoever asked is given the answer, and goes on |
+| `TRANSFER`, `WORK` | the bytes are moved, or the work is done, and the operation goes on |
+| `PAUSE` | the operation tries again |
+
+Between two steps anybody else may act: that is all there is to concurrency here.
+"""
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from enum import Enum, StrEnum
+from types import GeneratorType
+from typing import Any, Final, Protocol, cast
+
+import numpy as np
+
+from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, Transfer, Work
+from pef_protocol.calls import CALLS, Reply
+from pef_protocol.codes import Code, HCode, UCode
+
+
+class Pending(StrEnum):
+    """What an open call waits for; the words of a schedule's `then`."""
+
+    REQUEST = "asks"
+    REPLY = "answers"
+    TRANSFER = "moves pages"
+    WORK = "works"
+    PAUSE = "waits"
+    ENDED = "ends"
+
+
+class Fault(StrEnum):
+    """What may happen to a request on its way."""
+
+    REFUSED = "refused"
+    BUSY = "busy"
+    DOUBLED = "doubled"
+    LOST = "lost"
+
+
+class Wire(Protocol):
+    """What joins two machines: who answers a call, and the bus."""
+
+    def handler(self, ask: Ask) -> Operation[Reply]:
+        """Return the operation by which the peer answers `ask`."""
+
+    def carry_out(self, transfer: Transfer) -> None:
+        """Move the bytes of a transfer."""
+
+
+MADE_UP: Final[dict[tuple[bool, Fault], Code]] = {
+    (True, Fault.REFUSED): UCode.U_PARAMETER,
+    (True, Fault.BUSY): UCode.U_BUSY,
+    (False, Fault.REFUSED): HCode.H_PARAMETER,
+    (False, Fault.BUSY): HCode.H_BUSY,
+}
+"""The answer that stands for a refusal, by whether an ultracall was asked."""
+
+
+def made_up(name: str, fault: Fault) -> Code:
+    """Return the code by which nobody answers call `name`; of UV_SVM_TERMINATE U_PARAMETER means success."""
+    if name == "UV_SVM_TERMINATE" and fault is Fault.REFUSED:
+        return UCode.U_PERMISSION
+    return MADE_UP[CALLS[name].is_ultracall, fault]
+
+
+TRIES: Final = "attempt"
+"""The local name of every loop that counts how often something was tried: it tells nothing of the state."""
+
+
+class OpenCall:
+    """One operation under way. `outcome` is what it returned or raised, once `pending` is ENDED."""
+
+    __slots__ = ("_effect", "_stack", "_wire", "outcome", "pending", "trail")
+
+    def __init__(self, operation: Operation[Any], wire: Wire) -> None:
+        self._wire = wire
+        self._stack: list[Operation[Any]] = [operation]
+        self._effect: Effect | Reply | PeerFailure | None = None
+        self.outcome: Any = None
+        self.pending = Pending.PAUSE
+        self.trail: tuple[Any, ...] = ()
+        """What brought it where it is: with the stores, all that decides how it goes on."""
+        self._resume(None)
+
+    @property
+    def asked(self) -> Ask | None:
+        """Return the request that is on its way, or None."""
+        return self._effect if isinstance(self._effect, Ask) else None
+
+    @property
+    def depth(self) -> int:
+        """Count the operations that are nested in each other."""
+        return len(self._stack)
+
+    def told(self) -> str:
+        """Say what it waits for, in the words of a schedule."""
+        if isinstance(self._effect, Ask):
+            return f"asks {self._effect.name}"
+        if isinstance(self._effect, Reply):
+            return f"answers {self._effect.code.name}"
+        return "answers nothing" if isinstance(self._effect, PeerFailure) else self.pending.value
+
+    def go_on(self, fault: Fault | None = None) -> None:
+        """Perform what is pending; a `fault` befalls a request only."""
+        effect = self._effect
+        if isinstance(effect, Ask):
+            self._deliver(effect, fault)
+        elif isinstance(effect, Reply | PeerFailure):
+            self._resume(effect)
+        elif isinstance(effect, Transfer):
+            self._wire.carry_out(effect)
+            self._resume(None)
+        elif isinstance(effect, Work):
+            self._resume(effect.run())
+        else:
+            self._resume(None)
+
+    def close(self) -> None:
+        """Give the call up: every operation of it ends as if its caller had gone."""
+        for operation in reversed(self._stack):
+            operation.close()
+
+    def _deliver(self, ask: Ask, fault: Fault | None) -> None:
+        if fault is Fault.LOST:
+            self._answer(PeerFailure(ask.name, "peer", "no answer"))
+            return
+        if fault in {Fault.REFUSED, Fault.BUSY}:
+            self._answer(Reply(made_up(ask.name, fault)))
+            return
+        if fault is Fault.DOUBLED:
+            once = OpenCall(self._wire.handler(ask), self._wire)
+            while once.pending is not Pending.ENDED:
+                once.go_on()
+        self._stack.append(self._wire.handler(ask))
+        self._resume(None)
+
+    def _answer(self, reply: Reply | PeerFailure) -> None:
+        self._effect, self.pending = reply, Pending.REPLY
+        known = (int(reply.code), reply.refused.words) if isinstance(reply, Reply) else "nothing"
+        self.trail = (*self.trail, known)
+
+    def _resume(self, answer: Any) -> None:
+        """Let the innermost operation run to its next yield or its end."""
+        operation = self._stack[-1]
+        try:
+            failed = isinstance(answer, PeerFailure)
+            effect = operation.throw(answer) if failed else operation.send(answer)
+        except StopIteration as end:
+            self._ended(end.value)
+            return
+        except PeerFailure:
+            raise
+        except Exception as failure:
+            if len(self._stack) > 1:
+                raise
+            self._ended(failure)
+            return
+        self._effect = effect
+        self.pending = _KINDS[type(effect)]
+        if self.pending is Pending.PAUSE:
+            self._fold(self._position())
+        else:
+            self.trail = (*self.trail, (len(self._stack), self.pending.value))
+
+    def _ended(self, outcome: Any) -> None:
+        self._stack.pop()
+        if self._stack:
+            self._answer(outcome)
+            return
+        self.outcome, self.pending, self._effect = outcome, Pending.ENDED, None
+
+    def _fold(self, position: tuple[Any, ...]) -> None:
+        """Keep nothing of a round that led back to the same pause: what was tried in vain left no trace."""
+        if position in self.trail:
+            self.trail = self.trail[: self.trail.index(position) + 1]
+        else:
+            self.trail = (*self.trail, position)
+
+    def _position(self) -> tuple[Any, ...]:
+        """Return where the innermost operation stands, with the values of its locals."""
+        standing: list[Any] = [len(self._stack)]
+        at: Any = self._stack[-1]
+        while isinstance(at, GeneratorType) and at.gi_frame is not None:
+            frame = at.gi_frame
+            names = frame.f_locals
+            standing.append((frame.f_code.co_qualname, frame.f_lasti))
+            standing.extend(plain(value) for name, value in names.items() if name != TRIES)
+            at = at.gi_yieldfrom
+        return tuple(standing)
+
+
+_KINDS: Final[dict[type, Pending]] = {
+    Ask: Pending.REQUEST,
+    Transfer: Pending.TRANSFER,
+    Work: Pending.WORK,
+    Pause: Pending.PAUSE,
+}
+
+
+def plain(value: Any) -> Any:
+    """Return a hashable stand-in for a local value: itself, its bytes, its fields, or only its type."""
+    if isinstance(value, Enum):
+        return value.name
+    if value is None or isinstance(value, bool | str | bytes):
+        return value
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, np.ndarray):
+        return value.tobytes()
+    if isinstance(value, list | tuple):
+        return tuple(plain(each) for each in value)
+    if is_dataclass(value) and cast("Any", type(value)).__dataclass_params__.frozen:
+        return tuple(plain(getattr(value, each.name)) for each in fields(value))
+    return type(value).__name__
+
+
+def run_to_end(call: OpenCall, stop: Callable[[], bool] = lambda: False) -> Any:
+    """Let a call go on until it ends, or `stop` says so; return its outcome."""
+    while call.pending is not Pending.ENDED and not stop():
+        call.go_on()
+    return call.outcome

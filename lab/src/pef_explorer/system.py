@@ -1,0 +1,158 @@
+"""Both machines in one process, with one small VM: they can be looked at, photographed and put back.
+
+No HTTP, no thread, no clock. What one machine asks, the other's own handler answers, when the explorer lets
+it. A `Snapshot` is a plain value: it can be pickled and put back in another process.
+"""
+
+import hashlib
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from pef_explorer.plan import Plan
+from pef_explorer.small_esm import steps_for
+from pef_explorer.small_memory import KNOWN_BYTES, HeapFrames, HeapMemory, KnownBytesSealer
+from pef_explorer.stepping import OpenCall, run_to_end
+from pef_hypervisor.checkpoint import HvCheckpoint
+from pef_hypervisor.checkpoint import Spares as HvSpares
+from pef_hypervisor.from_vmm.outcome import Errno
+from pef_hypervisor.machine import Hypervisor
+from pef_kit.bus import NORMAL_BASE, carry_out
+from pef_kit.operations import Ask, Operation, Transfer
+from pef_protocol.calls import CALLS, Reply
+from pef_protocol.codes import UCode
+from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid
+from pef_protocol.ultracalls import Esm
+from pef_protocol.wire import Caller, Role
+from pef_ultravisor.checkpoint import Spares as UvSpares
+from pef_ultravisor.checkpoint import UvCheckpoint
+from pef_ultravisor.frames import FrameSlot, Svm
+from pef_ultravisor.from_guest.entering import Entering
+from pef_ultravisor.handlers import ultracall
+from pef_ultravisor.machine import Capacity, Ultravisor
+from pef_ultravisor.necessary_set import EsmFailure
+
+LPID: Final = Lpid(1)
+ROOM: Final = 64
+"""Pages of secure memory: more than the VM has, so nothing is evicted."""
+HYPERVISOR: Final = Caller(Role.HYPERVISOR)
+ULTRAVISOR: Final = Caller(Role.ULTRAVISOR)
+ENTRY: Final = Esm(Gpa(PAGE_SIZE), Gpa(PAGE_SIZE))
+"""What the guest says when it makes UV_ESM; the small steps read nothing of it."""
+
+
+class Parked(NamedTuple):
+    """A UV_ESM between two phases: who makes it, how far it is, and the failure that it goes back with."""
+
+    vcpu: int
+    place: int
+    failure: tuple[int, str] | None
+
+
+class Snapshot(NamedTuple):
+    """Both machines while no operation is alive, with the bytes by which pages are known."""
+
+    uv: UvCheckpoint
+    hv: HvCheckpoint
+    normal: bytes
+    frames: tuple[tuple[int, bytes], ...]
+    generation: int
+    parked: Parked | None
+
+
+class System:
+    """The machines of one plan. It is the wire between them, too."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.memory = HeapMemory(plan.pages)
+        self.generation = 0
+        """SVMs made so far: each has keys of its own."""
+        self.uv = Ultravisor(
+            Capacity(ROOM, self.memory.size), self._entropy, frames=HeapFrames, sealer=KnownBytesSealer
+        )
+        self.hv = Hypervisor(self.memory, device_pages=ROOM, digest_key=b"explorer")
+        self.steps = steps_for(plan)
+        self.entering: Entering | None = None
+        self._uv_spares, self._hv_spares = UvSpares(), HvSpares()
+        self._run(self.hv.create_vm(plan.design, secure_guest=True, radix=True))
+        self._run(self.hv.add_slot(LPID, 0, 0, len(plan.image) * PAGE_SIZE))
+
+    def _entropy(self, count: int) -> bytes:
+        return hashlib.shake_128(f"{self.generation} {count}".encode()).digest(count)
+
+    def _run(self, operation: Operation[Any]) -> Any:
+        outcome = run_to_end(OpenCall(operation, self))
+        if outcome.errno is not Errno.OK:
+            raise AssertionError(outcome.detail)
+        return outcome
+
+    # The wire
+
+    def handler(self, ask: Ask) -> Operation[Reply]:
+        """Return the operation by which the peer answers."""
+        if CALLS[ask.name].is_ultracall:
+            return ultracall(self.uv, HYPERVISOR, ask.name, ask.request)
+        return self.hv.hypercall(ULTRAVISOR, ask.name, ask.request)
+
+    def carry_out(self, transfer: Transfer) -> None:
+        """Move the bytes of a transfer."""
+        carry_out(self.memory, transfer)
+
+    # Photographs
+
+    def snapshot(self, parked: Parked | None = None) -> Snapshot:
+        """Photograph both machines; no operation may be alive."""
+        svm = self.svm
+        frames = tuple((slot.slot_id, known_of(slot).tobytes()) for slot in svm.slots) if svm else ()
+        return Snapshot(
+            self.uv.checkpoint(),
+            self.hv.checkpoint(),
+            self.memory.known.tobytes(),
+            frames,
+            self.generation,
+            parked,
+        )
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Put both machines back; every operation has been closed."""
+        self.uv.restore(snapshot.uv, self._uv_spares)
+        self.hv.restore(snapshot.hv, self._hv_spares)
+        self.memory.known[:] = np.frombuffer(snapshot.normal, np.uint8).reshape(-1, KNOWN_BYTES)
+        self.generation = snapshot.generation
+        self.entering = None
+        svm = self.svm
+        if svm is None:
+            return
+        for slot_id, known in snapshot.frames:
+            slot = svm.slots.get(slot_id)
+            if slot is not None:
+                known_of(slot)[:] = np.frombuffer(known, np.uint8).reshape(-1, KNOWN_BYTES)
+        if snapshot.parked is not None:
+            _, place, failure = snapshot.parked
+            told = EsmFailure(UCode(failure[0]), failure[1]) if failure else None
+            self.entering = Entering(self.uv, svm, ENTRY, self.steps, place, told)
+
+    @property
+    def svm(self) -> Svm | None:
+        """Return the VM's SVM, or None."""
+        return self.uv.svms.get(LPID)
+
+    # The beginning of UV_ESM
+
+    def enter(self) -> Entering:
+        """Begin a UV_ESM as the service does, past the checks of its arguments."""
+        self.generation += 1
+        self.entering = Entering.begin(self.uv, self.uv.new_svm(LPID), ENTRY, self.steps)
+        return self.entering
+
+    def normal_page(self, gfn: int) -> int | None:
+        """Return which page of normal memory belongs to `gfn` as the Hypervisor keeps it, or None."""
+        vm = self.hv.store.vms[LPID]
+        slot = vm.slots.holding(gfn)
+        return None if slot is None else (slot.base - NORMAL_BASE >> PAGE_ORDER) + gfn - slot.first
+
+
+def known_of(slot: FrameSlot) -> Any:
+    """Return the bytes by which the frames of a slot are known (GFNs x KNOWN_BYTES, uint8)."""
+    return slot.frames.known  # type: ignore[attr-defined]

@@ -1,0 +1,314 @@
+"""The small system with its actors: which moves there are, and what one move does.
+
+A state in which nothing is open is *quiet*; one in which only a UV_ESM stands between two phases is *parked*.
+Only there a snapshot can be taken, for an operation under way can't be copied. From there every state is
+reached again by its moves.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from pef_explorer.calls import (
+    ACTIONS,
+    ESM_FAILS,
+    GO_ON,
+    GUESTS,
+    UV_ESM,
+    VM,
+    Move,
+    starts,
+    succeeded,
+    word_for,
+)
+from pef_explorer.looks import Look, key_of, look, shape_of
+from pef_explorer.oracle import ZERO, Oracle
+from pef_explorer.plan import Part, Plan
+from pef_explorer.records import Ended, Open, Step, Still
+from pef_explorer.small_esm import measured, not_as_promised
+from pef_explorer.small_memory import TOKEN_BYTES
+from pef_explorer.stepping import Fault, OpenCall, Pending
+from pef_explorer.system import Parked, System
+from pef_kit.spans import columns_of
+from pef_protocol.quantities import PAGE_ORDER
+from pef_protocol.states import UvGfnState
+from pef_protocol.ultracalls import PageIn
+
+STATES: Final = tuple(UvGfnState)
+
+
+class World:
+    """The system, its oracle, and the calls that are open."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.system = System(plan)
+        self.oracle = Oracle(plan.pages)
+        self.open: dict[str, Open] = {}
+        self.faults = plan.faults
+        self.faulty = False
+        self.begun = 0
+        """Actions begun since the last still state: those that may have been open together."""
+        self._now: Look | None = None
+        self._shape = shape_of(self.now)
+        self._failed = ""
+        self._starts = [*starts(plan)]
+        self._place = 0
+
+    # Still states
+
+    def still(self) -> Still:
+        """Return this quiet or parked state as a plain value."""
+        return Still(self.system.snapshot(self._parked()), self.oracle.frozen(), self.faults)
+
+    def put_back(self, still: Still) -> None:
+        """Go back to a still state; whatever is open is given up."""
+        for each in self.open.values():
+            each.call.close()
+        self.open.clear()
+        self.system.restore(still.snapshot)
+        self.oracle.thaw(still.memory)
+        self.faults = still.faults
+        self.faulty = False
+        self.begun = 0
+        self._now = None
+        self._shape = shape_of(self.now)
+        self._place = still.snapshot.parked.vcpu if still.snapshot.parked else 0
+
+    def _parked(self) -> Parked | None:
+        entering = self.system.entering
+        if entering is None or entering.reply is not None:
+            return None
+        failure = entering.failure
+        return Parked(self._place, entering.place, (int(failure.code), str(failure)) if failure else None)
+
+    @property
+    def now(self) -> Look:
+        """Return a look at both machines as they stand."""
+        if self._now is None:
+            self._now = look(self.system)
+        return self._now
+
+    @property
+    def parked(self) -> Parked | None:
+        """Return the UV_ESM that stands between two phases, or None."""
+        return None if self.open else self._parked()
+
+    # What there is to do
+
+    def moves(self) -> Iterator[tuple[Move, frozenset[int]]]:
+        """Yield each move that may be made now, with the footprint of what it begins, or no footprint."""
+        if self.parked is not None:
+            yield from self._phases()
+            return
+        for actor, each in self.open.items():
+            yield Move(actor, GO_ON), frozenset()
+            if self.faults and each.call.pending is Pending.REQUEST:
+                yield from ((Move(actor, GO_ON, VM, fault), frozenset()) for fault in Fault)
+        if self.begun >= self.plan.calls:
+            return
+        busy = frozenset().union(*(each.footprint for each in self.open.values()))
+        for move, action, footprint in self._starts:
+            if move.actor in self.open or (busy and not busy & footprint):
+                continue
+            if action.may_be(self, move.gfn):
+                yield move, footprint
+        for guest in GUESTS[: self.plan.vcpus]:
+            if (
+                guest not in self.open
+                and not self.oracle.secure
+                and self.system.svm is None
+                and self.system.entering is None
+            ):
+                yield Move(guest, UV_ESM, VM), self._whole
+
+    @property
+    def _may_enter(self) -> bool:
+        return not self.oracle.secure and self.system.svm is None and self.system.entering is None
+
+    @property
+    def _whole(self) -> frozenset[int]:
+        return frozenset({VM, *range(self.plan.pages)})
+
+    def _phases(self) -> Iterator[tuple[Move, frozenset[int]]]:
+        entering, vcpu = self.system.entering, GUESTS[self._place]
+        if entering is None:
+            return
+        yield Move(vcpu, UV_ESM, VM), self._whole
+        if entering.failure is None and entering.steps[entering.place] is measured:
+            yield Move(vcpu, ESM_FAILS, VM), self._whole
+
+    # Doing it
+
+    def make(self, move: Move) -> Step:
+        """Make a move and tell what was seen."""
+        before = self.now
+        ended = self.do(move)
+        return Step(move, before, self.now, ended, self._failed, not self.open, self)
+
+    def do(self, move: Move) -> Ended | None:
+        """Make a move without looking; return what it ended."""
+        used = self._used
+        if move.fault is not None:
+            self.faults -= 1
+            self.faulty = True
+        if move.does == GO_ON:
+            self._go_on(self.open[move.actor], move.fault)
+        else:
+            self.begun += 1
+            self._begin(move)
+        self._failed = ""
+        ended = self._settle(move.actor)
+        self._now = None
+        if self._used != used:
+            self._note_sealed()
+        return ended
+
+    @property
+    def _used(self) -> int:
+        return self.system.svm.sealer.used if self.system.svm else 0
+
+    def changed(self) -> bool:
+        """Tell whether the machines differ from what they were when the last still state was put back."""
+        return shape_of(self.now) != self._shape
+
+    def _begin(self, move: Move) -> None:
+        before = tuple(self.oracle.may)
+        alone = not self.open
+        for each in self.open.values():
+            each.alone = False
+        if move.does in {UV_ESM, ESM_FAILS}:
+            self._begin_phase(move, alone=alone)
+            return
+        action = ACTIONS[move.does]
+        operation, value = action.begin(self, move.gfn)
+        values = frozenset({value}) if value else frozenset()
+        for each in self.open.values():
+            if values and each.values:
+                values = each.values = values | each.values
+        call = OpenCall(operation, self.system)
+        footprint = action.footprint(self.plan, move.gfn)
+        self.open[move.actor] = Open(move, call, footprint, values, before, alone, action)
+
+    def _begin_phase(self, move: Move, *, alone: bool) -> None:
+        entering = self.system.entering
+        if entering is None or entering.reply is not None:
+            self._place = GUESTS.index(move.actor)
+            entering = self.system.enter()
+        if move.does == ESM_FAILS:
+            fails = [not_as_promised if each is measured else each for each in self.system.steps]
+            entering.steps = fails
+        zeroed = self._zeroed(entering.place) if entering.failure is None else []
+        for gfn in zeroed:
+            self.oracle.also(gfn, ZERO)
+        values = frozenset({ZERO}) if zeroed else frozenset[bytes]()
+        for other in self.open.values():
+            if other.values:
+                other.values |= values
+        footprint = self._footprint(entering.place) if entering.failure is None else self._whole
+        call = OpenCall(entering.next_phase(), self.system)
+        self.open[move.actor] = Open(move, call, footprint, values, (), alone, None)
+
+    def _zeroed(self, place: int) -> list[int]:
+        """Return the GFNs that a step of UV_ESM may leave as zero: what it shares, or what is left over."""
+        image = [*self.plan.image, *[Part.LEFT_OVER] * self.plan.plug]
+        step = self.system.steps[place]
+        zeroed = Part.LEFT_OVER if step is self.system.steps[-1] else Part.SHARED
+        gfns = range(self.plan.pages) if zeroed is Part.LEFT_OVER else self._gfns_of(place)
+        return [gfn for gfn in gfns if image[gfn] is zeroed]
+
+    def _gfns_of(self, place: int) -> list[int]:
+        """Return the GFNs that a step of UV_ESM names; none where it deals with the whole VM."""
+        return list(getattr(self.system.steps[place], "keywords", {}).get("gfns", ()))
+
+    def _footprint(self, place: int) -> frozenset[int]:
+        """Return the GFNs that a step of UV_ESM deals with."""
+        return frozenset(self._gfns_of(place)) or self._whole
+
+    def _go_on(self, each: Open, fault: Fault | None) -> None:
+        asked = each.call.asked
+        if asked is not None and isinstance(asked.request, PageIn) and fault is None:
+            gpas, counts = columns_of(asked.request.runs)[-2:]
+            for gpa, count in zip(gpas.tolist(), counts.tolist(), strict=True):
+                first = gpa >> PAGE_ORDER
+                self.oracle.away[first : first + count] = [False] * count
+        each.call.go_on(fault)
+
+    def _settle(self, actor: str) -> Ended | None:
+        """Take note of a call that has ended; a UV_ESM goes on to its next phase unless it stands alone."""
+        each = self.open[actor]
+        if each.call.pending is not Pending.ENDED:
+            return None
+        del self.open[actor]
+        if each.action is None:
+            return self._phase_ended(actor, each)
+        word = word_for(each.call.outcome, self._may(each.move.gfn))
+        each.action.end(self, each.move.gfn, each.values, word)
+        if each.alone and not succeeded(word):
+            self.oracle.may = list(each.before)
+        detail = str(getattr(each.call.outcome, "detail", "") or "")
+        return Ended(each.move, word, each.alone, detail)
+
+    def _may(self, gfn: int) -> frozenset[bytes]:
+        return self.oracle.may[gfn] if gfn != VM else frozenset()
+
+    def _phase_ended(self, actor: str, each: Open) -> Ended | None:
+        entering = self.system.entering
+        if isinstance(each.call.outcome, Exception):
+            raise each.call.outcome
+        meant = each.move.does == ESM_FAILS or not each.alone or self.system.svm is None
+        if entering is not None and entering.failure is not None and entering.reply is None and not meant:
+            self._failed = str(entering.failure)
+        if entering is None or entering.reply is None:
+            if self.open or self.system.svm is None:
+                self._begin_phase(Move(actor, UV_ESM, VM), alone=False)
+                return self._settle(actor)
+            return None
+        self.system.entering = None
+        if entering.reply.code.succeeded:
+            self.oracle.secure = True
+        else:
+            self._goes_on_as_normal_vm()
+        return Ended(each.move, entering.reply.code.name, each.alone, entering.reply.detail)
+
+    def _goes_on_as_normal_vm(self) -> None:
+        """Let pages that the host spoiled while they were out be lost: nobody can bring those back."""
+        for gfn, spoiled in enumerate(self.oracle.spoiled):
+            if spoiled:
+                self.oracle.also(gfn, ZERO)
+        self.oracle.spoiled = [False] * self.plan.pages
+        self.oracle.away = [False] * self.plan.pages
+
+    def _note_sealed(self) -> None:
+        """Remember what pages looked like when they went out."""
+        svm = self.system.svm
+        for slot in svm.slots if svm else ():
+            for at in range(slot.count):
+                counter, gfn = int(slot.counter[at]), slot.first + at
+                if counter and counter != self.oracle.sealed[gfn][0]:
+                    page = self.system.normal_page(gfn)
+                    if page is not None:
+                        self.oracle.sealed[gfn] = counter, self.system.memory.known[page].tobytes()
+
+    # For the table of actions
+
+    def token(self, kind: bytes, gfn: int) -> bytes:
+        """Return a token that is nowhere yet."""
+        seen = frozenset(page[:TOKEN_BYTES] for page in (*self.now.normal, *self.now.frames))
+        return self.oracle.new_token(kind, gfn, seen)
+
+    def at_uv(self, gfn: int) -> UvGfnState | None:
+        """Return the state of a GFN in the Ultravisor, or None."""
+        svm = self.system.svm
+        slot = svm.slots.holding(gfn) if svm else None
+        return None if slot is None else STATES[slot.state[gfn - slot.first]]
+
+    def key(self) -> tuple[object, ...]:
+        """Return what makes this state differ from others."""
+        calls = tuple((actor, self.open[actor].key) for actor in sorted(self.open))
+        begun = self.begun if calls else 0
+        return key_of(self.now, self.oracle), calls, self.parked_key(), self.faults, begun
+
+    def parked_key(self) -> tuple[object, ...] | None:
+        """Return the UV_ESM that is under way without a live operation, as plain numbers."""
+        parked = self._parked()
+        return tuple(parked) if parked else None

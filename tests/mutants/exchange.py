@@ -1,0 +1,93 @@
+"""How a fault is put into the running code and taken out again: a function, a constant, cells of a table.
+
+A name that one module imports from another is held by both, and a handler also by a table of handlers; so a
+function is exchanged wherever a module of ours holds it.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from enum import IntEnum
+from types import ModuleType
+from typing import Any, Final, TypeVar
+
+import pef_ultravisor.handlers  # noqa: F401 - and of this one
+from pef_hypervisor.designs import RULES
+from pef_hypervisor.lifecycle import GfnCell, GfnEvent
+from pef_kit.transitions import Cell, Table
+from pef_protocol.states import HvGfnState
+
+StateT = TypeVar("StateT", bound=IntEnum)
+EventT = TypeVar("EventT", bound=IntEnum)
+DeedT = TypeVar("DeedT", bound=IntEnum)
+
+OURS: Final = "pef_"
+
+
+@contextmanager
+def everywhere(original: Callable[..., Any], replacement: Callable[..., Any]) -> Iterator[None]:
+    """Have every module that holds `original`, by a name or in a table of its own, hold `replacement`.
+
+    At the end a module that was loaded meanwhile holds `original`, too.
+    """
+    for holder, key in list(_holders(original)):
+        holder[key] = replacement
+    try:
+        yield
+    finally:
+        for holder, key in list(_holders(replacement)):
+            holder[key] = original
+
+
+def _holders(wanted: object) -> Iterator[tuple[dict[Any, Any], Any]]:
+    modules = [module for name, module in sorted(sys.modules.items()) if name.startswith(OURS)]
+    for module in modules:
+        names = vars(module)
+        for holder in (names, *(value for value in names.values() if type(value) is dict)):
+            yield from ((holder, key) for key, value in list(holder.items()) if value is wanted)
+
+
+@contextmanager
+def only_in(module: ModuleType, name: str, replacement: object) -> Iterator[None]:
+    """Have one module hold `replacement` by `name`; whoever else holds what stood there keeps it."""
+    original = vars(module)[name]
+    vars(module)[name] = replacement
+    try:
+        yield
+    finally:
+        vars(module)[name] = original
+
+
+@contextmanager
+def cells(
+    table: Table[StateT, EventT, DeedT], exchanged: Mapping[EventT, Mapping[StateT, Cell[StateT, DeedT]]]
+) -> Iterator[None]:
+    """Exchange cells of a transition table, and compile it anew."""
+    rows = {event: {**row, **exchanged.get(event, {})} for event, row in table.cells.items()}
+    before = dict(vars(table))
+    vars(table).update(vars(Table(table.states, table.events, rows)))
+    try:
+        yield
+    finally:
+        vars(table).update(before)
+
+
+@contextmanager
+def cells_of_every_design(exchanged: Mapping[GfnEvent, Mapping[HvGfnState, GfnCell]]) -> Iterator[None]:
+    """Exchange cells of the Hypervisor's GFN table, under every design; each keeps to its own states."""
+    with ExitStack() as put_back:
+        for rules in RULES.values():
+            kept = {
+                event: {
+                    state: Cell(kept_by(rules.states, cell.then), cell.code, cell.does)
+                    for state, cell in row.items()
+                }
+                for event, row in exchanged.items()
+            }
+            put_back.enter_context(cells(rules.table, kept))
+        yield
+
+
+def kept_by(states: frozenset[HvGfnState], state: HvGfnState) -> HvGfnState:
+    """Return how a design of `states` keeps a GFN in `state`: one of two states calls the others normal."""
+    return state if state in states else HvGfnState.NORMAL

@@ -1,0 +1,186 @@
+"""Mutants of the Hypervisor in which a VM, or a slot of it, is not what the Ultravisor takes it for.
+
+Source: specification of the Hypervisor, section 7: K1, K2, K3, K6, K8, K9, K11, K14, K15.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mutants.exchange import cells_of_every_design, everywhere, only_in
+from pef_hypervisor import give_back as giving_back
+from pef_hypervisor import slots
+from pef_hypervisor.frames import Vm, VmSlot
+from pef_hypervisor.from_ultravisor import svm_init_abort, svm_init_start
+from pef_hypervisor.from_vmm import add_slot, reset
+from pef_hypervisor.from_vmm.outcome import DONE, Outcome
+from pef_hypervisor.lifecycle import GfnEvent, N, P, to
+from pef_hypervisor.partition import end_svm, write_pate
+from pef_hypervisor.slots import forget, register, unregister
+from pef_hypervisor.store import Store
+from pef_hypervisor.to_ultravisor import Answer, try_once
+from pef_kit.operations import Operation
+from pef_kit.spans import I64
+from pef_protocol.calls import Reply
+from pef_protocol.codes import HCode, UCode
+from pef_protocol.hypercalls import SvmInitStart
+from pef_protocol.quantities import PAGE_SIZE, Lpid, gpa_of
+from pef_protocol.states import HvGfnState, HvVmState
+from pef_protocol.ultracalls import RegisterMemSlot
+from pef_protocol.wire import Caller, Role
+
+
+@contextmanager
+def k1() -> Iterator[None]:
+    """Call a VM started whatever came of its H_SVM_INIT_START."""
+    original = svm_init_start.svm_init_start
+
+    def start(store: Store, caller: Caller, request: SvmInitStart) -> Operation[Reply]:
+        reply = yield from original(store, caller, request)
+        vm = store.vms.get(request.lpid)
+        if caller.role is Role.ULTRAVISOR and vm is not None and not vm.held_by:
+            vm.state = HvVmState.TRANSIENT if vm.state is HvVmState.NORMAL else vm.state
+            vm.must_abort = vm.abort_due = False
+        return reply
+
+    with everywhere(original, start):
+        yield
+
+
+@contextmanager
+def k2() -> Iterator[None]:
+    """Undo a failed H_SVM_INIT_START by unregistering, for each slot made, the one that failed."""
+
+    def register_all(vm: Vm) -> Operation[str]:
+        made: list[VmSlot] = []
+        for slot in vm.slots:
+            answer = yield from register(vm, slot)
+            if not answer.succeeded:
+                for earlier in made:
+                    yield from unregister(vm, slot)
+                    earlier.registered = False
+                return answer.detail
+            made.append(slot)
+        return ""
+
+    with everywhere(svm_init_start._register_all, register_all):
+        yield
+
+
+@contextmanager
+def k3() -> Iterator[None]:
+    """Accept H_SVM_INIT_START once more: secure pages are forgotten, and so is H_SVM_INIT_DONE.
+
+    The kernel registers the slots again, too; the Ultravisor would refuse that, so it is left out. Nobody
+    honest asks twice: a message comes twice, or under `provoked.started_again`.
+    """
+    original = svm_init_start.svm_init_start
+
+    def start(store: Store, caller: Caller, request: SvmInitStart) -> Operation[Reply]:
+        vm = store.vms.get(request.lpid)
+        if caller.role is not Role.ULTRAVISOR or vm is None or not vm.started or vm.held_by:
+            return (yield from original(store, caller, request))
+        for slot in vm.slots:
+            forget(store, vm, slot)
+        vm.state = HvVmState.TRANSIENT
+        return Reply(HCode.H_SUCCESS, {"design": vm.rules.design.value})
+
+    with everywhere(original, start):
+        yield
+
+
+@contextmanager
+def k6() -> Iterator[None]:
+    """Let a VM go on as a normal one whatever H_SVM_INIT_ABORT was refused: it keeps those secure pages."""
+    give_back, give_up = giving_back.give_back, giving_back._give_up
+    refused: defaultdict[int, list[tuple[VmSlot, I64]]] = defaultdict(list)
+
+    def keep(store: Store, vm: Vm, slot: VmSlot, offsets: I64) -> Operation[int]:
+        secure = slot.state[offsets] == HvGfnState.SECURE
+        refused[vm.lpid].append((slot, offsets[secure]))
+        return (yield from give_up(store, vm, slot, offsets[~secure]))
+
+    def give_what_is_given(store: Store, vm: Vm) -> Operation[tuple[int, str]]:
+        refused[vm.lpid].clear()
+        yield from give_back(store, vm)
+        for slot, offsets in refused[vm.lpid]:
+            slot.state[offsets] = HvGfnState.SECURE
+        return 0, ""
+
+    def end_somehow(lpid: Lpid) -> Operation[Answer]:
+        answer = yield from end_svm(lpid)
+        return Answer(UCode.U_SUCCESS, answer.detail)
+
+    with (
+        everywhere(give_back, give_what_is_given),
+        everywhere(give_up, keep),
+        only_in(svm_init_abort, "end_svm", end_somehow),
+    ):
+        yield
+
+
+@contextmanager
+def k8() -> Iterator[None]:
+    """Take busy for a success of UV_REGISTER_MEM_SLOT."""
+
+    def register_once(vm: Vm, slot: VmSlot) -> Operation[Answer]:
+        request = RegisterMemSlot(vm.lpid, gpa_of(slot.first), slot.count * PAGE_SIZE, 0, slot.slot_id)
+        answer = yield from try_once("UV_REGISTER_MEM_SLOT", request)
+        if answer.code is UCode.U_BUSY:
+            answer = Answer(UCode.U_SUCCESS, answer.detail)
+        slot.registered = answer.succeeded
+        return answer
+
+    with everywhere(slots.register, register_once):
+        yield
+
+
+@contextmanager
+def k9() -> Iterator[None]:
+    """Tell the operator that a hot-add worked, whatever the Ultravisor said; the slot stays."""
+    original = add_slot._plug
+
+    def plug(store: Store, vm: Vm, slot: VmSlot) -> Operation[Outcome]:
+        yield from original(store, vm, slot)
+        if slot not in tuple(vm.slots):
+            vm.slots.add(slot)
+        return DONE
+
+    with everywhere(original, plug):
+        yield
+
+
+@contextmanager
+def k11() -> Iterator[None]:
+    """Drop pages and slots of a VM that is reset before its SVM has ended; where that is refused, no more."""
+
+    def end(store: Store, vm: Vm) -> Operation[Answer]:
+        for slot in vm.slots:
+            forget(store, vm, slot)
+            if slot.registered:
+                yield from unregister(vm, slot)
+        answer = yield from end_svm(vm.lpid)
+        return (yield from write_pate(vm.lpid, radix=vm.radix)) if answer.succeeded else answer
+
+    with everywhere(reset._end, end):
+        yield
+
+
+@contextmanager
+def k14() -> Iterator[None]:
+    """Leave in normal pages what they held for the SVM when its VM is reset."""
+    with everywhere(slots.scrub_replaced, _nothing):
+        yield
+
+
+@contextmanager
+def k15() -> Iterator[None]:
+    """Make a paged-out GFN normal at H_SVM_INIT_ABORT, as it is, and send nothing."""
+    as_it_is = {GfnEvent.INIT_ABORT: {P: to(N), N: to(N)}}
+    with cells_of_every_design(as_it_is), everywhere(giving_back._scrub_unknown, _nothing):
+        yield
+
+
+def _nothing(*_: object) -> Operation[int]:
+    yield from ()
+    return 0

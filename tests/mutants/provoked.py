@@ -1,0 +1,175 @@
+"""What somebody must do for a mutant to show itself, where nobody honest ever does it.
+
+Beside sound code nothing comes of it: what is asked is refused, and no page, state or code is another than it
+would be. `shares_refused_late` and `pretended_page_in` are the exceptions: they keep a guest from what it
+wants, which a Hypervisor may always do; nothing else that must hold is broken by them.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from mutants.exchange import everywhere, only_in
+from pef_hypervisor.frames import MOVING, Vm
+from pef_hypervisor.from_ultravisor import svm_init_done, svm_page_in
+from pef_hypervisor.store import Store
+from pef_hypervisor.to_ultravisor import Flight, Part
+from pef_kit.operations import Operation, PeerFailure, ask
+from pef_kit.spans import columns_of, spread
+from pef_protocol.calls import Reply
+from pef_protocol.codes import HCode
+from pef_protocol.hypercalls import SvmInitDone, SvmInitStart, SvmPageIn
+from pef_protocol.quantities import H_PAGE_IN_SHARED, PAGE_ORDER, PAGE_SIZE
+from pef_protocol.states import HvGfnState, HvVmState, UvVmState
+from pef_protocol.states import UvGfnState as S
+from pef_protocol.ultracalls import UnshareAllPages
+from pef_protocol.wire import Caller, Role
+from pef_ultravisor.frames import WAITING, Svm, page_runs
+from pef_ultravisor.from_guest import accesses, esm_steps, share_pages
+from pef_ultravisor.from_guest.accesses import Access
+from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.requests import Refused
+from pef_ultravisor.requests import request as ask_until_done
+from pef_ultravisor.sharing import in_state
+
+
+@contextmanager
+def unasked_page_in() -> Iterator[None]:
+    """Have the Hypervisor offer once more, before it serves H_SVM_INIT_DONE, all that it holds as secure.
+
+    The pages that it offers are scrubbed; what was imported has been measured by then.
+    """
+    original = svm_init_done.svm_init_done
+
+    def done(store: Store, caller: Caller, request: SvmInitDone) -> Operation[Reply]:
+        vm = store.vms.get(request.lpid)
+        if caller.role is Role.ULTRAVISOR and vm is not None and vm.started and not vm.held_by:
+            with vm.open():
+                yield from _offer_held(vm)
+        return (yield from original(store, caller, request))
+
+    with everywhere(original, done):
+        yield
+
+
+def _offer_held(vm: Vm) -> Operation[None]:
+    parts = []
+    for slot in vm.slots if vm.state is HvVmState.TRANSIENT else ():
+        offsets = np.flatnonzero((slot.state == HvGfnState.SECURE) & ~slot.marked(slice(None), MOVING))
+        parts.append(Part(slot, offsets, slot.state[offsets]))
+    with (flight := Flight(vm, parts)):
+        if len(flight):
+            yield from flight._send_once("UV_PAGE_IN", np.arange(len(flight)))
+
+
+@contextmanager
+def shares_refused_late() -> Iterator[None]:
+    """Have the Hypervisor refuse each share of a secure VM once it has offered the pages.
+
+    That is its right: the sound Ultravisor takes the share back, and nothing has changed but that it failed.
+    """
+    original = svm_page_in.svm_page_in
+
+    def page_in(store: Store, caller: Caller, request: SvmPageIn) -> Operation[Reply]:
+        reply = yield from original(store, caller, request)
+        vm = store.vms.get(request.lpid)
+        secure = vm is not None and vm.state is HvVmState.SECURE
+        refuses = reply.code.succeeded and secure and request.flags == H_PAGE_IN_SHARED
+        return Reply(HCode.H_PARAMETER) if refuses else reply
+
+    with everywhere(original, page_in):
+        yield
+
+
+@contextmanager
+def pretended_page_in() -> Iterator[None]:
+    """Have the Hypervisor say of paged-out pages of a secure VM that it brought them, and do nothing.
+
+    They can't be used then: that is its right. A design of two states does not know which those are.
+    """
+    original = svm_page_in.svm_page_in
+
+    def page_in(store: Store, caller: Caller, request: SvmPageIn) -> Operation[Reply]:
+        vm = store.vms.get(request.lpid)
+        if caller.role is Role.ULTRAVISOR and vm is not None and vm.state is HvVmState.SECURE:
+            gpas, counts = columns_of(request.runs)
+            gfns = spread((gpas >> PAGE_ORDER).view(np.int64), counts.view(np.int64), 1)
+            slots = [vm.slots.holding(int(gfn)) for gfn in gfns]
+            if not request.flags and all(
+                slot is not None and slot.state[gfn - slot.first] == HvGfnState.PAGED_OUT
+                for slot, gfn in zip(slots, gfns, strict=True)
+            ):
+                return Reply(HCode.H_SUCCESS)
+        return (yield from original(store, caller, request))
+
+    with everywhere(original, page_in):
+        yield
+
+
+@contextmanager
+def done_after_failure() -> Iterator[None]:
+    """Have UV_ESM make H_SVM_INIT_DONE where its H_SVM_INIT_START was refused, before it goes back."""
+    original = ask_until_done
+
+    def request(name: str, arguments: object) -> Operation[Reply]:
+        try:
+            return (yield from original(name, arguments))
+        except Refused:
+            if isinstance(arguments, SvmInitStart):
+                yield from _in_vain("H_SVM_INIT_DONE", SvmInitDone(arguments.lpid))
+            raise
+
+    with only_in(esm_steps, "request", request):
+        yield
+
+
+@contextmanager
+def started_again() -> Iterator[None]:
+    """Have an SVM that makes UV_UNSHARE_ALL_PAGES, as before kexec, make H_SVM_INIT_START first.
+
+    The firmware passes an SVM's own hypercalls on as if they were its own.
+    """
+    original = share_pages.uv_unshare_all_pages
+
+    def unshare_all(uv: Ultravisor, caller: Caller, asked: UnshareAllPages) -> Operation[Reply]:
+        svm = uv.svm(caller.lpid)
+        if caller.is_vm_kernel and svm is not None and svm.state is UvVmState.SECURE:
+            yield from _in_vain("H_SVM_INIT_START", SvmInitStart(svm.lpid))
+        return (yield from original(uv, caller, asked))
+
+    with everywhere(original, unshare_all):
+        yield
+
+
+@contextmanager
+def reflected_faults() -> Iterator[None]:
+    """Have each access of a guest to a secure page tell the Hypervisor of it, as a reflected fault does."""
+    original = accesses._resolve
+
+    def resolve(uv: Ultravisor, svm: Svm, access: Access) -> Operation[None]:
+        first = access.gpa >> PAGE_ORDER
+        count = -(-(access.gpa % PAGE_SIZE + len(access.content)) >> PAGE_ORDER)
+        for part in in_state(svm.slots.covered(first, count) or [], S.SECURE):
+            if part.slot.in_flight(part.chosen).any():
+                continue
+            part.slot.mark(part.chosen, WAITING)
+            svm.open_calls += 1
+            try:
+                request = SvmPageIn(svm.lpid, page_runs([part]), 0, PAGE_ORDER)
+                yield from _in_vain("H_SVM_PAGE_IN", request)
+            finally:
+                part.slot.unmark(part.chosen, WAITING)
+                svm.open_calls -= 1
+        yield from original(uv, svm, access)
+
+    with everywhere(original, resolve):
+        yield
+
+
+def _in_vain(name: str, request: object) -> Operation[None]:
+    """Make a hypercall and pass over whatever comes of it."""
+    try:
+        yield from ask(name, request)
+    except PeerFailure:
+        return

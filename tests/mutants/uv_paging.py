@@ -1,0 +1,75 @@
+"""Mutants of the Ultravisor in which the Hypervisor's paging calls do what they must not.
+
+Source: specification of the Ultravisor, section 9: D2b, D6, D12, D13.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from mutants.exchange import cells, everywhere
+from pef_kit.columns import Portion
+from pef_kit.ladder import Codes
+from pef_kit.operations import Operation
+from pef_kit.spans import U8
+from pef_kit.transitions import Cell
+from pef_protocol.codes import UCode
+from pef_protocol.states import UvGfnState as S
+from pef_protocol.states import UvVmState
+from pef_ultravisor.frames import FrameSlot, Svm
+from pef_ultravisor.from_hypervisor import page_in
+from pef_ultravisor.lifecycle import GFN, Deed, Event, GfnCell
+from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.transfers import Pages
+
+
+@contextmanager
+def d2b() -> Iterator[None]:
+    """Take every UV_PAGE_IN of a secure page, asked for or not, until the VM is secure."""
+    original = page_in.events_of
+
+    def events_of(svm: Svm, portion: Portion[FrameSlot]) -> U8:
+        events = original(svm, portion)
+        if svm.state is UvVmState.ACTIVE:
+            events[portion.slot.state[portion.chosen] == S.SECURE] = Event.PAGE_IN_WANTED
+        return events
+
+    with everywhere(original, events_of):
+        yield
+
+
+def _success_and_nothing_done(state: S) -> GfnCell:
+    return Cell(state, UCode.U_SUCCESS, Deed.NOTHING)
+
+
+@contextmanager
+def d6() -> Iterator[None]:
+    """Say that an offered page is given up, and keep it: the commit zeroes and maps it."""
+    with cells(GFN, {Event.PAGE_INVAL: {S.HV_SHARED: _success_and_nothing_done(S.HV_SHARED)}}):
+        yield
+
+
+@contextmanager
+def d12() -> Iterator[None]:
+    """Copy what comes for a paged-out page as it is, unless the VM is secure already."""
+    original = page_in._open
+
+    def opened(uv: Ultravisor, svm: Svm, pages: Pages) -> Operation[Codes]:
+        if svm.state is UvVmState.SECURE:
+            return (yield from original(uv, svm, pages))
+        yield from page_in._import(uv, svm, pages)
+        pages.slot.state[pages.offsets] = S.SECURE
+        pages.slot.counter[pages.offsets] = 0
+        pages.slot.tag[pages.offsets] = 0
+        return np.zeros(len(pages), np.int16)
+
+    with everywhere(original, opened):
+        yield
+
+
+@contextmanager
+def d13() -> Iterator[None]:
+    """Keep a page mapped that is withdrawn while its unshare is open, until the unshare is granted."""
+    with cells(GFN, {Event.PAGE_INVAL: {S.HV_UNSHARING: _success_and_nothing_done(S.HV_UNSHARING)}}):
+        yield

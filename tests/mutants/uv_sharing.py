@@ -1,0 +1,126 @@
+"""Mutants of the Ultravisor in which shares and unshares leave GFNs where they must not be.
+
+Source: specification of the Ultravisor, section 9: D7, D8, D10, D11, D14.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from mutants.exchange import cells, everywhere, only_in
+from pef_kit.operations import Operation
+from pef_kit.transitions import Cell, Judgement
+from pef_protocol.codes import UCode
+from pef_protocol.states import UvGfnState as S
+from pef_protocol.states import UvVmState
+from pef_ultravisor import sharing
+from pef_ultravisor.faults import Unsettled, picked
+from pef_ultravisor.faults import settled as settled_soundly
+from pef_ultravisor.frames import Svm
+from pef_ultravisor.lifecycle import GFN, Deed, Event
+from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.sharing import Portions, in_state, offsets_of
+
+SKIPPED = Cell(S.PAGEDOUT, UCode.U_SUCCESS, Deed.NOTHING)
+NEVER_BROUGHT = "the Hypervisor says that it brought a page, and did not"
+
+
+def _lose_records(portions: Portions) -> None:
+    for part in in_state(portions, S.PAGEDOUT):
+        part.slot.counter[part.chosen] = 0
+        part.slot.tag[part.chosen] = 0
+
+
+@contextmanager
+def d7() -> Iterator[None]:
+    """Pass over paged-out GFNs of an unshare, and lose their sealing records at its end.
+
+    In the firmware such a GFN calls itself secure and is mapped to nothing, so that its vCPU hangs. Here a
+    secure GFN always has its frame: the GFN stays paged out, and no page-in is ever genuine again.
+    """
+    original = sharing.unshare
+
+    def unshare(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
+        yield from original(uv, svm, portions)
+        _lose_records(portions)
+
+    with cells(GFN, {Event.UNSHARE: {S.PAGEDOUT: SKIPPED}}), everywhere(original, unshare):
+        yield
+
+
+@contextmanager
+def d8() -> Iterator[None]:
+    """Take a refused share back, but leave its GFNs on the normal pages that had been offered.
+
+    A secure GFN can't be mapped to a normal page here; what can is a shared one. So the GFN is secure to the
+    Hypervisor and to the guest, whose stores are for all to read.
+    """
+    original = sharing._take_back
+
+    def take_back(uv: Ultravisor, svm: Svm, fresh: Portions) -> Operation[None]:
+        offered = [
+            (part.slot, offsets_of(part), part.slot.normal[part.chosen].copy())
+            for part in in_state(fresh, S.HV_SHARED)
+        ]
+        yield from original(uv, svm, fresh)
+        if not svm.alive or svm.state is UvVmState.ABORT:
+            return
+        for slot, offsets, pages in offered:
+            slot.normal[offsets] = pages
+            uv.normal_pages.take(pages)
+            slot.state[offsets] = S.SHARED
+
+    with everywhere(original, take_back):
+        yield
+
+
+@contextmanager
+def d10() -> Iterator[None]:
+    """Give a share up at its first refusal and take nothing back: its GFNs stay in transit for ever."""
+
+    def take_nothing_back(*_: object) -> Operation[None]:
+        yield from ()
+
+    with everywhere(sharing._take_back, take_nothing_back):
+        yield
+
+
+@contextmanager
+def d11() -> Iterator[None]:
+    """Go on with a share of a paged-out page once the Hypervisor has pretended often enough to bring it.
+
+    The firmware goes on with the record in place of the page, and may map its own heap into the SVM. Here the
+    record is lost and the share goes on with an empty frame.
+    """
+    original = settled_soundly
+
+    def settled(uv: Ultravisor, svm: Svm, portions: Portions, event: Event) -> Operation[list[Judgement]]:
+        try:
+            return (yield from original(uv, svm, portions, event))
+        except Unsettled as reason:
+            if str(reason) != NEVER_BROUGHT:
+                raise
+        _lose_records(portions)
+        for part in in_state(portions, S.PAGEDOUT):
+            part.slot.state[part.chosen] = S.SECURE
+        return (yield from original(uv, svm, portions, event))
+
+    with only_in(sharing, "settled", settled):
+        yield
+
+
+@contextmanager
+def d14() -> Iterator[None]:
+    """Take back by UV_UNSHARE_ALL_PAGES every shared GFN but GFN 0, and call it a success.
+
+    The firmware passes over GFN 0 at the end of an SVM too, and then halts; here slots go whole.
+    """
+    original = sharing.unshare_all
+
+    def unshare_all(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
+        visited = picked(portions, [np.asarray(part.gfns() != 0) for part in portions])
+        yield from original(uv, svm, visited)
+
+    with everywhere(original, unshare_all):
+        yield

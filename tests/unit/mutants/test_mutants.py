@@ -1,0 +1,76 @@
+"""Each mutant does what its sentence says, in a scene in which the sound code does not; and it goes again."""
+
+import sys
+from contextlib import ExitStack
+
+import pytest
+
+from mutants.exchange import OURS
+from mutants.registry import MUTANTS, Applied
+from pef_hypervisor.designs import RULES
+from pef_protocol.events import Side
+from pef_ultravisor.lifecycle import GFN
+from unit.mutants import hv_scenes, uv_scenes
+
+SCENES = {**uv_scenes.SCENES, **hv_scenes.SCENES}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mutant_is_seen_where_the_sound_code_is_not_and_goes_again(name: str) -> None:
+    scene, sound, faulty = SCENES[name]
+    assert scene() == sound
+    with MUTANTS[name].applied():
+        assert scene() == faulty
+    assert scene() == sound
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mutant_shows_itself_alike_each_time(name: str) -> None:
+    scene, _, faulty = SCENES[name]
+    with MUTANTS[name].applied():
+        assert [scene(), scene()] == [faulty] * 2
+
+
+@pytest.mark.parametrize(
+    "applied",
+    [way for mutant in MUTANTS.values() for way in (mutant.applied, mutant.provoked)],
+    ids=[f"{mutant.id}-{way}" for mutant in MUTANTS.values() for way in ("applied", "provoked")],
+)
+def test_everything_is_put_back_even_after_a_failure(applied: Applied) -> None:
+    before = held_by_our_modules()
+    with pytest.raises(ZeroDivisionError), applied():
+        raise ZeroDivisionError
+    assert held_by_our_modules() == before
+
+
+def test_mutants_may_be_applied_together() -> None:
+    with ExitStack() as applied:
+        for name in ("D8", "D14", "K1", "K3", "K10"):
+            applied.enter_context(MUTANTS[name].applied())
+        for name in ("D8", "D14", "K1", "K3", "K10"):
+            scene, _, faulty = SCENES[name]
+            assert scene() == faulty, name
+    assert all(SCENES[name][0]() == SCENES[name][1] for name in ("D8", "D14", "K1", "K3", "K10"))
+
+
+def test_each_mutant_is_of_the_side_that_its_letter_names_and_has_a_sentence_of_its_own() -> None:
+    sides = {"D": Side.ULTRAVISOR, "K": Side.HYPERVISOR}
+    assert {name: mutant.side for name, mutant in MUTANTS.items()} == {
+        name: sides[name[0]] for name in SCENES
+    }
+    assert all(mutant.id == name for name, mutant in MUTANTS.items())
+    assert len({mutant.sentence for mutant in MUTANTS.values()}) == len(MUTANTS)
+
+
+def held_by_our_modules() -> dict[str, object]:
+    """Return, by place, the identity of all that our modules and the tables in them hold."""
+    held: dict[str, object] = {}
+    for module in [module for name, module in sorted(sys.modules.items()) if name.startswith(OURS)]:
+        for name, value in vars(module).items():
+            held[f"{module.__name__}.{name}"] = id(value)
+            if type(value) is dict:
+                held |= {f"{module.__name__}.{name}[{key!r}]": id(of) for key, of in value.items()}
+    tables = {"Ultravisor": GFN, **{design.value: rules.table for design, rules in RULES.items()}}
+    for name, table in tables.items():
+        held |= {f"{name}.{place}": id(value) for place, value in vars(table).items()}
+    return held
