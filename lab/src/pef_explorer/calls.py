@@ -91,6 +91,11 @@ def is_there(world: World, gfn: int) -> bool:
     return world.system.normal_page(gfn) is not None
 
 
+def is_secure(world: World, _: int) -> bool:
+    """Allow it in a secure VM."""
+    return world.oracle.secure
+
+
 def runs_secure(world: World, gfn: int) -> bool:
     """Allow it in a secure VM whose GFN has a slot."""
     return world.oracle.secure and is_there(world, gfn)
@@ -218,7 +223,7 @@ GUEST_ACTIONS: Final = (
     Action("store", _store, written, is_there),
     Action("share", _zeroing("UV_SHARE_PAGE", SharePage), written, runs_secure),
     Action("unshare", _zeroing("UV_UNSHARE_PAGE", UnsharePage), written, runs_secure),
-    Action("unshare all", _unshare_all, nothing, runs_secure, whole=True),
+    Action("unshare all", _unshare_all, nothing, is_secure, whole=True),
     Action("reboot", _reset, _was_reset, always, whole=True),
 )
 VMM_ACTIONS: Final = (

@@ -62,10 +62,17 @@ MADE_UP: Final[dict[tuple[bool, Fault], Code]] = {
 """The answer that stands for a refusal, by whether an ultracall was asked."""
 
 
+BY_NAME: Final[dict[str, Code]] = {
+    "UV_SVM_TERMINATE": UCode.U_PERMISSION,
+    "H_SVM_INIT_ABORT": HCode.H_STATE,
+}
+"""Calls of which the usual refusal means that they are done."""
+
+
 def made_up(name: str, fault: Fault) -> Code:
-    """Return the code by which nobody answers call `name`; of UV_SVM_TERMINATE U_PARAMETER means success."""
-    if name == "UV_SVM_TERMINATE" and fault is Fault.REFUSED:
-        return UCode.U_PERMISSION
+    """Return the code that stands for a refusal of call `name`, or for a peer that is busy."""
+    if fault is Fault.REFUSED and name in BY_NAME:
+        return BY_NAME[name]
     return MADE_UP[CALLS[name].is_ultracall, fault]
 
 

@@ -68,7 +68,7 @@ class World:
         self.system.restore(still.snapshot)
         self.oracle.thaw(still.memory)
         self.faults = still.faults
-        self.faulty = False
+        self.faulty = still.faults < self.plan.faults
         self.begun = 0
         self._now = None
         self._shape = shape_of(self.now)
@@ -226,7 +226,7 @@ class World:
 
     def _go_on(self, each: Open, fault: Fault | None) -> None:
         asked = each.call.asked
-        if asked is not None and isinstance(asked.request, PageIn) and fault is None:
+        if asked is not None and isinstance(asked.request, PageIn) and fault in {None, Fault.DOUBLED}:
             gpas, counts = columns_of(asked.request.runs)[-2:]
             for gpa, count in zip(gpas.tolist(), counts.tolist(), strict=True):
                 first = gpa >> PAGE_ORDER

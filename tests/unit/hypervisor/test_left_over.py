@@ -132,6 +132,22 @@ def test_pushed_stops_where_all_device_pages_are_in_use() -> None:
     assert world.sound()
 
 
+def test_a_page_that_goes_out_before_its_slot_is_plugged_whole_is_not_called_secure_again() -> None:
+    world = World(Design.PUSHED_FIXED)
+    world.init_start()
+    world.init_done()
+
+    def registered_then_paged_out(uv: ScriptedUltravisor, ask: Ask) -> Reply:
+        reply = uv.honest(ask)
+        world.read(101)
+        return reply
+
+    world.uv.answers("UV_REGISTER_MEM_SLOT", registered_then_paged_out)
+    assert world.plug(1, 100, 4).errno.name == "OK"
+    assert (world.states(1), world.uv.pages[101][0]) == ("SNSS", "P")
+    assert world.sound()
+
+
 def test_pages_in_doubt_make_room_for_what_is_left_over() -> None:
     world = World(pages=4, device_pages=5)
     world.write(0, bytes(4 * PAGE_SIZE))

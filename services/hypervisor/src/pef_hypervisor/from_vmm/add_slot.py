@@ -74,6 +74,8 @@ def _plug(store: Store, vm: Vm, slot: VmSlot) -> Operation[Outcome]:
         yield from unregister(vm, slot)
     if not answer.succeeded:
         return refused(answer)
+    if vm.rules.plugged_secure:
+        return DONE  # What is normal by now was shared or paged out meanwhile: nothing is left over.
     if not vm.rules.plugged_visible:
         vm.slots.add(slot)
     complaint = yield from secure_left_over(store, vm, [slot], GfnEvent.PLUG)

@@ -1,0 +1,61 @@
+"""Counterexample files made again in one process: their steps as the explorer's own moves.
+
+A file tells the phases of a UV_ESM as one action; the explorer begins each by a move of its own.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from pef_explorer.calls import ESM_FAILS, GUESTS, UV_ESM, VM, Move
+from pef_explorer.plan import Part, Plan
+from pef_explorer.schedule import Telling, tables_of
+from pef_explorer.small_esm import measured
+from pef_explorer.stepping import Fault
+from pef_explorer.world import World
+from pef_lab.replay.counterexample import Counterexample
+
+
+def plan_of(found: Counterexample) -> Plan:
+    """Return the system of a file, as it is explored; as many faults and calls as its steps have."""
+    faults = sum(step.fault is not None for step in found.steps)
+    calls = len({step.actor for step in found.steps})
+    image = tuple(Part(part) for part in found.system.image)
+    return Plan(found.design, image, found.system.plug, found.system.vcpus, max(calls, 2), faults)
+
+
+@dataclass
+class Retold:
+    """A file made again. `then`: what each step led to; `tables`: both sides' at the violation."""
+
+    moves: list[Move] = field(default_factory=list)
+    then: list[str] = field(default_factory=list)
+    tables: dict[str, list[str]] = field(default_factory=dict)
+    broken_by: int = 0
+    """Moves up to the violation."""
+
+
+def retold(found: Counterexample) -> Retold:
+    """Make the steps of a file again, on the code as it is in this process."""
+    telling, again = Telling(World(plan_of(found))), Retold()
+    bad = frozenset(step.actor for step in found.steps if step.does == ESM_FAILS)
+    for number, step in enumerate(found.steps, start=1):
+        does = UV_ESM if step.does == ESM_FAILS else step.does
+        gfn = VM if step.gfn is None else step.gfn
+        for move in _moves(telling, Move(step.actor, does, gfn, Fault(step.fault) if step.fault else None), bad):
+            again.moves.append(move)
+            telling.make(move)
+        if number == found.violated_after:
+            again.broken_by, again.tables = len(again.moves), tables_of(telling.world)
+    again.then = [str(step["then"]) for step in telling.steps]
+    return again
+
+
+def _moves(telling: Telling, move: Move, bad: frozenset[str]) -> Iterator[Move]:
+    """Yield a move, and then the phases that a UV_ESM which stands alone begins by itself."""
+    yield move
+    world: Any = telling.world
+    while world.parked is not None:
+        vcpu = GUESTS[world.parked.vcpu]
+        fails = vcpu in bad and world.system.entering.steps[world.parked.place] is measured
+        yield Move(vcpu, ESM_FAILS if fails else UV_ESM)

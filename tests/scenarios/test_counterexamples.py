@@ -1,0 +1,59 @@
+"""Every counterexample that was found is what it says: over HTTP, step by step.
+
+Those of the mutants need a pair that bears the mutant; where nobody honest brings it out they are made again
+in one process only (see tests/unit/mutants/test_hunted.py).
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from mutants.registry import MUTANTS
+from mutants.served import served
+from pef_lab.replay.counterexample import Counterexample, read
+from pef_lab.replay.player import play
+from pef_lab.replay.wire import Wire, wired
+
+pytestmark = [pytest.mark.sockets, pytest.mark.slow]
+
+FOLDER = Path(__file__).parents[2] / "docs" / "counterexamples"
+FILES = sorted(FOLDER.glob("*.json"))
+OF_MUTANTS = sorted((FOLDER / "mutants").glob("*.json"))
+UNPROVOKED = [file for file in OF_MUTANTS if MUTANTS[file.stem].provoked is nullcontext]
+
+
+@pytest.fixture(scope="module")
+async def wire() -> AsyncIterator[Wire]:
+    async with wired() as one:
+        yield one
+
+
+async def comes_out(found: Counterexample, wire: Wire) -> None:
+    """Play a file; what differs is raised. The moment of the violation and the looks must have come."""
+    played = await play(found, wire)
+    assert {str(gfn): states for gfn, states in played.tables.items()} == found.tables
+    assert set(played.looks) >= {int(gfn) for gfn in found.looks}
+
+
+def test_there_are_counterexamples_of_both_kinds() -> None:
+    """Without files nothing below would be played."""
+    assert FILES
+    assert UNPROVOKED
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.stem))
+async def test_a_counterexample_comes_out_over_http_as_its_file_says(wire: Wire, file: Path) -> None:
+    found = read(file)
+    assert found.mutant is None
+    await comes_out(found, wire)
+
+
+@pytest.mark.parametrize("file", UNPROVOKED, ids=lambda file: str(file.stem))
+async def test_a_mutant_is_seen_over_http_as_its_file_says(file: Path) -> None:
+    found = read(file)
+    assert found.mutant == file.stem
+    with served(file.stem):
+        async with wired() as wire:
+            await comes_out(found.model_copy(update={"mutant": None}), wire)

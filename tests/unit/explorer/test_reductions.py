@@ -1,0 +1,204 @@
+"""What the search leaves out makes no difference: shown on still states that it comes to.
+
+| left out | shown |
+|---|---|
+| an action on one GFN from every still state | it leads to as much, and breaks the same, whatever the other GFNs are |
+| the other order of two steps on different GFNs | both orders lead to the same state |
+| marks by which nothing is decided | states that differ in them alone go on alike |
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from itertools import product
+from typing import Any
+
+import pytest
+
+from pef_explorer.calls import ACTIONS, GO_ON, GUESTS, MEMORY, VMM, Move
+from pef_explorer.epoch import Epoch
+from pef_explorer.graph import Graph, digest_of
+from pef_explorer.plan import Part, Plan
+from pef_explorer.records import Still
+from pef_explorer.search import FIRST, Search, _conditions, _falls
+from pef_explorer.stillness import rest
+from pef_explorer.world import World
+from pef_protocol.designs import Design
+from pef_ultravisor.frames import FILLED, REFERENCED
+
+PAIRS = 12
+"""Conditions, each in two still states that differ elsewhere."""
+STEPS = 3
+"""How far each of two open calls is taken before the next step of both is made in both orders."""
+
+
+@cache
+def quiet_states(design: Design, count: int = 400) -> tuple[Plan, list[Still]]:
+    """Return a plan of two GFNs, and quiet states of it that calls lead to which are made one after the other."""
+    plan = Plan(design, (Part.BROUGHT, Part.LEFT_OVER), plug=0)
+    world, known, stills = World(plan), set[Any](), list[Still]()
+    rest(world)
+    stills.append(world.still())
+    for still in stills:
+        world.put_back(still)
+        for start in [move for move, _ in world.moves()]:
+            world.put_back(still)
+            to_its_end(world, start)
+            rest(world)
+            if world.key() not in known and len(stills) < count:
+                known.add(world.key())
+                stills.append(world.still())
+    return plan, stills
+
+
+def to_its_end(world: World, start: Move) -> None:
+    """Make an action alone, a UV_ESM with all its phases."""
+    ended = world.do(start)
+    while ended is None:
+        ended = world.do(start if world.parked else Move(start.actor, GO_ON))
+
+
+def secure_states(count: int) -> tuple[World, list[Still]]:
+    """Return quiet states of a secure VM, as different as they come."""
+    plan, stills = quiet_states(Design.TRACKED)
+    world, secure = World(plan), dict[Any, Still]()
+    for still in stills:
+        world.put_back(still)
+        if world.oracle.secure:
+            secure.setdefault((world.now.uv, world.now.hv), still)
+    assert len(secure) >= count
+    return world, list(secure.values())[:count]
+
+
+# One GFN alone
+
+
+def in_a_scope(world: World, still: Still, scope: int) -> tuple[Any, ...]:
+    """Explore what can happen in a scope; return how much that is, where it ends and what falls."""
+    world.put_back(still)
+    graph = Graph()
+    graph.number(("still", world.key()))
+    epoch = Epoch(world, still, scope, graph)
+    epoch.explore(FIRST, 0)
+    ways = graph.ways()
+    ends = [ways.to(each) for each in sorted(graph.still)]
+    return len(graph), graph.edges, epoch.transitions, ends, _falls(world.plan, graph)
+
+
+def alike_in_a_scope(world: World, stills: list[Still]) -> Iterator[tuple[int, Still, Still]]:
+    """Yield scopes with two still states that share their condition and differ elsewhere, the farthest apart."""
+    known: dict[bytes, dict[Any, tuple[int, Still]]] = defaultdict(dict)
+    search = Search(world.plan)
+    for still in stills:
+        for scope in search._scopes(world, still):
+            world.put_back(still)
+            condition = digest_of((scope, [*_conditions(world, scope)]))
+            known[condition].setdefault(world.key(), (scope, still))
+    for states in known.values():
+        if len(states) > 1:
+            (scope, first), *_, (_, last) = states.values()
+            yield scope, first, last
+
+
+@pytest.mark.parametrize("design", [Design.TRACKED, Design.BROKEN])
+def test_what_can_happen_to_a_gfn_does_not_depend_on_the_others(design: Design) -> None:
+    plan, stills = quiet_states(design)
+    world = World(plan)
+    alike = [*alike_in_a_scope(world, stills)]
+    chosen = alike[:: max(1, len(alike) // PAIRS)]
+    assert len(chosen) >= PAIRS
+    assert len({scope for scope, _, _ in chosen}) > 2
+    sizes, falls = set(), 0
+    for scope, one, other in chosen:
+        found = in_a_scope(world, one, scope)
+        assert in_a_scope(world, other, scope) == found
+        sizes.add(found[0])
+        falls += len(found[-1])
+    assert len(sizes) > 3
+    assert (falls > 0) == (design is Design.BROKEN)
+
+
+# Two GFNs
+
+
+def pairs_of_calls() -> Iterator[tuple[Move, Move]]:
+    """Yield actions of two actors, one on GFN 0, the other on GFN 1."""
+    names = {
+        GUESTS[0]: ("load", "store", "share", "unshare"),
+        VMM: ("host read", "host write"),
+        MEMORY: ("page out", "unmap"),
+    }
+    moves = [Move(actor, name) for actor in names for name in names[actor]]
+    for first, second in product(moves, moves):
+        if first.actor != second.actor:
+            yield first._replace(gfn=0), second._replace(gfn=1)
+
+
+def after(world: World, still: Still, moves: list[Move]) -> tuple[Any, ...] | None:
+    """Return the state after `moves` and how they ended; None where a move can't be made."""
+    world.put_back(still)
+    words = []
+    for move in moves:
+        if move.does == GO_ON:
+            if move.actor not in world.open:
+                return None
+        elif not ACTIONS[move.does].may_be(world, move.gfn):
+            return None
+        ended = world.do(move)
+        words.append((move, ended.word) if ended else (move, ""))
+    return world.key(), world.now.normal, sorted(words)
+
+
+def test_steps_on_different_gfns_lead_to_the_same_state_in_either_order() -> None:
+    world, stills = secure_states(3)
+    compared = 0
+    for still, (one, other) in product(stills, pairs_of_calls()):
+        for far, near in product(range(STEPS), repeat=2):
+            go_on = Move(one.actor, GO_ON), Move(other.actor, GO_ON)
+            begun = [one, *[go_on[0]] * far, other, *[go_on[1]] * near]
+            seen = after(world, still, [*begun, *go_on])
+            if seen is None:
+                break
+            assert after(world, still, [*begun, *reversed(go_on)]) == seen, (one, other, far, near)
+            compared += 1
+    assert compared > 100
+
+
+# Marks
+
+
+def mark_all(world: World) -> None:
+    """Turn the marks around that decide nothing: a frame may always be called filled."""
+    assert world.system.svm is not None
+    for slot in world.system.svm.slots:
+        slot.marks[:] ^= REFERENCED
+        slot.mark(slice(None), FILLED)
+    world._now = None
+
+
+def lives(world: World, still: Still, start: Move, *, marked: bool) -> list[Any]:
+    """Begin an action and let it end; return every state on the way, and what might be done in it."""
+    world.put_back(still)
+    if marked:
+        mark_all(world)
+    states: list[Any] = [world.key(), world.now.normal, [*world.moves()]]
+    move, ended = start, world.do(start)
+    for _ in range(60):
+        states += [move, ended, world.key(), world.now.normal, [*world.moves()]]
+        if ended is not None or not world.open:
+            return states
+        move = Move(start.actor, GO_ON)
+        ended = world.do(move)
+    raise AssertionError(start)
+
+
+def test_states_that_differ_in_inert_marks_alone_go_on_alike() -> None:
+    world, stills = secure_states(8)
+    for still in stills:
+        world.put_back(still)
+        before, starts = world.now, [move for move, _ in world.moves()]
+        mark_all(world)
+        assert world.now.uv_marks != before.uv_marks
+        assert len(starts) > 10
+        for start in starts:
+            assert lives(world, still, start, marked=True) == lives(world, still, start, marked=False)

@@ -1,0 +1,127 @@
+"""The search: the same whoever runs it, to be stopped and gone on with, and what it finds of the five designs."""
+
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+
+import pytest
+
+from pef_explorer.engines import Engine, InProcess, Processes
+from pef_explorer.exploration import Bounds, Row, explore
+from pef_explorer.plan import IMAGES, Part, Plan
+from pef_explorer.schedule import comes_again
+from pef_explorer.search import Found, Progress, Search
+from pef_protocol.designs import Design
+
+SMALL = Plan(Design.TRACKED, (Part.SHARED,), plug=0)
+FALLS = Plan(Design.BROKEN, (Part.BROUGHT,), plug=0)
+COMPARED = (Design.TRACKED, Design.BROKEN)
+
+
+def to_the_end(_: Progress) -> bool:
+    return False
+
+
+def until(transitions: int) -> Callable[[Progress], bool]:
+    return lambda progress: progress.transitions >= transitions
+
+
+def searched(plan: Plan, stop: Callable[[Progress], bool] = to_the_end) -> Found:
+    """Return what a new search of `plan` finds."""
+    search = Search(plan)
+    search.go_on(stop)
+    return search.found()
+
+
+@cache
+def whole(plan: Plan) -> Found:
+    """Return what a search of `plan` finds that was never stopped."""
+    return searched(plan)
+
+
+def explored(engine: Engine, bounds: Bounds, designs: Sequence[Design] = COMPARED) -> list[Row]:
+    """Return the rows of designs, without the seconds that they took."""
+    with engine:
+        rows = [*explore(engine, designs, bounds, lambda *_: None, None)]
+    return [replace(row, seconds=0) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def with_one_gfn() -> dict[Design, Row]:
+    """Explore designs with one GFN to their end."""
+    return {row.design: row for row in explored(Processes(2), Bounds(slots=(1, 0)))}
+
+
+@pytest.mark.parametrize("plan", [SMALL, FALLS], ids=["sound", "broken"])
+def test_the_same_search_finds_the_same_by_the_same_moves(plan: Plan) -> None:
+    first = whole(plan)
+    assert first.complete
+    assert (first.states > 1000, first.transitions > first.states, first.depth > 20) == (True, True, True)
+    assert bool(first.falls) == (plan is FALLS)
+    assert searched(plan) == first
+
+
+@pytest.mark.slow
+def test_processes_find_to_the_end_what_one_finds(with_one_gfn: dict[Design, Row]) -> None:
+    (alone,) = explored(InProcess(), Bounds(slots=(1, 0)), [Design.BROKEN])
+    assert alone == with_one_gfn[Design.BROKEN]
+    assert (alone.complete, len(alone.falls) > 1) == (True, True)
+
+
+def test_processes_find_up_to_a_limit_what_one_finds() -> None:
+    bounds = Bounds(limit=800)
+    alone = explored(InProcess(), bounds)
+    assert alone == explored(Processes(2), bounds)
+    assert [row.complete for row in alone] == [False, False]
+    assert all(800 * len(row.found) <= row.transitions < 1600 * len(row.found) for row in alone)
+
+
+@pytest.mark.parametrize("at", [1, 2500])
+def test_a_search_that_was_stopped_and_pickled_ends_as_any_other(at: int) -> None:
+    search = Search(FALLS)
+    search.go_on(until(at))
+    assert search.found().complete is False
+    assert search
+    taken_up = pickle.loads(pickle.dumps(search))
+    taken_up.go_on(to_the_end)
+    assert not taken_up
+    assert taken_up.found() == whole(FALLS)
+
+
+def test_a_search_that_was_cut_says_so_and_how_far_it_saw_everything() -> None:
+    cut, whole = searched(SMALL, until(1500)), whole(SMALL)
+    assert (cut.complete, whole.complete) == (False, True)
+    assert 1500 <= cut.transitions < whole.transitions
+    assert 0 < cut.depth < whole.depth
+
+
+def test_what_is_ignored_is_not_told() -> None:
+    assert [fall.invariant for fall in whole(FALLS).falls] == ["the_guest_finds_what_it_wrote"]
+    assert searched(replace(FALLS, ignored=frozenset({"the_guest_finds_what_it_wrote"}))).falls == ()
+
+
+@pytest.mark.parametrize("design", [Design.BROKEN, Design.EAGER])
+@pytest.mark.parametrize("image", IMAGES[2], ids=lambda image: str(image[0].value))
+def test_a_page_that_was_never_asked_for_divides_the_tables(design: Design, image: tuple[Part, ...]) -> None:
+    plan = Plan(design, image)
+    search = Search(plan)
+    search.go_on(lambda progress: search.nearest_fall is not None or progress.transitions > 5000)
+    fall = search.found().falls[0]
+    assert fall.invariant == "the_tables_agree"
+    assert comes_again(plan, fall)
+    assert not comes_again(replace(plan, design=Design.TRACKED), fall)
+
+
+def test_with_one_gfn_tracked_is_sound_and_broken_falls(with_one_gfn: dict[Design, Row]) -> None:
+    sound, broken = (with_one_gfn[design] for design in COMPARED)
+    assert (sound.complete, sound.falls) == (True, [])
+    assert sound.states > 10_000
+    assert broken.complete
+    assert "the_tables_agree" in [fall.invariant for _, fall in broken.falls]
+
+
+def test_every_fall_comes_again_by_its_moves(with_one_gfn: dict[Design, Row]) -> None:
+    falls = with_one_gfn[Design.BROKEN].falls
+    assert falls
+    assert [fall.invariant for plan, fall in falls if not comes_again(plan, fall)] == []

@@ -1,0 +1,42 @@
+"""The counterexamples of the mutants, made again in this process: with the mutant they fall, without they don't.
+
+This is the proof that the explorer can see (`python -m mutants.hunt` writes the files).
+Source: issue 3, point 4.
+"""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from model.retold import plan_of, retold
+from mutants.registry import MUTANTS
+from pef_explorer.invariants import NAMES
+from pef_explorer.schedule import comes_again
+from pef_explorer.search import Fall
+from pef_lab.replay.counterexample import read
+from pef_protocol.designs import Design
+
+FOLDER = Path(__file__).parents[3] / "docs" / "counterexamples" / "mutants"
+FILES = sorted(FOLDER.glob("*.json"))
+AT_LEAST = {"D2b", "D7", "D8", "D10", "D12", "D14", "K1", "K2", "K3", "K4", "K5", "K6", "K10", "K11"}
+"""The defects that the issue wants to be found."""
+
+
+def test_every_defect_that_must_be_found_was_found() -> None:
+    assert AT_LEAST - {file.stem for file in FILES} == set()
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.stem))
+def test_a_mutant_falls_and_sound_code_does_not(file: Path) -> None:
+    found, mutant = read(file), MUTANTS[file.stem]
+    assert (found.mutant, found.design, found.invariant in NAMES) == (file.stem, Design.TRACKED, True)
+    with mutant.provoked():
+        with ExitStack() as mutated:
+            mutated.enter_context(mutant.applied())
+            again = retold(found)
+            assert again.then == [step.then for step in found.steps]
+            assert {gfn: tuple(states) for gfn, states in again.tables.items()} == found.tables
+            fall = Fall(found.invariant, found.sentence, tuple(again.moves[: again.broken_by]))
+            assert comes_again(plan_of(found), fall)
+        assert not comes_again(plan_of(found), fall)
