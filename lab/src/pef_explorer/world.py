@@ -271,9 +271,9 @@ class World:
         return Ended(each.move, entering.reply.code.name, each.alone, entering.reply.detail)
 
     def _goes_on_as_normal_vm(self) -> None:
-        """Let pages that the host spoiled while they were out be lost: nobody can bring those back."""
+        """Let pages be lost that the host spoiled while they were out; any, where a message went wrong."""
         for gfn, spoiled in enumerate(self.oracle.spoiled):
-            if spoiled:
+            if spoiled or self.faulty:
                 self.oracle.also(gfn, ZERO)
         self.oracle.spoiled = [False] * self.plan.pages
         self.oracle.away = [False] * self.plan.pages
