@@ -8,6 +8,17 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from pef_explorer.calls import ESM_FAILS, PRIVATE, UV_ESM, VM, succeeded
+from pef_explorer.law import (
+    ALIKE,
+    ALIKE_OF_TWO,
+    EXPLICIT,
+    FOUR_STATES,
+    MAPPING,
+    OPEN,
+    SHARED,
+    STATES,
+    VM_STEPS,
+)
 from pef_explorer.looks import ABSENT
 from pef_explorer.oracle import BLANK, SECRET, ZERO
 from pef_explorer.records import Step
@@ -16,30 +27,10 @@ from pef_explorer.stillness import peek
 from pef_explorer.system import LPID
 from pef_hypervisor.frames import DOUBTFUL
 from pef_hypervisor.frames import MOVING as HV_MOVING
-from pef_protocol.designs import Design
 from pef_protocol.states import HvGfnState as H
 from pef_protocol.states import HvVmState, UvVmState
 from pef_protocol.states import UvGfnState as S
 from pef_ultravisor.frames import IN_FLIGHT
-from pef_ultravisor.lifecycle import OPEN_CALLS, SHARED_STATES
-
-FOUR_STATES: Final = frozenset({Design.TRACKED, Design.TRACKED_PAGEIN})
-EXPLICIT: Final = frozenset({S.SHARED, S.SHARED_INV})
-SHARED: Final = frozenset(SHARED_STATES)
-MAPPING: Final = frozenset({S.SHARED, S.SHARED_IMPLICIT, S.PSEUDO_SHARED, S.HV_SHARED, S.HV_UNSHARING})
-OPEN: Final = frozenset(OPEN_CALLS)
-ALIKE: Final = {
-    H.SECURE: frozenset({S.SECURE}),
-    H.PAGED_OUT: frozenset({S.PAGEDOUT}),
-    H.SHARED: SHARED,
-    H.NORMAL: frozenset[S](),
-}
-"""What the Ultravisor says of a GFN by what a Hypervisor of four states says."""
-ALIKE_OF_TWO: Final = {**ALIKE, H.NORMAL: SHARED | {S.PAGEDOUT}}
-
-
-STATES: Final[tuple[S | None, ...]] = (*S, *[None] * (ABSENT + 1 - len(S)))
-"""The state of each number that a column can hold; None for ABSENT."""
 
 
 def gfns(step: Step) -> range:
@@ -160,18 +151,6 @@ def no_gfn_stays_in_between(step: Step) -> Iterator[str]:
             yield f"GFN {gfn} is marked in flight while no call is open"
 
 
-VM_STEPS: Final = frozenset(
-    {
-        (HvVmState.NORMAL, HvVmState.TRANSIENT),
-        (HvVmState.TRANSIENT, HvVmState.SECURE),
-        (HvVmState.TRANSIENT, HvVmState.NORMAL),
-        (HvVmState.SECURE, HvVmState.NORMAL),
-        (HvVmState.SECURE, HvVmState.TRANSIENT),
-    }
-)
-"""What may become of a VM. SECURE to TRANSIENT is a reset on its way: only reset or abort can follow."""
-
-
 def the_vm_lives_by_its_table(step: Step) -> Iterator[str]:
     """11. A VM goes from state to state as the life-cycle tables say, on both sides."""
     was, now = step.before.hv_vm[0], step.after.hv_vm[0]
@@ -237,11 +216,8 @@ def what_is_asked_succeeds(step: Step) -> Iterator[str]:
     if step.before.uv_vm is not None and step.before.uv_vm[0] == UvVmState.ABORT:
         return
     if not _may_be_refused(step, ended.move.does, ended.move.gfn):
-        yield f"{ended.move.does}{_of(ended.move.gfn)} ended {ended.word} {ended.detail}".rstrip()
-
-
-def _of(gfn: int) -> str:
-    return "" if gfn == VM else f" of GFN {gfn}"
+        where = "" if ended.move.gfn == VM else f" of GFN {ended.move.gfn}"
+        yield f"{ended.move.does}{where} ended {ended.word} {ended.detail}".rstrip()
 
 
 def _may_be_refused(step: Step, does: str, gfn: int) -> bool:
@@ -311,7 +287,6 @@ INVARIANTS: Final[tuple[Callable[[Step], Iterator[str]], ...]] = (
 )
 EVERY_CALL_ENDS: Final = "every_call_ends"
 """19. Liveness: every open call can still end. It is judged over the whole graph."""
-NAMES: Final = (*(each.__name__ for each in INVARIANTS), EVERY_CALL_ENDS)
 
 
 def broken(step: Step, ignored: frozenset[str]) -> list[tuple[str, str]]:

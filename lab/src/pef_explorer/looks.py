@@ -7,10 +7,11 @@ leaves out the marks by which nothing is decided here (see `INERT`), and tells b
 from typing import Final, NamedTuple
 
 from pef_explorer.oracle import ZERO, Oracle
+from pef_explorer.small_memory import KNOWN_BYTES
 from pef_explorer.system import LPID, System, known_of
 from pef_hypervisor.frames import CARRIED
 from pef_kit.bus import NORMAL_BASE
-from pef_protocol.quantities import PAGE_ORDER
+from pef_protocol.quantities import PAGE_ORDER, Gfn
 from pef_protocol.states import HvVmState
 from pef_ultravisor.frames import FILLED, REFERENCED
 
@@ -72,8 +73,9 @@ def look(system: System) -> Look:
     if svm is not None:
         uv_vm, used = (int(svm.state), svm.done_outstanding, svm.whole, svm.open_calls), svm.sealer.used
         uv_state, uv_marks, places, counters, known = b"", b"", [], [], []
+        slots = {slot.first: slot for slot in svm.slots}
         for gfn, count in ((0, len(plan.image)), (len(plan.image), plug)):
-            frame_slot = svm.slots.holding(gfn)
+            frame_slot = slots.get(Gfn(gfn))
             if frame_slot is None:
                 uv_state, uv_marks = uv_state + bytes([ABSENT]) * count, uv_marks + bytes(count)
                 places += [0] * count
@@ -84,7 +86,8 @@ def look(system: System) -> Look:
             uv_marks += frame_slot.marks.tobytes()
             places += frame_slot.normal.tolist()
             counters += frame_slot.counter.tolist()
-            known += [row.tobytes() for row in known_of(frame_slot)]
+            rows = known_of(frame_slot).tobytes()
+            known += [rows[at : at + KNOWN_BYTES] for at in range(0, len(rows), KNOWN_BYTES)]
         mapped = tuple((ra - NORMAL_BASE >> PAGE_ORDER) + 1 if ra else 0 for ra in places)
         recorded = tuple(counter != 0 for counter in counters)
         frames = tuple(known)
@@ -102,7 +105,7 @@ def look(system: System) -> Look:
         recorded,
         system.generation,
         used,
-        tuple(pages[at : at + 16] for at in range(0, len(pages), 16)),
+        tuple(pages[at : at + KNOWN_BYTES] for at in range(0, len(pages), KNOWN_BYTES)),
         frames,
     )
 

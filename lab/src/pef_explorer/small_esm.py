@@ -31,6 +31,19 @@ def steps_for(plan: Plan) -> tuple[Step, ...]:
     return (esm_steps.start, *wanted, measured, esm_steps.bring_rest, _done_and_committed)
 
 
+def gfns_of(step: Step) -> list[int]:
+    """Return the GFNs that a step names; none where it deals with the whole VM."""
+    return list(getattr(step, "keywords", {}).get("gfns", ()))
+
+
+def zeroed_by(plan: Plan, steps: tuple[Step, ...], place: int) -> list[int]:
+    """Return the GFNs that a step may leave as zero: what it shares, or in the end what is left over."""
+    image = [*plan.image, *[Part.LEFT_OVER] * plan.plug]
+    if place == len(steps) - 1:
+        return [gfn for gfn, part in enumerate(image) if part is Part.LEFT_OVER]
+    return [gfn for gfn in gfns_of(steps[place]) if image[gfn] is Part.SHARED]
+
+
 def measured(entering: Entering) -> Operation[None]:
     """Find the image to be what was promised; `not_as_promised` is the other outcome."""
     yield from ()

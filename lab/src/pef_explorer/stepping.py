@@ -212,19 +212,27 @@ _KINDS: Final[dict[type, Pending]] = {
 
 def plain(value: Any) -> Any:
     """Return a hashable stand-in for a local value: itself, its bytes, its fields, or only its type."""
+    kind = type(value)
+    if kind in _ITSELF:
+        return value
+    if kind is np.ndarray:
+        return value.tobytes()
+    if kind is list or kind is tuple:
+        return tuple([plain(each) for each in value])
     if isinstance(value, Enum):
         return value.name
-    if value is None or isinstance(value, bool | str | bytes):
-        return value
-    if isinstance(value, int | np.integer):
+    if isinstance(value, np.integer):
         return int(value)
-    if isinstance(value, np.ndarray):
-        return value.tobytes()
-    if isinstance(value, list | tuple):
-        return tuple(plain(each) for each in value)
-    if is_dataclass(value) and cast("Any", type(value)).__dataclass_params__.frozen:
-        return tuple(plain(getattr(value, each.name)) for each in fields(value))
-    return type(value).__name__
+    names = _FIELDS.get(kind)
+    if names is None:
+        frozen = is_dataclass(value) and cast("Any", kind).__dataclass_params__.frozen
+        names = _FIELDS[kind] = tuple(each.name for each in fields(value)) if frozen else ()
+    return tuple([plain(getattr(value, name)) for name in names]) if names else kind.__name__
+
+
+_ITSELF: Final = frozenset({type(None), bool, int, str, bytes})
+_FIELDS: Final[dict[type, tuple[str, ...]]] = {}
+"""The fields of each frozen dataclass that was met; none of what is another kind of object."""
 
 
 def run_to_end(call: OpenCall, stop: Callable[[], bool] = lambda: False) -> Any:

@@ -22,9 +22,9 @@ from pef_explorer.calls import (
 )
 from pef_explorer.looks import Look, key_of, look, shape_of
 from pef_explorer.oracle import ZERO, Oracle
-from pef_explorer.plan import Part, Plan
+from pef_explorer.plan import Plan
 from pef_explorer.records import Ended, Open, Step, Still
-from pef_explorer.small_esm import measured, not_as_promised
+from pef_explorer.small_esm import gfns_of, measured, not_as_promised, zeroed_by
 from pef_explorer.small_memory import TOKEN_BYTES
 from pef_explorer.stepping import Fault, OpenCall, Pending
 from pef_explorer.system import Parked, System
@@ -197,32 +197,17 @@ class World:
         if move.does == ESM_FAILS:
             fails = [not_as_promised if each is measured else each for each in self.system.steps]
             entering.steps = fails
-        zeroed = self._zeroed(entering.place) if entering.failure is None else []
+        zeroed = zeroed_by(self.plan, self.system.steps, entering.place) if entering.failure is None else []
         for gfn in zeroed:
             self.oracle.also(gfn, ZERO)
         values = frozenset({ZERO}) if zeroed else frozenset[bytes]()
         for other in self.open.values():
             if other.values:
                 other.values |= values
-        footprint = self._footprint(entering.place) if entering.failure is None else self._whole
+        gfns = gfns_of(self.system.steps[entering.place]) if entering.failure is None else []
+        footprint = frozenset(gfns) or self._whole
         call = OpenCall(entering.next_phase(), self.system)
         self.open[move.actor] = Open(move, call, footprint, values, (), alone, None)
-
-    def _zeroed(self, place: int) -> list[int]:
-        """Return the GFNs that a step of UV_ESM may leave as zero: what it shares, or what is left over."""
-        image = [*self.plan.image, *[Part.LEFT_OVER] * self.plan.plug]
-        step = self.system.steps[place]
-        zeroed = Part.LEFT_OVER if step is self.system.steps[-1] else Part.SHARED
-        gfns = range(self.plan.pages) if zeroed is Part.LEFT_OVER else self._gfns_of(place)
-        return [gfn for gfn in gfns if image[gfn] is zeroed]
-
-    def _gfns_of(self, place: int) -> list[int]:
-        """Return the GFNs that a step of UV_ESM names; none where it deals with the whole VM."""
-        return list(getattr(self.system.steps[place], "keywords", {}).get("gfns", ()))
-
-    def _footprint(self, place: int) -> frozenset[int]:
-        """Return the GFNs that a step of UV_ESM deals with."""
-        return frozenset(self._gfns_of(place)) or self._whole
 
     def _go_on(self, each: Open, fault: Fault | None) -> None:
         asked = each.call.asked

@@ -9,12 +9,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import cache
 from itertools import product
 from typing import Any
 
 import pytest
 
+from mutants.registry import MUTANTS
 from pef_explorer.calls import ACTIONS, GO_ON, GUESTS, MEMORY, VMM, Move
 from pef_explorer.epoch import Epoch
 from pef_explorer.graph import Graph, digest_of
@@ -34,9 +36,12 @@ STEPS = 3
 
 
 @cache
-def quiet_states(design: Design, count: int = 400) -> tuple[Plan, list[Still]]:
-    """Return a plan of two GFNs, and quiet states of it that calls lead to which are made one after the other."""
-    plan = Plan(design, (Part.BROUGHT, Part.LEFT_OVER), plug=0)
+def quiet_states(mutant: str, count: int = 400) -> tuple[Plan, list[Still]]:
+    """Return a plan of two GFNs, and quiet states of it that calls lead to which are made one after the other.
+
+    They are those of the code as it is, with `mutant` in it.
+    """
+    plan = Plan(Design.TRACKED, (Part.BROUGHT, Part.LEFT_OVER), plug=0)
     world, known, stills = World(plan), set[Any](), list[Still]()
     rest(world)
     stills.append(world.still())
@@ -61,7 +66,7 @@ def to_its_end(world: World, start: Move) -> None:
 
 def secure_states(count: int) -> tuple[World, list[Still]]:
     """Return quiet states of a secure VM, as different as they come."""
-    plan, stills = quiet_states(Design.TRACKED)
+    plan, stills = quiet_states("")
     world, secure = World(plan), dict[Any, Still]()
     for still in stills:
         world.put_back(still)
@@ -119,24 +124,25 @@ def alike_in_a_scope(world: World, stills: list[Still]) -> Iterator[tuple[int, S
             yield scope, first, last
 
 
-@pytest.mark.parametrize("design", [Design.TRACKED, Design.BROKEN])
-def test_what_can_happen_to_a_gfn_does_not_depend_on_the_others(design: Design) -> None:
-    plan, stills = quiet_states(design)
-    world = World(plan)
-    alike = [*alike_in_a_scope(world, [still for still in stills if is_sound(world, still)])]
-    assert len(alike) >= PAIRS
-    assert len({scope for scope, _, _ in alike}) > 2
-    sizes, fell = set(), 0
-    for scope, one, other in alike:
-        (ends, falls, moves), (own_ends, own_falls, own_moves) = (
-            in_a_scope(world, still, scope) for still in (one, other)
-        )
-        assert (own_falls, own_moves) == (falls, moves)
-        assert applied(world, other, ends) == applied(world, other, own_ends)
-        sizes.add(moves)
-        fell += len(falls)
+@pytest.mark.parametrize("mutant", ["", "D6"])
+def test_what_can_happen_to_a_gfn_does_not_depend_on_the_others(mutant: str) -> None:
+    with MUTANTS[mutant].applied() if mutant else nullcontext():
+        plan, stills = quiet_states(mutant)
+        world = World(plan)
+        found = [*alike_in_a_scope(world, [still for still in stills if is_sound(world, still)])]
+        alike = found[:: len(found) // PAIRS]
+        assert len(alike) >= PAIRS
+        assert len({scope for scope, _, _ in alike}) > 2
+        sizes, fell = set(), 0
+        for scope, one, other in alike:
+            ends, falls, moves = in_a_scope(world, one, scope)
+            own_ends, own_falls, own_moves = in_a_scope(world, other, scope)
+            assert (own_falls, own_moves) == (falls, moves)
+            assert applied(world, other, ends) == applied(world, other, own_ends)
+            sizes.add(moves)
+            fell += len(falls)
     assert len(sizes) > 3
-    assert (fell > 0) == (design is Design.BROKEN)
+    assert (fell > 0) == bool(mutant)
 
 
 # Two GFNs

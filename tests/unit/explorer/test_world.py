@@ -1,0 +1,205 @@
+"""The small world: still states that can be put back anywhere, what may be done in each, and what the pages hold."""
+
+import pickle
+from dataclasses import replace
+
+import pytest
+
+from pef_explorer.calls import ESM_FAILS, GO_ON, GUESTS, MEMORY, UV_ESM, VM, VMM, Move
+from pef_explorer.oracle import OPEN, SECRET, ZERO
+from pef_explorer.plan import Part, Plan
+from pef_explorer.records import Ended
+from pef_explorer.small_memory import TOKEN_BYTES
+from pef_explorer.stepping import Fault
+from pef_explorer.stillness import rest
+from pef_explorer.world import World
+from pef_protocol.designs import Design
+from pef_protocol.states import UvGfnState as S
+
+PLAN = Plan(Design.TRACKED, (Part.BROUGHT, Part.LEFT_OVER), plug=1)
+WALK = (
+    (GUESTS[0], UV_ESM, VM),
+    (GUESTS[0], "share", 0),
+    (MEMORY, "page out", 1),
+    (VMM, "hot-add", VM),
+    (MEMORY, "unmap", 0),
+    (GUESTS[0], "store", 2),
+    (VMM, "host write", 1),
+    (GUESTS[0], "unshare", 0),
+    (VMM, "reset", VM),
+    (GUESTS[0], "store", 1),
+)
+
+
+def done(world: World, actor: str, does: str, gfn: int = VM) -> Ended:
+    """Make an action alone to its end."""
+    start = Move(actor, does, gfn)
+    ended = world.do(start)
+    while ended is None:
+        ended = world.do(start if world.parked else Move(actor, GO_ON))
+    return ended
+
+
+def secure_world(plan: Plan = PLAN) -> World:
+    world = World(plan)
+    assert done(world, GUESTS[0], UV_ESM).word == "U_SUCCESS"
+    rest(world)
+    world.put_back(world.still())
+    return world
+
+
+def offered(world: World) -> set[tuple[str, str, int]]:
+    return {(move.actor, move.does, move.gfn) for move, _ in world.moves()}
+
+
+def test_a_still_state_is_a_plain_value_that_another_world_goes_on_from() -> None:
+    world, other = World(PLAN), World(PLAN)
+    for actor, does, gfn in WALK:
+        still = pickle.loads(pickle.dumps(world.still()))
+        other.put_back(still)
+        assert (other.key(), other.now, offered(other)) == (world.key(), world.now, offered(world))
+        world.put_back(still)
+        assert done(other, actor, does, gfn) == done(world, actor, does, gfn)
+    assert other.key() == world.key()
+
+
+def test_whatever_is_open_is_given_up_and_leaves_nothing() -> None:
+    world = secure_world()
+    still, key = world.still(), world.key()
+    for move in (Move(GUESTS[0], "share", 0), Move(GUESTS[0], GO_ON), Move(MEMORY, "page out", 0)):
+        world.do(move)
+    assert set(world.open) == {GUESTS[0], MEMORY}
+    assert world.key() != key
+    world.put_back(still)
+    assert (world.open, world.key(), world.begun) == ({}, key, 0)
+
+
+@pytest.mark.parametrize(
+    ("secure", "plugged", "there", "missing"),
+    [
+        (False, False, {UV_ESM, "load", "reboot", "hot-add", "host write"}, {"share", "hot-remove"}),
+        (True, False, {"share", "unshare", "unshare all", "page out", "unmap", "hot-add"}, {UV_ESM}),
+        (True, True, {"hot-remove"}, {"hot-add"}),
+    ],
+)
+def test_what_may_be_done(*, secure: bool, plugged: bool, there: set[str], missing: set[str]) -> None:
+    world = secure_world() if secure else World(PLAN)
+    if plugged:
+        done(world, VMM, "hot-add")
+    names = {does for _, does, _ in offered(world)}
+    assert names >= there
+    assert not names & missing
+    assert ((GUESTS[0], "load", 2) in offered(world)) == plugged
+
+
+def test_beside_an_open_call_only_what_meets_it_may_begin() -> None:
+    world = secure_world()
+    world.do(Move(GUESTS[0], "share", 0))
+    begun = {(does, gfn) for _, does, gfn in offered(world)}
+    assert (GO_ON, VM) in begun
+    assert {("host read", 0), ("page out", 0), ("unmap", 0), ("reset", VM)} <= begun
+    assert not {gfn for _, gfn in begun} - {0, VM}
+    world.do(Move(MEMORY, "page out", 0))
+    assert {does for _, does, _ in offered(world)} == {GO_ON}
+
+
+def test_a_second_vcpu_may_do_what_the_first_may() -> None:
+    one, two = (offered(World(replace(PLAN, vcpus=vcpus))) for vcpus in (1, 2))
+    assert two - one == {(GUESTS[1], does, gfn) for actor, does, gfn in one if actor == GUESTS[0]}
+
+
+def test_an_entry_stands_between_its_phases_and_may_fail_where_it_is_measured() -> None:
+    world, offers = World(PLAN), []
+    ended = world.do(Move(GUESTS[0], UV_ESM, VM))
+    while ended is None:
+        if world.parked:
+            offers.append({does for _, does, _ in offered(world)})
+            world.put_back(pickle.loads(pickle.dumps(world.still())))
+        ended = world.do(Move(GUESTS[0], UV_ESM if world.parked else GO_ON))
+    assert ended.word == "U_SUCCESS"
+    assert offers.count({UV_ESM, ESM_FAILS}) == 1
+    assert len(offers) > 2
+    assert all(UV_ESM in each for each in offers)
+
+
+def test_a_bad_image_goes_back_to_a_normal_vm() -> None:
+    world = World(PLAN)
+    ended = world.do(Move(GUESTS[0], UV_ESM, VM))
+    while ended is None:
+        fails = (GUESTS[0], ESM_FAILS, VM) in offered(world)
+        ended = world.do(Move(GUESTS[0], (ESM_FAILS if fails else UV_ESM) if world.parked else GO_ON))
+    assert ended.word == "U_PERMISSION"
+    assert (world.oracle.secure, world.system.svm) == (False, None)
+
+
+def test_faults_befall_requests_as_often_as_the_plan_says() -> None:
+    world = secure_world(replace(PLAN, faults=1))
+    world.do(Move(GUESTS[0], "share", 0))
+    told = {move.fault for move, _ in world.moves() if move.does == GO_ON}
+    assert told == {None, *Fault}
+    world.do(Move(GUESTS[0], GO_ON, VM, Fault.REFUSED))
+    assert (world.faults, world.faulty) == (0, True)
+    assert {move.fault for move, _ in world.moves()} == {None}
+
+
+@pytest.mark.parametrize(("shared", "kind"), [(False, SECRET), (True, OPEN)])
+def test_a_store_leaves_bytes_that_say_whose_they_are(shared: bool, kind: bytes) -> None:
+    world = secure_world()
+    if shared:
+        done(world, GUESTS[0], "share", 0)
+    assert done(world, GUESTS[0], "store", 0).word == "resolved"
+    (token,) = world.oracle.may[0]
+    assert token[:2] == kind + b"\x01"
+    page = world.system.normal_page(0)
+    assert page is not None
+    held = world.now.normal[page] if shared else world.now.frames[0]
+    assert held[:TOKEN_BYTES] == token
+    assert done(world, GUESTS[0], "load", 0).word == "as written"
+
+
+def test_a_share_and_an_unshare_leave_zero() -> None:
+    world = secure_world()
+    for does in ("share", "unshare"):
+        done(world, GUESTS[0], "store", 0)
+        assert done(world, GUESTS[0], does, 0).word == "U_SUCCESS"
+        assert world.oracle.may[0] == {ZERO}
+        assert done(world, GUESTS[0], "load", 0).word == "zero"
+
+
+def test_a_page_that_went_out_is_known_as_what_went_out_until_somebody_writes_over_it() -> None:
+    world = secure_world()
+    page = world.system.normal_page(1)
+    assert page is not None
+    for _ in range(2):
+        done(world, MEMORY, "page out", 1)
+        assert world.at_uv(1) is S.PAGEDOUT
+        assert world.oracle.origin(1, world.now.normal[page]) == b"C"
+        assert done(world, GUESTS[0], "load", 1).word == "as written"
+    done(world, MEMORY, "page out", 1)
+    done(world, VMM, "host write", 1)
+    assert world.oracle.spoiled == [False, True, False]
+    assert world.oracle.origin(1, world.now.normal[page]) == b"?"
+    assert done(world, GUESTS[0], "load", 1).word == "refused"
+
+
+def test_a_page_of_the_next_svm_is_known_as_what_went_out_of_that_one() -> None:
+    """Each SVM counts its sealed pages from 1."""
+    world = secure_world()
+    for _ in range(2):
+        done(world, MEMORY, "page out", 1)
+        page = world.system.normal_page(1)
+        assert page is not None
+        assert world.oracle.origin(1, world.now.normal[page]) == b"C"
+        done(world, VMM, "reset")
+        assert done(world, GUESTS[0], UV_ESM).word == "U_SUCCESS"
+        rest(world)
+
+
+def test_no_page_in_use_is_left_blank() -> None:
+    world = World(PLAN)
+    done(world, GUESTS[0], UV_ESM)
+    assert world.oracle.may[:2] == [frozenset({ZERO})] * 2
+    stores = rest(world)
+    assert {move.gfn for move in stores if move.does == "store"} == {0, 1}
+    assert ZERO not in world.oracle.may[0] | world.oracle.may[1]
+    assert rest(world) == ()
