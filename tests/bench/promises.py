@@ -9,6 +9,8 @@ Medians = Mapping[str, float]
 CONTENT_BYTES = 256 << 20
 GFNS_OF_100_GIB = 100 << 14
 GFNS_ONE_BY_ONE = 64 << 4
+EXPLORED = 5000
+"""Transitions of the explorer that are timed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,4 +102,10 @@ PROMISES = (
         ),
     ),
     Promise("9. `pef demo`, in seconds", 60, True, lambda medians: medians["test_demo"]),
+    Promise(
+        "10. `pef explore`, in transitions a second on one core",
+        3000,
+        False,
+        lambda medians: EXPLORED / medians["test_explorer"],
+    ),
 )

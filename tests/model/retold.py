@@ -42,7 +42,9 @@ def retold(found: Counterexample) -> Retold:
     for number, step in enumerate(found.steps, start=1):
         does = UV_ESM if step.does == ESM_FAILS else step.does
         gfn = VM if step.gfn is None else step.gfn
-        for move in _moves(telling, Move(step.actor, does, gfn, Fault(step.fault) if step.fault else None), bad):
+        for move in _moves(
+            telling, Move(step.actor, does, gfn, Fault(step.fault) if step.fault else None), bad
+        ):
             again.moves.append(move)
             telling.make(move)
         if number == found.violated_after:

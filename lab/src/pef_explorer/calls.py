@@ -4,7 +4,7 @@ An action's footprint is the GFNs that it reads or changes, `VM` standing for th
 calls whose footprints are disjoint can't tell whether the other runs, so only one order of them is explored.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -215,6 +215,8 @@ def _remove(world: World, _: int) -> tuple[Operation[Any], bytes]:
     return world.system.hv.remove_slot(LPID, 1), b""
 
 
+PAIR: Final = 2
+PAGE_OUT: Final = "page out"
 UV_ESM: Final = "UV_ESM"
 ESM_FAILS: Final = "UV_ESM with a bad image"
 
@@ -234,7 +236,7 @@ VMM_ACTIONS: Final = (
     Action("hot-remove", _remove, nothing, plugged, plug=True),
 )
 MEMORY_ACTIONS: Final = (
-    Action("page out", _host_read, nothing, is_there),
+    Action(PAGE_OUT, _host_read, nothing, is_there),
     Action("unmap", _unmap, _unmapped, is_there),
 )
 ACTIONS: Final = {each.name: each for each in (*GUEST_ACTIONS, *VMM_ACTIONS, *MEMORY_ACTIONS)}
@@ -249,6 +251,19 @@ def starts(plan: Plan) -> Iterator[tuple[Move, Action, frozenset[int]]]:
                 continue
             for gfn in (VM,) if action.whole or action.plug else range(plan.pages):
                 yield Move(actor, action.name, gfn), action, action.footprint(plan, gfn)
+
+
+def is_new(plan: Plan, move: Move, begun: Mapping[str, str]) -> bool:
+    """Tell whether a move is no twin of another: paging out is a host read by somebody else.
+
+    Where two calls can meet, it makes a difference only where the VMM makes the other. `begun` has what each
+    actor has open.
+    """
+    if plan.calls > PAIR:
+        return True
+    if move.does == PAGE_OUT:
+        return not begun or VMM in begun
+    return move.actor == VMM or PAGE_OUT not in begun.values()
 
 
 def word_for(outcome: Any, may: frozenset[bytes]) -> str:

@@ -16,7 +16,7 @@ import heapq
 from dataclasses import dataclass
 from typing import Final
 
-from pef_explorer.calls import GO_ON, GUESTS, VM, Move
+from pef_explorer.calls import GO_ON, GUESTS, PAGE_OUT, PAIR, VM, Move
 from pef_explorer.graph import Breach, Graph
 from pef_explorer.invariants import broken
 from pef_explorer.records import Still
@@ -151,7 +151,9 @@ class Epoch:
 
     def _may_meet(self, move: Move) -> bool:
         """Tell whether an action on one GFN can meet one on the whole VM that is not a reset: a vCPU's."""
-        return self.world.plan.vcpus > 1 or move.actor not in GUESTS
+        plan = self.world.plan
+        twin = plan.calls <= PAIR and move.does == PAGE_OUT
+        return not twin and (plan.vcpus > 1 or move.actor not in GUESTS)
 
     def _ended(self, node: Node, move: Move) -> None:
         """Take note of a still state; what its pages hold is certain by now, and none is left blank."""

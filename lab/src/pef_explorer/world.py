@@ -16,6 +16,7 @@ from pef_explorer.calls import (
     UV_ESM,
     VM,
     Move,
+    is_new,
     starts,
     succeeded,
     word_for,
@@ -106,11 +107,12 @@ class World:
                 yield from ((Move(actor, GO_ON, VM, fault), frozenset()) for fault in Fault)
         if self.begun >= self.plan.calls:
             return
+        begun = {actor: each.move.does for actor, each in self.open.items()}
         busy = frozenset().union(*(each.footprint for each in self.open.values()))
         for move, action, footprint in self._starts:
             if move.actor in self.open or (busy and not busy & footprint):
                 continue
-            if action.may_be(self, move.gfn):
+            if action.may_be(self, move.gfn) and is_new(self.plan, move, begun):
                 yield move, footprint
         for guest in GUESTS[: self.plan.vcpus]:
             if (
@@ -219,22 +221,19 @@ class World:
         each.call.go_on(fault)
 
     def _settle(self, actor: str) -> Ended | None:
-        """Take note of a call that has ended; a UV_ESM goes on to its next phase unless it stands alone."""
+        """Note a call that has ended; a UV_ESM goes on to its next phase unless it stands alone."""
         each = self.open[actor]
         if each.call.pending is not Pending.ENDED:
             return None
         del self.open[actor]
         if each.action is None:
             return self._phase_ended(actor, each)
-        word = word_for(each.call.outcome, self._may(each.move.gfn))
+        word = word_for(each.call.outcome, self.oracle.may[max(each.move.gfn, 0)])
         each.action.end(self, each.move.gfn, each.values, word)
         if each.alone and not succeeded(word):
             self.oracle.may = list(each.before)
         detail = str(getattr(each.call.outcome, "detail", "") or "")
         return Ended(each.move, word, each.alone, detail)
-
-    def _may(self, gfn: int) -> frozenset[bytes]:
-        return self.oracle.may[gfn] if gfn != VM else frozenset()
 
     def _phase_ended(self, actor: str, each: Open) -> Ended | None:
         entering = self.system.entering

@@ -2,7 +2,7 @@
 
 | left out | shown |
 |---|---|
-| an action on one GFN from every still state | it leads to as much, and breaks the same, whatever the other GFNs are |
+| an action on one GFN from every still state | it leads to as much, whatever the others are |
 | the other order of two steps on different GFNs | both orders lead to the same state |
 | marks by which nothing is decided | states that differ in them alone go on alike |
 """
@@ -37,7 +37,7 @@ STEPS = 3
 
 @cache
 def quiet_states(mutant: str, count: int = 400) -> tuple[Plan, list[Still]]:
-    """Return a plan of two GFNs, and quiet states of it that calls lead to which are made one after the other.
+    """Return a plan of two GFNs, and quiet states of it: those that calls lead to which are made alone.
 
     They are those of the code as it is, with `mutant` in it.
     """
@@ -110,7 +110,7 @@ def is_sound(world: World, still: Still) -> bool:
 
 
 def alike_in_a_scope(world: World, stills: list[Still]) -> Iterator[tuple[int, Still, Still]]:
-    """Yield scopes with two still states that share their condition and differ elsewhere, the farthest apart."""
+    """Yield scopes with two still states that share their condition and differ elsewhere."""
     known: dict[bytes, dict[Any, tuple[int, Still]]] = defaultdict(dict)
     search = Search(world.plan)
     for still in stills:

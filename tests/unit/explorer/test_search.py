@@ -1,4 +1,4 @@
-"""The search: the same whoever runs it, to be stopped and gone on with, and what it finds of the five designs."""
+"""The search: the same whoever runs it; stopped and gone on with; and what it finds of the designs."""
 
 import pickle
 from collections.abc import Callable, Sequence
@@ -83,17 +83,17 @@ def test_a_search_that_was_stopped_and_pickled_ends_as_any_other(at: int) -> Non
     search.go_on(until(at))
     assert search.found().complete is False
     assert search
-    taken_up = pickle.loads(pickle.dumps(search))
+    taken_up = pickle.loads(pickle.dumps(search))  # noqa: S301 - our own
     taken_up.go_on(to_the_end)
     assert not taken_up
     assert taken_up.found() == whole(FALLS)
 
 
 def test_a_search_that_was_cut_says_so_and_how_far_it_saw_everything() -> None:
-    cut, whole = searched(SMALL, until(1500)), whole(SMALL)
-    assert (cut.complete, whole.complete) == (False, True)
-    assert 1500 <= cut.transitions < whole.transitions
-    assert 0 < cut.depth < whole.depth
+    cut, uncut = searched(SMALL, until(1500)), whole(SMALL)
+    assert (cut.complete, uncut.complete) == (False, True)
+    assert 1500 <= cut.transitions < uncut.transitions
+    assert 0 < cut.depth < uncut.depth
 
 
 def test_what_is_ignored_is_not_told() -> None:

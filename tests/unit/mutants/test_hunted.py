@@ -1,4 +1,4 @@
-"""The counterexamples of the mutants, made again in this process: with the mutant they fall, without they don't.
+"""The counterexamples of the mutants, made again in this process: with it they fall, without they don't.
 
 This is the proof that the explorer can see (`python -m mutants.hunt` writes the files).
 Source: issue 3, point 4.

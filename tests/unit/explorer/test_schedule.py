@@ -1,0 +1,152 @@
+"""A fall as a counterexample: the steps that anybody could watch; calls that wait for each other for ever."""
+
+import json
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pytest
+
+from model.retold import plan_of, retold
+from mutants.registry import MUTANTS
+from pef_explorer.calls import GO_ON, GUESTS, MEMORY, UV_ESM, VM, VMM, Move
+from pef_explorer.invariants import EVERY_CALL_ENDS
+from pef_explorer.plan import Part, Plan
+from pef_explorer.schedule import comes_again, counterexample, trimmed
+from pef_explorer.search import Fall, Search
+from pef_explorer.world import World
+from pef_hypervisor.machine import Hypervisor
+from pef_kit.operations import Operation, Pause
+from pef_lab.replay.counterexample import Counterexample
+from pef_protocol.designs import Design
+
+PLAN = Plan(Design.BROKEN, (Part.BROUGHT, Part.LEFT_OVER), plug=0)
+ONE = Plan(Design.TRACKED, (Part.LEFT_OVER,), plug=0)
+
+
+@cache
+def divided() -> Fall:
+    """Return how a page that was never asked for divides the tables."""
+    search = Search(PLAN)
+    search.go_on(lambda _: search.nearest_fall is not None)
+    (fall,) = search.found().falls
+    return fall
+
+
+def content_of(plan: Plan, fall: Fall) -> tuple[dict[str, Any], Counterexample]:
+    """Return a fall as a file has it, and as it is read."""
+    content = json.loads(json.dumps(counterexample(plan, fall, "pef explore …", "abc1234")))
+    return content, Counterexample.model_validate_json(json.dumps(content))
+
+
+def test_a_fall_is_told_as_a_file_that_can_be_read() -> None:
+    content, found = content_of(PLAN, divided())
+    assert {name: content[name] for name in ("format", "title", "mutant", "invariant", "found_by")} == {
+        "format": "pef-counterexample/1",
+        "title": "broken: the tables agree",
+        "mutant": None,
+        "invariant": "the_tables_agree",
+        "found_by": {"command": "pef explore …", "commit": "abc1234"},
+    }
+    assert plan_of(found).image == PLAN.image
+    assert ["NORMAL", "SECURE"] in content["tables"].values()
+    assert set(content["tables"]) == set(content["looks"]) == {"0", "1"}
+
+
+def test_the_phases_of_an_entry_are_one_action() -> None:
+    steps = content_of(PLAN, divided())[0]["steps"]
+    assert [step["does"] for step in steps].count(UV_ESM) == 1
+    assert "parked" not in {step["then"] for step in steps}
+
+
+def test_a_file_made_again_comes_out_as_it_says() -> None:
+    _, found = content_of(PLAN, divided())
+    again = retold(found)
+    assert again.then == [step.then for step in found.steps]
+    assert {gfn: tuple(states) for gfn, states in again.tables.items()} == found.tables
+    fall = Fall(found.invariant, "", tuple(again.moves[: again.broken_by]))
+    assert comes_again(plan_of(found), fall)
+    assert not comes_again(plan_of(found), fall._replace(invariant="no_iv_comes_twice"))
+    assert not comes_again(plan_of(found), fall._replace(moves=fall.moves[:-1]))
+
+
+def test_moves_that_can_not_be_made_break_nothing() -> None:
+    assert not comes_again(PLAN, Fall("the_tables_agree", "", (Move(VMM, GO_ON),)))
+    assert not comes_again(PLAN, Fall("the_tables_agree", "", ()))
+
+
+def one_after_the_other(plan: Plan, *actions: tuple[str, str, int]) -> tuple[Move, ...]:
+    """Return the moves by which actions are made alone, each to its end."""
+    world, moves = World(plan), list[Move]()
+    for actor, does, gfn in actions:
+        moves.append(Move(actor, does, gfn))
+        while world.do(moves[-1]) is None:
+            moves.append(Move(actor, does if world.parked else GO_ON))
+    return tuple(moves)
+
+
+def test_stores_that_the_fall_does_not_need_are_left_out() -> None:
+    vcpu, plan = GUESTS[0], replace(PLAN, design=Design.TRACKED)
+    needed = (vcpu, UV_ESM, VM), (vcpu, "share", 0), (vcpu, "unshare all", VM)
+    idle = (vcpu, "store", 1), (vcpu, "store", 0)
+    fall = Fall("what_was_promised_is_so", "", ())
+    with MUTANTS["D14"].applied():
+        more = fall._replace(moves=one_after_the_other(plan, *needed[:2], *idle, needed[2]))
+        assert comes_again(plan, more)
+        assert trimmed(plan, more).moves == one_after_the_other(plan, *needed)
+    assert not comes_again(plan, more)
+
+
+def test_after_the_breach_whatever_is_open_is_let_end() -> None:
+    fall = divided()
+    before = fall._replace(moves=(*fall.moves, Move(MEMORY, "page out", 0)))
+    content, _ = content_of(PLAN, before)
+    after = content["steps"][content["violated_after"] :]
+    assert after
+    assert {(step["actor"], step["does"]) for step in after} == {(MEMORY, GO_ON)}
+    assert after[-1]["then"].startswith("ends ")
+
+
+def waiting_for_the_other(self: Hypervisor, lpid: int, gpa: int, length: int) -> Operation[Any]:
+    """Read only where nobody else is at work: two of these wait for each other."""
+    vm = self.store.vms[lpid]
+    with vm.open():
+        yield Pause(0)
+        attempt = 0
+        while vm.open_calls > 1:
+            yield Pause(attempt)
+            attempt += 1
+    return (yield from host_read(self, lpid, gpa, length))
+
+
+host_read = Hypervisor.host_read
+
+
+@pytest.fixture
+def deadlocked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Hypervisor, "host_read", waiting_for_the_other)
+
+
+def found_within(limit: int) -> dict[str, Fall]:
+    search = Search(ONE)
+    search.go_on(lambda progress: progress.transitions > limit)
+    return {fall.invariant: fall for fall in search.found().falls}
+
+
+@pytest.mark.usefixtures("deadlocked")
+def test_calls_that_wait_for_each_other_are_found_and_told() -> None:
+    fall = found_within(300)[EVERY_CALL_ENDS]
+    assert {move.does for move in fall.moves} >= {"host read", "page out"}
+    assert comes_again(ONE, fall)
+    world = World(ONE)
+    for move in fall.moves:
+        world.do(move)
+    for _ in range(20):
+        assert [world.do(Move(actor, GO_ON)) for actor in (VMM, MEMORY)] == [None, None]
+    content, found = content_of(ONE, fall)
+    assert (found.looks, content["violated_after"]) == ({}, len(content["steps"]))
+    assert {step.then for step in found.steps[-2:]} == {"waits"}
+
+
+def test_sound_calls_do_not_wait_for_each_other() -> None:
+    assert found_within(300) == {}
