@@ -21,7 +21,13 @@ pytestmark = [pytest.mark.sockets, pytest.mark.slow]
 FOLDER = Path(__file__).parents[2] / "docs" / "counterexamples"
 FILES = sorted(FOLDER.glob("*.json"))
 OF_MUTANTS = sorted((FOLDER / "mutants").glob("*.json"))
-UNPROVOKED = [file for file in OF_MUTANTS if MUTANTS[file.stem].provoked is nullcontext]
+OF_A_GFN_BY_NUMBER = {"D14"}
+"""Over HTTP the GFNs of the small system are others: what is wrong with GFN 0 alone is not seen there."""
+PLAYED = [
+    file
+    for file in OF_MUTANTS
+    if MUTANTS[file.stem].provoked is nullcontext and file.stem not in OF_A_GFN_BY_NUMBER
+]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +46,7 @@ async def comes_out(found: Counterexample, wire: Wire) -> None:
 def test_there_are_counterexamples_of_both_kinds() -> None:
     """Without files nothing below would be played."""
     assert FILES
-    assert UNPROVOKED
+    assert PLAYED
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.stem))
@@ -50,7 +56,7 @@ async def test_a_counterexample_comes_out_over_http_as_its_file_says(wire: Wire,
     await comes_out(found, wire)
 
 
-@pytest.mark.parametrize("file", UNPROVOKED, ids=lambda file: str(file.stem))
+@pytest.mark.parametrize("file", PLAYED, ids=lambda file: str(file.stem))
 async def test_a_mutant_is_seen_over_http_as_its_file_says(file: Path) -> None:
     found = read(file)
     assert found.mutant == file.stem

@@ -20,6 +20,7 @@ from pef_explorer.calls import GO_ON, GUESTS, PAGE_OUT, PAIR, VM, Move
 from pef_explorer.graph import Breach, Graph
 from pef_explorer.invariants import broken
 from pef_explorer.records import Still
+from pef_explorer.stepping import Pending
 from pef_explorer.stillness import rest
 from pef_explorer.world import World
 
@@ -115,6 +116,8 @@ class Epoch:
         number, new = self.graph.number((self.world.key(), whole, self.scope))
         self.graph.join(node.number, number, (move,))
         if new:
+            if any(each.call.pending is Pending.PAUSE for each in self.world.open.values()):
+                self.graph.waits.add(number)
             return self._wait(Node(number, self._allowed(whole=whole), node.depth + 1, (node, move), whole))
         return self._nodes.get(number)
 

@@ -23,6 +23,8 @@ from pef_protocol.designs import Design
 
 TOLD_EVERY: Final = 0.5
 """Seconds between two words of a search on how far it is."""
+FORM: Final = "pef-search/1"
+UNREADABLE: Final = (pickle.UnpicklingError, EOFError, ImportError, AttributeError, TypeError, ValueError)
 KEPT_EVERY: Final = 120.0
 """Seconds between two times that a search is written down, where it is."""
 
@@ -143,8 +145,17 @@ def _taken_up(piece: Piece) -> tuple[Search, float]:
     if piece.kept and Path(piece.kept).exists():
         try:
             looking, seconds = pickle.loads(Path(piece.kept).read_bytes())  # noqa: S301 - our own file
-        except (pickle.UnpicklingError, EOFError, AttributeError, TypeError, ValueError) as fault:
+        except (
+            pickle.UnpicklingError,
+            EOFError,
+            ImportError,
+            AttributeError,
+            TypeError,
+            ValueError,
+        ) as fault:
             raise WrongInput(f"--state: {piece.kept} is not of this version: {fault}") from None
+        if form != FORM or not isinstance(looking, Search):
+            raise WrongInput(f"--state: {piece.kept} is not of this version: no search")
         if looking.plan != piece.plan:
             raise WrongInput(f"--state: {piece.kept} is of another plan")
         return looking, seconds
@@ -154,7 +165,7 @@ def _taken_up(piece: Piece) -> tuple[Search, float]:
 def _write_down(piece: Piece, looking: Search, seconds: float) -> None:
     """Write a search down, whole or not at all."""
     half = Path(f"{piece.kept}.new")
-    half.write_bytes(pickle.dumps((looking, seconds)))
+    half.write_bytes(pickle.dumps((FORM, looking, seconds)))
     half.replace(piece.kept)
 
 

@@ -43,6 +43,8 @@ class Graph:
         self._moves: dict[tuple[Move, ...], int] = {}
         self._spelled: list[tuple[Move, ...]] = []
         self.still: set[int] = set()
+        self.waits: set[int] = set()
+        """States in which an open call waits: over HTTP nobody can make it wait for as long as wanted."""
         self.breaches: list[Breach] = []
         self.nearest: dict[str, int] = {}
         """How far each invariant's nearest breach was found to be."""
@@ -95,9 +97,9 @@ class Graph:
             lengths[by] if len(by) else by,
         )
 
-    def ways(self) -> "Ways":
-        """Find the shortest way from state 1 to every state."""
-        return Ways(self)
+    def ways(self, *, waiting: bool = True) -> "Ways":
+        """Find the shortest way from state 1 to every state; `waiting`: also where somebody has to wait."""
+        return Ways(self, frozenset() if waiting else frozenset(self.waits))
 
     def spelled(self, edge: int) -> tuple[Move, ...]:
         """Return the moves of an edge."""
@@ -121,9 +123,9 @@ class Graph:
 
 
 class Ways:
-    """The shortest ways from state 1: `far[state]` moves, or -1."""
+    """The shortest ways from state 1 that lead through no shunned state: `far[state]` moves, or -1."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, shunned: frozenset[int] = frozenset()) -> None:
         self._graph = graph
         begin, end, length = graph.columns()
         order = np.argsort(begin, kind="stable")
@@ -138,7 +140,7 @@ class Ways:
                 continue
             self.far[state], self._came[state] = far, edge
             for at in range(int(starts[state]), int(starts[state + 1])):
-                if self.far[ends[at]] < 0:
+                if self.far[ends[at]] < 0 and ends[at] not in shunned:
                     heapq.heappush(heap, (far + lengths[at], ends[at], edges[at]))
 
     def to(self, state: int) -> tuple[Move, ...]:

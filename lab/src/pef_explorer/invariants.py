@@ -1,7 +1,6 @@
 """What must hold: one function an invariant, judged by looking at both machines, never by what they say.
 
-Each is given a step and yields a sentence for whatever the step broke. The first ten are those of the attack
-catalogue; then come the life-cycle tables, the guest's own memory, mappings, and liveness.
+The first ten are those of the attack catalogue; then life-cycle tables, the guest's memory, and liveness.
 """
 
 from collections.abc import Callable, Iterator
@@ -242,22 +241,24 @@ def a_spoiled_page_is_not_taken(step: Step) -> Iterator[str]:
 
 
 def both_sides_have_the_same_slots(step: Step) -> Iterator[str]:
-    """17. A slot that the Ultravisor has is registered here; of a started VM, every one is."""
-    seen, vm = step.after, step.world.system.hv.store.vms[LPID]
-    if not step.quiet or step.world.faulty or seen.uv_vm is None:
+    """17. A slot that the Ultravisor has is registered; all of a started VM, none after a failed start."""
+    seen, world, parked = step.after, step.world, step.world.parked
+    if not step.quiet or world.in_doubt or seen.uv_vm is None:
         return
+    vm = world.system.hv.store.vms[LPID]
+    undone = parked is not None and parked.place == 0 and parked.failure is not None
     for slot in vm.slots:
         theirs = seen.uv[slot.first] != ABSENT
-        if theirs and not slot.registered:
+        if theirs and (undone or not (slot.registered or world.faulty)):
             yield f"the Ultravisor has slot {slot.slot_id}, which the Hypervisor does not call registered"
-        if vm.started and not (slot.registered and theirs):
+        if vm.started and not (slot.registered and theirs) and not world.faulty:
             yield f"the VM is started, and slot {slot.slot_id} is not known to both sides"
 
 
 def what_was_promised_is_so(step: Step) -> Iterator[str]:
     """18. After an unshare that succeeded alone, of a GFN or of all, nothing of it is shared."""
     ended = step.ended
-    if ended is None or not ended.alone or ended.word != "U_SUCCESS" or step.after.uv_vm is None:
+    if not (ended and ended.alone and ended.word == "U_SUCCESS" and step.after.uv_vm):
         return
     for gfn in gfns(step):
         meant = ended.move.does == "unshare all" or (ended.move.does == "unshare" and ended.move.gfn == gfn)

@@ -186,16 +186,13 @@ class Search:
     def found(self) -> Found:
         """Return what was found so far."""
         ways = self.graph.ways()
-        falls = {each.invariant: each for each in _falls(self.plan, self.graph)}
+        falls = _falls(self.plan, self.graph)
         for local in self._locals.values():
             if not local.falls:
                 continue
             nearest = min(local.at, key=lambda number: ways.far[number])
             way = ways.to(nearest)
-            for fall in local.falls:
-                moves = (*way, *fall.moves)
-                if fall.invariant not in falls or len(moves) < len(falls[fall.invariant].moves):
-                    falls[fall.invariant] = fall._replace(moves=moves)
+            falls += [fall._replace(moves=(*way, *fall.moves)) for fall in local.falls]
         depth = self._waiting[0][0] if self._waiting else max(ways.far)
         return Found(
             self.plan,
@@ -203,7 +200,7 @@ class Search:
             self.transitions,
             depth,
             not self._waiting,
-            tuple(sorted(falls.values(), key=lambda fall: (len(fall.moves), fall.invariant))),
+            tuple(sorted(_best(falls), key=lambda fall: (len(fall.moves), fall.invariant))),
         )
 
 
@@ -221,26 +218,29 @@ def _conditions(world: World, scope: int) -> Iterator[Any]:
 
 
 def _falls(plan: Plan, graph: Graph) -> list[Fall]:
-    """Return the shortest way to the fall of each invariant in a graph."""
-    if not graph.breaches and EVERY_CALL_ENDS in plan.ignored:
-        return []
-    ways = graph.ways()
+    """Return the shortest way to the fall of each invariant in a graph; without waiting, if there is one."""
+    found = [(each.state, Fall(each.invariant, each.sentence, each.moves)) for each in graph.breaches]
+    if EVERY_CALL_ENDS not in plan.ignored:
+        never = Fall(EVERY_CALL_ENDS, "the open calls wait for each other", ())
+        found += [(state, never) for state in graph.without_end()]
     falls: dict[str, Fall] = {}
-    found = [Fall(each.invariant, each.sentence, each.moves) for each in graph.breaches]
-    states = [each.state for each in graph.breaches]
-    stuck = (
-        []
-        if EVERY_CALL_ENDS in plan.ignored
-        else [each for each in graph.without_end() if ways.far[each] >= 0]
-    )
-    found += [Fall(EVERY_CALL_ENDS, "the open calls wait for each other", ()) for _ in stuck]
-    for fall, before in zip(found, (*states, *stuck), strict=True):
-        length = ways.far[before] + len(fall.moves)
-        if ways.far[before] >= 0 and (
-            fall.invariant not in falls or length < len(falls[fall.invariant].moves)
-        ):
-            falls[fall.invariant] = fall._replace(moves=(*ways.to(before), *fall.moves))
+    for ways in (graph.ways(waiting=False), graph.ways()) if found else ():
+        reached = [
+            fall._replace(moves=(*ways.to(state), *fall.moves))
+            for state, fall in found
+            if ways.far[state] >= 0 and fall.invariant not in falls
+        ]
+        falls |= {fall.invariant: fall for fall in _best(reached)}
     return list(falls.values())
+
+
+def _best(falls: list[Fall]) -> list[Fall]:
+    """Return the shortest fall of each invariant."""
+    best: dict[str, Fall] = {}
+    for fall in falls:
+        if fall.invariant not in best or len(fall.moves) < len(best[fall.invariant].moves):
+            best[fall.invariant] = fall
+    return list(best.values())
 
 
 @contextmanager

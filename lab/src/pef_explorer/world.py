@@ -46,7 +46,8 @@ class World:
         self.oracle = Oracle(plan.pages)
         self.open: dict[str, Open] = {}
         self.faults = plan.faults
-        self.faulty = False
+        self.faulty = self.in_doubt = False
+        """Whether a message went wrong since the beginning, and whether in a way that leaves doubt."""
         self.begun = 0
         """Actions begun since the last still state: those that may have been open together."""
         self._now: Look | None = None
@@ -69,7 +70,7 @@ class World:
         self.system.restore(still.snapshot)
         self.oracle.thaw(still.memory)
         self.faults = still.faults
-        self.faulty = still.faults < self.plan.faults
+        self.faulty = self.in_doubt = still.faults < self.plan.faults
         self.begun = 0
         self._now = None
         self._shape = shape_of(self.now)
@@ -149,10 +150,10 @@ class World:
 
     def do(self, move: Move) -> Ended | None:
         """Make a move without looking; return what it ended."""
-        used = self._used
         if move.fault is not None:
             self.faults -= 1
             self.faulty = True
+            self.in_doubt |= move.fault in {Fault.LOST, Fault.DOUBLED}
         if move.does == GO_ON:
             self._go_on(self.open[move.actor], move.fault)
         else:
@@ -161,13 +162,9 @@ class World:
         self._failed = ""
         ended = self._settle(move.actor)
         self._now = None
-        if self._used != used:
+        if self.system.svm is not None and self.system.svm.sealer.used:
             self._note_sealed()
         return ended
-
-    @property
-    def _used(self) -> int:
-        return self.system.svm.sealer.used if self.system.svm else 0
 
     def changed(self) -> bool:
         """Tell whether the machines differ from what they were when the last still state was put back."""
@@ -250,7 +247,7 @@ class World:
         self.system.entering = None
         if entering.reply.code.succeeded:
             self.oracle.secure = True
-        else:
+        elif self.system.svm is None:
             self._goes_on_as_normal_vm()
         return Ended(each.move, entering.reply.code.name, each.alone, entering.reply.detail)
 
@@ -268,10 +265,11 @@ class World:
         for slot in svm.slots if svm else ():
             for at in range(slot.count):
                 counter, gfn = int(slot.counter[at]), slot.first + at
-                if counter and counter != self.oracle.sealed[gfn][0]:
+                mark = self.system.generation << 32 | counter
+                if counter and mark != self.oracle.sealed[gfn][0]:
                     page = self.system.normal_page(gfn)
                     if page is not None:
-                        self.oracle.sealed[gfn] = counter, self.system.memory.known[page].tobytes()
+                        self.oracle.sealed[gfn] = mark, self.system.memory.known[page].tobytes()
 
     # For the table of actions
 

@@ -4,6 +4,7 @@
 |---|---|
 | an action on one GFN from every still state | it leads to as much, whatever the others are |
 | the other order of two steps on different GFNs | both orders lead to the same state |
+| paging out beside a guest's call | it is a host read by somebody else |
 | marks by which nothing is decided | states that differ in them alone go on alike |
 """
 
@@ -17,10 +18,11 @@ from typing import Any
 import pytest
 
 from mutants.registry import MUTANTS
-from pef_explorer.calls import ACTIONS, GO_ON, GUESTS, MEMORY, VMM, Move
+from pef_explorer.calls import ACTIONS, GO_ON, GUESTS, MEMORY, PAGE_OUT, VM, VMM, Move
 from pef_explorer.epoch import Epoch
 from pef_explorer.graph import Graph, digest_of
 from pef_explorer.invariants import broken
+from pef_explorer.looks import shape_of
 from pef_explorer.plan import Part, Plan
 from pef_explorer.records import Step, Still
 from pef_explorer.search import FIRST, Fall, Search, _conditions, _falls
@@ -189,6 +191,26 @@ def test_steps_on_different_gfns_lead_to_the_same_state_in_either_order() -> Non
             assert after(world, still, [*begun, *reversed(go_on)]) == seen, (one, other, far, near)
             compared += 1
     assert compared > 100
+
+
+# Twins
+
+
+@pytest.mark.parametrize("does", ["share", "unshare", "unshare all"])
+def test_paging_out_beside_a_call_of_the_guest_is_a_host_read_by_somebody_else(does: str) -> None:
+    world, stills = secure_states(5)
+    compared = 0
+    for still, far in product(stills, range(STEPS)):
+        gfn = VM if does == "unshare all" else 0
+        ends: list[Any] = []
+        for actor, twin in ((VMM, "host read"), (MEMORY, PAGE_OUT)):
+            guest, other = Move(GUESTS[0], GO_ON), Move(actor, GO_ON)
+            moves = [Move(GUESTS[0], does, gfn), *[guest] * far, Move(actor, twin, 0), other, guest, other]
+            seen = after(world, still, moves)
+            ends.append(seen and (shape_of(world.now), world.now.normal, [word for _, word in seen[-1]]))
+        assert ends[0] == ends[1], (does, far)
+        compared += ends[0] is not None
+    assert compared
 
 
 # Marks
