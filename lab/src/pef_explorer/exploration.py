@@ -144,15 +144,8 @@ def _taken_up(piece: Piece) -> tuple[Search, float]:
     """Return the search as it was written down, and the seconds that it took so far, or a new one."""
     if piece.kept and Path(piece.kept).exists():
         try:
-            looking, seconds = pickle.loads(Path(piece.kept).read_bytes())  # noqa: S301 - our own file
-        except (
-            pickle.UnpicklingError,
-            EOFError,
-            ImportError,
-            AttributeError,
-            TypeError,
-            ValueError,
-        ) as fault:
+            form, looking, seconds = pickle.loads(Path(piece.kept).read_bytes())  # noqa: S301 - our own file
+        except UNREADABLE as fault:
             raise WrongInput(f"--state: {piece.kept} is not of this version: {fault}") from None
         if form != FORM or not isinstance(looking, Search):
             raise WrongInput(f"--state: {piece.kept} is not of this version: no search")
