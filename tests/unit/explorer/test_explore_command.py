@@ -112,7 +112,7 @@ def state_file(directory: Path) -> Path:
         b"",
         b"no pickle",
         pickle.dumps(7),
-        pickle.dumps(("a", "b")),
+        pickle.dumps(("a", "b", "c")),
         b"cpef_explorer.search\nSearched\n.",
         b"cpef_explorer.searching\nSearch\n.",
     ],
@@ -134,6 +134,6 @@ def test_a_state_file_of_another_plan_is_one_clear_line(
 ) -> None:
     file = state_file(tmp_path)
     (plan, *_) = plans_of(Design.BROKEN, Bounds(slots=(1, 0)))
-    file.write_bytes(pickle.dumps((Search(plan), 1.0)))
+    file.write_bytes(pickle.dumps((exploration.FORM, Search(plan), 1.0)))
     assert explored("--design", "tracked", "--slots", "1", "--limit", "50", "--state", tmp_path) == 2
     assert capsys.readouterr().err == f"pef: --state: {file} is of another plan\n"
