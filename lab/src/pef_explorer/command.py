@@ -22,14 +22,20 @@ from pef_explorer.simulation.files import commit
 from pef_lab.commandline import FAILED
 from pef_lab.failures import WrongInput
 from pef_lab.tables import console_for
-from pef_protocol.designs import Design
+from pef_protocol.designs import SHOWN, Design
 
 ALL: Final = "all"
+READINGS: Final = "readings"
+GROUPS: Final[dict[str, tuple[Design, ...]]] = {
+    ALL: SHOWN,
+    READINGS: tuple(design for design in Design if design not in SHOWN),
+}
+"""What a name stands for: the designs and the repair; the other readings of `pushed`."""
 
 
 def explore(
     design: Annotated[
-        list[str] | None, typer.Option(metavar="NAME|all", help="Explore this design; may be repeated.")
+        list[str] | None, typer.Option(metavar="NAME|all|readings", help="Explore this; may be repeated.")
     ] = None,
     slots: Annotated[str, typer.Option(metavar="N[,M]", help="GFNs of slot 0, and to plug.")] = "2,1",
     vcpus: Annotated[int, typer.Option(min=1, max=2, help="vCPUs of the guest.")] = 1,
@@ -79,14 +85,16 @@ def designs_of(names: list[str]) -> list[Design]:
     """Return the designs that are meant; raise WrongInput for a name that is none."""
     chosen: list[Design] = []
     for name in names:
-        if name == ALL:
-            chosen.extend(Design)
+        if name in GROUPS:
+            chosen.extend(GROUPS[name])
             continue
         try:
             chosen.append(Design(name))
         except ValueError:
             known = ", ".join(each.value for each in Design)
-            raise WrongInput(f"--design: there is no design {name!r}; there are {known}, and {ALL}") from None
+            raise WrongInput(
+                f"--design: there is no design {name!r}; there are {known}; {ALL}, {READINGS}"
+            ) from None
     return list(dict.fromkeys(chosen))
 
 
@@ -99,7 +107,8 @@ def slots_of(text: str) -> tuple[int, int]:
 
 
 def _command(designs: list[Design], bounds: Bounds) -> str:
-    names = [ALL] if designs == list(Design) else [each.value for each in designs]
+    group = next((name for name, each in GROUPS.items() if list(each) == designs), None)
+    names = [group] if group else [each.value for each in designs]
     words = [
         "pef explore",
         *(f"--design {name}" for name in names),

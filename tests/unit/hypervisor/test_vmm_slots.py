@@ -1,0 +1,123 @@
+"""What the VMM may do with memory slots: plug and unplug them, of normal VMs and of started ones."""
+
+from typing import Any
+
+import pytest
+
+from pef_kit.operations import PATIENCE
+from pef_protocol.codes import UCode
+from unit.hypervisor.scripted_ultravisor import first, honest, refuse, silent
+from unit.hypervisor.world import ULTRAVISOR, World
+
+
+@pytest.mark.parametrize(
+    ("slot_id", "gpa", "size", "errno"),
+    [
+        (1, 100 << 16, 0, "EINVAL"),
+        (1, 100 << 16, 100, "EINVAL"),
+        (1, (100 << 16) + 1, 1 << 16, "EINVAL"),
+        (1, (1 << 64) - (1 << 16), 2 << 16, "EINVAL"),
+        (512, 100 << 16, 1 << 16, "EINVAL"),
+        ((1 << 64) - 1, 100 << 16, 1 << 16, "EINVAL"),
+        (0, 100 << 16, 1 << 16, "EEXIST"),
+        (1, 15 << 16, 2 << 16, "EEXIST"),
+        (1, 100 << 16, 1 << 50, "ENOMEM"),
+        (1, 1 << 63, 1 << 63, "ENOMEM"),
+        (511, (1 << 64) - (1 << 16), 1 << 16, "OK"),
+    ],
+)
+def test_slots_that_can_not_be_are_refused(slot_id: int, gpa: int, size: int, errno: str) -> None:
+    world = World()
+    before = world.hv.digest()
+    outcome = world.run(world.hv.add_slot(world.lpid, slot_id, gpa, size))
+    assert outcome.errno.name == errno
+    assert (world.hv.digest() == before) is (errno != "OK")
+    assert world.uv.asked == []
+    assert world.sound()
+
+
+def test_a_slot_of_a_normal_vm_is_none_of_the_ultravisors_business() -> None:
+    world = World()
+    assert world.plug(1, 100, 4).errno.name == "OK"
+    assert world.unplug(1).errno.name == "OK"
+    assert world.uv.asked == []
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["transient", "secure"])
+def test_a_slot_of_a_started_vm_is_removed_from_both_sides(*, secure: bool) -> None:
+    world = World()
+    world.plug(1, 100, 4)
+    world.init_start()
+    if secure:
+        world.init_done()
+    world.page_in((100, 2))
+    assert world.unplug(1).errno.name == "OK"
+    assert (list(world.uv.slots), len(world.vm.slots)) == ([0], 1)
+    assert "UV_PAGE_OUT" not in world.uv.names
+    assert world.used == (16 if secure else 0)
+    assert world.sound()
+
+
+@pytest.mark.parametrize(
+    ("answers", "errno"),
+    [
+        ([refuse(UCode.U_BUSY)] * PATIENCE, "EBUSY"),
+        ([refuse(UCode.U_PERMISSION)], "EINVAL"),
+        ([silent()], "EINVAL"),
+    ],
+    ids=["busy", "refused", "silent"],
+)
+def test_a_slot_that_is_refused_stays_as_it_was(answers: list[Any], errno: str) -> None:
+    world = World()
+    world.init_start()
+    world.init_done()
+    before = world.hv.digest()
+    world.uv.answers("UV_UNREGISTER_MEM_SLOT", *answers)
+    assert (world.unplug(0).errno.name, world.hv.digest()) == (errno, before)
+    assert world.sound()
+
+
+def test_a_slot_being_removed_is_in_flight_and_nobody_else_has_the_vm() -> None:
+    world = World()
+    world.init_start()
+    world.init_done()
+    seen: list[str] = []
+
+    def meanwhile() -> None:
+        seen.append(world.page_out((0, 1)).code.name)
+        seen.extend(outcome.errno.name for outcome in (world.unplug(0), world.reset(), world.plug(1, 100, 1)))
+
+    world.uv.answers("UV_UNREGISTER_MEM_SLOT", first(meanwhile, honest))
+    assert world.unplug(0).errno.name == "OK"
+    assert seen == ["H_BUSY", "EBUSY", "EBUSY", "EBUSY"]
+
+
+def test_a_slot_with_a_page_in_flight_is_not_removed() -> None:
+    world = World()
+    world.write(0, b"text")
+    world.init_start()
+    open_call = world.start(world.hv.hypercall(ULTRAVISOR, "H_SVM_PAGE_IN", world.paging_in((0, 1))))
+    assert world.unplug(0).errno.name == "EBUSY"
+    removal = world.start(world.hv.remove_slot(world.lpid, 0)).step()
+    assert open_call.finish().code.succeeded
+    assert removal.finish().errno.name == "OK"
+    assert world.used == 0
+
+
+def test_a_slot_of_a_normal_vm_with_a_page_in_flight_is_not_removed() -> None:
+    world = World(pages=64)
+    write = world.start(world.hv.host_write(world.lpid, 0, bytes(2 << 20)))
+    assert world.unplug(0).errno.name == "EBUSY"
+    assert write.finish().errno.name == "OK"
+    assert world.unplug(0).errno.name == "OK"
+
+
+def test_a_busy_ultravisor_may_finish_with_a_page_of_the_slot_before_it_is_removed() -> None:
+    world = World()
+    world.init_start()
+    world.init_done()
+    world.uv.answers("UV_UNREGISTER_MEM_SLOT", refuse(UCode.U_BUSY))
+    removal = world.start(world.hv.remove_slot(world.lpid, 0)).step()
+    assert world.page_out((0, 1)).code.succeeded
+    assert removal.finish().errno.name == "OK"
+    assert world.used == 0
