@@ -24,7 +24,7 @@ from pef_explorer.search import Progress, Search
 from pef_explorer.simulation.files import commit
 from pef_protocol.designs import Design
 
-LIMIT: Final = 60_000
+LIMIT: Final = 30_000
 """Transitions of one search."""
 REFUSING: Final = frozenset({"what_is_asked_succeeds", "an_error_changes_neither_side"})
 """What falls by a provocation alone: a Hypervisor that refuses keeps the guest from what it wants."""
@@ -45,10 +45,9 @@ class Hunted(NamedTuple):
 def plans(*, provoked: bool) -> Iterator[Plan]:
     """Yield the systems in which a mutant is looked for, the smallest first."""
     ignored = REFUSING if provoked else frozenset[str]()
-    for pages, plug in ((1, 0), (1, 1), (2, 1)):
-        for faults in (0, 1):
-            for image in IMAGES[pages]:
-                yield Plan(Design.TRACKED, image, plug, faults=faults, ignored=ignored)
+    for pages, plug, faults in ((1, 0, 0), (1, 0, 1), (1, 1, 1), (2, 1, 0), (2, 1, 1)):
+        for image in IMAGES[pages]:
+            yield Plan(Design.TRACKED, image, plug, faults=faults, ignored=ignored)
 
 
 def hunt(name: str) -> Hunted:
