@@ -3,8 +3,8 @@
     PYTHONPATH=tests python -m mutants.hunt --keep docs/counterexamples/mutants [ID...]
 
 Each mutant is put into `tracked`, which is sound without it, and explored in ever larger systems, without
-faults on the wire and then with one, until an invariant falls. The shortest way there is kept as a counterexample; the same moves on
-sound code, under the same provocation, must break nothing.
+faults on the wire and then with one, until an invariant falls. The shortest way there is kept as a
+counterexample; the same moves on sound code, under the same provocation, must break nothing.
 """
 
 import argparse

@@ -98,7 +98,7 @@ class Row:
         for found in self.found:
             for fall in found.falls:
                 known = shortest.get(fall.invariant)
-                if known is None or len(fall.moves) < len(known[1].moves):
+                if known is None or fall.cost < known[1].cost:
                     shortest[fall.invariant] = found.plan, fall
         return sorted(shortest.values(), key=lambda each: (len(each[1].moves), each[1].invariant))
 

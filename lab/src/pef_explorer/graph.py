@@ -46,8 +46,8 @@ class Graph:
         self.waits: set[int] = set()
         """States in which an open call waits: over HTTP nobody can make it wait for as long as wanted."""
         self.breaches: list[Breach] = []
-        self.nearest: dict[str, int] = {}
-        """How far each invariant's nearest breach was found to be."""
+        self.nearest: dict[tuple[str, bool], int] = {}
+        """How far the nearest breach of each invariant is, where nobody waits and where somebody does."""
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -78,9 +78,10 @@ class Graph:
 
     def fell(self, far: int, breach: Breach) -> None:
         """Note a breach that was found `far` moves from the beginning, if none is known that is nearer."""
-        nearest = self.nearest.get(breach.invariant)
+        kind = breach.invariant, breach.state in self.waits
+        nearest = self.nearest.get(kind)
         if nearest is None or far <= nearest:
-            self.nearest[breach.invariant] = far
+            self.nearest[kind] = far
             self.breaches.append(breach)
 
     def ended(self, state: int, move: Move) -> None:

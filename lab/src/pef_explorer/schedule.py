@@ -41,7 +41,7 @@ class Telling:
         going_on = self.world.parked is not None and move.does in {UV_ESM, ESM_FAILS}
         ended = self.world.do(move)
         if not self.world.open and self.world.parked is None:
-            settle_contents(self.world)
+            settle_contents(self.world, lenient=False)
         then = self._then(move.actor, ended)
         if going_on:
             self.steps[self.last[move.actor]]["then"] = then

@@ -27,11 +27,20 @@ FIRST: Final = 1
 
 
 class Fall(NamedTuple):
-    """An invariant that fell: what was seen, and the shortest moves from the beginning."""
+    """An invariant that fell: what was seen, and the shortest moves from the beginning.
+
+    `waits`: on the way somebody has to wait, and over HTTP nobody can hold a service that does.
+    """
 
     invariant: str
     sentence: str
     moves: tuple[Move, ...]
+    waits: bool = False
+
+    @property
+    def cost(self) -> tuple[bool, int]:
+        """Return what makes one fall worse to tell than another."""
+        return self.waits, len(self.moves)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,9 +233,9 @@ def _falls(plan: Plan, graph: Graph) -> list[Fall]:
         never = Fall(EVERY_CALL_ENDS, "the open calls wait for each other", ())
         found += [(state, never) for state in graph.without_end()]
     falls: dict[str, Fall] = {}
-    for ways in (graph.ways(waiting=False), graph.ways()) if found else ():
+    for waits, ways in ((False, graph.ways(waiting=False)), (True, graph.ways())) if found else ():
         reached = [
-            fall._replace(moves=(*ways.to(state), *fall.moves))
+            fall._replace(moves=(*ways.to(state), *fall.moves), waits=waits)
             for state, fall in found
             if ways.far[state] >= 0 and fall.invariant not in falls
         ]
@@ -235,10 +244,10 @@ def _falls(plan: Plan, graph: Graph) -> list[Fall]:
 
 
 def _best(falls: list[Fall]) -> list[Fall]:
-    """Return the shortest fall of each invariant."""
+    """Return the fall of each invariant that is best to tell: without waiting, and of these the shortest."""
     best: dict[str, Fall] = {}
     for fall in falls:
-        if fall.invariant not in best or len(fall.moves) < len(best[fall.invariant].moves):
+        if fall.invariant not in best or fall.cost < best[fall.invariant].cost:
             best[fall.invariant] = fall
     return list(best.values())
 

@@ -88,8 +88,11 @@ def _opened(world: World, gfn: int, normal: bytes) -> bytes:
     return known[:TOKEN_BYTES] if known is not None else NOT_GENUINE
 
 
-def settle_contents(world: World) -> None:
-    """Let each page hold only what it does hold, once it has been judged; forget what is past."""
+def settle_contents(world: World, *, lenient: bool = True) -> None:
+    """Let each page hold only what it does hold, once it has been judged; forget what is past.
+
+    `lenient`: also where that is not what it should hold, for that has been told.
+    """
     oracle = world.oracle
     for gfn in range(world.plan.pages):
         oracle.away[gfn] = world.at_uv(gfn) in GONE
@@ -97,7 +100,7 @@ def settle_contents(world: World) -> None:
             oracle.only(gfn, ZERO)
             continue
         value = peek(world, gfn)
-        if value is not None and value != NOT_GENUINE:
+        if value is not None and (value in oracle.may[gfn] or (lenient and value != NOT_GENUINE)):
             oracle.only(gfn, value)
 
 

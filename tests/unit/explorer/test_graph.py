@@ -77,7 +77,7 @@ def test_of_the_breaches_of_an_invariant_the_nearest_are_kept() -> None:
     for far, breach in told.items():
         graph.fell(far, breach)
     graph.fell(9, Breach(2, (STEPS["b"],), "another", "is kept beside it"))
-    assert graph.nearest == {"the_tables_agree": 2, "another": 9}
+    assert graph.nearest == {("the_tables_agree", False): 2, ("another", False): 9}
     assert [breach.sentence for breach in graph.breaches] == [
         "4 moves away",
         "2 moves away",

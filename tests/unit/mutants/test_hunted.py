@@ -4,6 +4,7 @@ This is the proof that the explorer can see (`python -m mutants.hunt` writes the
 Source: issue 3, point 4.
 """
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import pytest
 
 from model.retold import plan_of, retold
 from mutants.registry import MUTANTS
+from pef_explorer.calls import ESM_FAILS, UV_ESM, Move
 from pef_explorer.invariants import EVERY_CALL_ENDS, INVARIANTS
 from pef_explorer.schedule import comes_again
 from pef_explorer.search import Fall
-from pef_lab.replay.counterexample import read
+from pef_lab.replay.counterexample import Counterexample, read
 from pef_protocol.designs import Design
 
 FOLDER = Path(__file__).parents[3] / "docs" / "counterexamples" / "mutants"
@@ -38,6 +40,14 @@ def test_a_mutant_falls_and_sound_code_does_not(file: Path) -> None:
             again = retold(found)
             assert again.then == [step.then for step in found.steps]
             assert {gfn: tuple(states) for gfn, states in again.tables.items()} == found.tables
-            fall = Fall(found.invariant, found.sentence, tuple(again.moves[: again.broken_by]))
-            assert comes_again(plan_of(found), fall)
-        assert not comes_again(plan_of(found), fall)
+            falls = [*endings(found, tuple(again.moves[: again.broken_by]))]
+            assert any(comes_again(plan_of(found), fall) for fall in falls)
+        assert not any(comes_again(plan_of(found), fall) for fall in falls)
+
+
+def endings(found: Counterexample, moves: tuple[Move, ...]) -> Iterator[Fall]:
+    """Yield the fall with and without phases of UV_ESM at its end: a file tells them with the step before."""
+    yield Fall(found.invariant, found.sentence, moves)
+    while moves[-1].does in {UV_ESM, ESM_FAILS}:
+        moves = moves[:-1]
+        yield Fall(found.invariant, found.sentence, moves)

@@ -47,8 +47,8 @@ def unregister_at_rest(vm: Vm, slot: VmSlot) -> Operation[Answer]:
     """Take a slot back of which no GFN is in flight, here or there.
 
     Order: where the Ultravisor is busy, it may wait for a hypercall on a GFN of the slot; so the slot is let
-    go of before each new try. While UV_ESM is open it may have measured pages of the slot, and wait in turn for
-    a call that finds the VM held: then it is asked once.
+    go of before each new try. While UV_ESM is open it may have measured pages of the slot, and wait in turn
+    for a call that finds the VM held: then it is asked once.
     """
     answer = Answer(UCode.U_BUSY, "a page of the slot is in flight")
     for attempt in range(PATIENCE):

@@ -4,10 +4,10 @@ The Ultravisor, which knows the shared ones, refuses those with U_P2; they stay 
 does is its own business: to this side all readings are one. Those that are paged out, and for which it has
 no room (U_RETRY), stay as well: they come when they are used.
 
-`pushed-fixed` is the same with one cell more and one step earlier. With two states a page that was paged out during a UV_ESM that
-fails can't be told from a shared one, so `pushed` scrubs both; the Ultravisor, which is there to be asked
-until H_SVM_INIT_ABORT is answered, can tell. And the GFNs of a plugged slot are marked before the Ultravisor
-hears of it, for afterwards the guest may have shared one.
+`pushed-fixed` is the same with one cell more and one step earlier. With two states a page that was paged out
+during a UV_ESM that fails can't be told from a shared one, so `pushed` scrubs both; the Ultravisor, which is
+there to be asked until H_SVM_INIT_ABORT is answered, can tell. And the GFNs of a plugged slot are marked
+before the Ultravisor hears of it, for afterwards the guest may have shared one.
 """
 
 from dataclasses import replace

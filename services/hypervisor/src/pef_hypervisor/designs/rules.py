@@ -13,9 +13,9 @@ class Rules:
     """The rules of one design.
 
     `states` are those that it keeps of a GFN. `plugged_visible` tells whether H_SVM_PAGE_IN may reach a slot
-    while its UV_REGISTER_MEM_SLOT is outstanding, `plugged_secure` whether its GFNs are treated before that call
-    is made rather than after: two states can't tell a page that was shared meanwhile from one nobody touched. A
-    left-over GFN for which the Ultravisor refuses UV_PAGE_IN
+    while its UV_REGISTER_MEM_SLOT is outstanding, `plugged_secure` whether its GFNs are treated before that
+    call is made rather than after: two states can't tell a page that was shared meanwhile from one nobody
+    touched. A left-over GFN for which the Ultravisor refuses UV_PAGE_IN
     with a code of `leaves` stays as it is, and H_SVM_INIT_DONE goes on.
     """
 
