@@ -113,9 +113,9 @@ def the_tables_agree(step: Step) -> Iterator[str]:
 
 
 def an_aborted_svm_never_runs(step: Step) -> Iterator[str]:
-    """7. No load or store of an aborted SVM resolves."""
-    aborted = step.before.uv_vm is not None and step.before.uv_vm[0] == UvVmState.ABORT
-    ended = step.ended
+    """7. No load or store of an aborted SVM resolves; a VM that never became secure is a normal one."""
+    svm, ended = step.before.uv_vm if step.world.oracle.secure else None, step.ended
+    aborted = svm is not None and svm[0] == UvVmState.ABORT
     if aborted and ended is not None and ended.move.does in {"load", "store"} and ended.word != "refused":
         yield f"a {ended.move.does} of an aborted SVM resolved"
 
