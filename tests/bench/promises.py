@@ -103,7 +103,7 @@ PROMISES = (
     ),
     Promise("9. `pef demo`, in seconds", 60, True, lambda medians: medians["test_demo"]),
     Promise(
-        "10. `pef explore`, in transitions a second on one core",
+        "12. `pef explore`, in transitions a second on one core",
         3000,
         False,
         lambda medians: EXPLORED / medians["test_explorer"],
