@@ -6,6 +6,7 @@ import pytest
 
 from pef_kit.operations import PATIENCE
 from pef_protocol.codes import UCode
+from pef_protocol.ultracalls import PageIn
 from unit.hypervisor.scripted_ultravisor import first, honest, refuse, silent
 from unit.hypervisor.world import ULTRAVISOR, World
 
@@ -121,3 +122,25 @@ def test_a_busy_ultravisor_may_finish_with_a_page_of_the_slot_before_it_is_remov
     assert world.page_out((0, 1)).code.succeeded
     assert removal.finish().errno.name == "OK"
     assert world.used == 0
+
+
+def test_a_slot_that_an_open_uv_esm_has_measured_is_asked_for_once() -> None:
+    """Asked again and again, it would wait for a UV_ESM that waits for the VM to be let go of."""
+    world = World()
+    world.init_start()
+    world.uv.answers("UV_UNREGISTER_MEM_SLOT", refuse(UCode.U_BUSY))
+    assert world.unplug(0).errno.name == "EBUSY"
+    assert world.unplug(0).errno.name == "OK"
+
+
+def test_a_run_lies_in_one_slot_though_slots_abut_here_and_in_normal_memory() -> None:
+    world = World()
+    beyond = world.slot.end
+    assert world.plug(1, beyond, 1).errno.name == "OK"
+    for gfn in (beyond - 1, beyond):
+        world.write(gfn, b"text")
+    world.init_start()
+    assert world.page_in((beyond - 1, 1), (beyond, 1)).code.succeeded
+    (request,) = [ask.request for ask in world.uv.asked if ask.name == "UV_PAGE_IN"]
+    assert isinstance(request, PageIn)
+    assert [count for _, _, count in request.runs] == [1, 1]
