@@ -116,12 +116,7 @@ class World:
             if action.may_be(self, move.gfn) and is_new(self.plan, move, begun):
                 yield move, footprint
         for guest in GUESTS[: self.plan.vcpus]:
-            if (
-                guest not in self.open
-                and not self.oracle.secure
-                and self.system.svm is None
-                and self.system.entering is None
-            ):
+            if guest not in self.open and self._may_enter:
                 yield Move(guest, UV_ESM, VM), self._whole
 
     @property
