@@ -144,3 +144,14 @@ def test_a_run_lies_in_one_slot_though_slots_abut_here_and_in_normal_memory() ->
     (request,) = [ask.request for ask in world.uv.asked if ask.name == "UV_PAGE_IN"]
     assert isinstance(request, PageIn)
     assert [count for _, _, count in request.runs] == [1, 1]
+
+
+def test_a_slot_whose_registration_nobody_answers_is_taken_back() -> None:
+    """The Ultravisor may have it, and its pages would fill secure memory for good."""
+    world = World()
+    world.init_start()
+    world.uv.asked.clear()
+    world.uv.answers("UV_REGISTER_MEM_SLOT", silent())
+    assert world.plug(1, 100, 1).errno.name == "EINVAL"
+    assert world.uv.names == ["UV_REGISTER_MEM_SLOT", "UV_UNREGISTER_MEM_SLOT"]
+    assert world.plug(1, 100, 1).errno.name == "OK"
