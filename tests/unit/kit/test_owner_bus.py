@@ -97,7 +97,7 @@ async def test_pieces_are_read_chunk_by_chunk(lengths: tuple[int, ...], threads:
         (index, offset, bytes(owner.memory[pieces[index][0] - NORMAL_BASE + offset :][:length]))
         for index, offset, length in chunks(pieces)
     ]
-    assert seen == wanted
+    assert sorted(seen) == wanted  # several threads treat what arrived, each its own chunk
     assert sum(len(content) for _, _, content in seen) == sum(lengths)
     assert all(offset % PAGE_SIZE == 0 for _, offset, _ in seen)
     assert owner.paths == [NORMAL_MEMORY_PATH + "read"]
