@@ -80,7 +80,7 @@ def a_page_is_zero_when_its_owner_changes(step: Step) -> Iterator[str]:
 
 def _taken_back(step: Step) -> bool:
     """Tell whether the SVM is no more to be trusted: an aborted one keeps its bytes, out of reach."""
-    return step.after.uv_vm is None or step.after.uv_vm[0] == UvVmState.ABORT or not step.world.oracle.secure
+    return step.after.uv_vm is None or step.after.aborted or not step.world.oracle.secure
 
 
 def an_error_changes_neither_side(step: Step) -> Iterator[str]:
@@ -114,8 +114,7 @@ def the_tables_agree(step: Step) -> Iterator[str]:
 
 def an_aborted_svm_never_runs(step: Step) -> Iterator[str]:
     """7. No load or store of an aborted SVM resolves; a VM that never became secure is a normal one."""
-    svm, ended = step.before.uv_vm if step.world.oracle.secure else None, step.ended
-    aborted = svm is not None and svm[0] == UvVmState.ABORT
+    aborted, ended = step.before.aborted and step.world.oracle.secure, step.ended
     if aborted and ended is not None and ended.move.does in {"load", "store"} and ended.word != "refused":
         yield f"a {ended.move.does} of an aborted SVM resolved"
 
@@ -156,8 +155,7 @@ def the_vm_lives_by_its_table(step: Step) -> Iterator[str]:
     if was != now and (HvVmState(was), HvVmState(now)) not in VM_STEPS:
         yield f"the VM went from {HvVmState(was).name} to {HvVmState(now).name}"
     seen = step.after
-    aborted = seen.uv_vm is not None and seen.uv_vm[0] == UvVmState.ABORT
-    if step.quiet and not step.world.faulty and not aborted:
+    if step.quiet and not step.world.faulty and not seen.aborted:
         secure = seen.uv_vm is not None and seen.uv_vm[0] == UvVmState.SECURE
         if secure != (now == HvVmState.SECURE):
             theirs = UvVmState(seen.uv_vm[0]).name if seen.uv_vm else "no SVM"
@@ -194,12 +192,13 @@ def the_guest_finds_what_it_wrote(step: Step) -> Iterator[str]:
 
 
 def nothing_maps_a_page_taken_away(step: Step) -> Iterator[str]:
-    """14. From the moment that the host has a page back, no access of the SVM reaches it."""
+    """14. From when the host has a page back, no access of the SVM reaches it; an aborted one makes none."""
+    runs = not step.after.aborted
     for gfn in gfns(step):
-        now = state(step.after.uv, gfn)
-        if step.world.oracle.away[gfn] and step.after.mapped[gfn] and now in SHARED:
+        now, mapped = state(step.after.uv, gfn), step.after.mapped[gfn]
+        if runs and mapped and now in SHARED and step.world.oracle.away[gfn]:
             yield f"GFN {gfn} is mapped to a page that the host has taken away"
-        if step.after.mapped[gfn] and now not in MAPPING:
+        if mapped and now not in MAPPING:
             yield f"GFN {gfn} is mapped to a normal page and {now.name if now else 'in no slot'}"
 
 
@@ -212,7 +211,7 @@ def what_is_asked_succeeds(step: Step) -> Iterator[str]:
         yield f"UV_ESM goes back: {step.failed}"
     if ended is None or not ended.alone or succeeded(ended.word):
         return
-    if step.before.uv_vm is not None and step.before.uv_vm[0] == UvVmState.ABORT:
+    if step.before.aborted:
         return
     if not _may_be_refused(step, ended.move.does, ended.move.gfn):
         where = "" if ended.move.gfn == VM else f" of GFN {ended.move.gfn}"

@@ -12,7 +12,7 @@ from pef_explorer.system import LPID, System, known_of
 from pef_hypervisor.frames import CARRIED
 from pef_kit.bus import NORMAL_BASE
 from pef_protocol.quantities import PAGE_ORDER, Gfn
-from pef_protocol.states import HvVmState
+from pef_protocol.states import HvVmState, UvVmState
 from pef_ultravisor.frames import FILLED, REFERENCED
 
 ABSENT: Final = 0xFF
@@ -47,6 +47,11 @@ class Look(NamedTuple):
     used: int
     normal: tuple[bytes, ...]
     frames: tuple[bytes, ...]
+
+    @property
+    def aborted(self) -> bool:
+        """Tell whether there is an SVM, and it is aborted."""
+        return self.uv_vm is not None and self.uv_vm[0] == UvVmState.ABORT
 
 
 def look(system: System) -> Look:

@@ -210,7 +210,10 @@ class World:
             for gpa, count in zip(gpas.tolist(), counts.tolist(), strict=True):
                 first = gpa >> PAGE_ORDER
                 self.oracle.away[first : first + count] = [False] * count
+        was_svm = self.system.svm is not None
         each.call.go_on(fault)
+        if was_svm and self.system.svm is None and self.system.entering is not None:
+            self._goes_on_as_normal_vm()
 
     def _settle(self, actor: str) -> Ended | None:
         """Note a call that has ended; a UV_ESM goes on to its next phase unless it stands alone."""

@@ -258,7 +258,15 @@ CASES: dict[str, Case] = {
             lambda step: seen(step, mapped=(1, 0)),
             lambda step: seen(step, mapped=(0, 2), uv=at(step.after.uv, 1, ABSENT)),
         ),
-        (went(S.SHARED, S.SHARED, mapped=(1, 0)), both(away, went(S.SHARED, S.SHARED_INV))),
+        (
+            went(S.SHARED, S.SHARED, mapped=(1, 0)),
+            both(away, went(S.SHARED, S.SHARED_INV)),
+            both(
+                away,
+                of_the_vm(HvVmState.TRANSIENT, UvVmState.ABORT),
+                went(S.SHARED, S.SHARED, mapped=(1, 0)),
+            ),
+        ),
     ),
     "what_is_asked_succeeds": Case(
         (ends("store", "refused"), ends("reset", "EBUSY", VM), failed),

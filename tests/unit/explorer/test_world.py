@@ -133,6 +133,23 @@ def test_a_bad_image_goes_back_to_a_normal_vm() -> None:
     assert (world.oracle.secure, world.system.svm) == (False, None)
 
 
+def test_a_page_that_is_not_given_back_may_be_zero_as_soon_as_the_svm_is_no_more() -> None:
+    world = World(replace(PLAN, vcpus=2, faults=1))
+    assert done(world, GUESTS[1], "store", 0).word == "resolved"
+    ended = world.do(Move(GUESTS[0], UV_ESM, VM))
+    seen = []
+    while ended is None:
+        fails = (GUESTS[0], ESM_FAILS, VM) in offered(world)
+        asked = world.open[GUESTS[0]].call.asked if GUESTS[0] in world.open else None
+        lost = Fault.REFUSED if asked is not None and asked.name == "UV_PAGE_OUT" else None
+        move = Move(GUESTS[0], GO_ON, VM, lost)
+        ended = world.do(Move(GUESTS[0], ESM_FAILS if fails else UV_ESM, VM) if world.parked else move)
+        seen.append((world.system.svm is not None, ended is None, ZERO in world.oracle.may[0]))
+    assert world.faults == 0
+    assert (True, True, False) in seen
+    assert {zero for svm, still_open, zero in seen if not svm and still_open} == {True}
+
+
 def test_faults_befall_requests_as_often_as_the_plan_says() -> None:
     world = secure_world(replace(PLAN, faults=1))
     world.do(Move(GUESTS[0], "share", 0))
