@@ -23,7 +23,7 @@ from pef_protocol.designs import Design
 
 TOLD_EVERY: Final = 0.5
 """Seconds between two words of a search on how far it is."""
-FORM: Final = "pef-search/1"
+FORM: Final = "pef-search/2"
 UNREADABLE: Final = (pickle.UnpicklingError, EOFError, ImportError, AttributeError, TypeError, ValueError)
 KEPT_EVERY: Final = 120.0
 """Seconds between two times that a search is written down, where it is."""

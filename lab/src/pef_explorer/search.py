@@ -150,7 +150,7 @@ class Search:
 
     def _local(self, world: World, still: Still, scope: int) -> Local:
         """Return what can happen to one GFN, or to slot 1; explore it where that was not done yet."""
-        key = digest_of((scope, [*_conditions(world, scope)]))
+        key = digest_of((scope, world.faults, [*_conditions(world, scope)]))
         local = self._locals.get(key)
         if local is None:
             graph = Graph()

@@ -53,6 +53,12 @@ def with_one_gfn() -> dict[Design, Row]:
     return {row.design: row for row in explored(Processes(2), Bounds(slots=(1, 0)))}
 
 
+def test_no_more_messages_go_wrong_than_the_plan_says() -> None:
+    search = Search(replace(SMALL, faults=1))
+    search.go_on(until(8_000))
+    assert {still.faults for *_, still in search._waiting} == {0, 1}
+
+
 @pytest.mark.parametrize("plan", [SMALL, FALLS], ids=["sound", "broken"])
 def test_the_same_search_finds_the_same_by_the_same_moves(plan: Plan) -> None:
     first = whole(plan)
