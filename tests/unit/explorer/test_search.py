@@ -7,11 +7,13 @@ from functools import cache
 
 import pytest
 
+from pef_explorer.calls import GO_ON, GUESTS, UV_ESM, VM, Move
 from pef_explorer.engines import Engine, InProcess, Processes
 from pef_explorer.exploration import Bounds, Row, explore
 from pef_explorer.plan import IMAGES, Part, Plan
 from pef_explorer.schedule import comes_again
 from pef_explorer.search import Found, Progress, Search
+from pef_explorer.stillness import rest
 from pef_explorer.world import World
 from pef_protocol.designs import Design
 
@@ -55,13 +57,19 @@ def with_one_gfn() -> dict[Design, Row]:
 
 
 def test_no_more_messages_go_wrong_than_the_plan_says() -> None:
-    search, gfn = Search(replace(SMALL, faults=1)), 0
-    search.go_on(until(2_000))
-    still = next(each for *_, each in search._waiting if each.memory.secure and each.faults == 1)
-    with_one = search._local(World(search.plan), still, gfn)
-    with_none = search._local(World(search.plan), still._replace(faults=0), gfn)
-    assert any(move.fault for moves in with_one.ends for move in moves)
-    assert not any(move.fault for moves in with_none.ends for move in moves)
+    search, gfn, esm = Search(replace(SMALL, faults=1)), 0, Move(GUESTS[0], UV_ESM, VM)
+    world = World(search.plan)
+    ended = world.do(esm)
+    while ended is None:
+        ended = world.do(esm if world.parked else Move(GUESTS[0], GO_ON))
+    rest(world)
+    with_one = world.still()
+    befall = []
+    for still in (with_one, with_one._replace(faults=0)):
+        world.put_back(still)
+        ends = search._local(world, still, gfn).ends
+        befall.append({move.fault is not None for moves in ends for move in moves})
+    assert befall == [{True, False}, {False}]
 
 
 @pytest.mark.parametrize("plan", [SMALL, FALLS], ids=["sound", "broken"])
