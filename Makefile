@@ -8,12 +8,20 @@ parts   := shared services/ultravisor services/hypervisor lab
 extras  := $(parts:lab=lab[explorer])
 install := $(py) -m pip install -qq --disable-pip-version-check --no-compile -c constraints.txt
 
+# Containers (docs/containers.md): the plugin where there is one, else docker-compose. PEF_SECRETS is where tokens lie.
+compose = $(shell if docker compose version >/dev/null 2>&1; then echo docker compose; else echo docker-compose; fi)
+export PEF_SECRETS ?= ./secrets
+PEF_REPORTS ?= reports
+tokens := ultravisor_token hypervisor_token observer_token vmm_token ultravisor_guest_key hypervisor_guest_key
+tokens := $(tokens:%=$(PEF_SECRETS)/pef_%)
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench docs up down clean style types contracts
+.PHONY: help demo test lint rows bench docs pair pair-down clean style types contracts
+.PHONY: secrets up healthy down compose-demo compose-rows compose-hostile compose-test
 .DELETE_ON_ERROR:
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s  %s\n", $$1, $$2 }' Makefile
 
 demo: $(ready) ## run the demonstration from start to end
 	@.venv/bin/pef demo
@@ -23,6 +31,9 @@ test: $(ready) ## run the tests, without the benchmarks
 
 lint: style types contracts ## check style, types and import contracts
 
+rows: $(ready) ## play the protocol rows against services that are started for it
+	@.venv/bin/pef rows
+
 bench: $(ready) ## measure the promises of the README
 	@$(py) -m pytest -q tests/bench
 
@@ -30,11 +41,36 @@ docs: $(ready) ## write docs/reference from the tables, and the pages of the cou
 	@$(py) docs/make_reference.py
 	@$(py) docs/make_counterexamples.py
 
-up: $(ready) ## start both services
+pair: $(ready) ## start both services as processes, until Ctrl-C
 	@.venv/bin/pef up
 
-down: $(ready) ## stop both services
+pair-down: $(ready) ## stop these processes from elsewhere
 	@.venv/bin/pef down
+
+secrets: $(tokens) ## make the tokens of the containers; what is there stays
+
+up: $(tokens) ## start both services in containers
+	@$(compose) build --quiet
+	@$(MAKE) -s healthy
+	@uv=http://$$($(compose) port ultravisor 8001) hv=http://$$($(compose) port hypervisor 8002); \
+	printf '%s\n' "Ultravisor   $$uv" "Hypervisor   $$hv" "" \
+	  "Tokens are kept in $(PEF_SECRETS). Try:" "" \
+	  "  curl $$uv/v1/machine-key" \
+	  "  curl -H \"Authorization: Bearer \$$(cat $(PEF_SECRETS)/pef_observer_token)\" $$hv/v1/observer/vms" \
+	  "  $(compose) run --rm demo" "" "'make down' stops them."
+
+down: ## stop the containers; remove them, their networks and volumes
+	@$(compose) --profile demo --profile rows --profile hostile down --volumes --remove-orphans
+
+compose-demo: ## run the demonstration in containers
+compose-rows: ## play the protocol rows in containers; writes reports/
+compose-hostile: ## put a lying Hypervisor between both containers; writes reports/
+compose-hostile: export PEF_ULTRAVISORS_PEER := http://hostile.visors:9002
+compose-hostile: export PEF_HYPERVISORS_PEER := http://hostile.visors:9001
+compose-hostile: export PEF_PEER_TIMEOUT := 2
+
+compose-test: $(ready) ## test the containers, on a machine with an engine
+	@$(py) -m pytest -q -o faulthandler_timeout=300 tests/compose
 
 clean: ## remove .venv and every cache
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache .schemathesis
@@ -49,6 +85,28 @@ types: $(ready)
 
 contracts: $(ready)
 	@.venv/bin/lint-imports --no-logo
+
+# Every container's user may read them; of the host's, only who may enter the directory.
+$(PEF_SECRETS)/pef_%:
+	@mkdir -p $(@D) && chmod 700 $(@D)
+	@od -An -vtx1 -N32 /dev/urandom | tr -d ' \n' >$@ && chmod 444 $@
+
+healthy:
+	@$(compose) up --detach ultravisor hypervisor
+	@for second in $$(seq 90); do \
+	  states=$$(docker inspect --format '{{.State.Health.Status}}' $$($(compose) ps --all --quiet ultravisor hypervisor) | sort -u); \
+	  [ "$$states" != healthy ] || exit 0; sleep 1; \
+	done; $(compose) logs --tail 20 >&2; echo "the pair does not become healthy" >&2; exit 1
+
+# On a pair of its own, beside one that is up; its exit code is ours, and nothing stays.
+compose-demo compose-rows compose-hostile: compose-%: $(tokens)
+	@export COMPOSE_PROJECT_NAME=$${COMPOSE_PROJECT_NAME:-pef}-$* PEF_ULTRAVISOR_PORT= PEF_HYPERVISOR_PORT=; \
+	trap '$(MAKE) -s down' EXIT; trap 'exit 130' INT TERM; \
+	$(compose) --profile $* build --quiet && $(MAKE) -s healthy || exit; \
+	tty=$$([ -t 0 ] && [ -t 1 ] || echo -T); \
+	$(compose) --profile $* run --rm --no-deps --use-aliases $$tty $*; status=$$?; \
+	[ $* = demo ] || { mkdir -p $(PEF_REPORTS); $(compose) --profile $* run --rm --no-deps -T --entrypoint tar $* \
+	  -cC /reports . | tar -xC $(PEF_REPORTS) --no-same-owner; }; exit $$status
 
 # Begins from nothing each time, so that what was dropped from the lists is gone from .venv too.
 $(ready): constraints.txt requirements-dev.txt $(parts:=/pyproject.toml)

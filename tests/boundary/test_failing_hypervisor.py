@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from model.go_between import Answer
 from model.hostile import vm_state
 from model.live import LivePair, LivePlan, live_pair
 from model.live_vm import BLANK, FREE, LiveVm, live_vm, secure_vm
-from model.misdeeds import dropped, garbage, html, impossible, late, silent, unavailable, unheard
+from model.misdeeds import impossible, unavailable
+from pef_lab.between.go_between import Conduct
+from pef_lab.between.misdeeds import dropped, garbage, html, late, silent, unheard
 from pef_lab.failures import Refusal
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side
@@ -28,7 +29,7 @@ BOUND = 12.0
 """Seconds in which a call must have ended: a few times the timeout, and room for a slow machine."""
 
 ONE, TWO = FREE, FREE + 1
-AT_ONCE: dict[str, Answer] = {
+AT_ONCE: dict[str, Conduct] = {
     "dropped": dropped,
     "html": html,
     "http_503": unavailable,
@@ -41,7 +42,7 @@ AT_ONCE: dict[str, Answer] = {
     "odd_runs": garbage(b'{"code":{"name":"H_SUCCESS","number":0},"outputs":{},"refused":[[1]],"detail":""}'),
     "an_impossible_code": impossible,
 }
-SLOW: dict[str, Answer] = {"unheard": unheard, "late": late}
+SLOW: dict[str, Conduct] = {"unheard": unheard, "late": late}
 EVERY = [pytest.param(answer, id=name) for name, answer in (AT_ONCE | SLOW).items()]
 SOME = [
     pytest.param((AT_ONCE | SLOW)[name], id=name)
@@ -83,7 +84,7 @@ def names_call_and_peer(detail: str, name: str) -> bool:
 
 
 @pytest.mark.parametrize("answer", EVERY)
-async def test_first_hypercall_of_uv_esm_fails(pair: LivePair, answer: Answer) -> None:
+async def test_first_hypercall_of_uv_esm_fails(pair: LivePair, answer: Conduct) -> None:
     async with live_vm(pair) as vm:
         await vm.load_image()
         pair.to_hypervisor.honest_again()
@@ -98,7 +99,7 @@ async def test_first_hypercall_of_uv_esm_fails(pair: LivePair, answer: Answer) -
 
 @pytest.mark.parametrize("number", HYPERCALLS_OF_ESM)
 @pytest.mark.parametrize("answer", A_FEW)
-async def test_a_hypercall_of_uv_esm_fails(pair: LivePair, answer: Answer, number: int) -> None:
+async def test_a_hypercall_of_uv_esm_fails(pair: LivePair, answer: Conduct, number: int) -> None:
     async with live_vm(pair) as vm:
         await vm.load_image()
         pair.to_hypervisor.honest_again()
@@ -115,7 +116,7 @@ async def test_a_hypercall_of_uv_esm_fails(pair: LivePair, answer: Answer, numbe
 
 
 @pytest.mark.parametrize("answer", EVERY)
-async def test_last_hypercall_of_uv_esm_fails(pair: LivePair, answer: Answer) -> None:
+async def test_last_hypercall_of_uv_esm_fails(pair: LivePair, answer: Conduct) -> None:
     async with live_vm(pair) as vm:
         await vm.load_image()
         pair.to_hypervisor.honest_again()
@@ -128,7 +129,7 @@ async def test_last_hypercall_of_uv_esm_fails(pair: LivePair, answer: Answer) ->
 
 
 @pytest.mark.parametrize("answer", EVERY)
-async def test_the_abort_of_uv_esm_fails_too(pair: LivePair, answer: Answer) -> None:
+async def test_the_abort_of_uv_esm_fails_too(pair: LivePair, answer: Conduct) -> None:
     async with live_vm(pair) as vm:
         await vm.load_image()
         pair.to_hypervisor.honest_again()
@@ -147,7 +148,7 @@ async def test_the_abort_of_uv_esm_fails_too(pair: LivePair, answer: Answer) -> 
 
 
 @pytest.mark.parametrize("answer", SOME)
-async def test_a_share_fails(pair: LivePair, answer: Answer) -> None:
+async def test_a_share_fails(pair: LivePair, answer: Conduct) -> None:
     async with secure_vm(pair) as vm:
         await vm.write(ONE)
         pair.to_hypervisor.answers("H_SVM_PAGE_IN", answer)
@@ -161,7 +162,7 @@ async def test_a_share_fails(pair: LivePair, answer: Answer) -> None:
 
 
 @pytest.mark.parametrize("answer", SOME)
-async def test_an_unshare_fails(pair: LivePair, answer: Answer) -> None:
+async def test_an_unshare_fails(pair: LivePair, answer: Conduct) -> None:
     async with secure_vm(pair) as vm:
         await vm.write(TWO)
         await vm.guest.share(ONE)
@@ -174,7 +175,7 @@ async def test_an_unshare_fails(pair: LivePair, answer: Answer) -> None:
 
 
 @pytest.mark.parametrize("answer", SOME)
-async def test_unsharing_all_fails(pair: LivePair, answer: Answer) -> None:
+async def test_unsharing_all_fails(pair: LivePair, answer: Conduct) -> None:
     async with secure_vm(pair) as vm:
         await vm.guest.share(ONE)
         await vm.write(TWO)
@@ -189,7 +190,7 @@ async def test_unsharing_all_fails(pair: LivePair, answer: Answer) -> None:
 
 @pytest.mark.parametrize("answer", [answer for answer in SOME if answer.id != "unheard"])
 async def test_a_load_of_a_paged_out_page_fails_and_can_be_tried_again(
-    pair: LivePair, answer: Answer
+    pair: LivePair, answer: Conduct
 ) -> None:
     async with secure_vm(pair) as vm:
         await vm.write(ONE)
@@ -216,7 +217,7 @@ async def test_a_load_goes_on_where_the_page_came_and_only_the_answer_was_lost(p
 
 @pytest.mark.parametrize("answer", A_FEW)
 async def test_a_load_of_an_invalidated_page_fails_and_can_be_tried_again(
-    pair: LivePair, answer: Answer
+    pair: LivePair, answer: Conduct
 ) -> None:
     async with secure_vm(pair) as vm:
         await vm.guest.share(ONE)

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from model.go_between import Answer
 from model.live import LivePair, LivePlan, live_pair
 from model.live_vm import BLANK, FREE, LiveVm, live_vm, secure_vm
-from model.misdeeds import dropped, garbage, impossible, late, unheard
+from model.misdeeds import impossible
+from pef_lab.between.go_between import Conduct
+from pef_lab.between.misdeeds import dropped, garbage, late, unheard
 from pef_lab.failures import Refusal
 from pef_protocol.designs import Design
 from pef_protocol.events import Side
@@ -26,7 +27,7 @@ BOUND = 12.0
 ONE, TWO = FREE, FREE + 1
 PLUGGED = 1 << 28
 
-NOT_DONE: dict[str, Answer] = {
+NOT_DONE: dict[str, Conduct] = {
     "dropped": dropped,
     "broken_json": garbage(b'{"code":'),
     "an_impossible_code": impossible,
@@ -103,7 +104,7 @@ async def ended_well(vm: LiveVm) -> None:
 
 @pytest.mark.parametrize("answer", EVERY)
 @pytest.mark.parametrize("name", OPERATIONS)
-async def test_an_operation_of_the_vmm_fails(pair: LivePair, vm: LiveVm, name: str, answer: Answer) -> None:
+async def test_an_operation_of_the_vmm_fails(pair: LivePair, vm: LiveVm, name: str, answer: Conduct) -> None:
     operation = OPERATIONS[name]
     before = (await pair.digests())[1]
     pair.to_ultravisor.honest_again()
@@ -124,7 +125,7 @@ async def test_an_operation_of_the_vmm_fails(pair: LivePair, vm: LiveVm, name: s
 @pytest.mark.parametrize("answer", [pytest.param(answer, id=name) for name, answer in NOT_DONE.items()])
 @pytest.mark.parametrize("name", IN_PLACE)
 async def test_an_operation_that_failed_works_when_tried_again(
-    pair: LivePair, vm: LiveVm, name: str, answer: Answer
+    pair: LivePair, vm: LiveVm, name: str, answer: Conduct
 ) -> None:
     operation = OPERATIONS[name]
     pair.to_ultravisor.answers(operation.ultracall, answer)
@@ -140,7 +141,7 @@ async def test_an_operation_that_failed_works_when_tried_again(
 
 
 @pytest.mark.parametrize("answer", EVERY)
-async def test_creating_a_vm_fails(pair: LivePair, answer: Answer) -> None:
+async def test_creating_a_vm_fails(pair: LivePair, answer: Conduct) -> None:
     before = (await pair.digests())[1]
     pair.to_ultravisor.answers("UV_WRITE_PATE", answer)
     async with asyncio.timeout(BOUND):
@@ -160,7 +161,7 @@ UNHEARD = [pytest.param(unheard, id="unheard"), pytest.param(late, id="late")]
 @pytest.mark.parametrize("answer", UNHEARD)
 @pytest.mark.parametrize("name", ["plug", "unplug"])
 async def test_an_operation_that_was_done_unheard_works_when_tried_again(
-    pair: LivePair, vm: LiveVm, name: str, answer: Answer
+    pair: LivePair, vm: LiveVm, name: str, answer: Conduct
 ) -> None:
     operation = OPERATIONS[name]
     pair.to_ultravisor.answers(operation.ultracall, answer)
@@ -172,7 +173,7 @@ async def test_an_operation_that_was_done_unheard_works_when_tried_again(
 
 
 @pytest.mark.parametrize("answer", UNHEARD)
-async def test_a_page_that_went_out_unheard_is_not_lost(pair: LivePair, vm: LiveVm, answer: Answer) -> None:
+async def test_a_page_that_went_out_unheard_is_not_lost(pair: LivePair, vm: LiveVm, answer: Conduct) -> None:
     pair.to_ultravisor.answers("UV_PAGE_OUT", answer)
     with pytest.raises(Refusal, match="UV_PAGE_OUT to ultravisor: "):
         await vm.host_read(ONE)
@@ -183,7 +184,7 @@ async def test_a_page_that_went_out_unheard_is_not_lost(pair: LivePair, vm: Live
 
 @pytest.mark.parametrize("answer", UNHEARD)
 async def test_an_unmap_that_was_done_unheard_works_when_tried_again(
-    pair: LivePair, vm: LiveVm, answer: Answer
+    pair: LivePair, vm: LiveVm, answer: Conduct
 ) -> None:
     pair.to_ultravisor.answers("UV_PAGE_INVAL", answer)
     with pytest.raises(Refusal, match="UV_PAGE_INVAL to ultravisor: "):

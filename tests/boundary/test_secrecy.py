@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from model.canaries import CANARY_BYTES, Flock, file_contents, process_contents
-from model.hostile import foiled, inval, page_in, page_out, refused_load
+from model.canaries import file_contents, process_contents
+from model.hostile import foiled, refused_load
 from model.live import LivePair, LivePlan, live_pair
 from model.live_vm import FREE, LiveVm, flipped, live_vm
-from model.misdeeds import claim, octets
+from model.misdeeds import octets
+from pef_lab.between.misdeeds import claim
 from pef_lab.door import Door
 from pef_lab.failures import Refusal
+from pef_lab.hostile.canaries import CANARY_BYTES, Flock
+from pef_lab.hostile.requests import inval, page_in, page_out
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.quantities import PAGE_SIZE, gpa_of
 from pef_protocol.tokens import mint_guest_token

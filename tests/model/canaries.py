@@ -1,60 +1,15 @@
-"""Canaries: random bytes that fill pages, and the search for them wherever somebody might have put them.
-
-All canaries of a flock begin with the same random bytes, so one pass over a memory finds any of them.
-"""
+"""Where a test looks for canaries beside what anybody can see: in a file's bytes, and in a process's."""
 
 import os
 import re
-import secrets
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from pef_protocol.quantities import PAGE_SIZE
+from pef_lab.hostile.canaries import CANARY_BYTES
 
-CANARY_BYTES: Final = 32
-PREFIX_BYTES: Final = 16
 CHUNK: Final = 16 << 20
 MAPPING: Final = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S+) ([0-9a-f]+) \S+ \d+ *(.*)")
-
-
-@dataclass(slots=True)
-class Flock:
-    """Canaries by what they stand for."""
-
-    prefix: bytes = field(default_factory=lambda: secrets.token_bytes(PREFIX_BYTES))
-    names: dict[bytes, str] = field(default_factory=dict)
-
-    def page(self, name: str) -> bytes:
-        """Return a page full of a new canary."""
-        canary = self.prefix + secrets.token_bytes(CANARY_BYTES - PREFIX_BYTES)
-        self.names[canary] = name
-        return canary * (PAGE_SIZE // CANARY_BYTES)
-
-    def found(self, where: str, content: bytes) -> set[str]:
-        """Return which canaries `content` holds, as they are or as hexadecimal digits, and where."""
-        found = set()
-        for form, prefix in (("", self.prefix), (" in hexadecimal", self.prefix.hex().encode())):
-            factor = 2 if form else 1
-            at = content.find(prefix)
-            while at >= 0:
-                seen = content[at : at + factor * CANARY_BYTES]
-                canary = _plain(seen) if form else seen
-                found.add(f"{self.names.get(canary, 'a part of a canary')} in {where}{form}")
-                at = content.find(prefix, at + factor * CANARY_BYTES)
-        return found
-
-    def in_all(self, contents: Iterable[tuple[str, bytes]]) -> set[str]:
-        """Return which canaries are in any of the named contents, and in which."""
-        return {each for where, content in contents for each in self.found(where, content)}
-
-
-def _plain(digits: bytes) -> bytes:
-    try:
-        return bytes.fromhex(digits.decode("ascii"))
-    except ValueError:
-        return b""
 
 
 def extents(path: Path) -> Iterator[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""What a hostile Hypervisor sends, and the measure of an attack that came to nothing."""
+"""The measure of an attack that came to nothing."""
 
 from model.canaries import file_contents
 from model.live import LivePair
@@ -7,24 +7,6 @@ from pef_lab.failures import Refusal
 from pef_protocol.calls import Reply
 from pef_protocol.codes import Code
 from pef_protocol.events import Side
-from pef_protocol.quantities import PAGE_ORDER, Lpid, PageOrder, gpa_of
-from pef_protocol.runs import PageRuns, PlacedRuns
-from pef_protocol.ultracalls import PageIn, PageInval, PageOut
-
-
-def page_in(lpid: int, gfn: int, ra: int, count: int = 1) -> PageIn:
-    """Offer normal pages for GFNs."""
-    return PageIn(Lpid(lpid), PlacedRuns.of((ra, gpa_of(gfn), count)), 0, PAGE_ORDER)
-
-
-def page_out(lpid: int, gfn: int, ra: int, count: int = 1) -> PageOut:
-    """Ask for GFNs, into normal pages."""
-    return PageOut(Lpid(lpid), PlacedRuns.of((ra, gpa_of(gfn), count)), 0, PAGE_ORDER)
-
-
-def inval(lpid: int, gfn: int, order: int = PAGE_ORDER) -> PageInval:
-    """Take the normal page behind a GFN away."""
-    return PageInval(Lpid(lpid), PageRuns.of((gpa_of(gfn), 1)), PageOrder(order))
 
 
 async def foiled(pair: LivePair, request: object, code: Code) -> Reply:

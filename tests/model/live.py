@@ -15,22 +15,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from model.go_between import Exchange, GoBetween
 from pef_kit.bus import NORMAL_BASE
+from pef_lab.between.script import Exchange, ScriptedBetween
 from pef_lab.door import Door
 from pef_lab.endpoints import Endpoints
 from pef_lab.failures import Unanswered
-from pef_lab.pair import HYPERVISOR_SCRIPT, SHARED_MEMORY, ULTRAVISOR_SCRIPT
+from pef_lab.hostile.requests import NAMES
+from pef_lab.pair import SHARED_MEMORY
 from pef_lab.service_process import ServiceProcess, free_ports
+from pef_lab.starting import HYPERVISOR_SCRIPT, ULTRAVISOR_SCRIPT
 from pef_lab.vmm import Vmm
 from pef_lab.watch import Watch
-from pef_protocol.calls import CALLS, Reply
+from pef_protocol.calls import Reply
+from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_SIZE, pages_in
 from pef_protocol.wire import OBSERVER_PATH
 
 MIB: Final = 1 << 20
 ATTEMPTS: Final = 3
-NAMES: Final = {call.request: call.name for call in CALLS.values()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,8 @@ class LivePair:
     ultravisor: ServiceProcess
     hypervisor: ServiceProcess
     normal_memory: Path
-    to_hypervisor: GoBetween
-    to_ultravisor: GoBetween
+    to_hypervisor: ScriptedBetween
+    to_ultravisor: ScriptedBetween
     as_hypervisor: Door
     as_ultravisor: Door
     observers: tuple[Door, Door]
@@ -148,8 +150,8 @@ async def _started(
     processes: list[ServiceProcess],
     stack: AsyncExitStack,
 ) -> LivePair:
-    to_hypervisor = await stack.enter_async_context(GoBetween())
-    to_ultravisor = await stack.enter_async_context(GoBetween())
+    to_hypervisor = await stack.enter_async_context(ScriptedBetween(Side.HYPERVISOR))
+    to_ultravisor = await stack.enter_async_context(ScriptedBetween(Side.ULTRAVISOR))
     tokens = {name: secrets.token_hex(32) for name in ("ULTRAVISOR", "HYPERVISOR", "OBSERVER", "VMM")}
     keys = secrets.token_hex(32), secrets.token_hex(32)
     for attempt in range(ATTEMPTS):
@@ -194,7 +196,7 @@ def _start(
     ports: list[int],
     keys: tuple[str, str],
     tokens: Mapping[str, str],
-    betweens: tuple[GoBetween, GoBetween],
+    betweens: tuple[ScriptedBetween, ScriptedBetween],
 ) -> None:
     to_hypervisor, to_ultravisor = betweens
     common = {

@@ -3,13 +3,14 @@
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Final
 
-from model.canaries import Flock
 from model.live import LivePair
 from pef_lab.failures import Refusal, Unanswered
 from pef_lab.guest import Guest, World
+from pef_lab.hostile.canaries import Flock
+from pef_lab.hostile.victim import flipped
 from pef_lab.image import GuestImage, build_image
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
@@ -146,14 +147,6 @@ async def secure_vm(pair: LivePair, design: Design = Design.TRACKED) -> AsyncIte
     async with live_vm(pair, design) as vm:
         await vm.boot()
         yield vm
-
-
-def flipped(image: GuestImage, part: str, at: int) -> GuestImage:
-    """Return an image with one bit of one part flipped."""
-    content = bytearray(getattr(image, part))
-    content[at] ^= 1
-    changed: dict[str, Any] = {part: bytes(content)}
-    return replace(image, **changed)
 
 
 __all__ = ["BLANK", "FREE", "MEMORY", "LiveVm", "World", "flipped", "live_vm", "secure_vm"]

@@ -25,3 +25,12 @@ def test_the_demo_ends_well(tmp_path: Path) -> None:
     assert "✘" not in told
     assert "in the host's eyes" in told
     assert "All came out as it should" in ran.stdout
+
+
+def test_a_pair_that_is_half_named_is_one_clear_line(tmp_path: Path) -> None:
+    ran = pef("demo", "--ultravisor-url", "http://127.0.0.1:9", runtime=tmp_path)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith(
+        "pef: a running pair is named, but not all that it takes: set PEF_HYPERVISOR_URL"
+    )
+    assert ran.stderr.count("\n") == 1

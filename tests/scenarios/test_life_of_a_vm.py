@@ -7,8 +7,8 @@ import pytest
 from model.hostile import refused_load
 from model.live import LivePair, live_pair
 from model.live_vm import BLANK, FREE, LiveVm, flipped, live_vm
-from model.misdeeds import claim
 from model.story import Story
+from pef_lab.between.misdeeds import claim
 from pef_lab.failures import Refusal
 from pef_lab.guest import World
 from pef_protocol.codes import HCode, UCode

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from pef_lab.between.wire import SECURE_MEMORY
 from pef_lab.pair import NormalMemoryForm, PairPlan, started
 from pef_lab.replay.counterexample import Counterexample, read
 from pef_lab.replay.player import Difference, play
-from pef_lab.replay.wire import SECURE_MEMORY, Wire, wired
+from pef_lab.replay.wire import Wire, wired
 from pef_lab.service_process import free_ports
 from pef_protocol.events import Side
 from scenarios.pef_command import PEF, environment, pef

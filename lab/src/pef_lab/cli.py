@@ -7,18 +7,21 @@ from typing import Annotated, Final
 import typer
 
 from pef_lab import image, standing, trace
-from pef_lab.commandline import FAILED, Command, run
+from pef_lab.between.wire import ports_of
+from pef_lab.commandline import FAILED, Command, must_be_writable, run
 from pef_lab.designs.report import DesignReport, write_json
 from pef_lab.designs.run import Ordered, PairSource, check, fresh_pairs, run_designs, standing_pair
 from pef_lab.endpoints import find_endpoints
 from pef_lab.failures import WrongInput
+from pef_lab.hostile.command import hostile
 from pef_lab.keeping import keep_up, machine_key_at
 from pef_lab.pair import NormalMemoryForm, PairPlan
 from pef_lab.progress import telling
 from pef_lab.replay import drawing
-from pef_lab.replay.command import draw, ports_of, replay
+from pef_lab.replay.command import draw, replay
 from pef_lab.replay.counterexample import is_counterexample
 from pef_lab.replay.counterexample import read as read_counterexample
+from pef_lab.rows.command import rows
 from pef_lab.sequence import mermaid, steps_of
 from pef_lab.sizes import parse_size, show_size
 from pef_lab.tables import console_for, designs_table, faults_of, sequence_table
@@ -64,10 +67,15 @@ def down() -> None:
 
 
 @app.command()
-def demo(normal_memory: MemoryOption = NormalMemoryForm.SHM) -> None:
+def demo(
+    normal_memory: MemoryOption = NormalMemoryForm.SHM,
+    ultravisor_url: UltravisorOption = None,
+    hypervisor_url: HypervisorOption = None,
+) -> None:
     """Give the tour: one VM's life as both visors see it, then the designs. Under a minute."""
+    endpoints = find_endpoints(ultravisor_url=ultravisor_url, hypervisor_url=hypervisor_url)
     console = console_for()
-    wrong = run(tour(console, console_for(errors=True), normal_memory))
+    wrong = run(tour(console, console_for(errors=True), normal_memory, endpoints))
     console.print()
     if wrong:
         console.print("[bold red]Not all came out as it should:[/]")
@@ -99,7 +107,7 @@ def designs(
     )
     check(ordered)
     for file in (json_file, trace_file):
-        _must_be_writable(file)
+        must_be_writable(file)
     endpoints = find_endpoints(ultravisor_url=ultravisor_url, hypervisor_url=hypervisor_url)
     source = standing_pair(endpoints) if endpoints else fresh_pairs(ordered.size, normal_memory)
     recording = Recording(wanted=trace_file is not None)
@@ -153,6 +161,9 @@ def replay_counterexample(
     raise typer.Exit(replay(file, ports, console_for(), console_for(errors=True)))
 
 
+app.command()(rows)
+
+
 @images.command()
 def build(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the image's files go.")],
@@ -199,23 +210,13 @@ def _add_found(to: typer.Typer) -> None:
         to.command(name=found.name)(command)
 
 
+app.command()(hostile)
 _add_found(app)
 
 
 async def _run(ordered: Ordered, source: PairSource, recording: Recording) -> list[DesignReport]:
     with telling(console_for(errors=True), len(ordered.designs)) as tell:
         return [report async for report in run_designs(ordered, source, recording, tell)]
-
-
-def _must_be_writable(file: Path | None) -> None:
-    """Raise WrongInput now rather than after minutes of running."""
-    if file is None:
-        return
-    try:
-        with file.open("a", encoding="utf-8"):
-            pass
-    except OSError as fault:
-        raise WrongInput(f"{file}: {fault.strerror}") from None
 
 
 def _key(text: str) -> bytes:

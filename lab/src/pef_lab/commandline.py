@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import typer
@@ -35,6 +36,17 @@ class Command(typer.Typer):
         except typer.Abort:
             return SIGNALLED + signal.SIGINT
         return status if isinstance(status, int) else 0
+
+
+def must_be_writable(file: Path | None) -> None:
+    """Raise WrongInput now rather than after minutes of running."""
+    if file is None:
+        return
+    try:
+        with file.open("a", encoding="utf-8"):
+            pass
+    except OSError as fault:
+        raise WrongInput(f"{file}: {fault.strerror}") from None
 
 
 def _say(fault: str, status: int) -> int:

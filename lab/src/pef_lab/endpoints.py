@@ -1,12 +1,13 @@
 """Where a pair of services is, and what the outside world needs to speak to it.
 
-The lab holds what guests, the VMM and an observer hold; never the tokens by which the two sides know each
-other. Tokens travel by environment or by files under `/run/secrets`, never on a command line.
+The lab holds what guests, the VMM and an observer hold. The tokens by which the two sides know each other are
+for whoever plays one side to the other, the protocol rows and the attacks, and empty for all else. Tokens
+travel by environment or by files under `/run/secrets`, never on a command line.
 """
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Final
 
@@ -26,11 +27,19 @@ class Endpoints:
     observer_token: str = field(repr=False)
     ultravisor_guest_key: str = field(repr=False)
     hypervisor_guest_key: str = field(repr=False)
+    ultravisor_token: str = field(default="", repr=False)
+    """By which the Hypervisor knows the Ultravisor; and the other way."""
+    hypervisor_token: str = field(default="", repr=False)
 
     @property
     def environment(self) -> dict[str, str]:
         """Return these endpoints as environment variables, the form that `find_endpoints` reads."""
-        return {variable_of(part.name): getattr(self, part.name) for part in fields(self)}
+        parts = {variable_of(part.name): getattr(self, part.name) for part in fields(self)}
+        return {name: value for name, value in parts.items() if value}
+
+
+OF_OUTSIDERS: Final = frozenset(part.name for part in fields(Endpoints) if part.default is MISSING)
+"""The parts that it takes to be a guest, the VMM and an observer of a pair."""
 
 
 def variable_of(name: str) -> str:
@@ -39,11 +48,14 @@ def variable_of(name: str) -> str:
 
 
 def find_endpoints(
-    environment: Mapping[str, str] = os.environ, secrets: Path = SECRETS, **given: str | None
+    environment: Mapping[str, str] = os.environ,
+    secrets: Path = SECRETS,
+    needs: frozenset[str] = OF_OUTSIDERS,
+    **given: str | None,
 ) -> Endpoints | None:
     """Return the pair that is named by arguments, environment or secret files; None where none is.
 
-    A pair is named as soon as one of its URLs is; raise WrongInput where the rest of it is missing then.
+    A pair is named as soon as one of its URLs is; raise WrongInput where a part that it `needs` is missing.
     """
     found = {
         part.name: given.get(part.name) or _look_up(part.name, environment, secrets)
@@ -51,7 +63,7 @@ def find_endpoints(
     }
     if not (found["ultravisor_url"] or found["hypervisor_url"]):
         return None
-    missing = [variable_of(name) for name, value in found.items() if not value]
+    missing = [variable_of(name) for name, value in found.items() if name in needs and not value]
     if missing:
         raise WrongInput(f"a running pair is named, but not all that it takes: set {', '.join(missing)}")
     return Endpoints(**{name: value or "" for name, value in found.items()})

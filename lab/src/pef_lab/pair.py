@@ -1,7 +1,6 @@
 """The pair: an Ultravisor and a Hypervisor as two processes that know each other by URL and token alone.
 
-Every token is random and fresh, and travels by the processes' environment. Each side has its own key for
-guests. The file of normal memory is the only thing that both can map, if they share one at all; it goes when
+The file of normal memory is the only thing that both can map, if they share one at all; it goes when
 the pair goes. There is nothing like it for secure memory.
 """
 
@@ -10,23 +9,24 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 from pef_lab.endpoints import Endpoints
-from pef_lab.failures import Unanswered
-from pef_lab.service_process import ServiceProcess, free_ports
-from pef_protocol.quantities import pages_in
+from pef_lab.service_process import ServiceProcess
+from pef_lab.starting import (
+    HYPERVISOR_SCRIPT,
+    ULTRAVISOR_SCRIPT,
+    fresh_endpoints,
+    on_free_ports,
+    told_the_hypervisor,
+    told_the_ultravisor,
+)
 from pef_protocol.wire import Role
 
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - the one place whose files are memory
-ULTRAVISOR_SCRIPT: Final = "pef-ultravisor"
-HYPERVISOR_SCRIPT: Final = "pef-hypervisor"
-ATTEMPTS: Final = 3
-"""Starts that are tried: somebody else may take a free port before a service does."""
-PORT_TAKEN: Final = "address already in use"
 
 
 class NormalMemoryForm(StrEnum):
@@ -47,6 +47,8 @@ class PairPlan:
     ultravisor_called_at: str = ""
     """URL at which the Hypervisor calls the Ultravisor, if somebody stands between; and the other way."""
     hypervisor_called_at: str = ""
+    peer_timeout: float | None = None
+    """Seconds that a service waits for a nested call; None: as long as it does by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +73,18 @@ class Pair:
 @asynccontextmanager
 async def started(plan: PairPlan) -> AsyncIterator[Pair]:
     """Start a pair and stop it at the end, however that comes; raise Unanswered where it doesn't start."""
+    async with on_free_ports(lambda: _started_once(plan)) as pair:
+        yield pair
+
+
+@asynccontextmanager
+async def _started_once(plan: PairPlan) -> AsyncIterator[Pair]:
     directory = Path(tempfile.mkdtemp(prefix="pef-pair-"))
     shared = plan.normal_memory is NormalMemoryForm.SHM
     memory = SHARED_MEMORY / f"pef-normal-memory-{secrets.token_hex(8)}" if shared else None
     processes: list[ServiceProcess] = []
     try:
-        for attempt in range(ATTEMPTS):
-            try:
-                pair = await _start(plan, memory, directory, processes)
-                break
-            except Unanswered as failure:
-                if attempt == ATTEMPTS - 1 or PORT_TAKEN not in failure.reason.lower():
-                    raise
-                _stop(processes, memory)
-        else:  # pragma: no cover - the last attempt raises
-            raise AssertionError
-        yield pair
+        yield await _start(plan, memory, directory, processes)
     finally:
         _stop(processes, memory)
         shutil.rmtree(directory, ignore_errors=True)
@@ -95,44 +93,33 @@ async def started(plan: PairPlan) -> AsyncIterator[Pair]:
 async def _start(
     plan: PairPlan, memory: Path | None, directory: Path, processes: list[ServiceProcess]
 ) -> Pair:
-    ultravisor_port, hypervisor_port = free_ports(2)
-    endpoints = Endpoints(
-        ultravisor_url=f"http://127.0.0.1:{ultravisor_port}",
-        hypervisor_url=f"http://127.0.0.1:{hypervisor_port}",
-        vmm_token=secrets.token_hex(32),
-        observer_token=secrets.token_hex(32),
-        ultravisor_guest_key=secrets.token_hex(32),
-        hypervisor_guest_key=secrets.token_hex(32),
+    endpoints = fresh_endpoints()
+    of_ultravisor = told_the_ultravisor(
+        endpoints,
+        peer_url=plan.hypervisor_called_at or endpoints.hypervisor_url,
+        normal_memory=str(memory or ""),
+        secure_memory=plan.secure_memory,
+        gfns_a_message=plan.gfns_a_message,
     )
-    visor_tokens = {role: secrets.token_hex(32) for role in (Role.ULTRAVISOR, Role.HYPERVISOR)}
-    common = {
-        "PEF_HOST": "127.0.0.1",
-        "PEF_NORMAL_MEMORY": str(memory or ""),
-        "PEF_ULTRAVISOR_TOKEN": visor_tokens[Role.ULTRAVISOR],
-        "PEF_HYPERVISOR_TOKEN": visor_tokens[Role.HYPERVISOR],
-        "PEF_OBSERVER_TOKEN": endpoints.observer_token,
-    }
-    of_ultravisor = {
-        "PEF_SECURE_MEMORY": str(plan.secure_memory),
-        "PEF_GFNS_A_MESSAGE": str(plan.gfns_a_message),
-        "PEF_PORT": str(ultravisor_port),
-        "PEF_PEER_URL": plan.hypervisor_called_at or endpoints.hypervisor_url,
-        "PEF_GUEST_KEY": endpoints.ultravisor_guest_key,
-    }
-    of_hypervisor = {
-        "PEF_PORT": str(hypervisor_port),
-        "PEF_PEER_URL": plan.ultravisor_called_at or endpoints.ultravisor_url,
-        "PEF_GUEST_KEY": endpoints.hypervisor_guest_key,
-        "PEF_VMM_TOKEN": endpoints.vmm_token,
-        "PEF_DEVICE_PAGES": str(pages_in(plan.secure_memory)),
-    }
-    hypervisor = ServiceProcess(HYPERVISOR_SCRIPT, common | of_hypervisor, directory / "hypervisor.log")
+    of_hypervisor = told_the_hypervisor(
+        endpoints,
+        peer_url=plan.ultravisor_called_at or endpoints.ultravisor_url,
+        normal_memory=str(memory or ""),
+        secure_memory=plan.secure_memory,
+    )
+    waits = {"PEF_PEER_TIMEOUT": str(plan.peer_timeout)} if plan.peer_timeout else {}
+    hypervisor = ServiceProcess(HYPERVISOR_SCRIPT, of_hypervisor | waits, directory / "hypervisor.log")
     processes.append(hypervisor)
-    ultravisor = ServiceProcess(ULTRAVISOR_SCRIPT, common | of_ultravisor, directory / "ultravisor.log")
+    ultravisor = ServiceProcess(ULTRAVISOR_SCRIPT, of_ultravisor | waits, directory / "ultravisor.log")
     processes.append(ultravisor)
     await hypervisor.until_ready(endpoints.hypervisor_url)
     await ultravisor.until_ready(endpoints.ultravisor_url)
-    return Pair(endpoints, ultravisor, hypervisor, memory, visor_tokens)
+    visor_tokens = {
+        Role.ULTRAVISOR: endpoints.ultravisor_token,
+        Role.HYPERVISOR: endpoints.hypervisor_token,
+    }
+    outsiders = replace(endpoints, ultravisor_token="", hypervisor_token="")
+    return Pair(outsiders, ultravisor, hypervisor, memory, visor_tokens)
 
 
 def _stop(processes: list[ServiceProcess], memory: Path | None) -> None:

@@ -11,9 +11,18 @@ from rich.console import Console
 
 from pef_lab.designs import boot, hot_plug, sharing
 from pef_lab.designs.plan import Run, plan_touched
-from pef_lab.designs.run import MARGIN, Ordered, fresh_pairs, image_for, run_designs
+from pef_lab.designs.run import (
+    MARGIN,
+    Ordered,
+    PairSource,
+    fresh_pairs,
+    image_for,
+    run_designs,
+    standing_pair,
+)
 from pef_lab.designs.scene import Scene, set_up
 from pef_lab.designs.theory import surprises
+from pef_lab.endpoints import Endpoints
 from pef_lab.findings import Findings, Verdict
 from pef_lab.guide import Guide
 from pef_lab.pages import OPAQUE, Generation, kinds_of, text_of
@@ -33,21 +42,31 @@ TABLE_TOUCHED: Final = 32 << 20
 SECRET: Final = Generation.PRIVATE
 
 
-async def tour(console: Console, progress: Console, normal_memory: NormalMemoryForm) -> list[str]:
-    """Give the tour; return, in plain words, what came out otherwise than the protocol says."""
+async def tour(
+    console: Console, progress: Console, normal_memory: NormalMemoryForm, standing: Endpoints | None = None
+) -> list[str]:
+    """Give the tour, on the pair that stands or on fresh ones.
+
+    Return, in plain words, what came out otherwise than the protocol says.
+    """
     findings = Findings()
     guide = Guide(console, findings)
     async with AsyncExitStack() as stack:
-        with waiting(progress, "starting both services"):
-            plan_of_pair = PairPlan(2 * TOUR_SIZE + MARGIN, normal_memory)
-            pair = await stack.enter_async_context(started(plan_of_pair))
-        _introduce(guide, pair)
-        async with Watch(pair.endpoints) as watch:
+        if standing:
+            endpoints = standing
+            _introduce_standing(guide, standing)
+        else:
+            with waiting(progress, "starting both services"):
+                plan_of_pair = PairPlan(2 * TOUR_SIZE + MARGIN, normal_memory)
+                pair = await stack.enter_async_context(started(plan_of_pair))
+            endpoints = pair.endpoints
+            _introduce(guide, pair)
+        async with Watch(endpoints) as watch:
             image = image_for(TOUR_SIZE, await watch.machine_public_key())
         plan = plan_touched(TOUR_SIZE, TOUR_TOUCHED, image)
         recording = Recording()
         with findings.step("tour"):
-            async with set_up(Design.TRACKED, plan, image, pair.endpoints, findings, recording) as scene:
+            async with set_up(Design.TRACKED, plan, image, endpoints, findings, recording) as scene:
                 await _life(guide, scene)
         guide.show_findings()
     wrong = [
@@ -55,7 +74,9 @@ async def tour(console: Console, progress: Console, normal_memory: NormalMemoryF
         for each in findings.observations
         if each.verdict is not Verdict.OK
     ]
-    return wrong + await _the_designs(guide, progress, normal_memory)
+    source = standing_pair(standing) if standing else fresh_pairs(TABLE_SIZE, normal_memory)
+    each = "on the pair" if standing else "on a fresh pair"
+    return wrong + await _the_designs(guide, progress, source, each)
 
 
 async def _life(guide: Guide, scene: Scene) -> None:
@@ -104,6 +125,16 @@ def _introduce(guide: Guide, pair: Pair) -> None:
             else "the Ultravisor reaches it by HTTP."
         ),
         "Secure memory is a private mapping of the Ultravisor: no file, no segment, no request shows it.",
+    )
+
+
+def _introduce_standing(guide: Guide, standing: Endpoints) -> None:
+    guide.chapter(
+        "Two visors, two processes",
+        f"The Ultravisor answers at {standing.ultravisor_url}, the Hypervisor at {standing.hypervisor_url}.",
+        "They speak HTTP and share no code of their rules.",
+        "The Hypervisor owns normal memory. Secure memory is a private mapping of the Ultravisor:",
+        "no file, no segment, no request shows it.",
     )
 
 
@@ -186,15 +217,14 @@ async def _out_and_in(guide: Guide, scene: Scene) -> None:
     guide.show_findings()
 
 
-async def _the_designs(guide: Guide, progress: Console, normal_memory: NormalMemoryForm) -> list[str]:
+async def _the_designs(guide: Guide, progress: Console, source: PairSource, where: str) -> list[str]:
     guide.chapter(
         "Five designs, one question, one repair",
         "Who moves the pages that the Ultravisor does not ask for?",
-        "Each design gets a fresh pair and goes through the same steps;",
+        f"Each design goes through the same steps {where};",
         f"the VM has {show_size(TABLE_SIZE)}, {show_size(TABLE_TOUCHED)} of it written before UV_ESM.",
     )
     ordered = Ordered(SHOWN, TABLE_SIZE, TABLE_TOUCHED)
-    source = fresh_pairs(TABLE_SIZE, normal_memory)
     with telling(progress, len(ordered.designs)) as tell:
         reports = [report async for report in run_designs(ordered, source, Recording(wanted=False), tell)]
     guide.console.print(designs_table(reports, f"VM of {show_size(TABLE_SIZE)}"))

@@ -2,11 +2,12 @@
 
 import pytest
 
-from model.go_between import Passing
-from model.hostile import foiled, hv_state, nothing_leaked, page_in, page_out, uv_state, vm_state
+from model.hostile import foiled, hv_state, nothing_leaked, uv_state, vm_state
 from model.live import MIB, LivePair, LivePlan, live_pair
 from model.live_vm import BLANK, FREE, LiveVm, flipped, live_vm, secure_vm
-from model.misdeeds import after, before
+from pef_lab.between.misdeeds import after, before
+from pef_lab.between.passing import Passing
+from pef_lab.hostile.requests import page_in, page_out
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.designs import Design

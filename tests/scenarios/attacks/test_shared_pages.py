@@ -6,21 +6,13 @@ from threading import Event
 
 import pytest
 
-from model.go_between import Passing
-from model.hostile import (
-    hv_state,
-    inval,
-    nothing_leaked,
-    page_in,
-    page_out,
-    refused_load,
-    uv_state,
-    vm_state,
-)
+from model.hostile import hv_state, nothing_leaked, refused_load, uv_state, vm_state
 from model.live import LivePair
 from model.live_vm import BLANK, FREE, LiveVm, live_vm
-from model.misdeeds import after, before, claim, in_part, instead
+from pef_lab.between.misdeeds import after, before, claim, in_part, instead
+from pef_lab.between.passing import Passing
 from pef_lab.failures import Refusal
+from pef_lab.hostile.requests import inval, page_in, page_out
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_SIZE, gpa_of

@@ -6,31 +6,23 @@ Attacks 9, 11, 12, 29 to 32, 38 and 45.
 import httpx
 import pytest
 
-from model.go_between import Passing
-from model.hostile import foiled, inval, page_in, page_out, refused_load, uv_state, vm_state
+from model.hostile import foiled, refused_load, uv_state, vm_state
 from model.live import LivePair
 from model.live_vm import FREE, LiveVm, live_vm, secure_vm
-from model.misdeeds import before, claim
+from pef_lab.between.misdeeds import before, claim
+from pef_lab.between.passing import Passing
 from pef_lab.door import Door
 from pef_lab.failures import Refusal
+from pef_lab.hostile.requests import NOBODY, guest_only, hypervisor_only, inval, page_in, page_out
 from pef_protocol.calls import CALLS, ULTRACALLS
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.events import Side
-from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gfn, Gpa, Lpid, PageOrder, SlotId, gpa_of
-from pef_protocol.runs import PageRuns, PlacedRuns
+from pef_protocol.quantities import PAGE_SIZE, Gpa, Lpid, SlotId
 from pef_protocol.tokens import mint_guest_token
 from pef_protocol.ultracalls import (
-    Esm,
-    EsmbGetFile,
-    PageIn,
-    PageInval,
-    PageOut,
     RegisterMemSlot,
-    SharePage,
     SvmTerminate,
     UnregisterMemSlot,
-    UnshareAllPages,
-    UnsharePage,
     WritePate,
 )
 from pef_protocol.wire import HYPERCALL_PATH, JSON, PROBLEM, ULTRACALL_PATH
@@ -38,38 +30,12 @@ from pef_protocol.wire import HYPERCALL_PATH, JSON, PROBLEM, ULTRACALL_PATH
 pytestmark = pytest.mark.sockets
 
 ONE, TWO = FREE, FREE + 1
-NOBODY = Lpid(4000)
-
-
-def hypervisor_only(pair: LivePair, lpid: Lpid) -> dict[str, object]:
-    """Return a request of each call that is the Hypervisor's, each of which would have an effect."""
-    placed = PlacedRuns.of((pair.spare(), gpa_of(ONE), 1))
-    return {
-        "UV_WRITE_PATE": WritePate(lpid, 1 << 24, 1 << 24),
-        "UV_REGISTER_MEM_SLOT": RegisterMemSlot(lpid, Gpa(1 << 30), PAGE_SIZE, 0, SlotId(7)),
-        "UV_UNREGISTER_MEM_SLOT": UnregisterMemSlot(lpid, SlotId(0)),
-        "UV_PAGE_IN": PageIn(lpid, placed, 0, PAGE_ORDER),
-        "UV_PAGE_OUT": PageOut(lpid, placed, 0, PAGE_ORDER),
-        "UV_PAGE_INVAL": PageInval(lpid, PageRuns.of((gpa_of(ONE), 1)), PageOrder(PAGE_ORDER)),
-        "UV_SVM_TERMINATE": SvmTerminate(lpid),
-    }
-
-
-def guest_only() -> dict[str, object]:
-    """Return a request of each call that is a guest's."""
-    return {
-        "UV_ESM": Esm(Gpa(4 << 20), Gpa(1 << 20)),
-        "UV_SHARE_PAGE": SharePage(Gfn(ONE), 1),
-        "UV_UNSHARE_PAGE": UnsharePage(Gfn(ONE), 1),
-        "UV_UNSHARE_ALL_PAGES": UnshareAllPages(),
-        "UV_ESMB_GET_FILE": EsmbGetFile("disk-key", 0),
-    }
 
 
 async def test_09_wrong_and_unknown_lpids(pair: LivePair, vm: LiveVm) -> None:
     await vm.write(ONE)
     for lpid in (NOBODY, Lpid(0), Lpid(vm.lpid + (1 << 32)), Lpid((1 << 64) - 1)):
-        for name, request in hypervisor_only(pair, lpid).items():
+        for name, request in hypervisor_only(lpid, ONE, pair.spare()).items():
             if name != "UV_WRITE_PATE" or lpid != NOBODY:
                 await foiled(pair, request, UCode.U_PARAMETER)
     await vm.reads_what_it_wrote()
@@ -123,17 +89,17 @@ async def test_29_a_guest_makes_the_hypervisors_calls(
     await pair.vmm.plug(vm.lpid, 1, 1 << 28, PAGE_SIZE)
     before_all = await pair.digests()
     async with Door("Ultravisor", pair.endpoints.ultravisor_url, token) as guest:
-        for name, request in hypervisor_only(pair, vm.lpid).items():
+        for name, request in hypervisor_only(vm.lpid, ONE, pair.spare()).items():
             assert (await guest.call(name, request)).code is UCode.U_PERMISSION, name
         if problem_state:
-            for name, request in guest_only().items():
+            for name, request in guest_only(ONE).items():
                 assert (await guest.call(name, request)).code is UCode.U_PERMISSION, name
     assert await pair.digests() == before_all
     await vm.reads_what_it_wrote()
 
 
 async def test_29_the_hypervisor_makes_a_guests_calls(pair: LivePair, vm: LiveVm) -> None:
-    for request in guest_only().values():
+    for request in guest_only(ONE).values():
         await foiled(pair, request, UCode.U_PERMISSION)
     response = await pair.as_hypervisor._client.post("/v1/guest/load", params={"gpa": 0, "length": 8})
     assert response.status_code == httpx.codes.FORBIDDEN
@@ -146,7 +112,7 @@ async def test_30_a_normal_vm_shares(pair: LivePair) -> None:
         token = mint_guest_token(pair.endpoints.ultravisor_guest_key, vm.lpid)
         before_all = await pair.digests()
         async with Door("Ultravisor", pair.endpoints.ultravisor_url, token) as guest:
-            for name, request in guest_only().items():
+            for name, request in guest_only(ONE).items():
                 if name != "UV_ESM":
                     assert (await guest.call(name, request)).code is UCode.U_INVALID, name
         assert await pair.digests() == before_all
@@ -196,7 +162,7 @@ async def test_38_calls_into_an_aborted_svm(pair: LivePair, vm: LiveVm) -> None:
     with pytest.raises(Refusal, match="U_P2"):
         await vm.guest.share(ONE)
     assert await vm_state(vm) == "ABORT"
-    requests = hypervisor_only(pair, vm.lpid)
+    requests = hypervisor_only(vm.lpid, ONE, pair.spare())
     for name in ("UV_PAGE_IN", "UV_PAGE_INVAL", "UV_REGISTER_MEM_SLOT"):
         await foiled(pair, requests[name], UCode.U_STATE)
     # The firmware lets pages out. Ours lets those out in clear that the Hypervisor itself had given to a VM
@@ -206,7 +172,7 @@ async def test_38_calls_into_an_aborted_svm(pair: LivePair, vm: LiveVm) -> None:
     await foiled(pair, requests["UV_WRITE_PATE"], UCode.U_PERMISSION)
     token = mint_guest_token(pair.endpoints.ultravisor_guest_key, vm.lpid)
     async with Door("Ultravisor", pair.endpoints.ultravisor_url, token) as guest:
-        for name, request in guest_only().items():
+        for name, request in guest_only(ONE).items():
             assert (await guest.call(name, request)).code is UCode.U_STATE, name
     assert await refused_load(vm, ONE) == await refused_load(vm, TWO) == "aborted"
     assert await uv_state(vm, TWO) == "PAGEDOUT"

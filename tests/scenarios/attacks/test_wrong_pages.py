@@ -5,22 +5,14 @@ import secrets
 import numpy as np
 import pytest
 
-from model.go_between import Passing
-from model.hostile import (
-    foiled,
-    hv_state,
-    inval,
-    nothing_leaked,
-    page_in,
-    page_out,
-    refused_load,
-    uv_state,
-)
+from model.hostile import foiled, hv_state, nothing_leaked, refused_load, uv_state
 from model.live import LivePair
 from model.live_vm import BLANK, FREE, LiveVm, secure_vm
-from model.misdeeds import instead
 from pef_kit.bus import NORMAL_BASE
+from pef_lab.between.misdeeds import instead
+from pef_lab.between.passing import Passing
 from pef_lab.failures import Refusal
+from pef_lab.hostile.requests import inval, page_in, page_out
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.quantities import PAGE_SIZE, SECURE_BIT
 

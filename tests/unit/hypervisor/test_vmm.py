@@ -30,16 +30,39 @@ def test_a_vm_gets_the_lowest_free_lpid_and_its_entry_is_written() -> None:
     assert create(world).outputs["lpid"] == 2
 
 
-@pytest.mark.parametrize("answer", [refuse(UCode.U_PERMISSION), silent()], ids=["refused", "silent"])
-def test_a_vm_whose_entry_is_not_taken_is_not_made(answer: Any) -> None:
+@pytest.mark.parametrize(
+    "answers",
+    [[refuse(UCode.U_PARAMETER)], [silent()], [refuse(UCode.U_PERMISSION)] * 2],
+    ids=["refused", "silent", "an SVM that does not end"],
+)
+def test_a_vm_whose_entry_is_not_taken_is_not_made(answers: list[Any]) -> None:
     world = World()
     before = world.hv.digest()
-    world.uv.answers("UV_WRITE_PATE", answer)
+    world.uv.answers("UV_WRITE_PATE", *answers)
     outcome = create(world)
     assert (outcome.errno.name, outcome.outputs) == ("EINVAL", {})
     assert outcome.detail.startswith("UV_WRITE_PATE")
     assert world.hv.digest() == before
     assert create(world).outputs["lpid"] == 2
+
+
+def test_an_svm_that_nobody_has_any_more_ends_before_a_new_vm_gets_its_lpid() -> None:
+    world = World()
+    world.uv.answers("UV_WRITE_PATE", refuse(UCode.U_PERMISSION))
+    assert create(world).outputs["lpid"] == 2
+    assert world.uv.names == ["UV_WRITE_PATE", "UV_SVM_TERMINATE", "UV_WRITE_PATE"]
+    requests: list[Any] = [ask.request for ask in world.uv.asked]
+    assert {request.lpid for request in requests} == {2}
+
+
+def test_a_vm_is_not_made_where_the_svm_that_has_its_lpid_does_not_end() -> None:
+    world = World()
+    before = world.hv.digest()
+    world.uv.answers("UV_WRITE_PATE", refuse(UCode.U_PERMISSION))
+    world.uv.answers("UV_SVM_TERMINATE", silent())
+    outcome = create(world)
+    assert (outcome.errno.name, outcome.detail.startswith("UV_SVM_TERMINATE")) == ("EINVAL", True)
+    assert world.hv.digest() == before
 
 
 def test_two_vms_made_at_once_get_two_lpids_and_all_may_be_taken() -> None:

@@ -1,39 +1,16 @@
 """What `pef replay` does, and what `pef trace` does with a counterexample."""
 
 from pathlib import Path
-from typing import Final
 
 from rich.console import Console
 
+from pef_lab.between.wire import Ports
 from pef_lab.commandline import FAILED, run
-from pef_lab.endpoints import find_endpoints
-from pef_lab.failures import WrongInput
 from pef_lab.replay import drawing
 from pef_lab.replay.counterexample import Counterexample, read
 from pef_lab.replay.player import Difference, Played, play
 from pef_lab.replay.stage import fits
-from pef_lab.replay.wire import Ports, wired
-
-LAST_PORT: Final = 65535
-
-
-def ports_of(
-    ultravisor_url: str | None, hypervisor_url: str | None, ultravisor: int | None, hypervisor: int | None
-) -> Ports | None:
-    """Return the running pair that is meant, or None; raise WrongInput where only half of it is named."""
-    given = (ultravisor_url, hypervisor_url, ultravisor, hypervisor)
-    if all(each is None for each in given):
-        return None
-    if ultravisor is None or hypervisor is None:
-        raise WrongInput(
-            "a running pair takes --between-ultravisor and --between-hypervisor: where each calls"
-        )
-    if not all(0 < port <= LAST_PORT for port in (ultravisor, hypervisor)) or ultravisor == hypervisor:
-        raise WrongInput("--between-ultravisor and --between-hypervisor: two ports from 1 to 65535")
-    endpoints = find_endpoints(ultravisor_url=ultravisor_url, hypervisor_url=hypervisor_url)
-    if endpoints is None:
-        raise WrongInput("a running pair takes --ultravisor and --hypervisor: the URLs of its services")
-    return Ports(endpoints, ultravisor, hypervisor)
+from pef_lab.replay.wire import wired
 
 
 def replay(file: Path, ports: Ports | None, console: Console, errors: Console) -> int:

@@ -12,13 +12,15 @@ import asyncio
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
-from pef_lab.replay.between import Answer, Passage
+from pef_lab.between.misdeeds import told
+from pef_lab.between.passing import Answer, Passing
+from pef_lab.between.server import drop
 from pef_lab.replay.counterexample import MOVES
-from pef_protocol.calls import CALLS
+from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import Code, HCode, UCode
 from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_SIZE
@@ -106,84 +108,84 @@ class Traffic:
         for actor in self._actors:
             actor.let_go()
 
-    async def conduct(self, passage: Passage) -> web.StreamResponse:
+    async def conduct(self, passing: Passing) -> web.StreamResponse:
         """See a message through; the go-betweens of both directions call this."""
-        gfns = self._gfns(passage)
-        actor = None if self.free or not self._is_ours(passage, gfns) else self._actor_of(passage, gfns)
+        gfns = self._gfns(passing)
+        actor = None if self.free or not self._is_ours(passing, gfns) else self._actor_of(passing, gfns)
         if actor is None:
-            return (await passage.forward()).response()
-        if passage.call_id:
-            self._calls[passage.call_id] = actor
-        if actor.unheld or not self._is_about(passage, gfns):
-            return (await passage.forward()).response()
-        if passage.is_bus:
+            return (await passing.forward()).response()
+        if passing.call_id:
+            self._calls[passing.call_id] = actor
+        if actor.unheld or not self._is_about(passing, gfns):
+            return (await passing.forward()).response()
+        if passing.is_bus:
             await self._held(actor, MOVES)
-            return (await passage.forward()).response()
-        fault = await self._held(actor, f"asks {passage.name}")
+            return (await passing.forward()).response()
+        fault = await self._held(actor, f"asks {passing.name}")
         if fault == "lost":
             await self._held(actor, "answers nothing")
-            return passage.drop()
-        answer = await self._delivered(passage, actor, fault)
-        await self._held(actor, f"answers {self._code(passage, answer)}")
+            return drop(passing.request)
+        answer = await self._delivered(passing, actor, fault)
+        await self._held(actor, f"answers {self._code(passing, answer)}")
         return answer.response()
 
     async def _held(self, actor: Actor, words: str) -> str | None:
         return None if self.free else await actor.stop(words)
 
     @staticmethod
-    async def _delivered(passage: Passage, actor: Actor, fault: str | None) -> Answer:
+    async def _delivered(passing: Passing, actor: Actor, fault: str | None) -> Answer:
         if fault in {"refused", "busy"}:
-            return _made_up(passage.name, busy=fault == "busy")
+            return _made_up(passing.name, busy=fault == "busy")
         if fault == "doubled":
             actor.unheld = True
             try:
-                await passage.forward()
+                await passing.forward()
             finally:
                 actor.unheld = False
-        return await passage.forward()
+        return await passing.forward()
 
-    def _code(self, passage: Passage, answer: Answer) -> str:
+    def _code(self, passing: Passing, answer: Answer) -> str:
         """Return the code of an answer as far as it is about the small system's GFNs."""
         refused = answer.refused
-        if not refused or "runs" not in passage.form:
+        if not refused or "runs" not in passing.form:
             return answer.code
         for gpa, count, number in refused:
             first = gpa // PAGE_SIZE
             if self._mapped.intersection(range(first, first + count)):
-                return _code_of(passage.name, number)
-        return CALLS[passage.name].success.name
+                return _code_of(passing.name, number)
+        return CALLS[passing.name].success.name
 
-    def _gfns(self, passage: Passage) -> set[int]:
+    def _gfns(self, passing: Passing) -> set[int]:
         """Return which GFNs a message is about, and remember where they lie; nothing for a whole VM."""
-        if passage.is_bus:
+        if passing.is_bus:
             return {
                 self._places[page]
-                for ra, length in passage.rows
+                for ra, length in passing.rows
                 for page in range(ra // PAGE_SIZE, -(-(ra + length) // PAGE_SIZE))
                 if page in self._places
             }
         found: set[int] = set()
-        for run in passage.form.get("runs", ()):
+        for run in passing.form.get("runs", ()):
             gpa, count = run[-2:]
             found.update(range(gpa // PAGE_SIZE, gpa // PAGE_SIZE + count))
-            if len(run) == PLACED and passage.form.get("lpid") == self._lpid:
+            if len(run) == PLACED and passing.form.get("lpid") == self._lpid:
                 for page in range(count):
                     self._places[run[0] // PAGE_SIZE + page] = gpa // PAGE_SIZE + page
         return found
 
-    def _is_ours(self, passage: Passage, gfns: set[int]) -> bool:
-        return bool(gfns) if passage.is_bus else passage.form.get("lpid") == self._lpid
+    def _is_ours(self, passing: Passing, gfns: set[int]) -> bool:
+        return bool(gfns) if passing.is_bus else passing.form.get("lpid") == self._lpid
 
-    def _is_about(self, passage: Passage, gfns: set[int]) -> bool:
+    def _is_about(self, passing: Passing, gfns: set[int]) -> bool:
         """Tell whether a message is about a GFN of the small system, or about the whole VM."""
-        return bool(gfns & self._mapped) or not (passage.is_bus or "runs" in passage.form)
+        return bool(gfns & self._mapped) or not (passing.is_bus or "runs" in passing.form)
 
-    def _actor_of(self, passage: Passage, gfns: set[int]) -> Actor | None:
-        if passage.parent_id in self._calls:
-            return self._calls[passage.parent_id]
+    def _actor_of(self, passing: Passing, gfns: set[int]) -> Actor | None:
+        if passing.parent_id in self._calls:
+            return self._calls[passing.parent_id]
         running = [actor for actor in self._actors if actor.runs]
-        if not passage.is_bus:
-            running = [actor for actor in running if actor.asks is passage.to]
+        if not passing.is_bus:
+            running = [actor for actor in running if actor.asks is passing.to]
         fitting = [actor for actor in running if actor.gfn is None or not gfns or actor.gfn in gfns]
         chosen = fitting or running
         return self.active if self.active in chosen else next(iter(chosen), None)
@@ -199,11 +201,4 @@ def _made_up(name: str, *, busy: bool) -> Answer:
     code: Code = HCode.H_BUSY if busy else HCode.H_PARAMETER
     if CALLS[name].is_ultracall:
         code = UCode.U_BUSY if busy else UCode.U_PARAMETER
-    said: dict[str, Any] = {
-        "call": name,
-        "code": {"name": code.name, "number": int(code)},
-        "outputs": {},
-        "refused": [],
-        "detail": "",
-    }
-    return Answer(200, JSON, json.dumps(said).encode())
+    return Answer(200, JSON, json.dumps(told(name, Reply(code))).encode())

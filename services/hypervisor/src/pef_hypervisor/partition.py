@@ -26,6 +26,15 @@ def write_pate(lpid: Lpid, *, radix: bool) -> Operation[Answer]:
     return insist("UV_WRITE_PATE", WritePate(lpid, mode | tables, mode | (tables + PAGE_SIZE)))
 
 
+def take_lpid(lpid: Lpid, *, radix: bool) -> Operation[Answer]:
+    """Write the entry of a new VM; end an SVM that still has the lpid, for nobody has that one any more."""
+    answer = yield from write_pate(lpid, radix=radix)
+    if answer.code is not UCode.U_PERMISSION:
+        return answer
+    ended = yield from end_svm(lpid)
+    return (yield from write_pate(lpid, radix=radix)) if ended.succeeded else ended
+
+
 def clear_pate(lpid: Lpid) -> Operation[Answer]:
     """Write an empty entry: the VM is no more."""
     return insist("UV_WRITE_PATE", WritePate(lpid, 0, 0))

@@ -1,12 +1,13 @@
 """Create a VM: give it an lpid and write its partition-table entry by UV_WRITE_PATE.
 
-Source: Documentation/powerpc/ultravisor.rst, UV_WRITE_PATE ("use cases").
+Source: Documentation/powerpc/ultravisor.rst, UV_WRITE_PATE ("use cases");
+decisions, "an lpid that an SVM still has".
 """
 
 from pef_hypervisor.designs import RULES
 from pef_hypervisor.frames import Vm
 from pef_hypervisor.from_vmm.outcome import Errno, Outcome, refused
-from pef_hypervisor.partition import write_pate
+from pef_hypervisor.partition import take_lpid
 from pef_hypervisor.store import Store
 from pef_kit.operations import Operation
 from pef_protocol.designs import Design
@@ -27,7 +28,7 @@ def create_vm(store: Store, design: Design, *, secure_guest: bool, radix: bool) 
     # effect
     store.in_the_making.add(lpid)
     try:
-        answer = yield from write_pate(lpid, radix=radix)
+        answer = yield from take_lpid(lpid, radix=radix)
     finally:
         store.in_the_making.discard(lpid)
     if not answer.succeeded:

@@ -1,0 +1,139 @@
+"""What `pef hostile` does."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import fields, replace
+from math import isfinite
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+
+from pef_lab.between.script import ScriptedBetween
+from pef_lab.between.wire import PLAN, Ports, ports_of, standing_between
+from pef_lab.commandline import FAILED, must_be_writable, run
+from pef_lab.endpoints import Endpoints
+from pef_lab.failures import Refusal, Unanswered, WrongInput
+from pef_lab.hostile.attack import Attack, attempted
+from pef_lab.hostile.catalogue import ATTACKS, NOT_TRIED, TOO_SLOW
+from pef_lab.hostile.ground import Ground, occupied
+from pef_lab.hostile.opening import accomplice, try_the_doors
+from pef_lab.hostile.report import Row, summary, table_of, write_json
+from pef_lab.hostile.trial import Outcome
+from pef_lab.tables import console_for
+
+OWN_PATIENCE: Final = 2.0
+"""Seconds that the services of a pair of our own wait for a nested call."""
+
+EVERYTHING: Final = frozenset(part.name for part in fields(Endpoints))
+"""A hostile Hypervisor knows its own token; and ours the Ultravisor's, for normal memory."""
+
+Tell = Callable[[Attack], None]
+
+
+def hostile(
+    ultravisor: Annotated[
+        str | None, typer.Option(help="URL of a running Ultravisor; tokens come from the environment.")
+    ] = None,
+    hypervisor: Annotated[str | None, typer.Option(help="URL of a running Hypervisor.")] = None,
+    between_ultravisor: Annotated[
+        int | None, typer.Option(metavar="PORT", help="Where that Hypervisor calls its Ultravisor.")
+    ] = None,
+    between_hypervisor: Annotated[
+        int | None, typer.Option(metavar="PORT", help="Where that Ultravisor calls its Hypervisor.")
+    ] = None,
+    bind: Annotated[
+        str | None, typer.Option(metavar="HOST", help="The address at which both ports are listened on.")
+    ] = None,
+    patience: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="How long its services wait for a nested call.")
+    ] = 0,
+    attack: Annotated[
+        list[int] | None, typer.Option(metavar="NUMBER", help="Try this attack; may be repeated.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the report.")
+    ] = None,
+) -> None:
+    """Stand between both services as a Hypervisor that lies, and try the attacks of the catalogue."""
+    ports = ports_of(ultravisor, hypervisor, between_ultravisor, between_hypervisor, bind, needs=EVERYTHING)
+    if not isfinite(patience):
+        raise WrongInput("--patience: how many seconds?")
+    known_patience = patience if ports else OWN_PATIENCE
+    wanted = _wanted(attack or [])
+    chosen = [each for each in wanted if known_patience or not each.slow]
+    not_tried = [] if attack else [*NOT_TRIED.items()]
+    not_tried += [(each.number, f"{each.tried}: {TOO_SLOW}") for each in wanted if each not in chosen]
+    must_be_writable(json_file)
+    console = console_for()
+    rows = run(attacked(ports, known_patience, chosen, console_for(errors=True)))
+    if json_file is not None:
+        write_json(json_file, rows, not_tried)
+    console.print(table_of(rows))
+    for number, why in sorted(not_tried):
+        console.print(f"  {number} not tried: {why}", style="dim", markup=False, soft_wrap=True)
+    all_held = bool(rows) and all(row.outcome is Outcome.HELD for row in rows)
+    console.print(summary(rows), style="bold green" if all_held else "bold red", markup=False)
+    if not all_held:
+        raise typer.Exit(FAILED)
+
+
+def _wanted(numbers: Sequence[int]) -> list[Attack]:
+    known = {attack.number for attack in ATTACKS}
+    if unknown := sorted(set(numbers) - known):
+        why = NOT_TRIED.get(unknown[0], "there is no such row")
+        raise WrongInput(f"--attack: {unknown[0]} is not tried: {why}")
+    return [attack for attack in ATTACKS if not numbers or attack.number in numbers]
+
+
+async def attacked(
+    ports: Ports | None, patience: float, chosen: Sequence[Attack], errors: Console
+) -> list[Row]:
+    """Try the chosen attacks on a running pair, or on one of our own, and tell of each."""
+    rows: list[Row] = []
+    async with _ground(ports, patience) as ground:
+        with _telling(errors, len(chosen)) as tell:
+            for attack in chosen:
+                tell(attack)
+                began = time.perf_counter()
+                trial = await attempted(ground, attack)
+                rows.append(Row(attack, trial, time.perf_counter() - began))
+    return rows
+
+
+@asynccontextmanager
+async def _ground(ports: Ports | None, patience: float) -> AsyncIterator[Ground]:
+    """Occupy a running pair, or one of our own; raise WrongInput where a running one can't be."""
+    plan = replace(PLAN, peer_timeout=OWN_PATIENCE)
+    async with (
+        standing_between(ScriptedBetween, ports, plan) as between,
+        occupied(between, patience) as ground,
+        AsyncExitStack() as stack,
+    ):
+        try:
+            await try_the_doors(ground)
+            await stack.enter_async_context(accomplice(ground))
+        except (Refusal, Unanswered) as fault:
+            if ports is None:
+                raise
+            raise WrongInput(f"that pair can't be attacked: {fault}") from None
+        yield ground
+
+
+@contextmanager
+def _telling(console: Console, attacks: int) -> Iterator[Tell]:
+    """Return what to tell each attack to, before it is tried."""
+    told = 0
+
+    def words(attack: Attack) -> str:
+        nonlocal told
+        told += 1
+        return f"{told} of {attacks}: attack {attack.number}, {attack.tried}"
+
+    if console.is_terminal:
+        with console.status("") as status:
+            yield lambda attack: status.update(words(attack))
+    else:
+        yield lambda attack: console.print(words(attack), markup=False, soft_wrap=True)

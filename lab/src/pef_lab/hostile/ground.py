@@ -1,0 +1,127 @@
+"""Where attacks take place: a pair with a liar on the wire each way, and what a hostile Hypervisor holds.
+
+It holds the Hypervisor's token, so it can make ultracalls behind the honest one's back, and the Ultravisor's
+at the Hypervisor's door, where normal memory is. Pages that it does what it likes with are those of an
+accomplice: a normal VM of its own.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from pef_lab.between.script import Exchange, ScriptedBetween
+from pef_lab.between.wire import Between
+from pef_lab.door import Door
+from pef_lab.endpoints import Endpoints
+from pef_lab.failures import Refusal, Unanswered
+from pef_lab.hostile.memory import NormalMemoryDoor
+from pef_lab.hostile.requests import NAMES
+from pef_lab.vmm import Vmm
+from pef_lab.watch import Watch
+from pef_protocol.calls import Reply
+from pef_protocol.events import Side
+from pef_protocol.quantities import PAGE_SIZE, Lpid
+from pef_protocol.wire import OBSERVER_PATH, Role
+
+PLACING: Final = frozenset({"UV_PAGE_IN", "UV_PAGE_OUT"})
+"""Calls that name real addresses."""
+
+
+@dataclass
+class Ground:
+    """A pair under attack. `patience` is how many seconds its services wait for a nested call; 0: not known.
+
+    `spares` is the real address of the accomplice's pages, once there is one.
+    """
+
+    endpoints: Endpoints
+    to_ultravisor: ScriptedBetween
+    to_hypervisor: ScriptedBetween
+    tokens: Mapping[Role, str] = field(repr=False)
+    patience: float
+    hypervisor: Door
+    ultravisor: Door
+    observers: Mapping[Side, Door]
+    vmm: Vmm
+    watch: Watch
+    memory: NormalMemoryDoor
+    machine_public_key: bytes = b""
+    spares: int = 0
+
+    async def ultracall(self, request: object) -> Reply:
+        """Make an ultracall as the Hypervisor, behind the honest one's back."""
+        return await self.hypervisor.call(NAMES[type(request)], request)
+
+    async def hypercall(self, request: object) -> Reply:
+        """Make a hypercall as the Ultravisor."""
+        return await self.ultravisor.call(NAMES[type(request)], request)
+
+    async def digests(self) -> dict[Side, str]:
+        """Return the digest of each side."""
+        return {
+            side: str((await door.view(OBSERVER_PATH + "digest"))["digest"])
+            for side, door in self.observers.items()
+        }
+
+    async def destroy(self, lpid: Lpid) -> None:
+        """Destroy what is left of a VM, whatever state an attack has left it in."""
+        try:
+            await self.vmm.destroy(lpid)
+        except (Refusal, Unanswered):
+            return
+
+    @property
+    def exchanges(self) -> Iterator[Exchange]:
+        """Yield all that has passed between the two, either way, since the last attempt began."""
+        yield from self.to_hypervisor.exchanges
+        yield from self.to_ultravisor.exchanges
+
+    def begin_anew(self) -> None:
+        """Be honest, and forget what has passed."""
+        for between in (self.to_hypervisor, self.to_ultravisor):
+            between.honest_again()
+            between.exchanges.clear()
+
+    def placed(self, lpid: int) -> dict[int, int]:
+        """Return the real address of each GFN that the Hypervisor has named to the Ultravisor."""
+        found: dict[int, int] = {}
+        for exchange in self.to_ultravisor.exchanges:
+            form = exchange.form()
+            if exchange.name not in PLACING or form.get("lpid") != lpid:
+                continue
+            for ra, gpa, count in form["runs"]:
+                for page in range(count):
+                    found[gpa // PAGE_SIZE + page] = ra + page * PAGE_SIZE
+        return found
+
+    def spare(self, number: int = 0) -> int:
+        """Return the real address of a normal page of the accomplice."""
+        return self.spares + number * PAGE_SIZE
+
+
+@asynccontextmanager
+async def occupied(between: Between[ScriptedBetween], patience: float) -> AsyncIterator[Ground]:
+    """Enter all doors of a pair."""
+    endpoints, tokens = between.endpoints, between.visor_tokens
+    urls = {Side.ULTRAVISOR: endpoints.ultravisor_url, Side.HYPERVISOR: endpoints.hypervisor_url}
+    async with AsyncExitStack() as stack:
+
+        async def door(side: Side, token: str) -> Door:
+            return await stack.enter_async_context(Door(side.capitalize(), urls[side], token))
+
+        yield Ground(
+            endpoints,
+            between.before_ultravisor,
+            between.before_hypervisor,
+            tokens,
+            patience,
+            await door(Side.ULTRAVISOR, tokens[Role.HYPERVISOR]),
+            await door(Side.HYPERVISOR, tokens[Role.ULTRAVISOR]),
+            {side: await door(side, endpoints.observer_token) for side in Side},
+            await stack.enter_async_context(Vmm(endpoints)),
+            await stack.enter_async_context(Watch(endpoints)),
+            await stack.enter_async_context(
+                NormalMemoryDoor(endpoints.hypervisor_url, tokens[Role.ULTRAVISOR])
+            ),
+        )

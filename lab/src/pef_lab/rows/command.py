@@ -1,0 +1,201 @@
+"""What `pef rows` does: decides what is tested, plays the rows, tells what came of it."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import partial
+from math import isfinite
+from pathlib import Path
+from typing import Annotated, Final
+
+import httpx
+import typer
+from rich.console import Console
+
+from pef_lab.commandline import FAILED, must_be_writable, run
+from pef_lab.endpoints import OF_OUTSIDERS, Endpoints, find_endpoints
+from pef_lab.failures import Unanswered, WrongInput
+from pef_lab.rows.admission import admit
+from pef_lab.rows.catalogue import all_rows, check_patterns, chosen, rows_of, unmade
+from pef_lab.rows.junit import write_junit
+from pef_lab.rows.ledger import PassReport, every, holds
+from pef_lab.rows.passes import OWN, Listening, hypervisor_at, pair_at, ultravisor_at
+from pef_lab.rows.report import show, write_json
+from pef_lab.rows.row import Row, Subject
+from pef_lab.rows.run import PATIENCE, error_of, play
+from pef_lab.rows.stage import Stage
+from pef_lab.rows.telling import telling
+from pef_lab.rows.waivers import Waiver, read_waivers, said_of, waived
+from pef_lab.starting import LOOPBACK
+from pef_lab.tables import console_for
+
+LAST_PORT: Final = 65535
+MAY_BE_MISSING: Final = frozenset({"observer_token"})
+"""Without it nothing can be looked at, and rows infer."""
+VISOR_TOKENS: Final = frozenset({"ultravisor_token", "hypervisor_token"})
+NEEDS: Final = {
+    Subject.PAIR: (OF_OUTSIDERS | VISOR_TOKENS) - MAY_BE_MISSING,
+    Subject.ULTRAVISOR: VISOR_TOKENS | {"ultravisor_url", "ultravisor_guest_key"},
+    Subject.HYPERVISOR: VISOR_TOKENS | {"hypervisor_url", "hypervisor_guest_key", "vmm_token"},
+}
+"""Parts of the endpoints that it takes to test a subject that runs already."""
+
+Open = Callable[[float], AbstractAsyncContextManager[Stage]]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A subject and how its stage is set; `runs_already` where it is somebody else's."""
+
+    subject: Subject
+    opened: Open
+    runs_already: bool = True
+
+
+def rows(
+    ultravisor: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="A running Ultravisor; tokens come from the environment."),
+    ] = None,
+    hypervisor: Annotated[
+        str | None, typer.Option(metavar="URL", help="A running Hypervisor; neither: start what is tested.")
+    ] = None,
+    peer_port: Annotated[
+        int | None,
+        typer.Option(metavar="PORT", help="Test one side alone, which was told to call its peer here."),
+    ] = None,
+    bind: Annotated[
+        str, typer.Option(metavar="HOST", help="Address of this machine that --peer-port is on.")
+    ] = LOOPBACK,
+    pattern: Annotated[
+        list[str] | None, typer.Option("--id", metavar="PATTERN", help="Play these rows; may be repeated.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write all that is known of all rows.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML.")] = None,
+    waive: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Waivers (TOML): id, owner, reason, expires.")
+    ] = None,
+    patience: Annotated[
+        float, typer.Option(metavar="SECONDS", help="How long one request may take.")
+    ] = PATIENCE,
+    listed: Annotated[bool, typer.Option("--list", help="List the rows; play none.")] = False,
+) -> None:
+    """Play the protocol rows against a pair, or one side alone, and say which promises are kept."""
+    patterns = tuple(pattern or ())
+    check_patterns(all_rows(), patterns)
+    if listed:
+        _list(chosen(all_rows(), patterns))
+        return
+    if not (isfinite(patience) and patience > 0):
+        raise WrongInput("--patience: a number of seconds is wanted, more than 0")
+    waivers = read_waivers(waive) if waive else ()
+    targets = targets_of(ultravisor, hypervisor, peer_port, bind)
+    for file in (json_file, junit):
+        must_be_writable(file)
+    today = datetime.now(UTC).date()
+    console = console_for(errors=True)
+    passes = run(_play(targets, patterns, patience, partial(_waived, waivers, today), console))
+    said = said_of(waivers, list(every(passes)), all_rows(), today)
+    if json_file:
+        write_json(json_file, passes, unmade(), said)
+    if junit:
+        write_junit(junit, passes)
+    show(console_for(), passes, unmade(), said)
+    raise typer.Exit(0 if holds(passes) else FAILED)
+
+
+def targets_of(
+    ultravisor: str | None, hypervisor: str | None, peer_port: int | None, bind: str
+) -> tuple[Target, ...]:
+    """Return what is tested; raise WrongInput where that is not clear, or not all that it takes is there."""
+    subject = _subject(ultravisor, hypervisor, peer_port)
+    endpoints = find_endpoints(needs=NEEDS[subject], ultravisor_url=ultravisor, hypervisor_url=hypervisor)
+    if endpoints is None:
+        return tuple(Target(each, opened, runs_already=False) for each, opened in OWN.items())
+    _check_urls(endpoints)
+    listening = Listening(bind, peer_port or 0)
+    opened: Open = {
+        Subject.PAIR: partial(pair_at, endpoints),
+        Subject.ULTRAVISOR: partial(ultravisor_at, endpoints, listening=listening),
+        Subject.HYPERVISOR: partial(hypervisor_at, endpoints, listening=listening),
+    }[subject]
+    return (Target(subject, opened),)
+
+
+def _subject(ultravisor: str | None, hypervisor: str | None, peer_port: int | None) -> Subject:
+    """Return which subject is meant: a port for the peer, and one URL, make it one side alone."""
+    if peer_port is None:
+        if bool(ultravisor) != bool(hypervisor) and not _both_known(ultravisor, hypervisor):
+            raise WrongInput("a pair takes --ultravisor and --hypervisor; one side alone also --peer-port")
+        return Subject.PAIR
+    if not 0 < peer_port <= LAST_PORT:
+        raise WrongInput(f"--peer-port: a port from 1 to {LAST_PORT} is wanted, not {peer_port}")
+    if bool(ultravisor) == bool(hypervisor):
+        raise WrongInput(
+            "--peer-port takes either --ultravisor or --hypervisor: the side that is tested alone"
+        )
+    return Subject.ULTRAVISOR if ultravisor else Subject.HYPERVISOR
+
+
+def _both_known(ultravisor: str | None, hypervisor: str | None) -> bool:
+    """Tell whether the environment has the URL that was not given."""
+    found = find_endpoints(needs=frozenset(), ultravisor_url=ultravisor, hypervisor_url=hypervisor)
+    return found is not None and bool(found.ultravisor_url and found.hypervisor_url)
+
+
+def _check_urls(endpoints: Endpoints) -> None:
+    """Raise WrongInput for what is no URL of HTTP."""
+    for url in (endpoints.ultravisor_url, endpoints.hypervisor_url):
+        try:
+            parsed = httpx.URL(url)
+            good = not url or (parsed.scheme in {"http", "https"} and bool(parsed.host))
+        except httpx.InvalidURL:
+            good = False
+        if not good:
+            raise WrongInput(f"{url!r} is no URL: write it as http://HOST:PORT")
+
+
+async def _play(
+    targets: Sequence[Target],
+    patterns: Sequence[str],
+    patience: float,
+    judge: Callable[[PassReport], PassReport],
+    console: Console,
+) -> list[PassReport]:
+    """Play the rows on each target on which one of them can be played."""
+    wanted = {target.subject: chosen(rows_of(target.subject), patterns) for target in targets}
+    can_be = [target for target in targets if any(target.subject in row.of for row in wanted[target.subject])]
+    if not can_be:
+        raise WrongInput(
+            "--id: none of these rows can be played on this subject; `pef rows --list` says where"
+        )
+    return [judge(await _pass(target, wanted[target.subject], patience, console)) for target in can_be]
+
+
+async def _pass(target: Target, wanted: Sequence[Row], patience: float, console: Console) -> PassReport:
+    """Play the rows of one pass; where a subject of our own does not start, each of them is an error."""
+    began = time.perf_counter()
+    try:
+        async with target.opened(patience) as stage:
+            if target.runs_already:
+                await admit(stage.sides)
+            with telling(console, target.subject, len(wanted)) as tell:
+                played = await play(stage, wanted, patience, tell)
+    except Unanswered as silence:
+        played = [error_of(row, str(silence)) for row in wanted]
+    return PassReport(target.subject, tuple(played), time.perf_counter() - began)
+
+
+def _waived(waivers: Sequence[Waiver], today: date, report: PassReport) -> PassReport:
+    played = tuple(waived(each, waivers, today) for each in report.played)
+    return PassReport(report.subject, played, report.seconds)
+
+
+def _list(wanted: Sequence[Row]) -> None:
+    """List rows: id, kind, subjects, clause."""
+    for row in wanted:
+        typer.echo(f"{row.id}\t{row.kind}\t{row.level}\t{', '.join(sorted(row.of))}\t{row.clause}")

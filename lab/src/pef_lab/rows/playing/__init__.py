@@ -1,0 +1,1 @@
+"""One side played by us, so that the other can be tested alone."""

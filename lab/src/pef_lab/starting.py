@@ -1,0 +1,95 @@
+"""What each service is told when it is started here, and the ports that it is started on.
+
+Every token is random and fresh, and travels by the process's environment. Each side has its own key for
+guests.
+"""
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Final, TypeVar
+
+from pef_lab.endpoints import Endpoints
+from pef_lab.failures import Unanswered
+from pef_lab.service_process import free_ports
+from pef_protocol.quantities import pages_in
+
+ULTRAVISOR_SCRIPT: Final = "pef-ultravisor"
+HYPERVISOR_SCRIPT: Final = "pef-hypervisor"
+LOOPBACK: Final = "127.0.0.1"
+ATTEMPTS: Final = 3
+"""Starts that are tried: somebody else may take a free port before a service does."""
+PORT_TAKEN: Final = "address already in use"
+
+T = TypeVar("T")
+
+
+def fresh_endpoints() -> Endpoints:
+    """Return two free loopback ports, as URLs, and all tokens and keys, fresh."""
+    ultravisor, hypervisor = free_ports(2)
+    tokens = {
+        part: secrets.token_hex(32)
+        for part in (
+            "vmm_token",
+            "observer_token",
+            "ultravisor_guest_key",
+            "hypervisor_guest_key",
+            "ultravisor_token",
+            "hypervisor_token",
+        )
+    }
+    return Endpoints(f"http://{LOOPBACK}:{ultravisor}", f"http://{LOOPBACK}:{hypervisor}", **tokens)
+
+
+def told_the_ultravisor(
+    endpoints: Endpoints,
+    *,
+    peer_url: str,
+    normal_memory: str,
+    secure_memory: int,
+    gfns_a_message: int = 0,
+) -> dict[str, str]:
+    """Return the environment of the Ultravisor of `endpoints`; memory in bytes, normal memory as its file."""
+    return _told_both(endpoints, endpoints.ultravisor_url, peer_url, normal_memory) | {
+        "PEF_SECURE_MEMORY": str(secure_memory),
+        "PEF_GFNS_A_MESSAGE": str(gfns_a_message),
+        "PEF_GUEST_KEY": endpoints.ultravisor_guest_key,
+    }
+
+
+def told_the_hypervisor(
+    endpoints: Endpoints, *, peer_url: str, normal_memory: str, secure_memory: int
+) -> dict[str, str]:
+    """Return the environment of the Hypervisor of `endpoints`; memory in bytes, normal memory as its file."""
+    return _told_both(endpoints, endpoints.hypervisor_url, peer_url, normal_memory) | {
+        "PEF_GUEST_KEY": endpoints.hypervisor_guest_key,
+        "PEF_VMM_TOKEN": endpoints.vmm_token,
+        "PEF_DEVICE_PAGES": str(pages_in(secure_memory)),
+    }
+
+
+def _told_both(endpoints: Endpoints, url: str, peer_url: str, normal_memory: str) -> dict[str, str]:
+    return {
+        "PEF_HOST": LOOPBACK,
+        "PEF_PORT": url.rpartition(":")[2],
+        "PEF_PEER_URL": peer_url,
+        "PEF_NORMAL_MEMORY": normal_memory,
+        "PEF_ULTRAVISOR_TOKEN": endpoints.ultravisor_token,
+        "PEF_HYPERVISOR_TOKEN": endpoints.hypervisor_token,
+        "PEF_OBSERVER_TOKEN": endpoints.observer_token,
+    }
+
+
+@asynccontextmanager
+async def on_free_ports(opening: Callable[[], AbstractAsyncContextManager[T]]) -> AsyncIterator[T]:
+    """Open what listens on ports that were free a moment ago, anew where somebody else took one."""
+    for attempt in range(1, ATTEMPTS + 1):
+        async with AsyncExitStack() as stack:
+            try:
+                opened = await stack.enter_async_context(opening())
+            except Unanswered as failure:
+                if attempt == ATTEMPTS or PORT_TAKEN not in failure.reason.lower():
+                    raise
+                continue
+            yield opened
+            return

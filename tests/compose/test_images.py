@@ -1,0 +1,100 @@
+"""What is in each image, read from inside: its own side and the words, and not a line of the other."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compose.containers import ROOT, Project, inside, output_of
+
+SOURCES = {
+    "pef_protocol": "shared/src/pef_protocol",
+    "pef_kit": "shared/src/pef_kit",
+    "pef_ultravisor": "services/ultravisor/src/pef_ultravisor",
+    "pef_hypervisor": "services/hypervisor/src/pef_hypervisor",
+    "pef_lab": "lab/src/pef_lab",
+}
+HOLDS = {
+    "pef-ultravisor": {"pef_protocol", "pef_kit", "pef_ultravisor"},
+    "pef-hypervisor": {"pef_protocol", "pef_kit", "pef_hypervisor"},
+    "pef-lab": {"pef_protocol", "pef_kit", "pef_lab"},
+}
+SIDES = {"pef_ultravisor", "pef_hypervisor"}
+LOOK = """
+import hashlib, importlib.metadata, json, os, shutil
+paths, digests = [], []
+for folder, below, files in os.walk("/"):
+    if folder == "/":
+        below[:] = [each for each in below if each not in ("proc", "sys", "dev")]
+    for name in below + files:
+        paths.append(os.path.join(folder, name))
+    for name in files:
+        path = os.path.join(folder, name)
+        if name.endswith(".py") and os.path.isfile(path):
+            digests.append(hashlib.sha256(open(path, "rb").read()).hexdigest())
+print(json.dumps({
+    "paths": [path for path in paths if "pef" in path.lower()],
+    "digests": digests,
+    "distributions": [each.name for each in importlib.metadata.distributions()],
+    "installers": [path for path in paths if path.endswith(("/pip/__main__.py", "/setuptools/__init__.py"))],
+    "tools": [each for each in ("cc", "gcc", "clang", "ld", "make", "git") if shutil.which(each)],
+    "caches": [path for path in (os.path.expanduser("~/.cache"), "/src", "/wheels") if os.path.exists(path)],
+}))
+"""
+
+
+@pytest.fixture(scope="module", params=HOLDS)
+def image(request: pytest.FixtureRequest, images: None) -> str:
+    """Name an image that has been built."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def images(pair: Project) -> None:
+    """Have all three images: `make up` builds the services', this the lab's."""
+    built = pair.compose("--profile", "demo", "build", "--quiet")
+    assert built.returncode == 0, built.stderr
+
+
+@pytest.fixture(scope="module")
+def seen(image: str) -> dict[str, Any]:
+    """Look at every file of an image, as root."""
+    found: dict[str, Any] = json.loads(inside(image, LOOK, "--network=none", "--user=0"))
+    return found
+
+
+def sources_of(packages: set[str]) -> dict[str, Path]:
+    """Return the source files of packages that say anything, by digest."""
+    files = [path for package in packages for path in (ROOT / SOURCES[package]).rglob("*.py")]
+    return {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in files if path.stat().st_size}
+
+
+def test_an_image_holds_its_own_side_as_it_is_here(image: str, seen: dict[str, Any]) -> None:
+    ours = sources_of(HOLDS[image])
+    assert not [path for digest, path in ours.items() if digest not in seen["digests"]]
+    assert image in seen["distributions"]
+
+
+def test_no_image_holds_a_line_of_a_side_that_is_not_its_own(image: str, seen: dict[str, Any]) -> None:
+    foreign = SOURCES.keys() - HOLDS[image]
+    assert SIDES & foreign
+    theirs = sources_of(foreign)
+    assert not [path for digest, path in theirs.items() if digest in seen["digests"]]
+    names = {name for each in foreign for name in (each, each.replace("_", "-"))}
+    assert not [path for path in seen["paths"] if any(name in path for name in names)]
+    assert not {each.replace("_", "-") for each in foreign} & set(seen["distributions"])
+
+
+def test_no_image_has_what_made_it(seen: dict[str, Any]) -> None:
+    assert (seen["installers"], seen["tools"], seen["caches"]) == ([], [], [])
+
+
+def test_an_image_runs_as_nobody_in_particular_and_names_no_token(image: str, pair: Project) -> None:
+    inspected = output_of("docker", "image", "inspect", image)
+    history = output_of("docker", "history", "--no-trunc", image)
+    assert json.loads(inspected)[0]["Config"]["User"] == "10001:10001"
+    assert not [name for name, token in pair.tokens.items() if token in inspected + history]
+    variables = json.loads(inspected)[0]["Config"]["Env"]
+    assert not [each for each in variables if "TOKEN" in each or "KEY" in each]
