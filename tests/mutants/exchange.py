@@ -28,15 +28,18 @@ OURS: Final = "pef_"
 def everywhere(original: Callable[..., Any], replacement: Callable[..., Any]) -> Iterator[None]:
     """Have every module that holds `original`, by a name or in a table of its own, hold `replacement`.
 
-    At the end a module that was loaded meanwhile holds `original`, too.
+    At the end a module that was loaded meanwhile holds `original`, too. One replacement may stand for several
+    originals at once.
     """
+    others = {(id(holder), key) for holder, key in _holders(replacement)}
     for holder, key in list(_holders(original)):
         holder[key] = replacement
     try:
         yield
     finally:
         for holder, key in list(_holders(replacement)):
-            holder[key] = original
+            if (id(holder), key) not in others:
+                holder[key] = original
 
 
 def _holders(wanted: object) -> Iterator[tuple[dict[Any, Any], Any]]:
@@ -56,6 +59,17 @@ def only_in(module: ModuleType, name: str, replacement: object) -> Iterator[None
         yield
     finally:
         vars(module)[name] = original
+
+
+@contextmanager
+def attribute(holder: object, name: str, replacement: object) -> Iterator[None]:
+    """Have an object of ours, or a class and all that is made of it, hold `replacement` by `name`."""
+    original = vars(holder)[name]
+    setattr(holder, name, replacement)
+    try:
+        yield
+    finally:
+        setattr(holder, name, original)
 
 
 @contextmanager

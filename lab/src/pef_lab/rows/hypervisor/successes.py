@@ -86,10 +86,12 @@ async def _act_untouched(scene: OneVm) -> Finding:
 
 async def _act_back(scene: OneVm) -> Finding:
     """Page a page out and in again: what was sealed comes back as it was."""
-    told = [await deeds.page_out(scene.outside, scene.lpid), await host_sees(scene.outside, scene.lpid, 0)]
+    number = scene.outside.number
+    told = [await deeds.page_out(scene.outside, scene.lpid), ", ".join(scene.sent_since(number))]
+    told.append(await host_sees(scene.outside, scene.lpid, 0))
     told.append(await deeds.page_in(scene.outside, scene.lpid))
     told.append("as it was" if scene.holds(0) == page_of(scene.lpid, 0) else "other bytes")
-    return found(f"{GOOD}, {SEALED}, {GOOD}, as it was", ", ".join(told))
+    return found(f"{GOOD}, UV_PAGE_OUT, {SEALED}, {GOOD}, as it was", ", ".join(told))
 
 
 async def _act_shared(scene: OneVm) -> Finding:

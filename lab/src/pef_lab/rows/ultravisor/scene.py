@@ -27,7 +27,7 @@ from pef_lab.rows.stage import Stage
 from pef_lab.rows.ultravisor.images import tampered
 from pef_lab.rows.ultravisor.vm import FIRST_FREE, NO_SLOT, UPPER, Vm, Workshop, kept_if_well, page_of
 from pef_protocol.codes import HCode, UCode
-from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, U64_MAX, Gfn, Lpid, SlotId, gpa_of
+from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gfn, Lpid, SlotId, gpa_of
 from pef_protocol.runs import PageRuns, PlacedRuns
 from pef_protocol.ultracalls import (
     EsmbGetFile,
@@ -63,7 +63,9 @@ class Kept(StrEnum):
     ABORTED = "aborted"
 
 
-NO_VM: Final = {Kept.NEVER: 4000, Kept.NOBODY: 0, Kept.WIDE: 1 << 12, Kept.HUGE: U64_MAX}
+NO_VM: Final = {Kept.NEVER: 4000, Kept.NOBODY: 0}
+TOO_HIGH: Final = {Kept.WIDE: 1 << 12, Kept.HUGE: 1 << 63}
+"""A bit that no lpid has; the others are an SVM's, so that whoever passes over it meets that."""
 PLAYED: Final = frozenset({Kept.ACTIVE, Kept.IN_FLIGHT, Kept.ABORTED})
 """VMs that need a Hypervisor which answers as we like."""
 
@@ -165,6 +167,8 @@ class Cast:
 
     def lpid(self, kept: Kept) -> Lpid:
         """Return the lpid of a VM, or one that names none."""
+        if kept in TOO_HIGH:
+            return Lpid(TOO_HIGH[kept] | self.vms[Kept.SECURE].lpid)
         return Lpid(NO_VM[kept] if kept in NO_VM else self.vms[kept].lpid)
 
     def ra(self, at: At | int) -> int:

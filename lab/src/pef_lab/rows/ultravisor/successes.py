@@ -99,7 +99,8 @@ async def register(stage: Stage) -> Finding:
         answer = await pages.ask(_slot(pages.lpid))
         last = NO_SLOT + 3
         before = word_of(await vm.load(last))
-        await vm.store(last, PAGES[Word.TEXT])
+        if before is not Word.NOTHING:
+            await vm.store(last, PAGES[Word.TEXT])
         beyond = word_of(await vm.load(NO_SLOT + 4))
         return compared(
             {"code": OK, "its last page": Word.ZERO, "written": Word.TEXT, "beyond it": Word.NOTHING},

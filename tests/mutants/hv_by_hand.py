@@ -1,0 +1,240 @@
+"""Mutants of the Hypervisor that are neither of the real kernel nor of a family: each keeps a promise less.
+
+Source: specification of the Hypervisor, sections 4 to 6; decisions on U_BUSY and on memory.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mutants import answers
+from mutants.bred import by_hand
+from mutants.exchange import attribute, everywhere, only_in
+from pef_hypervisor import to_ultravisor
+from pef_hypervisor.frames import DevicePool, Vm, VmSlot
+from pef_hypervisor.from_ultravisor import paging, svm_init_abort, svm_init_start, svm_page_in
+from pef_hypervisor.from_vmm import reset
+from pef_hypervisor.moves import offer, take_out
+from pef_hypervisor.normal_memory import RealMemory
+from pef_hypervisor.slots import register, unregister
+from pef_hypervisor.store import Store
+from pef_hypervisor.to_ultravisor import Answer, Flight, Part
+from pef_kit.operations import Operation
+from pef_kit.spans import I64, among
+from pef_protocol.calls import Reply
+from pef_protocol.codes import HCode
+from pef_protocol.events import Side
+from pef_protocol.hypercalls import SvmInitAbort, SvmInitStart
+from pef_protocol.states import HvGfnState
+from pef_protocol.wire import Caller
+
+
+@contextmanager
+def never_scrubbed() -> Iterator[None]:
+    """Leave in a normal page what it holds when the page becomes secure, or goes."""
+    with attribute(RealMemory, "scrub", answers.nothing):
+        yield
+
+
+@contextmanager
+def slots_ascending() -> Iterator[None]:
+    """Register the slots of a VM from the lowest base on."""
+
+    def register_all(vm: Vm) -> Operation[str]:
+        made: list[VmSlot] = []
+        for slot in reversed(list(vm.slots)):
+            answer = yield from register(vm, slot)
+            if not answer.succeeded:
+                for earlier in reversed(made):
+                    yield from unregister(vm, earlier)
+                return answer.detail
+            made.append(slot)
+        return ""
+
+    with everywhere(svm_init_start._register_all, register_all):
+        yield
+
+
+@contextmanager
+def reset_pages_out() -> Iterator[None]:
+    """Page out what is secure before a reset drops it."""
+    original = reset._end
+
+    def end(store: Store, vm: Vm) -> Operation[Answer]:
+        for slot in vm.slots:
+            offsets = np.flatnonzero(slot.state == HvGfnState.SECURE)
+            yield from take_out(store, vm, [Part(slot, offsets, slot.state[offsets])])
+        return (yield from original(store, vm))
+
+    with everywhere(original, end):
+        yield
+
+
+@contextmanager
+def device_pages_leak() -> Iterator[None]:
+    """Keep every device page that a GFN once had."""
+    with attribute(DevicePool, "give_back", lambda *_: None):
+        yield
+
+
+@contextmanager
+def given_back_twice() -> Iterator[None]:
+    """Give a device page back for each share of a page, one that is shared already included."""
+
+    def offer_again(store: Store, vm: Vm, parts: Sequence[Part]) -> Operation[Flight]:
+        flight = yield from offer(store, vm, parts)
+        for leg in flight.legs():
+            again = leg.done & among(leg.before, HvGfnState.SHARED)
+            store.pool.give_back(int(np.count_nonzero(again)))
+        return flight
+
+    with only_in(svm_page_in, "offer", offer_again):
+        yield
+
+
+@contextmanager
+def impatient() -> Iterator[None]:
+    """Take U_BUSY for the last word."""
+
+    def send(flight: Flight, name: str) -> Operation[None]:
+        if len(flight):
+            yield from flight._send_once(name, np.arange(len(flight)))
+
+    def ask_once(name: str, request: object) -> Operation[Answer]:
+        return (yield from to_ultravisor.try_once(name, request))
+
+    with everywhere(to_ultravisor.insist, ask_once), attribute(Flight, "send", send):
+        yield
+
+
+@contextmanager
+def design_untold() -> Iterator[None]:
+    """Answer H_SVM_INIT_START without the name of the VM's design."""
+    original = svm_init_start.svm_init_start
+
+    def start(store: Store, caller: Caller, request: SvmInitStart) -> Operation[Reply]:
+        reply = yield from original(store, caller, request)
+        return Reply(reply.code, detail=reply.detail)
+
+    with everywhere(original, start):
+        yield
+
+
+@contextmanager
+def abort_is_success() -> Iterator[None]:
+    """Answer H_SVM_INIT_ABORT with H_SUCCESS when all is done, so that the guest learns of no failure."""
+    original = svm_init_abort.svm_init_abort
+
+    def abort(store: Store, caller: Caller, request: SvmInitAbort) -> Operation[Reply]:
+        reply = yield from original(store, caller, request)
+        return Reply(HCode.H_SUCCESS) if reply.code is HCode.H_PARAMETER else reply
+
+    with everywhere(original, abort):
+        yield
+
+
+@contextmanager
+def refusals_believed() -> Iterator[None]:
+    """Take pages for moved that the Ultravisor refused to move."""
+
+    def no_codes(_: str, __: Reply, gfns: I64) -> NDArray[np.int16]:
+        return np.zeros(len(gfns), np.int16)
+
+    with everywhere(to_ultravisor.codes_of, no_codes):
+        yield
+
+
+@contextmanager
+def silence_believed() -> Iterator[None]:
+    """Take pages for moved that the Ultravisor said nothing of."""
+    original = Flight._send_once
+
+    def send_once(flight: Flight, name: str, chosen: I64) -> Operation[None]:
+        yield from original(flight, name, chosen)
+        flight.codes[flight._unheard] = 0
+        flight._unheard[:] = False
+        flight.failure = ""
+
+    with attribute(Flight, "_send_once", send_once):
+        yield
+
+
+@contextmanager
+def busy_is_refusal() -> Iterator[None]:
+    """Tell of a page that the Ultravisor is busy with as of one that it refuses."""
+
+    def as_refusals(codes: NDArray[np.int16]) -> NDArray[np.int16]:
+        return np.where(codes == 0, HCode.H_SUCCESS, HCode.H_PARAMETER).astype(np.int16)
+
+    with everywhere(to_ultravisor.as_hypercall_code, as_refusals):
+        yield
+
+
+@contextmanager
+def nobody_waits() -> Iterator[None]:
+    """Begin operations on a whole VM beside each other."""
+
+    @contextmanager
+    def held(vm: Vm, _: str, *, closed: bool = False) -> Iterator[None]:
+        with vm.open():
+            yield
+
+    with attribute(Vm, "held", held):
+        yield
+
+
+@contextmanager
+def in_hand_let_in() -> Iterator[None]:
+    """Answer a hypercall on a GFN that another one has in flight as if nothing were."""
+    with only_in(paging, "MOVING", 0):
+        yield
+
+
+BY_HAND: Final = (
+    by_hand(
+        Side.HYPERVISOR, "wrong-numbers", "a refusal has the number next to its own", answers.wrong_numbers
+    ),
+    by_hand(Side.HYPERVISOR, "refusals-believed", "refused pages are taken for moved", refusals_believed),
+    by_hand(Side.HYPERVISOR, "silence-believed", "unanswered pages are taken for moved", silence_believed),
+    by_hand(
+        Side.HYPERVISOR,
+        "never-scrubbed",
+        "a normal page whose page became secure is not scrubbed",
+        never_scrubbed,
+    ),
+    by_hand(
+        Side.HYPERVISOR, "slots-ascending", "slots are registered from the lowest base on", slots_ascending
+    ),
+    by_hand(Side.HYPERVISOR, "reset-pages-out", "a reset pages out what it drops", reset_pages_out),
+    by_hand(Side.HYPERVISOR, "device-pages-leak", "no device page comes back", device_pages_leak),
+    by_hand(
+        Side.HYPERVISOR, "given-back-twice", "sharing again gives a device page back again", given_back_twice
+    ),
+    by_hand(Side.HYPERVISOR, "impatient", "U_BUSY is the last word", impatient, "hv/busy/*"),
+    by_hand(
+        Side.HYPERVISOR,
+        "busy-is-refusal",
+        "a busy page is told as a refused one",
+        busy_is_refusal,
+        "hv/busy/*",
+    ),
+    by_hand(Side.HYPERVISOR, "nobody-waits", "operations on a whole VM run beside each other", nobody_waits),
+    by_hand(Side.HYPERVISOR, "in-hand-let-in", "a GFN in flight is taken for one at rest", in_hand_let_in),
+    by_hand(Side.HYPERVISOR, "design-untold", "H_SVM_INIT_START does not name the design", design_untold),
+    by_hand(Side.HYPERVISOR, "abort-is-success", "H_SVM_INIT_ABORT done is H_SUCCESS", abort_is_success),
+    by_hand(
+        Side.HYPERVISOR,
+        "unknown-is-done",
+        "a call that there is not succeeds",
+        answers.unknown_is_done,
+        "hv/unknown/*",
+    ),
+    by_hand(Side.HYPERVISOR, "refused-untold", "refused runs are not named", answers.refused_runs_untold),
+    by_hand(
+        Side.HYPERVISOR, "neighbours-refused", "one wrong run refuses the message", answers.neighbours_refused
+    ),
+)
+"""Those that many rows find come first: what is played after them has less left to prove."""

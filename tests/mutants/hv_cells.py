@@ -1,0 +1,134 @@
+"""Two families of mutants of the Hypervisor's tables: one cell of its GFNs, or of its VMs, is wrong.
+
+What does something succeeds with nothing done, and a refusal becomes a success. Where nothing is to be done,
+the GFN is treated as if something were.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+from mutants.bred import Bred
+from mutants.exchange import cells, cells_of_every_design
+from pef_hypervisor.lifecycle import (
+    LAW,
+    VM_TABLE,
+    GfnCell,
+    GfnDeed,
+    GfnEvent,
+    H,
+    N,
+    P,
+    S,
+    VmCell,
+    VmEvent,
+    error,
+    into,
+    to,
+)
+from pef_protocol.codes import HCode
+from pef_protocol.events import Side
+from pef_protocol.states import HvGfnState, HvVmState
+
+TOUCHED_NEEDLESSLY: Final[Mapping[GfnEvent, GfnCell]] = {
+    GfnEvent.HOST_TOUCH: to(P, GfnDeed.TAKE_OUT),
+    GfnEvent.INIT_DONE: to(S, GfnDeed.MARK),
+    GfnEvent.INIT_ABORT: to(S),
+    GfnEvent.FORGET: to(S),
+    GfnEvent.PLUG: to(S, GfnDeed.MARK),
+}
+WORDS: Final[Mapping[GfnEvent, tuple[str, ...]]] = {
+    GfnEvent.PAGE_IN: ("page-in*", "unshare"),
+    GfnEvent.SHARE: ("share*",),
+    GfnEvent.PAGE_OUT: ("page-out*",),
+    GfnEvent.HOST_TOUCH: ("host-*",),
+    GfnEvent.UNMAP: ("unmap*",),
+    GfnEvent.INIT_DONE: ("init-done*",),
+    GfnEvent.INIT_ABORT: ("init-abort*", "abort-or-terminate"),
+    GfnEvent.FORGET: ("reset*", "slot-removed*", "abort-or-terminate"),
+    GfnEvent.PLUG: ("slot-added*", "hot-add*"),
+}
+"""What rows call an event."""
+CALLED: Final = frozenset({GfnEvent.PAGE_OUT, GfnEvent.INIT_DONE})
+"""Events that a hypercall of that name brings about."""
+LETTERS: Final[Mapping[HvGfnState, str]] = {N: "N", S: "S", P: "P", H: "H"}
+
+
+def wrong_gfn(event: GfnEvent, state: HvGfnState, cell: GfnCell) -> GfnCell:
+    """Return what stands in place of a cell, and is wrong."""
+    idle = cell == to(state)
+    if not idle:
+        return to(state)
+    if event is GfnEvent.UNMAP:
+        return to(state, GfnDeed.INVALIDATE)
+    return TOUCHED_NEEDLESSLY.get(event, to(state, code=HCode.H_PARAMETER))
+
+
+def wrong_vm(event: VmEvent, state: HvVmState, cell: VmCell) -> VmCell:
+    """Return what stands in place of a cell, and is wrong."""
+    if not cell.code.succeeded and cell.then is state:
+        return into(state, cell.does)
+    if event in {VmEvent.START_VM, VmEvent.INIT_ABORT}:
+        return error(state, HCode.H_STATE)
+    return into(state if cell.then is not state else HvVmState.TRANSIENT, cell.does)
+
+
+@contextmanager
+def gfn_cell(event: GfnEvent, state: HvGfnState) -> Iterator[None]:
+    """Have one cell of the GFN table be wrong, under every design that keeps the state."""
+    with cells_of_every_design({event: {state: wrong_gfn(event, state, LAW[event][state])}}):
+        yield
+
+
+@contextmanager
+def vm_cell(event: VmEvent, state: HvVmState) -> Iterator[None]:
+    """Have one cell of the VM table be wrong."""
+    with cells(VM_TABLE, {event: {state: wrong_vm(event, state, VM_TABLE.cells[event][state])}}):
+        yield
+
+
+def _path(event: GfnEvent | VmEvent) -> str:
+    return event.name.lower().replace("_", "-")
+
+
+def _rows_of(state: HvGfnState, word: str) -> tuple[str, ...]:
+    places = f"event/{LETTERS[state]}", "event/none", f"life/{state.name.lower()}", "flow"
+    return tuple(f"{place}/{word}" for place in places)
+
+
+def _of_gfn(event: GfnEvent, state: HvGfnState) -> Bred:
+    cell, instead = LAW[event][state], wrong_gfn(event, state, LAW[event][state])
+    return Bred(
+        f"cell/gfn/{state.name}/{event.name}",
+        Side.HYPERVISOR,
+        f"{event.name} of a GFN in {state.name}: {told(instead)} instead of {told(cell)}",
+        lambda: gfn_cell(event, state),
+        ids=(
+            *(pattern for word in WORDS[event] for pattern in _rows_of(state, word)),
+            *((f"hv/{_path(event)}/success*",) if event in CALLED else ()),
+        ),
+    )
+
+
+def _of_vm(event: VmEvent, state: HvVmState) -> Bred:
+    cell, instead = VM_TABLE.cells[event][state], wrong_vm(event, state, VM_TABLE.cells[event][state])
+    return Bred(
+        f"cell/vm/{state.name}/{event.name}",
+        Side.HYPERVISOR,
+        f"{event.name} of a VM in {state.name}: {told(instead)} instead of {told(cell)}",
+        lambda: vm_cell(event, state),
+        ids=(
+            f"vm/{state.name.lower()}/{_path(event)}*",
+            f"hv/{_path(event)}/success",
+            *(("hv/init-abort/H_PARAMETER*",) if event is VmEvent.UV_SVM_TERMINATE else ()),
+        ),
+    )
+
+
+def told(cell: GfnCell | VmCell) -> str:
+    """Say in words what a cell holds."""
+    return f"{cell.code.name}, {cell.does.name}, then {cell.then.name}"
+
+
+GFN_CELLS: Final = tuple(_of_gfn(event, state) for state in HvGfnState for event in GfnEvent)
+VM_CELLS: Final = tuple(_of_vm(event, state) for state in HvVmState for event in VmEvent)

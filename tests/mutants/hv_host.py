@@ -1,0 +1,231 @@
+"""Mutants of the Hypervisor towards its VMM, and in what it believes.
+
+Source: specification of the Hypervisor, section 4, "host (VMM) touches the page", and section 6.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from mutants.bred import by_hand
+from mutants.exchange import attribute, cells_of_every_design, everywhere
+from pef_hypervisor import partition, slots, to_ultravisor
+from pef_hypervisor.frames import Vm, VmSlot
+from pef_hypervisor.from_vmm import add_slot, host_access, remove_slot, reset
+from pef_hypervisor.from_vmm.outcome import DONE, Errno, Outcome
+from pef_hypervisor.lifecycle import GfnDeed, GfnEvent, H, N, P, S, to
+from pef_hypervisor.store import Store
+from pef_hypervisor.to_ultravisor import Answer, Flight
+from pef_kit.operations import Operation
+from pef_protocol.codes import UCode
+from pef_protocol.events import Side
+from pef_protocol.states import HvVmState
+
+
+def _done(*_: object, **__: object) -> Operation[Outcome]:
+    """Say that it is done, and do nothing."""
+    yield from ()
+    return DONE
+
+
+@contextmanager
+def unplugs_nothing() -> Iterator[None]:
+    """Say that a slot is removed, and keep it."""
+    with everywhere(remove_slot.remove_slot, _done):
+        yield
+
+
+@contextmanager
+def unplugs_regardless() -> Iterator[None]:
+    """Remove a slot that the Ultravisor does not let go of."""
+    original = slots.unregister_at_rest
+
+    def unregister(vm: Vm, slot: VmSlot) -> Operation[Answer]:
+        answer = yield from original(vm, slot)
+        return Answer(UCode.U_SUCCESS, answer.detail)
+
+    with everywhere(original, unregister):
+        yield
+
+
+@contextmanager
+def outside_is_zero() -> Iterator[None]:
+    """Let the host read zeroes where no slot is, and write there for nothing."""
+    original = host_access._reach
+
+    def reach(store: Store, vm: Vm, gpa: int, length: int) -> Operation[Any]:
+        reached = yield from original(store, vm, gpa, length)
+        nowhere = isinstance(reached, Outcome) and vm.slots.covered(gpa >> 16, 1) is None
+        return [] if nowhere else reached
+
+    with everywhere(original, reach):
+        yield
+
+
+@contextmanager
+def entry_unwritten() -> Iterator[None]:
+    """Send no UV_WRITE_PATE."""
+
+    def unsent(*_: object, **__: object) -> Operation[Answer]:
+        yield from ()
+        return Answer(UCode.U_SUCCESS, "")
+
+    with everywhere(partition.write_pate, unsent), everywhere(partition.clear_pate, unsent):
+        yield
+
+
+@contextmanager
+def resets_nothing() -> Iterator[None]:
+    """Say that a VM is reset, and leave it as it is."""
+    with everywhere(reset.reset, _done):
+        yield
+
+
+@contextmanager
+def resets_normal_vms() -> Iterator[None]:
+    """Write the entry of a VM anew that is reset and was normal."""
+    original = reset.reset
+
+    def again(store: Store, lpid: int) -> Operation[Outcome]:
+        vm = store.vms.get(lpid)
+        if vm is not None and vm.state is HvVmState.NORMAL:
+            yield from partition.write_pate(vm.lpid, radix=vm.radix)
+        return (yield from original(store, lpid))
+
+    with everywhere(original, again):
+        yield
+
+
+@contextmanager
+def registers_at_once() -> Iterator[None]:
+    """Register a slot of a normal VM."""
+    original = add_slot.add_slot
+
+    def add(store: Store, lpid: int, slot_id: int, gpa: int, size: int) -> Operation[Outcome]:
+        outcome = yield from original(store, lpid, slot_id, gpa, size)
+        vm = store.vms.get(lpid)
+        slot = vm.slots.get(slot_id) if vm is not None else None
+        if outcome.errno is Errno.OK and vm is not None and slot is not None and not vm.started:
+            yield from slots.register(vm, slot)
+            slot.registered = False
+        return outcome
+
+    with everywhere(original, add):
+        yield
+
+
+@contextmanager
+def busy_believed() -> Iterator[None]:
+    """Take what stays busy for done in the end."""
+    insist, send = to_ultravisor.insist, Flight.send
+
+    def believe(name: str, request: object) -> Operation[Answer]:
+        answer = yield from insist(name, request)
+        return Answer(UCode.U_SUCCESS, "") if answer.code is UCode.U_BUSY else answer
+
+    def send_and_believe(flight: Flight, name: str) -> Operation[None]:
+        yield from send(flight, name)
+        flight.codes[flight.codes == UCode.U_BUSY] = 0
+
+    with everywhere(insist, believe), attribute(Flight, "send", send_and_believe):
+        yield
+
+
+@contextmanager
+def shared_again_is_normal() -> Iterator[None]:
+    """Call a shared page normal once it is shared again."""
+    with cells_of_every_design({GfnEvent.SHARE: {H: to(N, GfnDeed.OFFER)}}):
+        yield
+
+
+@contextmanager
+def share_is_paged_out() -> Iterator[None]:
+    """Call a page that was secure, and is shared, paged out."""
+    with cells_of_every_design({GfnEvent.SHARE: {S: to(P, GfnDeed.OFFER)}}):
+        yield
+
+
+@contextmanager
+def done_forgets() -> Iterator[None]:
+    """Call normal, at H_SVM_INIT_DONE, what is secure already."""
+    with cells_of_every_design({GfnEvent.INIT_DONE: {S: to(N, GfnDeed.MARK)}}):
+        yield
+
+
+BY_HAND: Final = (
+    by_hand(
+        Side.HYPERVISOR,
+        "unplugs-nothing",
+        "a removed slot is still there",
+        unplugs_nothing,
+        "event/*/slot-removed*",
+        "flow/hot-remove*",
+        "hv/busy/*/slot-removed",
+    ),
+    by_hand(
+        Side.HYPERVISOR,
+        "unplugs-regardless",
+        "a slot goes that the Ultravisor keeps",
+        unplugs_regardless,
+        "flow/hot-remove*",
+    ),
+    by_hand(
+        Side.HYPERVISOR,
+        "outside-is-zero",
+        "the host reads zeroes where no slot is",
+        outside_is_zero,
+        "event/none/*",
+    ),
+    by_hand(
+        Side.HYPERVISOR,
+        "entry-unwritten",
+        "no partition-table entry is written",
+        entry_unwritten,
+        "flow/*",
+    ),
+    by_hand(
+        Side.HYPERVISOR,
+        "resets-nothing",
+        "a reset does nothing",
+        resets_nothing,
+        "vm/*",
+        "flow/reset*",
+    ),
+    by_hand(
+        Side.HYPERVISOR,
+        "resets-normal-vms",
+        "a reset of a normal VM writes its entry",
+        resets_normal_vms,
+        "vm/*",
+        "flow/reset*",
+    ),
+    by_hand(
+        Side.HYPERVISOR,
+        "registers-at-once",
+        "slots of a normal VM are registered",
+        registers_at_once,
+        "flow/*",
+    ),
+    by_hand(
+        Side.HYPERVISOR,
+        "shared-again-is-normal",
+        "a page shared again is called normal",
+        shared_again_is_normal,
+        "life/*",
+    ),
+    by_hand(Side.HYPERVISOR, "share-is-paged-out", "a shared page is called paged out", share_is_paged_out),
+    by_hand(
+        Side.HYPERVISOR,
+        "done-forgets",
+        "what is secure is called normal at H_SVM_INIT_DONE",
+        done_forgets,
+        "life/*",
+    ),
+    by_hand(
+        Side.HYPERVISOR,
+        "busy-believed",
+        "what stays busy is taken for done",
+        busy_believed,
+        "hv/busy/for-ever/*",
+    ),
+)

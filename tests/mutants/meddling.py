@@ -1,0 +1,67 @@
+"""A family of mutants, one a call: a refused call answers with the right code, and changes something.
+
+The Ultravisor uses up an IV of the SVM, or, where there is none, writes an entry of the partition table. The
+Hypervisor counts a device page as held.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from mutants.bred import Bred
+from mutants.exchange import everywhere
+from mutants.rungs import HANDLERS, path_of, side_of
+from pef_hypervisor.store import Store
+from pef_kit.operations import Operation
+from pef_protocol.calls import CALLS, Call, Reply
+from pef_protocol.ladders import Rung
+from pef_protocol.quantities import Lpid
+from pef_protocol.wire import Caller
+from pef_ultravisor.machine import Ultravisor
+
+
+def change(side: Ultravisor | Store, caller: Caller, asked: object) -> None:
+    """Change something of a side that it must not forget."""
+    if isinstance(side, Store):
+        side.pool.take(1)
+        return
+    named = getattr(asked, "lpid", caller.lpid)
+    svm = side.svm(named) or next(iter(side.svms.values()), None)
+    if svm is not None:
+        svm.sealer.take_ivs(1)
+    else:
+        dw0, dw1 = side.pates.get(Lpid(1), (0, 0))
+        side.pates[Lpid(1)] = dw0 ^ 1, dw1
+
+
+@contextmanager
+def meddling(call: Call) -> Iterator[None]:
+    """Have `call` change something whenever it is refused."""
+    original = HANDLERS[call.name]
+
+    def handler(side: Any, caller: Caller, asked: Any) -> Operation[Reply]:
+        reply: Reply = yield from original(side, caller, asked)
+        if not reply.code.succeeded:
+            change(side, caller, asked)
+        return reply
+
+    with everywhere(original, handler):
+        yield
+
+
+def _ends(call: Call) -> tuple[Rung, ...]:
+    """Return the first and the last rung of a call: rows of those between them look no other way."""
+    return call.ladder[0], call.ladder[-1]
+
+
+def _bred(call: Call) -> Bred:
+    return Bred(
+        f"changes/{call.name}",
+        side_of(call),
+        f"{call.name} changes something although it is refused",
+        lambda: meddling(call),
+        ids=tuple(f"{path_of(call)}/{rung.name}{way}" for rung in _ends(call) for way in ("", ":*")),
+    )
+
+
+MEDDLING: Final = tuple(_bred(call) for call in CALLS.values())

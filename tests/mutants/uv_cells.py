@@ -1,0 +1,129 @@
+"""A family of mutants of the Ultravisor's table: one cell of the 14 states by 6 operations is wrong.
+
+A refusal becomes a success with nothing done, and so does a success that does something. Where nothing is to
+be done, a call of the Hypervisor is refused; the SVM's own asks the Hypervisor for the page as if it had to.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+import numpy as np
+
+from mutants.bred import Bred
+from mutants.exchange import cells, everywhere, only_in
+from pef_kit.columns import Portion
+from pef_kit.operations import Operation
+from pef_kit.spans import U8
+from pef_kit.transitions import Cell, Judgement
+from pef_protocol.codes import UCode
+from pef_protocol.events import Side
+from pef_protocol.states import UvGfnState as S
+from pef_protocol.states import UvVmState
+from pef_ultravisor import faults
+from pef_ultravisor.faults import picked
+from pef_ultravisor.frames import FrameSlot, Svm
+from pef_ultravisor.from_guest import share_pages
+from pef_ultravisor.from_hypervisor import page_in
+from pef_ultravisor.lifecycle import CELLS as LAW
+from pef_ultravisor.lifecycle import GFN, OPEN_CALLS, OPERATIONS, Deed, Event, GfnCell
+from pef_ultravisor.machine import Ultravisor
+
+ASKED_NEEDLESSLY: Final[Mapping[Event, GfnCell]] = {
+    Event.SHARE: Cell(S.HV_SHARING, UCode.U_SUCCESS, Deed.ASK),
+    Event.UNSHARE_ALL: Cell(S.HV_UNSHARING_INV, UCode.U_SUCCESS, Deed.ASK),
+}
+REFUSED_NEEDLESSLY: Final[Mapping[Event, UCode]] = {
+    Event.PAGE_IN: UCode.U_P2,
+    Event.PAGE_OUT: UCode.U_PARAMETER,
+    Event.PAGE_INVAL: UCode.U_P2,
+}
+
+
+AT_HOME: Final = frozenset({S.SECURE, S.PAGEDOUT, S.SHARED})
+"""States in which each call as it should be meets a GFN."""
+
+
+def wrong(event: Event, state: S, cell: GfnCell) -> GfnCell:
+    """Return what stands in place of a cell, and is wrong."""
+    idle = cell.code is UCode.U_SUCCESS and cell.then is state and cell.does is Deed.NOTHING
+    if not idle:
+        return Cell(state, UCode.U_SUCCESS, Deed.NOTHING)
+    if event in ASKED_NEEDLESSLY:
+        return ASKED_NEEDLESSLY[event]
+    return Cell(state, REFUSED_NEEDLESSLY[event], Deed.NOTHING)
+
+
+@contextmanager
+def wrong_cell(event: Event, state: S) -> Iterator[None]:
+    """Have one cell of the table be wrong."""
+    with cells(GFN, {event: {state: wrong(event, state, LAW[event][state])}}):
+        yield
+
+
+@contextmanager
+def wrong_once_secure(event: Event, state: S) -> Iterator[None]:
+    """Have one cell of UV_PAGE_IN be wrong for secure VMs alone: with it no VM would become one."""
+    original = page_in.events_of
+
+    def events_of(svm: Svm, portion: Portion[FrameSlot]) -> U8:
+        events = original(svm, portion)
+        if svm.state is not UvVmState.SECURE:
+            events[portion.slot.state[portion.chosen] == state] = Event.PAGE_IN_AT_DONE
+        return events
+
+    with wrong_cell(event, state), everywhere(original, events_of):
+        yield
+
+
+@contextmanager
+def not_waited_for(event: Event, state: S) -> Iterator[None]:
+    """Have a call of the SVM pass over GFNs that another call has in hand in `state`, as if all was done."""
+    original = faults.settled
+
+    def settled(
+        uv: Ultravisor, svm: Svm, portions: list[Portion[FrameSlot]], asked: Event
+    ) -> Operation[list[Judgement]]:
+        if asked is not event:
+            return (yield from original(uv, svm, portions, asked))
+        others = [np.asarray(part.slot.state[part.chosen] != state) for part in portions]
+        yield from original(uv, svm, picked(portions, others), asked)
+        return [GFN.judge(asked, part.slot.state[part.chosen]) for part in portions]
+
+    with wrong_cell(event, state), everywhere(original, settled):
+        yield
+
+
+@contextmanager
+def taken_back_in_vain(event: Event, state: S) -> Iterator[None]:
+    """Have UV_UNSHARE_PAGE of a page that the Ultravisor shares for itself succeed, with nothing done."""
+    others = tuple(each for each in share_pages.KEPT_SHARED if each is not state)
+    with wrong_cell(event, state), only_in(share_pages, "KEPT_SHARED", others):
+        yield
+
+
+def _bred(event: Event, state: S) -> Bred:
+    way = wrong_cell
+    if event in {Event.SHARE, Event.UNSHARE, Event.UNSHARE_ALL} and state in OPEN_CALLS:
+        way = not_waited_for
+    elif (event, state) == (Event.PAGE_IN, S.HV_SHARING):
+        way = wrong_once_secure
+    elif event is Event.UNSHARE and state in share_pages.KEPT_SHARED:
+        way = taken_back_in_vain
+    cell, instead = LAW[event][state], wrong(event, state, LAW[event][state])
+    operation = event.name.lower().replace("_", "-")
+    return Bred(
+        f"cell/{state.name}/{event.name}",
+        Side.ULTRAVISOR,
+        f"{event.name} of a GFN in {state.name}: {told(instead)} instead of {told(cell)}",
+        lambda: way(event, state),
+        ids=(f"gfn/{state.name}/{operation}*", *((f"uv/{operation}/success",) if state in AT_HOME else ())),
+    )
+
+
+def told(cell: GfnCell) -> str:
+    """Say in words what a cell holds."""
+    return f"{cell.code.name}, {cell.does.name}, then {cell.then.name}"
+
+
+CELLS: Final = tuple(_bred(event, state) for state in S for event in OPERATIONS)

@@ -1,0 +1,79 @@
+"""Services forked with mutants in them: each is seen over HTTP, in its service alone, and goes with it."""
+
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mutants.forked import TESTS, ForkedService, forked
+from pef_lab.failures import Unanswered
+from pef_lab.rows.doors import OBSERVER
+from pef_lab.rows.passes import OWN
+from pef_lab.rows.row import Subject
+from pef_lab.starting import ULTRAVISOR_SCRIPT, fresh_endpoints, told_the_ultravisor
+from pef_protocol.quantities import Lpid
+from pef_protocol.ultracalls import SvmTerminate
+
+pytestmark = [pytest.mark.sockets, pytest.mark.slow]
+
+SECURE_MEMORY = 1 << 26
+STARTS_ONE_AND_WAITS = """
+import sys
+from pathlib import Path
+from mutants.forked import ForkedService
+from pef_lab.starting import ULTRAVISOR_SCRIPT, fresh_endpoints, told_the_ultravisor
+endpoints = fresh_endpoints()
+peer = endpoints.hypervisor_url
+told = told_the_ultravisor(endpoints, peer_url=peer, normal_memory="", secure_memory=1 << 26)
+print(ForkedService((), ULTRAVISOR_SCRIPT, told, Path(sys.argv[1])).pid, flush=True)
+sys.stdin.read()
+"""
+
+
+async def who_may_terminate() -> str:
+    """Tell what an observer is answered that would end a VM."""
+    async with OWN[Subject.ULTRAVISOR](20.0) as stage:
+        return (await stage.ultravisor.call(OBSERVER, SvmTerminate(Lpid(9)))).code
+
+
+async def test_a_mutant_is_seen_over_http_and_not_in_the_next_service() -> None:
+    with forked("forgets/UV_SVM_TERMINATE/caller"):
+        assert await who_may_terminate() == "U_PARAMETER"
+    with forked():
+        assert await who_may_terminate() == "U_PERMISSION"
+    with forked("forgets/UV_SVM_TERMINATE/caller", "uv/wrong-numbers"):
+        assert await who_may_terminate() == "U_PARAMETER numbered -5"
+
+
+def test_it_ends_when_whoever_started_it_is_killed(tmp_path: Path) -> None:
+    starter = subprocess.Popen(
+        [sys.executable, "-c", STARTS_ONE_AND_WAITS, str(tmp_path / "log")],
+        env=os.environ | {"PYTHONPATH": TESTS},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with starter:
+        assert starter.stdout is not None
+        service = os.pidfd_open(int(starter.stdout.readline()))
+        try:
+            starter.kill()
+            assert select.select([service], [], [], 60)[0] == [service]
+        finally:
+            os.close(service)
+
+
+async def test_one_that_does_not_start_says_why(tmp_path: Path) -> None:
+    endpoints = fresh_endpoints()
+    told = told_the_ultravisor(
+        endpoints, peer_url=endpoints.hypervisor_url, normal_memory="", secure_memory=SECURE_MEMORY
+    )
+    service = ForkedService((), ULTRAVISOR_SCRIPT, told | {"PEF_SECURE_MEMORY": "0"}, tmp_path / "log")
+    try:
+        with pytest.raises(Unanswered, match="secure_memory"):
+            await service.until_ready(endpoints.ultravisor_url)
+    finally:
+        service.stop()
