@@ -117,12 +117,16 @@ class Wanted:
 
     first: frozenset[str] = frozenset()
     others: Others = Others.ALL
+    likely: str = ""
+    """The one of the others that is played before the rest."""
 
     def turns(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
         """Yield rows as they are to be played, some at a time; whoever plays them stops at a failure."""
         yield [row for row in rows if row.id in self.first or self.others is Others.ALL]
         if self.others is Others.UNTIL_ONE_FAILS:
             rest = [row for row in rows if row.id not in self.first]
+            yield [row for row in rest if row.id == self.likely]
+            rest = [row for row in rest if row.id != self.likely]
             for start in range(0, len(rest), SOME):
                 yield rest[start : start + SOME]
 

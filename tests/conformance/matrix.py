@@ -24,6 +24,7 @@ from conformance.explained import EMPTY, SURVIVORS
 from conformance.grid import Grid, fits
 from conformance.judging import EVERYTHING, SOUND, Judged, Others, Trial, Wanted, judge, ready
 from conformance.judging import trials as all_trials
+from conformance.likely import LIKELY
 from mutants.bred import Bred
 from mutants.forked import CONTEXT, begin
 from mutants.zoo import ZOO
@@ -75,7 +76,8 @@ class SoFar:
         if trial.mutant == SOUND or isinstance(ZOO[trial.mutant], Bred):
             return EVERYTHING
         idle = frozenset(row.id for row in trial.rows) - self.killing
-        return Wanted(idle, Others.NONE if trial.mutant in self.killed else Others.UNTIL_ONE_FAILS)
+        others = Others.NONE if trial.mutant in self.killed else Others.UNTIL_ONE_FAILS
+        return Wanted(idle, others, LIKELY.get(trial.mutant, ""))
 
     def note(self, judged: Judged) -> None:
         """Note what came of a trial."""
