@@ -6,7 +6,9 @@ import pytest
 
 from conformance.grid import Grid
 from conformance.judging import SOUND, Judged, Others, Trial, Wanted
+from conformance.likely import LIKELY
 from conformance.matrix import SoFar
+from mutants.zoo import ZOO
 from pef_lab.rows.catalogue import all_rows
 from pef_lab.rows.row import Subject, Verdict
 
@@ -87,7 +89,7 @@ def test_a_mutant_of_a_family_is_judged_by_all_rows_about_its_place() -> None:
     assert rows
 
 
-def test_of_any_other_what_killed_nothing_comes_first_and_the_rest_until_one_fails() -> None:
+def test_of_any_other_what_killed_nothing_comes_first_then_what_is_likely_then_the_rest() -> None:
     trial, so_far = Trial("uv/same-iv", HERE), SoFar()
     names = [row.id for row in trial.rows]
     so_far.note(judged(SOUND, **dict.fromkeys(names, P)))
@@ -95,8 +97,16 @@ def test_of_any_other_what_killed_nothing_comes_first_and_the_rest_until_one_fai
     wanted = so_far.wanted(trial)
     turns = list(wanted.turns(trial.rows))
     assert [row.id for row in turns[0]] == names[:3]
-    assert [row.id for rows in turns for row in rows] == names
+    likely = LIKELY[trial.mutant]
+    assert [row.id for row in turns[1]] == [likely]
+    assert [row.id for rows in turns[2:] for row in rows] == [each for each in names[3:] if each != likely]
     assert max(len(rows) for rows in turns) < len(names)
+
+
+def test_what_is_likely_is_told_of_mutants_that_there_are_and_rows_of_theirs() -> None:
+    rows = {row.id for row in all_rows()}
+    assert LIKELY.keys() <= ZOO.keys()
+    assert set(LIKELY.values()) <= rows
 
 
 def test_of_one_that_was_killed_already_only_what_killed_nothing_is_wanted() -> None:
