@@ -27,7 +27,7 @@ demo: $(ready) ## run the demonstration from start to end
 	@.venv/bin/pef demo
 
 test: $(ready) ## run the tests, without the benchmarks
-	@$(py) -m pytest -q
+	@$(py) -m pytest -q --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 lint: style types contracts ## check style, types and import contracts
 
