@@ -212,8 +212,9 @@ class World:
                 self.oracle.away[first : first + count] = [False] * count
         was_svm = self.system.svm is not None
         each.call.go_on(fault)
-        if was_svm and self.system.svm is None and self.system.entering is not None:
-            self._goes_on_as_normal_vm()
+        ended = was_svm and self.system.svm is None
+        if ended and self.system.entering is not None and self.plan.vcpus > 1:
+            self._goes_on_as_normal_vm()  # another vCPU may look before UV_ESM has ended
 
     def _settle(self, actor: str) -> Ended | None:
         """Note a call that has ended; a UV_ESM goes on to its next phase unless it stands alone."""
