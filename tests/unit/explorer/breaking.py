@@ -96,6 +96,9 @@ def of_the_vm(hv: HvVmState, uv: UvVmState | None, *, before: HvVmState | None =
     return change
 
 
+aborted = of_the_vm(HvVmState.NORMAL, UvVmState.ABORT)
+
+
 def in_the_machines(corrupt: Callable[[World], None]) -> Change:
     """Return a change of what the machines hold."""
 
@@ -240,8 +243,7 @@ CASES: dict[str, Case] = {
         ),
         (
             of_the_vm(HvVmState.SECURE, UvVmState.SECURE, before=HvVmState.TRANSIENT),
-            of_the_vm(HvVmState.NORMAL, None),
-            of_the_vm(HvVmState.NORMAL, UvVmState.ABORT),
+            *(of_the_vm(HvVmState.NORMAL, None), aborted),
         ),
     ),
     "a_gfn_lives_by_its_table": Case(
@@ -261,11 +263,7 @@ CASES: dict[str, Case] = {
         (
             went(S.SHARED, S.SHARED, mapped=(1, 0)),
             both(away, went(S.SHARED, S.SHARED_INV)),
-            both(
-                away,
-                of_the_vm(HvVmState.TRANSIENT, UvVmState.ABORT),
-                went(S.SHARED, S.SHARED, mapped=(1, 0)),
-            ),
+            both(away, aborted, went(S.SHARED, S.SHARED, mapped=(1, 0))),
         ),
     ),
     "what_is_asked_succeeds": Case(
