@@ -70,7 +70,7 @@ compose-hostile: export PEF_HYPERVISORS_PEER := http://hostile.visors:9001
 compose-hostile: export PEF_PEER_TIMEOUT := 2
 
 compose-test: $(ready) ## test the containers, on a machine with an engine
-	@$(py) -m pytest -q -o faulthandler_timeout=300 tests/compose
+	@$(py) -m pytest -q tests/compose
 
 clean: ## remove .venv and every cache
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache .schemathesis
