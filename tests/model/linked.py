@@ -7,7 +7,7 @@ import numpy as np
 
 from pef_hypervisor.machine import Hypervisor
 from pef_kit.bus import NormalMemory, carry_out
-from pef_kit.operations import Ask, Effect, Operation, Pause, Transfer, Work, drive
+from pef_kit.operations import PATIENCE, Ask, Effect, Operation, Pause, Transfer, Work, drive
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.quantities import Lpid
 from pef_protocol.wire import Caller, Role
@@ -65,8 +65,8 @@ class LinkedPair:
                 carry_out(self.memory, effect)
             case Work(run):
                 return run()
-            case Pause():
-                pass
+            case Pause(attempt):
+                return attempt < PATIENCE - 1
         return None
 
     def run(self, operation: Operation[T]) -> T:

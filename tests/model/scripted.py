@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from model.answers import Answer, Deed, HostSlot, HostVm, honest
 from pef_kit.bus import NORMAL_BASE, NormalMemory, carry_out
-from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, Transfer, Work
+from pef_kit.operations import PATIENCE, Ask, Effect, Operation, Pause, PeerFailure, Transfer, Work
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid, SlotId
@@ -90,8 +90,9 @@ class ScriptedHypervisor:
                 self._transfer(effect)
             case Work(run):
                 return run()
-            case Pause():
+            case Pause(attempt):
                 self.pauses += 1
+                return attempt < PATIENCE - 1
         return None
 
     def _transfer(self, transfer: Transfer) -> None:

@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol, cast
 
 import numpy as np
 
+from pef_kit.core.lease import Leased
 from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, Transfer, Work
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import Code, HCode, UCode
@@ -126,7 +127,7 @@ class OpenCall:
         elif isinstance(effect, Work):
             self._resume(effect.run())
         else:
-            self._resume(None)
+            self._resume(True)  # time never runs out here: what is tried again can be tried again
 
     def close(self) -> None:
         """Give the call up: every operation of it ends as if its caller had gone."""
@@ -193,7 +194,12 @@ class OpenCall:
         """Return where the innermost operation stands, with the values of its locals."""
         standing: list[Any] = [len(self._stack)]
         at: Any = self._stack[-1]
-        while isinstance(at, GeneratorType) and at.gi_frame is not None:
+        while True:
+            if isinstance(at, Leased):
+                at = at.operation
+                continue
+            if not isinstance(at, GeneratorType) or at.gi_frame is None:
+                break
             frame = at.gi_frame
             names = frame.f_locals
             standing.append((frame.f_code.co_qualname, frame.f_lasti))

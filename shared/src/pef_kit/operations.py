@@ -2,10 +2,10 @@
 
 | yielded | performed by | answered with |
 |---|---|---|
-| `Ask` | a call to the peer | its `Reply`; `PeerFailure` is thrown in where there is none |
+| `Ask` | a call to the peer | its `Reply`; `PeerFailure` is thrown in where its outcome can't be had |
 | `Transfer` | the memory bus | None, after `each` has seen every piece |
 | `Work` | a thread | what the function returns |
-| `Pause` | waiting a little | None |
+| `Pause` | waiting a little | whether to try again: False once the operation's time is over |
 
 A generator never awaits and never touches HTTP, so the same code runs in a service, under a linked pair in
 one process, under an explorer that steps it, and under a fault injector.
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, TypeVar
 
 from pef_protocol.calls import Reply
+from pef_protocol.identity import Incarnation
 
 T = TypeVar("T")
 
@@ -27,21 +28,27 @@ PATIENCE: Final = 200
 
 
 class PeerFailure(Exception):
-    """The peer gave no answer that the protocol knows: it names the call, the peer and the reason."""
+    """The peer gave no answer that the protocol knows: it names the call, the peer and the reason.
 
-    def __init__(self, call: str, peer: str, reason: str) -> None:
+    Nobody knows whether the call was done, unless `done` is False: then it was refused as a message, and
+    never will be.
+    """
+
+    def __init__(self, call: str, peer: str, reason: str, *, done: bool | None = None) -> None:
         super().__init__(f"{call} to {peer}: {reason}")
         self.call = call
         self.peer = peer
         self.reason = reason
+        self.done = done
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A call to the peer."""
+    """A call to the peer. `incarnation`: of the SVM that is meant; a lease fills it in."""
 
     name: str
     request: object
+    incarnation: Incarnation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +74,13 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Let others have a turn before trying again; `attempt` counts from 0."""
+    """Let others have a turn before trying again; `attempt` counts from 0.
+
+    A `patient` one is answered True for as long as the lease holds: for what must be done in the end.
+    """
 
     attempt: int
+    patient: bool = False
 
 
 Effect: TypeAlias = Ask | Transfer | Work | Pause

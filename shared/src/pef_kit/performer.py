@@ -36,6 +36,6 @@ class Performer:
                 return await asyncio.get_running_loop().run_in_executor(self._threads, run)
             case Pause(attempt):
                 await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * (attempt + 1)))
-                return None
+                return True
             case _:
                 assert_never(effect)

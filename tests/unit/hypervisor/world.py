@@ -7,7 +7,7 @@ from pef_hypervisor.frames import Vm, VmSlot
 from pef_hypervisor.from_vmm.outcome import Errno, Outcome
 from pef_hypervisor.machine import Hypervisor
 from pef_kit.bus import NormalMemory
-from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, Work
+from pef_kit.operations import PATIENCE, Ask, Effect, Operation, Pause, PeerFailure, Work
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.designs import Design
 from pef_protocol.hypercalls import SvmInitAbort, SvmInitDone, SvmInitStart, SvmPageIn, SvmPageOut
@@ -53,9 +53,9 @@ class World:
                 return self.uv.answer(effect)
             case Work(run):
                 return run()
-            case Pause():
+            case Pause(attempt):
                 self.pauses += 1
-                return None
+                return attempt < PATIENCE - 1
         message = f"the Hypervisor never yields {effect}"
         raise AssertionError(message)
 

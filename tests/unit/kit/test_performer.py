@@ -55,7 +55,7 @@ async def test_each_effect_is_performed(threads: ThreadPoolExecutor, monkeypatch
         with pytest.raises(ZeroDivisionError):
             await perform(Work(lambda: 1 // 0))
         for attempt in (0, 1, 10_000):
-            assert await perform(Pause(attempt)) is None
+            assert await perform(Pause(attempt)) is True
     assert bytes(bus.memory.at(NORMAL_BASE, 5)) == b"hello"
     told = observer.exposition().decode()
     assert 'pef_bytes_moved_total{way="to normal memory"} 5.0' in told

@@ -1,0 +1,137 @@
+"""Leases: an operation acts for a life - an epoch, a VM, an SVM - and no longer than that life lasts.
+
+A number that names a VM is given to another one later. So an operation holds the object, and `leased` looks
+at it before and after every effect: once the life is over, `Ended` is thrown into the operation, which may
+only take its own marks and reservations off. It makes no call, moves no byte and changes nothing else.
+
+`Life.moving` counts the effects that move bytes for a life and are outstanding. Whoever ends a life waits for
+these, and only for these, before memory is scrubbed or handed over.
+
+Source: rules 10, 12 and 13 of ARCHITECTURE.md, "Identity and time".
+"""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+from pef_kit.operations import Ask, Effect, Operation, Transfer, Work
+from pef_protocol.identity import Incarnation
+
+T = TypeVar("T")
+
+
+@dataclass(eq=False, slots=True)
+class Life:
+    """How long operations on an object may go on.
+
+    `name` is for people. `incarnation` is what calls to the peer name, where the life is an SVM's.
+    """
+
+    name: str
+    incarnation: Incarnation | None = None
+    alive: bool = True
+    moving: int = 0
+    """Effects that move bytes for this life, and are outstanding."""
+
+    def end(self) -> None:
+        """End the life: no operation of it begins anything more."""
+        self.alive = False
+
+
+class Ended(Exception):
+    """The life that an operation acts for is over. Whoever asked for the operation may begin anew."""
+
+    def __init__(self, life: Life) -> None:
+        super().__init__(f"{life.name} has ended")
+        self.life = life
+
+
+class Leased(Generator[Effect, Any, T]):
+    """An operation that goes on only as long as all its `lives` last.
+
+    It is a class, not a generator, so that a search can look through it at where `operation` stands.
+    """
+
+    def __init__(self, operation: Operation[T], lives: tuple[Life, ...]) -> None:
+        self.operation = operation
+        self.lives = lives
+        self._moves = False
+        self._told = False
+
+    def send(self, value: Any) -> Effect:
+        """Go on with the answer to the last effect, or end where a life is over."""
+        self._arrived()
+        return self._step(lambda: self.operation.send(value))
+
+    @overload
+    def throw(
+        self, kind: type[BaseException], value: object = None, trace: TracebackType | None = None, /
+    ) -> Effect: ...
+    @overload
+    def throw(
+        self, kind: BaseException, value: None = None, trace: TracebackType | None = None, /
+    ) -> Effect: ...
+    def throw(self, kind: Any, value: Any = None, trace: Any = None, /) -> Effect:
+        """Go on with the failure of the last effect, or end where a life is over."""
+        self._arrived()
+        failure = kind if isinstance(kind, BaseException) else (value or kind())
+        return self._step(lambda: self.operation.throw(failure))
+
+    def close(self) -> None:
+        """Give the operation up: it takes its marks off."""
+        self._arrived()
+        self.operation.close()
+
+    def _arrived(self) -> None:
+        """Note that the last effect is no longer outstanding."""
+        if self._moves:
+            self._moves = False
+            for life in self.lives:
+                life.moving -= 1
+
+    def _step(self, resume: Callable[[], Effect]) -> Effect:
+        over = self._over()
+        effect = self.operation.throw(self._end(over)) if over else resume()
+        # The step itself may have ended a life; and an operation that was told so may not yield again.
+        while over := self._over():
+            effect = self.operation.throw(self._end(over))
+        if isinstance(effect, Transfer | Work):
+            self._moves = True
+            for life in self.lives:
+                life.moving += 1
+        return self._of_this_life(effect)
+
+    def _over(self) -> Life | None:
+        return next((life for life in self.lives if not life.alive), None)
+
+    def _end(self, life: Life) -> Ended:
+        if self._told:
+            self.operation.close()
+            raise Ended(life)
+        self._told = True
+        return Ended(life)
+
+    def _of_this_life(self, effect: Effect) -> Effect:
+        """Name the incarnation in a call to the peer; have a transfer stop once a life is over."""
+        if isinstance(effect, Ask) and effect.incarnation is None:
+            named = next((life.incarnation for life in self.lives if life.incarnation), None)
+            return replace(effect, incarnation=named) if named else effect
+        if isinstance(effect, Transfer):
+            each, check = effect.each, self._require_alive
+
+            def while_alive(index: int, offset: int, view: memoryview) -> None:
+                check()
+                each(index, offset, view)
+
+            return replace(effect, each=while_alive)
+        return effect
+
+    def _require_alive(self) -> None:
+        if over := self._over():
+            raise Ended(over)
+
+
+def leased(operation: Operation[T], *lives: Life) -> Operation[T]:
+    """Return `operation` under a lease on `lives`; see `Leased`."""
+    return Leased(operation, lives)

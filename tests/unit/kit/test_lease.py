@@ -1,0 +1,144 @@
+"""A lease: what an operation may still do once the life that it acts for is over."""
+
+import pytest
+
+from pef_kit.core.lease import Ended, Life, leased
+from pef_kit.operations import Ask, Operation, Pause, Transfer, Work
+from pef_protocol.identity import Incarnation, InstanceId
+
+SECOND = Incarnation(InstanceId("0" * 32), 2)
+
+
+def test_an_operation_whose_life_lasts_goes_on_as_without_a_lease() -> None:
+    def adds() -> Operation[int]:
+        return (yield Work(lambda: 1)) + (yield Pause(0))
+
+    operation = leased(adds(), Life("a VM"))
+    assert isinstance(next(operation), Work)
+    assert isinstance(operation.send(1), Pause)
+    with pytest.raises(StopIteration) as end:
+        operation.send(2)
+    assert end.value.value == 3
+
+
+def test_a_life_that_ends_while_an_effect_is_outstanding_ends_the_operation() -> None:
+    marks = ["on"]
+
+    def waits() -> Operation[None]:
+        try:
+            yield Pause(0)
+            marks.append("acted")
+        finally:
+            marks.append("off")
+
+    life = Life("a VM")
+    operation = leased(waits(), life)
+    next(operation)
+    life.end()
+    with pytest.raises(Ended, match="a VM has ended"):
+        operation.send(True)
+    assert marks == ["on", "off"]
+
+
+def test_an_operation_that_was_told_that_its_life_is_over_begins_nothing_more() -> None:
+    def insists() -> Operation[str]:
+        try:
+            yield Pause(0)
+        except Ended:
+            yield Ask("UV_PAGE_OUT", None)
+        return "asked"
+
+    life = Life("a VM")
+    operation = leased(insists(), life)
+    next(operation)
+    life.end()
+    with pytest.raises(Ended):
+        operation.send(True)
+
+
+def test_an_operation_may_end_with_an_answer_of_its_own_when_its_life_is_over() -> None:
+    def answers() -> Operation[str]:
+        try:
+            yield Pause(0)
+        except Ended:
+            return "ended"
+        return "done"
+
+    life = Life("a VM")
+    operation = leased(answers(), life)
+    next(operation)
+    life.end()
+    with pytest.raises(StopIteration) as end:
+        operation.send(True)
+    assert end.value.value == "ended"
+
+
+def test_an_operation_whose_life_is_over_before_it_begins_does_nothing() -> None:
+    begun: list[str] = []
+
+    def begins() -> Operation[None]:
+        begun.append("begun")
+        yield Pause(0)
+
+    life = Life("a VM", alive=False)
+    with pytest.raises(Ended):
+        next(leased(begins(), life))
+    assert not begun
+
+
+def test_bytes_that_move_are_counted_from_the_effect_to_its_answer() -> None:
+    moved: list[int] = []
+    transfer = Transfer([(0, 1)], lambda index, _, __: moved.append(index), writes=True)
+
+    def moves() -> Operation[None]:
+        yield transfer
+        yield Pause(0)
+
+    life = Life("an SVM")
+    operation = leased(moves(), life)
+    effect = next(operation)
+    assert isinstance(effect, Transfer)
+    assert life.moving == 1
+    effect.each(0, 0, memoryview(b"x"))
+    life.end()
+    with pytest.raises(Ended):
+        effect.each(1, 0, memoryview(b"x"))
+    assert moved == [0]
+    with pytest.raises(Ended):
+        operation.send(None)
+    assert life.moving == 0
+
+
+def test_an_operation_that_is_given_up_moves_nothing_any_more() -> None:
+    def moves() -> Operation[None]:
+        yield Work(lambda: None)
+
+    life = Life("an SVM")
+    operation = leased(moves(), life)
+    next(operation)
+    operation.close()
+    assert life.moving == 0
+
+
+def test_a_call_names_the_incarnation_of_the_innermost_life() -> None:
+    def asks() -> Operation[None]:
+        yield Ask("H_SVM_PAGE_OUT", None)
+
+    inner = Life("the victim", SECOND)
+    outer = Life("the SVM", Incarnation(InstanceId("0" * 32), 1))
+    effect = next(leased(leased(asks(), inner), outer))
+    assert isinstance(effect, Ask)
+    assert effect.incarnation == SECOND
+
+
+def test_each_of_several_lives_ends_the_operation() -> None:
+    def waits() -> Operation[None]:
+        yield Pause(0)
+
+    epoch, vm = Life("the epoch"), Life("a VM")
+    operation = leased(waits(), epoch, vm)
+    next(operation)
+    epoch.end()
+    with pytest.raises(Ended) as ended:
+        operation.send(True)
+    assert ended.value.life is epoch
