@@ -9,6 +9,7 @@ from pef_hypervisor.machine import Hypervisor
 from pef_kit.bus import NormalMemory, carry_out
 from pef_kit.operations import PATIENCE, Ask, Effect, Operation, Pause, Transfer, Work, drive
 from pef_protocol.calls import CALLS, Reply
+from pef_protocol.identity import instance_of
 from pef_protocol.quantities import Lpid
 from pef_protocol.wire import Caller, Role
 from pef_ultravisor.handlers import ultracall
@@ -51,7 +52,9 @@ class LinkedPair:
     def __init__(self, secure_pages: int = 4096, seed: int = 1, normal_bytes: int = NORMAL_BYTES) -> None:
         self.memory = NormalMemory.unshared(normal_bytes)
         self.uv = Ultravisor(Capacity(secure_pages, normal_bytes), seeded(seed))
-        self.hv = Hypervisor(self.memory, device_pages=secure_pages, digest_key=b"test")
+        self.hv = Hypervisor(
+            self.memory, device_pages=secure_pages, digest_key=b"test", instance=instance_of(bytes(16))
+        )
         self.witness: Callable[[Ask, Reply], None] = lambda ask, reply: None
 
     def perform(self, effect: Effect) -> Any:

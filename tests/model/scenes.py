@@ -1,6 +1,7 @@
 """Scenes for tests of the Ultravisor: a machine, secure VMs, and GFNs put into any state by their columns."""
 
 import random
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -34,10 +35,14 @@ def text(word: str) -> bytes:
     return (word.encode() + b" ").ljust(64, b".") * (PAGE_SIZE // 64)
 
 
-def machine(secure_pages: int = 256, designs: frozenset[Design] = frozenset(Design)) -> ScriptedHypervisor:
+def machine(
+    secure_pages: int = 256,
+    designs: frozenset[Design] = frozenset(Design),
+    entropy: Callable[[int], bytes] | None = None,
+) -> ScriptedHypervisor:
     """Return a machine without a VM: an Ultravisor and the Hypervisor that drives it."""
     capacity = Capacity(secure_pages, NORMAL_PAGES << PAGE_ORDER)
-    return ScriptedHypervisor(Ultravisor(capacity, random.Random(7).randbytes, designs=designs))
+    return ScriptedHypervisor(Ultravisor(capacity, entropy or random.Random(7).randbytes, designs=designs))
 
 
 def svm_of(hv: ScriptedHypervisor, lpid: int = LPID) -> Svm:

@@ -21,6 +21,7 @@ from pef_kit.bus import NORMAL_BASE, carry_out
 from pef_kit.operations import Ask, Operation, Transfer
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import UCode
+from pef_protocol.identity import instance_of
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid
 from pef_protocol.ultracalls import Esm
 from pef_protocol.wire import Caller, Role
@@ -71,7 +72,9 @@ class System:
         self.uv = Ultravisor(
             Capacity(ROOM, self.memory.size), self._entropy, frames=HeapFrames, sealer=KnownBytesSealer
         )
-        self.hv = Hypervisor(self.memory, device_pages=ROOM, digest_key=b"explorer")
+        self.hv = Hypervisor(
+            self.memory, device_pages=ROOM, digest_key=b"explorer", instance=instance_of(bytes(16))
+        )
         self.steps = steps_for(plan)
         self.entering: Entering | None = None
         self._uv_spares, self._hv_spares = UvSpares(), HvSpares()

@@ -12,6 +12,7 @@ from pef_hypervisor.frames import MOVING, Vm, VmSlot
 from pef_hypervisor.from_vmm.outcome import Errno, Outcome
 from pef_hypervisor.machine import Hypervisor
 from pef_protocol.designs import Design
+from pef_protocol.identity import Incarnation, InstanceId
 from pef_protocol.quantities import Lpid, gfn_of
 from pef_protocol.states import HvGfnState, HvVmState
 from unit.hypervisor.world import World
@@ -46,9 +47,12 @@ def unplug(hv: Hypervisor) -> None:
     hv.store.memory.vacate(slot)
 
 
+ANOTHER = Incarnation(InstanceId("f" * 32), 9)
+
+
 def another_vm(hv: Hypervisor) -> None:
     """Put another VM in."""
-    hv.store.vms[7] = Vm(Lpid(7), RULES[Design.EAGER], secure_guest=True, radix=True)
+    hv.store.vms[7] = Vm(Lpid(7), RULES[Design.EAGER], secure_guest=True, radix=True, incarnation=ANOTHER)
 
 
 CHANGES: dict[str, Callable[[Hypervisor], object]] = {
@@ -59,6 +63,9 @@ CHANGES: dict[str, Callable[[Hypervisor], object]] = {
     "a VM in the making": lambda hv: hv.store.in_the_making.add(9),
     "the design": lambda hv: setattr(vm_of(hv), "rules", RULES[Design.EAGER]),
     "its leave to be secure": lambda hv: setattr(vm_of(hv), "secure_guest", False),
+    "its incarnation": lambda hv: setattr(vm_of(hv), "incarnation", ANOTHER),
+    "a freed lpid": lambda hv: hv.store.free_lpid(Lpid(9)),
+    "incarnations minted": lambda hv: hv.store.new_incarnation(),
     "radix": lambda hv: setattr(vm_of(hv), "radix", False),
     "the VM's state": lambda hv: setattr(vm_of(hv), "state", HvVmState.SECURE),
     "must abort": lambda hv: setattr(vm_of(hv), "must_abort", True),

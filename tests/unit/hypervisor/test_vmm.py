@@ -20,14 +20,33 @@ def create(world: World) -> Any:
     return world.run(world.hv.create_vm(Design.TRACKED, secure_guest=True, radix=True))
 
 
-def test_a_vm_gets_the_lowest_free_lpid_and_its_entry_is_written() -> None:
+def test_a_vm_gets_an_lpid_that_no_vm_had_and_its_entry_is_written() -> None:
     world = World()
     assert (world.lpid, create(world).outputs["lpid"], create(world).outputs["lpid"]) == (1, 2, 3)
     request: Any = world.uv.asked[-1].request
     assert (world.uv.names[-1], request.lpid) == ("UV_WRITE_PATE", 3)
     assert not (request.dw0 | request.dw1) & SECURE_BIT
     world.run(world.hv.destroy(2))
-    assert create(world).outputs["lpid"] == 2
+    assert create(world).outputs["lpid"] == 4
+
+
+def test_lpids_are_reused_when_all_were_used_the_least_recently_freed_first() -> None:
+    world = World()
+    world.hv.store.in_the_making.update(set(LPIDS) - {1, 2, 3})
+    assert [create(world).outputs["lpid"] for _ in range(2)] == [2, 3]
+    for lpid in (3, 1, 2):
+        world.run(world.hv.destroy(lpid))
+    assert [create(world).outputs["lpid"] for _ in range(3)] == [3, 1, 2]
+    assert create(world).errno.name == "ENOMEM"
+
+
+def test_each_vm_has_an_incarnation_of_its_own_whatever_lpid_it_has() -> None:
+    world = World()
+    world.hv.store.in_the_making.update(set(LPIDS) - {1})
+    first = world.hv.store.vms[1].incarnation
+    world.run(world.hv.destroy(1))
+    assert create(world).outputs["lpid"] == 1
+    assert world.hv.store.vms[1].incarnation.count > first.count
 
 
 @pytest.mark.parametrize(
@@ -43,7 +62,7 @@ def test_a_vm_whose_entry_is_not_taken_is_not_made(answers: list[Any]) -> None:
     assert (outcome.errno.name, outcome.outputs) == ("EINVAL", {})
     assert outcome.detail.startswith("UV_WRITE_PATE")
     assert world.hv.digest() == before
-    assert create(world).outputs["lpid"] == 2
+    assert create(world).outputs["lpid"] == 3
 
 
 def test_an_svm_that_nobody_has_any_more_ends_before_a_new_vm_gets_its_lpid() -> None:

@@ -11,6 +11,7 @@ from pef_kit.operations import PATIENCE, Ask, Effect, Operation, Pause, PeerFail
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.designs import Design
 from pef_protocol.hypercalls import SvmInitAbort, SvmInitDone, SvmInitStart, SvmPageIn, SvmPageOut
+from pef_protocol.identity import instance_of
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Lpid, PageOrder
 from pef_protocol.runs import PageRuns
 from pef_protocol.states import HvGfnState
@@ -36,7 +37,9 @@ class World:
     ) -> None:
         self.memory = NormalMemory.unshared(1024 * PAGE_SIZE)
         self.uv = ScriptedUltravisor(self.memory)
-        self.hv = Hypervisor(self.memory, device_pages=device_pages, digest_key=b"key")
+        self.hv = Hypervisor(
+            self.memory, device_pages=device_pages, digest_key=b"key", instance=instance_of(bytes(16))
+        )
         self.pauses = 0
         made = self.run(self.hv.create_vm(design, secure_guest=secure_guest, radix=radix))
         assert made.errno is Errno.OK, made

@@ -15,6 +15,7 @@ from pef_kit.bus import NORMAL_BASE, carry_out
 from pef_kit.operations import Ask, Operation, Transfer
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import UCode
+from pef_protocol.identity import instance_of
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gfn, Gpa, Lpid
 from pef_protocol.states import HvVmState, UvVmState
 from pef_protocol.ultracalls import Esm, SharePage, UnshareAllPages, UnsharePage
@@ -63,7 +64,9 @@ class Machines:
             sealer=KnownBytesSealer,
         )
         device_pages = WORLD.secure_pages + (WORLD.slack if seed.faulty else 0)
-        self.hv = Hypervisor(self.memory, device_pages=device_pages, digest_key=b"simulation")
+        self.hv = Hypervisor(
+            self.memory, device_pages=device_pages, digest_key=b"simulation", instance=instance_of(bytes(16))
+        )
         self._good = steps_for(Plan(seed.design, WORLD.image, WORLD.plug))
         self._bad = tuple(not_as_promised if step is measured else step for step in self._good)
 

@@ -21,6 +21,7 @@ from pef_kit.serving import serve
 from pef_kit.settings import GIBIBYTE, ServiceSettings, Token
 from pef_protocol.calls import HYPERCALLS
 from pef_protocol.events import Side
+from pef_protocol.identity import instance_of
 from pef_protocol.quantities import PAGE_SIZE
 from pef_protocol.wire import Role
 
@@ -43,7 +44,8 @@ def build(settings: Settings) -> FastAPI:
     )
     memory.discard(NORMAL_BASE, memory.size)
     pages = settings.secure_memory // PAGE_SIZE if settings.device_pages is None else settings.device_pages
-    hypervisor = Hypervisor(memory, device_pages=pages, digest_key=secrets.token_bytes(32))
+    instance = instance_of(secrets.token_bytes(16))
+    hypervisor = Hypervisor(memory, device_pages=pages, digest_key=secrets.token_bytes(32), instance=instance)
     observer = Observer(Side.HYPERVISOR)
     threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="work")
     peer = Peer(

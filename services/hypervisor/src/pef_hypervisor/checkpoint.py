@@ -17,6 +17,7 @@ from pef_hypervisor.designs import RULES
 from pef_hypervisor.frames import Vm, VmSlot
 from pef_hypervisor.store import Store
 from pef_protocol.designs import Design
+from pef_protocol.identity import Incarnation
 from pef_protocol.quantities import Gfn, Lpid, RealAddress, SlotId
 from pef_protocol.states import HvVmState
 
@@ -43,6 +44,7 @@ class VmRecord(NamedTuple):
     design: str
     secure_guest: bool
     radix: bool
+    incarnation: Incarnation
     state: int
     must_abort: bool
     abort_due: bool
@@ -57,6 +59,8 @@ class HvCheckpoint(NamedTuple):
 
     vms: tuple[VmRecord, ...]
     in_the_making: tuple[int, ...]
+    freed: tuple[int, ...]
+    minted: int
     held: int
     reserved: int
     leaving: int
@@ -69,6 +73,8 @@ def checkpoint(store: Store) -> HvCheckpoint:
     return HvCheckpoint(
         tuple([vm_record(store.vms[lpid]) for lpid in sorted(store.vms)]),
         tuple(sorted(store.in_the_making)),
+        tuple(store.freed),
+        store.minted,
         pool.held,
         pool.reserved,
         pool.leaving,
@@ -83,6 +89,7 @@ def vm_record(vm: Vm) -> VmRecord:
         vm.rules.design.value,
         vm.secure_guest,
         vm.radix,
+        vm.incarnation,
         int(vm.state),
         vm.must_abort,
         vm.abort_due,
@@ -129,6 +136,9 @@ class Spares:
             store.vms[record.lpid] = self._vm(record, now.get(record.lpid))
         store.in_the_making.clear()
         store.in_the_making.update(wanted.in_the_making)
+        store.freed.clear()
+        store.freed.update((Lpid(lpid), None) for lpid in wanted.freed)
+        store.minted = wanted.minted
         store.pool.held = wanted.held
         store.pool.reserved = wanted.reserved
         store.pool.leaving = wanted.leaving
@@ -138,12 +148,15 @@ class Spares:
         design = DESIGNS[record.design]
         vm = self._vms.get(record.lpid)
         if vm is None:
-            vm = now or Vm(Lpid(record.lpid), RULES[design], record.secure_guest, record.radix)
+            vm = now or Vm(
+                Lpid(record.lpid), RULES[design], record.secure_guest, record.radix, record.incarnation
+            )
             self._vms[record.lpid] = vm
         if vm.rules.design is not design:
             vm.rules = RULES[design]
         vm.secure_guest = record.secure_guest
         vm.radix = record.radix
+        vm.incarnation = record.incarnation
         vm.state = STATES[record.state]
         vm.must_abort = record.must_abort
         vm.abort_due = record.abort_due

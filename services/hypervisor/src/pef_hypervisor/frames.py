@@ -18,6 +18,7 @@ import numpy as np
 from pef_hypervisor.designs.rules import Rules
 from pef_kit.columns import Portion, Slot, SlotMap
 from pef_kit.spans import I64, U8, Mask, spread
+from pef_protocol.identity import Incarnation
 from pef_protocol.quantities import PAGE_SIZE, Gfn, Lpid, RealAddress, SlotId
 from pef_protocol.states import HvGfnState, HvVmState
 
@@ -92,6 +93,8 @@ class Vm:
     rules: Rules
     secure_guest: bool
     radix: bool
+    incarnation: Incarnation
+    """The name of this VM's life at this side: no other VM has it, before or after."""
     state: HvVmState = HvVmState.NORMAL
     must_abort: bool = False
     abort_due: bool = False

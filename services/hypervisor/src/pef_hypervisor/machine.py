@@ -31,6 +31,7 @@ from pef_kit.operations import Operation
 from pef_protocol.calls import HYPERCALLS, Reply
 from pef_protocol.codes import HCode
 from pef_protocol.designs import Design
+from pef_protocol.identity import InstanceId
 from pef_protocol.wire import Caller
 
 HANDLERS: Final[Mapping[str, Callable[[Store, Caller, Any], Operation[Reply]]]] = {
@@ -46,11 +47,14 @@ assert HANDLERS.keys() == {call.name for call in HYPERCALLS}  # noqa: S101 - at 
 class Hypervisor:
     """This side, whole: its store and its doors.
 
-    `device_pages` (pages) bounds what all VMs hold as secure; `digest_key` (bytes) keys the digest.
+    `device_pages` (pages) bounds what all VMs hold as secure; `digest_key` (bytes) keys the digest;
+    `instance` names this run of this side.
     """
 
-    def __init__(self, memory: NormalMemory, *, device_pages: int, digest_key: bytes) -> None:
-        self.store = Store(RealMemory(memory), DevicePool(device_pages), digest_key)
+    def __init__(
+        self, memory: NormalMemory, *, device_pages: int, digest_key: bytes, instance: InstanceId
+    ) -> None:
+        self.store = Store(RealMemory(memory), DevicePool(device_pages), digest_key, instance)
 
     def hypercall(self, caller: Caller, name: str, request: Any) -> Operation[Reply]:
         """Answer hypercall `name`; one that there is not is H_FUNCTION."""

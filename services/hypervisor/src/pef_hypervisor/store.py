@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pef_hypervisor.frames import TOUCHED, DevicePool, Vm
 from pef_hypervisor.normal_memory import RealMemory
 from pef_kit.spans import breaks
+from pef_protocol.identity import Incarnation, InstanceId
 from pef_protocol.quantities import PAGE_SIZE, Lpid
 
 LPIDS = range(1, 4096)
@@ -14,19 +15,41 @@ LPIDS = range(1, 4096)
 
 @dataclass(slots=True)
 class Store:
-    """The Hypervisor's memory of the world. `digest_key` (bytes) makes digests tell nothing of contents."""
+    """The Hypervisor's memory of the world. `digest_key` (bytes) makes digests tell nothing of contents.
+
+    `instance` names this run of this side.
+    """
 
     memory: RealMemory
     pool: DevicePool
     digest_key: bytes
+    instance: InstanceId
     vms: dict[int, Vm] = field(default_factory=dict)
     in_the_making: set[int] = field(default_factory=set)
     """Lpids of VMs whose partition-table entry is being written."""
 
-    def free_lpid(self) -> Lpid | None:
-        """Return the lowest lpid that no VM has, or None."""
-        taken = self.vms.keys() | self.in_the_making
-        return next((Lpid(lpid) for lpid in LPIDS if lpid not in taken), None)
+    freed: dict[Lpid, None] = field(default_factory=dict)
+    """Lpids that VMs had, the least recently freed first."""
+    minted: int = 0
+    """Incarnations that were minted."""
+
+    def new_incarnation(self) -> Incarnation:
+        """Mint the incarnation of a VM: one that no VM had before."""
+        self.minted += 1
+        return Incarnation(self.instance, self.minted)
+
+    def take_lpid(self) -> Lpid | None:
+        """Take an lpid for a VM in the making: one that no VM ever had, else the least recently freed."""
+        used = self.vms.keys() | self.in_the_making | self.freed.keys()
+        lpid = next((Lpid(lpid) for lpid in LPIDS if lpid not in used), next(iter(self.freed), None))
+        if lpid is not None:
+            self.freed.pop(lpid, None)
+            self.in_the_making.add(lpid)
+        return lpid
+
+    def free_lpid(self, lpid: Lpid) -> None:
+        """Note that no VM has `lpid` any more."""
+        self.freed[lpid] = None
 
     def digest(self) -> str:
         """Return a keyed hash (hex) of all state, contents of normal memory included."""

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from pef_protocol.designs import Design
+from pef_protocol.identity import Incarnation
 from pef_protocol.quantities import Gfn, Lpid, SlotId
 from pef_protocol.states import UvVmState
 from pef_ultravisor.frames import FrameSlot, Svm
@@ -63,9 +64,11 @@ class SvmRecord(NamedTuple):
 
 
 class UvCheckpoint(NamedTuple):
-    """The whole side: partition-table entries by lpid, SVMs by lpid, and the two counts of the machine."""
+    """The whole side: entries and incarnations by lpid, SVMs by lpid, and the counts of the machine."""
 
     pates: tuple[tuple[int, tuple[int, int]], ...]
+    incarnations: tuple[tuple[int, Incarnation], ...]
+    minted: int
     svms: tuple[SvmRecord, ...]
     promised: int
     clock_hand: tuple[int, int, int]

@@ -14,6 +14,7 @@ import numpy as np
 from pef_kit.columns import Portion
 from pef_kit.spans import Selection
 from pef_protocol.designs import Design
+from pef_protocol.identity import Incarnation, instance_of
 from pef_protocol.quantities import Lpid
 from pef_protocol.states import UvGfnState, UvVmState
 from pef_ultravisor.checkpoint import Spares, UvCheckpoint, svm_record
@@ -24,6 +25,7 @@ from pef_ultravisor.sealing import FIXED_BYTES, KEY_BYTES, Sealer
 from pef_ultravisor.secure_memory import Frames
 
 DIGEST_KEY_BYTES: Final = 32
+INSTANCE_BYTES: Final = 16
 
 Entropy = Callable[[int], bytes]
 
@@ -67,6 +69,10 @@ class Ultravisor:
         self.promised = 0
         """Pages that have been given room in secure memory and do not count as resident yet."""
         self._digest_key = entropy(DIGEST_KEY_BYTES)
+        self.instance = instance_of(entropy(INSTANCE_BYTES))
+        self.incarnations: dict[Lpid, Incarnation] = {}
+        """Which life of its VM each lpid with an entry stands for; see `renew`."""
+        self._minted = 0
 
     def svm(self, lpid: int | None) -> Svm | None:
         """Return the SVM of that lpid, or None."""
@@ -75,6 +81,18 @@ class Ultravisor:
     def knows(self, lpid: int) -> bool:
         """Tell whether the Hypervisor has written a partition-table entry for `lpid`."""
         return lpid in self.pates or lpid in self.svms
+
+    def incarnation_of(self, lpid: int) -> Incarnation | None:
+        """Return the incarnation of the VM that has `lpid` now, or None where it has no entry."""
+        return self.incarnations.get(Lpid(lpid))
+
+    def renew(self, lpid: Lpid) -> None:
+        """Give `lpid` an incarnation that nothing had before: what names the one before acts no more.
+
+        Order: where an entry is written for an lpid that has none, and each time an SVM of that lpid ends.
+        """
+        self._minted += 1
+        self.incarnations[lpid] = Incarnation(self.instance, self._minted)
 
     def new_svm(self, lpid: Lpid) -> Svm:
         """Make the SVM object of a VM that begins to become secure."""
@@ -130,11 +148,14 @@ class Ultravisor:
             self.release_slot(svm, slot)
         svm.files.clear()
         del self.svms[svm.lpid]
+        self.renew(svm.lpid)
 
     def checkpoint(self) -> UvCheckpoint:
         """Return all that this side must not forget but the contents of pages, as a plain value."""
         return UvCheckpoint(
             tuple(sorted(self.pates.items())),
+            tuple(sorted(self.incarnations.items())),
+            self._minted,
             tuple([svm_record(self.svms[lpid]) for lpid in sorted(self.svms)]),
             self.promised,
             self.clock_hand,
@@ -153,6 +174,9 @@ class Ultravisor:
         self.svms.update((svm.lpid, svm) for svm in svms)
         self.pates.clear()
         self.pates.update((Lpid(lpid), words) for lpid, words in checkpoint.pates)
+        self.incarnations.clear()
+        self.incarnations.update((Lpid(lpid), named) for lpid, named in checkpoint.incarnations)
+        self._minted = checkpoint.minted
         self.promised = checkpoint.promised
         self.clock_hand = checkpoint.clock_hand
         self.normal_pages.clear()

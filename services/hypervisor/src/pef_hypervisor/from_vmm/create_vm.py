@@ -19,21 +19,22 @@ def create_vm(store: Store, design: Design, *, secure_guest: bool, radix: bool) 
     `secure_guest`: its owner lets it become secure. `radix`: it uses radix trees.
     """
     # parameters
-    lpid = store.free_lpid()
+    lpid = store.take_lpid()
 
     # checks
     if lpid is None:
         return Outcome(Errno.ENOMEM, "every lpid is taken")
 
     # effect
-    store.in_the_making.add(lpid)
     try:
         answer = yield from take_lpid(lpid, radix=radix)
+        if not answer.succeeded:
+            return refused(answer)
+        store.vms[lpid] = Vm(lpid, RULES[design], secure_guest, radix, store.new_incarnation())
     finally:
         store.in_the_making.discard(lpid)
-    if not answer.succeeded:
-        return refused(answer)
-    store.vms[lpid] = Vm(lpid, RULES[design], secure_guest, radix)
+        if lpid not in store.vms:
+            store.free_lpid(lpid)
 
     # reply
     return Outcome(Errno.OK, outputs={"lpid": lpid})

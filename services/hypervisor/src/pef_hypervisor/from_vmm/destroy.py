@@ -12,7 +12,7 @@ from pef_protocol.states import HvVmState
 
 
 def destroy(store: Store, lpid: int) -> Operation[Outcome]:
-    """End VM `lpid` for good; its lpid is free. Where the Ultravisor refuses, it can be tried again."""
+    """End VM `lpid` for good; its lpid is reused late. Where the Ultravisor refuses, try again."""
     # parameters
     vm = store.vms.get(lpid)
 
@@ -41,6 +41,7 @@ def destroy(store: Store, lpid: int) -> Operation[Outcome]:
         for slot in vm.slots:
             store.memory.vacate(slot)
         del store.vms[lpid]
+        store.free_lpid(vm.lpid)
 
     # reply
     return DONE

@@ -51,10 +51,13 @@ def uv_write_pate(uv: Ultravisor, caller: Caller, asked: WritePate) -> Operation
         return Reply(refused.code)
 
     # effect
-    if any(entry):
-        uv.pates[asked.lpid] = entry
-    else:
+    if not any(entry):
         uv.pates.pop(asked.lpid, None)
+        uv.incarnations.pop(asked.lpid, None)
+    else:
+        if asked.lpid not in uv.pates:
+            uv.renew(asked.lpid)
+        uv.pates[asked.lpid] = entry
 
     # reply
     yield from ()
