@@ -16,6 +16,7 @@ from multiprocessing import forkserver, get_context, parent_process
 from pathlib import Path
 from typing import Final
 
+from model.processor_time import WATCHED
 from mutants.exchange import only_in
 from mutants.zoo import ZOO
 from pef_hypervisor import app as hypervisor
@@ -88,6 +89,7 @@ class ForkedService(ServiceProcess):
         log.touch()
         self._forked = CONTEXT.Process(target=serve, args=(mutants, side, variables, str(log)), daemon=False)
         self._forked.start()
+        WATCHED.add(self.pid)
 
     @property
     def pid(self) -> int:
@@ -127,6 +129,7 @@ class ForkedService(ServiceProcess):
         """End the process, and reap it."""
         self.ask_to_stop()
         self._forked.join()
+        WATCHED.discard(self.pid)
         self._forked.close()
 
 
