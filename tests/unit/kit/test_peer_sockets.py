@@ -16,7 +16,7 @@ from pef_protocol.runs import PageRuns, PlacedRuns
 from pef_protocol.tokens import mint_guest_token
 from pef_protocol.ultracalls import PageIn, RegisterMemSlot
 from pef_protocol.wire import Caller, Role
-from unit.kit.in_process import GUEST_KEY, new_peer, toy_service
+from unit.kit.in_process import GUEST_KEY, asked, new_peer, toy_service
 from unit.kit.loopback import Misbehave, misbehaving, served, unused_url
 
 pytestmark = pytest.mark.sockets
@@ -73,7 +73,7 @@ async def failure_at(url: str) -> PeerFailure:
     try:
         async with asyncio.timeout(60):
             with pytest.raises(PeerFailure) as caught:
-                await peer.call("H_SVM_INIT_DONE", DONE)
+                await peer.call(asked("H_SVM_INIT_DONE", DONE))
     finally:
         await peer.close()
     assert (caught.value.call, caught.value.peer) == ("H_SVM_INIT_DONE", "hypervisor")
@@ -150,7 +150,7 @@ async def test_bursts_of_nested_calls_over_small_pools_do_not_lock_each_other() 
 
     async def performed(to: Side, effect: Effect) -> Any:
         if isinstance(effect, Ask):
-            return await peers[to].call(effect.name, effect.request)
+            return await peers[to].call(effect)
         rounds.append(await innermost.wait())
         return None
 
