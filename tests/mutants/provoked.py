@@ -112,9 +112,9 @@ def done_after_failure() -> Iterator[None]:
     """Have UV_ESM make H_SVM_INIT_DONE where its H_SVM_INIT_START was refused, before it goes back."""
     original = ask_until_done
 
-    def request(name: str, arguments: object) -> Operation[Reply]:
+    def request(svm: Svm, name: str, arguments: object) -> Operation[Reply]:
         try:
-            return (yield from original(name, arguments))
+            return (yield from original(svm, name, arguments))
         except Refused:
             if isinstance(arguments, SvmInitStart):
                 yield from _in_vain("H_SVM_INIT_DONE", SvmInitDone(arguments.lpid))

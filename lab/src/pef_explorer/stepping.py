@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol, cast
 
 import numpy as np
 
-from pef_kit.core.lease import Leased
+from pef_kit.core.lease import Ended, Leased
 from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, Transfer, Work
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import Code, HCode, UCode
@@ -122,8 +122,12 @@ class OpenCall:
         elif isinstance(effect, Reply | PeerFailure):
             self._resume(effect)
         elif isinstance(effect, Transfer):
-            self._wire.carry_out(effect)
-            self._resume(None)
+            try:
+                self._wire.carry_out(effect)
+            except Ended as over:  # its life is over: no byte of it moves any more
+                self._resume(over)
+            else:
+                self._resume(None)
         elif isinstance(effect, Work):
             self._resume(effect.run())
         else:
@@ -157,7 +161,7 @@ class OpenCall:
         """Let the innermost operation run to its next yield or its end."""
         operation = self._stack[-1]
         try:
-            failed = isinstance(answer, PeerFailure)
+            failed = isinstance(answer, PeerFailure | Ended)
             effect = operation.throw(answer) if failed else operation.send(answer)
         except StopIteration as end:
             self._ended(end.value)

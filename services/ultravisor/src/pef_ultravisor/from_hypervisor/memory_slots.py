@@ -12,12 +12,11 @@ from typing import Final
 
 from pef_kit.columns import portion_of
 from pef_kit.ladder import Ladder
-from pef_kit.operations import Operation, PeerFailure, ask
+from pef_kit.operations import Operation
 from pef_protocol import ladders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
-from pef_protocol.hypercalls import SvmPageIn
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, SLOT_IDS, gfn_of
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import RegisterMemSlot, UnregisterMemSlot
@@ -25,6 +24,7 @@ from pef_protocol.wire import Caller, Role
 from pef_ultravisor.eviction import make_room
 from pef_ultravisor.frames import IMPORTED, FrameSlot, Svm, page_runs
 from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.requests import NONSHARED, Refused, page_in
 from pef_ultravisor.secure_memory import NoSecureMemory
 
 GUEST_MEMORY_END: Final = 1 << 46
@@ -140,10 +140,10 @@ def _ask_for(svm: Svm, slot: FrameSlot) -> Operation[str]:
     """Ask for every GFN of a slot being plugged; return what was refused, which changes nothing."""
     runs = page_runs([portion_of(slot, 0, slot.count)])
     try:
-        reply = yield from ask("H_SVM_PAGE_IN", SvmPageIn(svm.lpid, runs, 0, PAGE_ORDER))
-    except PeerFailure as failure:
-        return str(failure)
-    return "" if reply.code.succeeded else f"H_SVM_PAGE_IN of the slot: {reply.code.name}"
+        yield from page_in(svm, runs, NONSHARED)
+    except Refused as refusal:
+        return f"of the slot: {refusal}"
+    return ""
 
 
 def uv_unregister_mem_slot(uv: Ultravisor, caller: Caller, asked: UnregisterMemSlot) -> Operation[Reply]:
