@@ -72,7 +72,13 @@ def a_page_is_zero_when_its_owner_changes(step: Step) -> Iterator[str]:
             continue
         place = step.after.mapped[gfn]
         not_begun = was is S.HV_UNSHARING  # the Hypervisor was busy: the page is shared as before
-        if now in SHARED and was not in SHARED and not not_begun and place and step.after.normal[place - 1] != BLANK:
+        if (
+            now in SHARED
+            and was not in SHARED
+            and not not_begun
+            and place
+            and step.after.normal[place - 1] != BLANK
+        ):
             yield f"GFN {gfn} became shared, and its page is not zero"
         granted = was in {S.HV_UNSHARED, S.HV_UNSHARING, S.HV_UNSHARING_INV, *SHARED}
         if now is S.SECURE and granted and not _taken_back(step) and step.after.frames[gfn] != BLANK:

@@ -104,6 +104,8 @@ class Svm:
     """Our H_SVM_INIT_DONE has not been answered yet."""
     whole: bool = False
     """Every GFN counts as held: from H_SVM_INIT_DONE on, which gives us what we did not ask for."""
+    too_large: bool = False
+    """A slot was refused that this machine can never hold."""
     open_calls: int = 0
 
     @property

@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
+from pef_kit.core.life import OtherIncarnation
 from pef_kit.operations import Operation
 from pef_protocol.calls import ULTRACALLS, Reply
-from pef_protocol.wire import Caller
+from pef_protocol.wire import Caller, Role
 from pef_ultravisor.from_guest.esm import uv_esm
 from pef_ultravisor.from_guest.esmb_get_file import uv_esmb_get_file
 from pef_ultravisor.from_guest.share_pages import uv_share_page, uv_unshare_all_pages, uv_unshare_page
@@ -42,8 +43,15 @@ ENDING: Final = frozenset({"UV_SVM_TERMINATE"})
 
 
 def ultracall(uv: Ultravisor, caller: Caller, name: str, asked: Any) -> Operation[Reply]:
-    """Return the operation that answers ultracall `name`, under a lease on the SVM that it is about."""
-    svm = None if name in ENDING else uv.svm(getattr(asked, "lpid", caller.lpid))
+    """Return the operation that answers ultracall `name`, under a lease on the SVM that it is about.
+
+    Raise OtherIncarnation where the Hypervisor means another life of that VM than the one that there is now.
+    """
+    lpid: Any = getattr(asked, "lpid", caller.lpid)
+    if caller.role is Role.HYPERVISOR and caller.incarnation not in {None, uv.incarnation_of(lpid)}:
+        message = f"lpid {lpid} is {uv.incarnation_of(lpid)}, not {caller.incarnation}"
+        raise OtherIncarnation(message)
+    svm = None if name in ENDING else uv.svm(lpid)
     return under_lease(uv, svm, HANDLERS[name](uv, caller, asked), partial(no_object, name))
 
 

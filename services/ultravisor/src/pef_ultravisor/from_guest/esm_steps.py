@@ -68,6 +68,8 @@ def start(entering: Entering) -> Operation[None]:
     try:
         reply = yield from request(svm, "H_SVM_INIT_START", SvmInitStart(svm.lpid))
     except Refused as refusal:
+        if svm.too_large:
+            raise EsmFailure(UCode.U_RETRY, "secure memory is too small for the VM") from None
         raise refused(refusal) from None
     named = reply.outputs.get("design", Design.TRACKED)
     if named not in {design.value for design in uv.designs}:

@@ -30,6 +30,10 @@ from pef_ultravisor.secure_memory import NoSecureMemory
 GUEST_MEMORY_END: Final = 1 << 46
 """No guest has memory at or beyond this address: 64 TiB."""
 
+IMAGE: Final = ("device tree", "RTAS area", "initrd", "ESM blob", "kernel")
+SHARED_AT_MOST: Final = 7
+"""Pages of a VM that never are in secure memory: the Ultravisor's bounce pages."""
+
 ASK_FOR_PLUGGED: Final = frozenset({Design.EAGER, Design.BROKEN})
 
 
@@ -114,6 +118,9 @@ def uv_register_mem_slot(uv: Ultravisor, caller: Caller, asked: RegisterMemSlot)
 
     # checks
     refused = REGISTER.climb(call)
+    if not refused and call.svm and pages > most_of(uv):
+        call.svm.too_large = True
+        return Reply(UCode.U_RETRY, detail="the machine can never hold a slot of that size")
     if not refused and call.svm and call.svm.whole:
         if not (yield from make_room(uv, pages, new=True)):
             return Reply(UCode.U_RETRY, detail="secure memory is full")
@@ -134,6 +141,14 @@ def uv_register_mem_slot(uv: Ultravisor, caller: Caller, asked: RegisterMemSlot)
 
     # reply
     return Reply(UCode.U_SUCCESS, detail=detail)
+
+
+def most_of(uv: Ultravisor) -> int:
+    """Return more pages than a slot can have of a VM that becomes secure here.
+
+    Each part of the image has to be in secure memory at once, and so has what is not of the image.
+    """
+    return (len(IMAGE) + 1) * uv.capacity.secure_pages + SHARED_AT_MOST
 
 
 def _ask_for(svm: Svm, slot: FrameSlot) -> Operation[str]:

@@ -60,7 +60,17 @@ def _is_its_own(paging: Paging, row: int) -> bool:
     return False
 
 
-LADDER: Final = Ladder(ladders.PAGE_IN, {**rungs.PLACED, "ra": source_is_normal})
+def not_aborted(paging: Paging) -> Mask:
+    """Pass runs of an SVM that is not aborted; of an aborted one those imported ones that are not shared."""
+
+    def served(portion: Portion[FrameSlot]) -> Mask:
+        imported = portion.slot.marked(portion.chosen, IMPORTED)
+        return imported & among(portion.slot.state[portion.chosen], S.SECURE, S.PAGEDOUT)
+
+    return rungs.not_aborted_or(paging, served)
+
+
+LADDER: Final = Ladder(ladders.PAGE_IN, {**rungs.PLACED, "ra": source_is_normal, "aborted": not_aborted})
 
 
 def uv_page_in(uv: Ultravisor, caller: Caller, asked: PageIn) -> Operation[Reply]:

@@ -25,7 +25,7 @@ from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import PageOut
 from pef_protocol.wire import Caller
-from pef_ultravisor.frames import MOVING, WAITING, FrameSlot, Svm
+from pef_ultravisor.frames import IMPORTED, MOVING, WAITING, FrameSlot, Svm
 from pef_ultravisor.from_hypervisor import paging as rungs
 from pef_ultravisor.from_hypervisor.paging import Paging
 from pef_ultravisor.in_flight import in_flight
@@ -57,7 +57,17 @@ def _are_shared(paging: Paging, row: int) -> bool:
     )
 
 
-LADDER: Final = Ladder(ladders.PAGE_OUT, {**rungs.PLACED, "ra": target_is_free})
+def not_aborted(paging: Paging) -> Mask:
+    """Pass runs of an SVM that is not aborted; of an aborted one imported GFNs, and those that are out."""
+
+    def served(portion: Portion[FrameSlot]) -> Mask:
+        out = among(portion.slot.state[portion.chosen], S.PAGEDOUT)
+        return out | portion.slot.marked(portion.chosen, IMPORTED)
+
+    return rungs.not_aborted_or(paging, served)
+
+
+LADDER: Final = Ladder(ladders.PAGE_OUT, {**rungs.PLACED, "ra": target_is_free, "aborted": not_aborted})
 
 
 def uv_page_out(uv: Ultravisor, caller: Caller, asked: PageOut) -> Operation[Reply]:
