@@ -17,6 +17,7 @@ from pef_hypervisor import to_ultravisor
 from pef_hypervisor.frames import DevicePool, Vm, VmSlot
 from pef_hypervisor.from_ultravisor import paging, svm_init_abort, svm_init_start, svm_page_in
 from pef_hypervisor.from_vmm import reset
+from pef_hypervisor.gate import Gate
 from pef_hypervisor.moves import offer, take_out
 from pef_hypervisor.normal_memory import RealMemory
 from pef_hypervisor.slots import register, unregister
@@ -177,12 +178,16 @@ def busy_is_refusal() -> Iterator[None]:
 def nobody_waits() -> Iterator[None]:
     """Begin operations on a whole VM beside each other."""
 
-    @contextmanager
-    def held(vm: Vm, _: str, *, closed: bool = False) -> Iterator[None]:
-        with vm.open():
-            yield
+    def at_once(_: Gate) -> Operation[bool]:
+        yield from ()
+        return True
 
-    with attribute(Vm, "held", held):
+    with (
+        attribute(Gate, "held", Gate.admitted),
+        attribute(Gate, "aborting", Gate.admitted),
+        attribute(Gate, "ending", Gate.admitted),
+        attribute(Gate, "alone", at_once),
+    ):
         yield
 
 

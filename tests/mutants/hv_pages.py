@@ -77,7 +77,7 @@ def k10() -> Iterator[None]:
         reply = yield from original(store, caller, request)
         if secure:
             vm = store.vms[request.lpid]
-            with vm.open(), (flight := Flight(vm, secure)):
+            with vm.gate.admitted(), (flight := Flight(vm, secure)):
                 for name in ("UV_PAGE_OUT", "UV_PAGE_IN"):
                     yield from flight._send_once(name, np.arange(len(flight)))
                 for part in secure:
@@ -91,7 +91,7 @@ def k10() -> Iterator[None]:
 def _secure_parts(store: Store, caller: Caller, request: SvmPageIn) -> list[Part]:
     """Return those GFNs that a hypercall asks to secure and that are secure already, and at rest."""
     vm = store.vms.get(request.lpid)
-    if caller.role is not Role.ULTRAVISOR or vm is None or not vm.started or vm.closed or request.flags:
+    if caller.role is not Role.ULTRAVISOR or vm is None or not vm.started or vm.gate.closed or request.flags:
         return []
     gpas, counts = columns_of(request.runs)
     places = vm.slots.whereabouts(gpas, counts)

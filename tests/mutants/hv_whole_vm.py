@@ -38,7 +38,7 @@ def k1() -> Iterator[None]:
     def start(store: Store, caller: Caller, request: SvmInitStart) -> Operation[Reply]:
         reply = yield from original(store, caller, request)
         vm = store.vms.get(request.lpid)
-        if caller.role is Role.ULTRAVISOR and vm is not None and not vm.held_by:
+        if caller.role is Role.ULTRAVISOR and vm is not None and not vm.gate.taken:
             vm.state = HvVmState.TRANSIENT if vm.state is HvVmState.NORMAL else vm.state
             vm.must_abort = vm.abort_due = False
         return reply
@@ -78,7 +78,7 @@ def k3() -> Iterator[None]:
 
     def start(store: Store, caller: Caller, request: SvmInitStart) -> Operation[Reply]:
         vm = store.vms.get(request.lpid)
-        if caller.role is not Role.ULTRAVISOR or vm is None or not vm.started or vm.held_by:
+        if caller.role is not Role.ULTRAVISOR or vm is None or not vm.started or vm.gate.taken:
             return (yield from original(store, caller, request))
         for slot in vm.slots:
             forget(store, vm, slot)

@@ -44,8 +44,8 @@ def unasked_page_in() -> Iterator[None]:
 
     def done(store: Store, caller: Caller, request: SvmInitDone) -> Operation[Reply]:
         vm = store.vms.get(request.lpid)
-        if caller.role is Role.ULTRAVISOR and vm is not None and vm.started and not vm.held_by:
-            with vm.open():
+        if caller.role is Role.ULTRAVISOR and vm is not None and vm.started and not vm.gate.taken:
+            with vm.gate.admitted():
                 yield from _offer_held(vm)
         return (yield from original(store, caller, request))
 

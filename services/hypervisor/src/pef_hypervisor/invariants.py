@@ -58,7 +58,7 @@ def normal_vms_are_plain(store: Store) -> Iterator[str]:
 def started_vms_are_registered(store: Store) -> Iterator[str]:
     """Require that the Ultravisor knows every slot of a started VM."""
     for vm, slot, name in every_slot(store):
-        if vm.started and not vm.held_by and not slot.registered:
+        if vm.started and not (vm.gate.taken or vm.must_reset) and not slot.registered:
             yield f"{name}: the VM is {vm.state.name}, but the slot is not registered"
 
 
@@ -88,7 +88,7 @@ def device_pages_add_up(store: Store) -> Iterator[str]:
     """Require that every secure GFN has one device page, and nobody else has one."""
     secure = sum(slot.counted(HvGfnState.SECURE) for _, slot, _ in every_slot(store))
     pool = store.pool
-    if not any(vm.held_by for vm in store.vms.values()) and secure != pool.held:
+    if not any(vm.gate.taken for vm in store.vms.values()) and secure != pool.held:
         yield f"{pool.held} device pages are held for {secure} secure GFNs"
     if min(pool.held, pool.reserved, pool.free) < 0:
         yield f"of {pool.size} device pages {pool.held} are held and {pool.reserved} reserved"
@@ -97,9 +97,9 @@ def device_pages_add_up(store: Store) -> Iterator[str]:
 def nothing_moves_alone(store: Store) -> Iterator[str]:
     """Require that a GFN is in flight only while a call of its VM is open."""
     for vm, slot, name in every_slot(store):
-        if not vm.open_calls and slot.moving:
+        if not vm.gate.open and slot.moving:
             yield f"{name}: a GFN is in flight for no call"
-    if store.pool.reserved and not any(vm.open_calls for vm in store.vms.values()):
+    if store.pool.reserved and not any(vm.gate.open for vm in store.vms.values()):
         yield f"{store.pool.reserved} device pages are reserved for no call"
 
 

@@ -5,6 +5,7 @@ Both H_SVM_INIT_DONE and a slot that was just plugged in come here; the design's
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import count
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from pef_hypervisor.lifecycle import GfnDeed, GfnEvent, wanting
 from pef_hypervisor.moves import bring, out_of_doubt
 from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Flight, Part
-from pef_kit.operations import PATIENCE, Operation, Pause
+from pef_kit.operations import Operation, Pause
 from pef_kit.spans import I64, U8
 from pef_protocol.codes import UCode
 from pef_protocol.states import HvGfnState
@@ -47,12 +48,11 @@ def secure_left_over(store: Store, vm: Vm, slots: Iterable[VmSlot], event: GfnEv
         return ""
     sweep = Sweep([], short=True)
     while sweep.short:
-        for attempt in range(PATIENCE):
+        for attempt in count():
             if not any(_in_flight(slot, left) for slot in chosen):
                 break
-            yield Pause(attempt)
-        else:
-            return "left-over GFNs are in flight for other calls"
+            if not (yield Pause(attempt)):
+                return "left-over GFNs are in flight for other calls"
         sweep = Sweep(sweep.kept)
         for slot in chosen:
             _sweep(store, vm, slot, event, sweep)

@@ -107,7 +107,7 @@ class Hypervisor:
         """End every operation at its next effect, and wait for all of them: the Ultravisor is another."""
         self.store.epoch.end()
         attempt = 0
-        while any(vm.open_calls for vm in self.store.vms.values()):
+        while self.store.in_the_making or any(vm.in_epoch for vm in self.store.vms.values()):
             yield Pause(attempt, patient=True)
             attempt += 1
 

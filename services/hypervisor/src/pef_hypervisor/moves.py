@@ -116,13 +116,13 @@ def out_of_doubt(store: Store) -> Operation[bool]:
     free = store.pool.free
     for vm in tuple(store.vms.values()):
         parts: list[Part] = []
-        for slot in () if vm.closed else vm.slots:
+        for slot in () if vm.gate.closed else vm.slots:
             doubtful = slot.where(DOUBTFUL)
             states, still = slot.state[doubtful], ~slot.marked(doubtful, MOVING)
             chosen = still & among(states, HvGfnState.SECURE)
             then = vm.rules.table.judge(GfnEvent.PAGE_OUT, states[chosen]).then
             parts.append(Part(slot, doubtful[chosen], then))
-        with vm.open():
+        with vm.gate.admitted():
             yield from take_out(store, vm, parts)
     return store.pool.free > free
 

@@ -1,12 +1,14 @@
 """Memory slots of a VM that the Ultravisor knows, or is to know, of."""
 
+from itertools import count
+
 import numpy as np
 
 from pef_hypervisor.frames import MOVING, REPLACED, TOUCHED, Vm, VmSlot
 from pef_hypervisor.lifecycle import GfnEvent
 from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Answer, insist, try_once
-from pef_kit.operations import PATIENCE, Operation, Pause
+from pef_kit.operations import Operation, Pause
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_SIZE, gpa_of
 from pef_protocol.states import HvGfnState, HvVmState
@@ -51,7 +53,7 @@ def unregister_at_rest(vm: Vm, slot: VmSlot) -> Operation[Answer]:
     for a call that finds the VM held: then it is asked once.
     """
     answer = Answer(UCode.U_BUSY, "a page of the slot is in flight")
-    for attempt in range(PATIENCE):
+    for attempt in count():
         if not slot.moving:
             slot.mark(slice(None), MOVING)
             try:
@@ -61,7 +63,8 @@ def unregister_at_rest(vm: Vm, slot: VmSlot) -> Operation[Answer]:
                 slot.unmark(slice(None), MOVING)
             if answer.code is not UCode.U_BUSY or vm.state is HvVmState.TRANSIENT:
                 break
-        yield Pause(attempt)
+        if not (yield Pause(attempt)):
+            break
     if answer.code is UCode.U_P2:
         # The Ultravisor has no such slot: an earlier call was done and never answered.
         answer = Answer(UCode.U_SUCCESS, answer.detail)

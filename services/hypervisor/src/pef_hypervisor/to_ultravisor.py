@@ -6,6 +6,7 @@ so there is nothing to undo but the marks.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from types import TracebackType
 from typing import Final, Self
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pef_hypervisor.frames import MOVING, Vm, VmSlot
-from pef_kit.operations import PATIENCE, Operation, Pause, PeerFailure, ask
+from pef_kit.operations import Operation, Pause, PeerFailure, ask
 from pef_kit.spans import I64, U8, Mask, among, breaks, columns_of, spread, words_of
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import Code, HCode, UCode
@@ -49,13 +50,12 @@ def try_once(name: str, request: object) -> Operation[Answer]:
 
 
 def insist(name: str, request: object) -> Operation[Answer]:
-    """Make an ultracall; while it is answered with U_BUSY, try again, a bounded number of times."""
-    answer = Answer(UCode.U_BUSY, "")
-    for attempt in range(PATIENCE):
-        answer = yield from try_once(name, request)
-        if answer.code is not UCode.U_BUSY:
+    """Make an ultracall; while it is answered with U_BUSY, try again as long as there is time."""
+    answer = yield from try_once(name, request)
+    for attempt in count():
+        if answer.code is not UCode.U_BUSY or not (yield Pause(attempt)):
             break
-        yield Pause(attempt)
+        answer = yield from try_once(name, request)
     return answer
 
 
@@ -166,19 +166,20 @@ class Flight:
     def send(self, name: str) -> Operation[None]:
         """Send the GFNs by ultracall `name`, in as few messages as there can be, and note their codes.
 
-        What is answered with U_BUSY is let go, and sent again after a while: bounded, and only as long as it
+        What is answered with U_BUSY is let go, and sent again after a while, as long as there is time and it
         is still what it was. Where there is no answer the codes are those of a refusal.
         """
         if not len(self):
             return
         pending = np.ones(len(self), np.bool_)
-        for attempt in range(PATIENCE):
+        for attempt in count():
             yield from self._send_once(name, pending.nonzero()[0])
             busy = self._ours & among(self.codes, UCode.U_BUSY)
             if not busy.any():
                 return
             self._let_go(busy)
-            yield Pause(attempt)
+            if not (yield Pause(attempt)):
+                return
             pending = self._take_again(busy)
             if not pending.any():
                 return

@@ -7,14 +7,15 @@ decisions, "H_SVM_INIT_ABORT".
 
 from typing import Final
 
-from pef_hypervisor.from_ultravisor.whole_vm import BUSY, WholeVm, allowed, asked_for, from_ultravisor
+from pef_hypervisor.frames import Vm
+from pef_hypervisor.from_ultravisor.whole_vm import WholeVm, allowed, asked_for, busy, from_ultravisor
 from pef_hypervisor.give_back import give_back
 from pef_hypervisor.lifecycle import VmEvent, vm_cell
 from pef_hypervisor.partition import end_svm
 from pef_hypervisor.slots import make_plain
 from pef_hypervisor.store import Store
 from pef_kit.ladder import Ladder
-from pef_kit.operations import PATIENCE, Operation, Pause
+from pef_kit.operations import Operation
 from pef_protocol import ladders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode
@@ -54,27 +55,29 @@ def svm_init_abort(store: Store, caller: Caller, request: SvmInitAbort) -> Opera
     rung = LADDER.climb(asked)
     if rung is not None or vm is None:
         return Reply(HCode(rung.code if rung else HCode.H_UNSUPPORTED))
-    if vm.held_by:
-        return Reply(HCode.H_BUSY, detail=BUSY)
+    if why := busy(vm, exclusive=True):
+        return Reply(HCode.H_BUSY, detail=why)
 
     # effect
-    with vm.held("H_SVM_INIT_ABORT", closed=True):
-        for attempt in range(PATIENCE):
-            if vm.open_calls == 1:
-                break
-            yield Pause(attempt)
-        else:
-            return Reply(HCode.H_BUSY, detail="calls of this VM are still open")
-        vm.must_abort = not vm.abort_due
-        lost, complaint = yield from give_back(store, vm)
-        if not complaint:
-            ended = yield from end_svm(vm.lpid)
-            complaint = "" if ended.succeeded else ended.detail
-        if complaint:
-            return Reply(HCode.H_STATE, detail=complaint)
-        make_plain(vm)
-        vm.state = vm_cell(VmEvent.UV_SVM_TERMINATE, vm.state).then
-        vm.must_abort = vm.abort_due = False
+    with vm.gate.aborting("H_SVM_INIT_ABORT") as turn:
+        reply = yield from store.leased(vm, turn, _abort(store, vm))
 
     # reply
+    return reply
+
+
+def _abort(store: Store, vm: Vm) -> Operation[Reply]:
+    """Wait for what is open, get the memory back, end the SVM, and call the VM normal."""
+    if not (yield from vm.gate.alone()):
+        return Reply(HCode.H_BUSY, detail="calls of this VM are still open")
+    vm.must_abort = not vm.abort_due
+    lost, complaint = yield from give_back(store, vm)
+    if not complaint:
+        ended = yield from end_svm(vm.lpid)
+        complaint = "" if ended.succeeded else ended.detail
+    if complaint:
+        return Reply(HCode.H_STATE, detail=complaint)
+    make_plain(vm)
+    vm.state = vm_cell(VmEvent.UV_SVM_TERMINATE, vm.state).then
+    vm.must_abort = vm.abort_due = False
     return Reply(HCode.H_PARAMETER, detail=f"{lost} pages were refused, and read as zero" if lost else "")

@@ -6,7 +6,7 @@ specification of the Hypervisor, sections 3 to 5.
 
 from typing import Final
 
-from pef_hypervisor.from_ultravisor.whole_vm import BUSY, WholeVm, allowed, asked_for, from_ultravisor
+from pef_hypervisor.from_ultravisor.whole_vm import WholeVm, allowed, asked_for, busy, from_ultravisor
 from pef_hypervisor.left_over import secure_left_over
 from pef_hypervisor.lifecycle import GfnEvent, VmEvent, vm_cell
 from pef_hypervisor.store import Store
@@ -51,12 +51,13 @@ def svm_init_done(store: Store, caller: Caller, request: SvmInitDone) -> Operati
     rung = LADDER.climb(asked)
     if rung is not None or vm is None:
         return Reply(HCode(rung.code if rung else HCode.H_UNSUPPORTED))
-    if vm.held_by:
-        return Reply(HCode.H_BUSY, detail=BUSY)
+    if why := busy(vm, exclusive=True):
+        return Reply(HCode.H_BUSY, detail=why)
 
     # effect
-    with vm.held("H_SVM_INIT_DONE"):
-        complaint = yield from secure_left_over(store, vm, vm.slots, GfnEvent.INIT_DONE)
+    with vm.gate.held("H_SVM_INIT_DONE") as turn:
+        sweeping = secure_left_over(store, vm, vm.slots, GfnEvent.INIT_DONE)
+        complaint = yield from store.leased(vm, turn, sweeping)
         if not complaint:
             vm.state = vm_cell(VmEvent.INIT_DONE, vm.state).then
 

@@ -8,13 +8,14 @@ from typing import Final
 
 import numpy as np
 
-from pef_hypervisor.frames import CARRIED, TOUCHED, DevicePool
+from pef_hypervisor.frames import CARRIED, TOUCHED, DevicePool, Vm
 from pef_hypervisor.from_ultravisor import paging
 from pef_hypervisor.from_ultravisor.paging import Paging, Verdict
+from pef_hypervisor.from_ultravisor.whole_vm import busy
 from pef_hypervisor.lifecycle import GfnDeed, GfnEvent
 from pef_hypervisor.moves import bring, doubt_unheard, offer, out_of_doubt, settle_doubts
 from pef_hypervisor.store import Store
-from pef_kit.ladder import Ladder
+from pef_kit.ladder import Codes, Ladder
 from pef_kit.operations import Operation
 from pef_kit.spans import I64, Mask, among
 from pef_protocol import ladders
@@ -53,29 +54,34 @@ def svm_page_in(store: Store, caller: Caller, request: SvmPageIn) -> Operation[R
     if rung is not None or asked.vm is None:
         return asked.refusals.reply(rung)
     vm = asked.vm
-    if vm.closed:
-        return asked.busy(codes)
+    if why := busy(vm):
+        return Reply(HCode.H_BUSY, detail=why)
 
     # effect
-    with vm.open():
-        event = GfnEvent.SHARE if request.flags == H_PAGE_IN_SHARED else GfnEvent.PAGE_IN
-        portions = asked.portions(codes)
-        if event is GfnEvent.PAGE_IN:
-            for portion in portions:
-                settle_doubts(store, vm, portion)
-        verdicts = [paging.judge(vm, event, portion) for portion in portions]
-        late = ration(verdicts, store.pool)
-        move = offer if event is GfnEvent.SHARE else bring
-        sent = [(verdict, carried(store, verdict)) for verdict in verdicts]
-        flight = yield from move(store, vm, [verdict.part(mask) for verdict, mask in sent])
-        paging.note(flight, sent)
-        if event is GfnEvent.PAGE_IN:
-            doubt_unheard(store, vm, flight)
-        if late and (yield from out_of_doubt(store)):
-            for verdict, places in zip(verdicts, late, strict=True):
-                verdict.codes[places] = HCode.H_BUSY
+    with vm.gate.admitted() as turn:
+        reply = yield from store.leased(vm, turn, _page_in(store, vm, asked, codes))
 
     # reply
+    return reply
+
+
+def _page_in(store: Store, vm: Vm, asked: Paging, codes: Codes) -> Operation[Reply]:
+    event = GfnEvent.SHARE if asked.request.flags == H_PAGE_IN_SHARED else GfnEvent.PAGE_IN
+    portions = asked.portions(codes)
+    if event is GfnEvent.PAGE_IN:
+        for portion in portions:
+            settle_doubts(store, vm, portion)
+    verdicts = [paging.judge(vm, event, portion) for portion in portions]
+    late = ration(verdicts, store.pool)
+    move = offer if event is GfnEvent.SHARE else bring
+    sent = [(verdict, carried(store, verdict)) for verdict in verdicts]
+    flight = yield from move(store, vm, [verdict.part(mask) for verdict, mask in sent])
+    paging.note(flight, sent)
+    if event is GfnEvent.PAGE_IN:
+        doubt_unheard(store, vm, flight)
+    if late and (yield from out_of_doubt(store)):
+        for verdict, places in zip(verdicts, late, strict=True):
+            verdict.codes[places] = HCode.H_BUSY
     return asked.reply(verdicts, flight.detail())
 
 

@@ -10,6 +10,7 @@ from pef_protocol.codes import HCode
 from pef_protocol.wire import Caller, Role
 
 BUSY: Final = "another operation has the whole VM"
+MUST_RESET: Final = "the VM must be reset"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +35,10 @@ def from_ultravisor(asked: WholeVm) -> bool:
 def allowed(asked: WholeVm, event: VmEvent) -> bool:
     """Tell whether the VM table lets `event` happen, rather than refuse it with H_STATE."""
     return asked.vm is not None and vm_cell(event, asked.vm.state).code is not HCode.H_STATE
+
+
+def busy(vm: Vm, *, exclusive: bool = False) -> str:
+    """Say why a hypercall, or an `exclusive` one, is answered with H_BUSY; "" where it is served."""
+    if vm.gate.taken if exclusive else vm.gate.closed:
+        return BUSY
+    return MUST_RESET if vm.must_reset else ""

@@ -4,7 +4,7 @@ Source: specification of the Hypervisor, section 6, "Hot-add"; designs, "hot-plu
 """
 
 from pef_hypervisor.frames import Vm, VmSlot
-from pef_hypervisor.from_vmm.outcome import DONE, HELD, Errno, Outcome, no_vm, refused
+from pef_hypervisor.from_vmm.outcome import DONE, Errno, Outcome, barred, no_vm, refused
 from pef_hypervisor.left_over import secure_left_over
 from pef_hypervisor.lifecycle import GfnDeed, GfnEvent, N
 from pef_hypervisor.slots import forget, register, unregister
@@ -33,8 +33,8 @@ def add_slot(store: Store, lpid: int, slot_id: int, gpa: int, size: int) -> Oper
         return Outcome(Errno.EEXIST, f"slot {slot_id} is there already")
     if vm.slots.overlapping(first, count) is not None:
         return Outcome(Errno.EEXIST, "it overlaps another slot")
-    if vm.held_by:
-        return HELD
+    if why := barred(vm, exclusive=True):
+        return why
     plugged = vm.started
     secured = vm.rules.table.cells[GfnEvent.PLUG][N].does is not GfnDeed.NOTHING
     if plugged and secured and count > store.pool.free:
@@ -48,8 +48,8 @@ def add_slot(store: Store, lpid: int, slot_id: int, gpa: int, size: int) -> Oper
     if not plugged:
         vm.slots.add(slot)
         return DONE
-    with vm.held("add a slot"):
-        outcome = yield from _plug(store, vm, slot)
+    with vm.gate.held("add a slot") as turn:
+        outcome = yield from store.leased(vm, turn, _plug(store, vm, slot))
         if outcome.errno is not Errno.OK:
             forget(store, vm, slot)
             if slot in tuple(vm.slots):

@@ -9,6 +9,7 @@ from pef_hypervisor.frames import Vm
 from pef_hypervisor.from_vmm.outcome import Errno, Outcome, refused
 from pef_hypervisor.partition import take_lpid
 from pef_hypervisor.store import Store
+from pef_kit.core.lease import leased
 from pef_kit.operations import Operation
 from pef_protocol.designs import Design
 
@@ -27,7 +28,7 @@ def create_vm(store: Store, design: Design, *, secure_guest: bool, radix: bool) 
 
     # effect
     try:
-        answer = yield from take_lpid(lpid, radix=radix)
+        answer = yield from leased(take_lpid(lpid, radix=radix), store.epoch)
         if not answer.succeeded:
             return refused(answer)
         store.vms[lpid] = Vm(lpid, RULES[design], secure_guest, radix, store.new_incarnation())
