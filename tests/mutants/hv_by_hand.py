@@ -24,7 +24,7 @@ from pef_hypervisor.slots import register, unregister
 from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Answer, Flight, Part
 from pef_kit.operations import Operation
-from pef_kit.spans import I64, among
+from pef_kit.spans import I64, Mask, among
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode
 from pef_protocol.events import Side
@@ -100,14 +100,13 @@ def given_back_twice() -> Iterator[None]:
 def impatient() -> Iterator[None]:
     """Take U_BUSY for the last word."""
 
-    def send(flight: Flight, name: str) -> Operation[None]:
-        if len(flight):
-            yield from flight._send_once(name, np.arange(len(flight)))
+    def nothing_left(flight: Flight, _: Mask) -> Mask:
+        return np.zeros(len(flight), np.bool_)
 
-    def ask_once(name: str, request: object) -> Operation[Answer]:
-        return (yield from to_ultravisor.try_once(name, request))
-
-    with everywhere(to_ultravisor.insist, ask_once), attribute(Flight, "send", send):
+    with (
+        everywhere(to_ultravisor.insist, to_ultravisor.try_once),
+        attribute(Flight, "unchanged", nothing_left),
+    ):
         yield
 
 
@@ -151,15 +150,15 @@ def refusals_believed() -> Iterator[None]:
 @contextmanager
 def silence_believed() -> Iterator[None]:
     """Take pages for moved that the Ultravisor said nothing of."""
-    original = Flight._send_once
+    original = Flight.send
 
-    def send_once(flight: Flight, name: str, chosen: I64) -> Operation[None]:
+    def send(flight: Flight, name: str, chosen: Mask) -> Operation[None]:
         yield from original(flight, name, chosen)
-        flight.codes[flight._unheard] = 0
-        flight._unheard[:] = False
-        flight.failure = ""
+        if flight.failure:
+            flight.codes[:] = 0
+            flight.failure, flight.vm.must_reset = "", False
 
-    with attribute(Flight, "_send_once", send_once):
+    with attribute(Flight, "send", send):
         yield
 
 

@@ -88,7 +88,15 @@ def test_codes_are_of_one_family_and_include_success(call: Call) -> None:
     assert {type(code) for code in call.codes} == {family}
     assert call.success in call.codes
     assert call.success == 0
-    assert {rung.code for rung in call.ladder} | {*call.later} | {call.success} == call.codes
+    own = {rung.code for rung in call.ladder} | {*call.later} | {call.success}
+    assert own | call.elsewhere == call.codes
+
+
+@every_call
+def test_codes_of_other_ultravisors(call: Call) -> None:
+    assert (UCode.U_FUNCTION in call.codes) == call.is_ultracall
+    if call.callers == {Role.HYPERVISOR}:
+        assert UCode.U_BUSY in call.codes
 
 
 @every_call

@@ -3,7 +3,7 @@
 | column | holds |
 |---|---|
 | `state` | the state word: N, S, P or H |
-| `marks` | MOVING, TOUCHED, REPLACED, CARRIED, DOUBTFUL |
+| `marks` | MOVING, TOUCHED, REPLACED, CARRIED |
 
 What must always be true of them is told by the functions of `pef_hypervisor.invariants`.
 """
@@ -32,9 +32,6 @@ REPLACED: Final = 4
 """The normal page came in place of one that was in secure memory; it is scrubbed at reset."""
 CARRIED: Final = 8
 """The GFN's bytes went to the Ultravisor by UV_PAGE_IN."""
-DOUBTFUL: Final = 16
-"""UV_PAGE_OUT of a secure GFN, or the UV_PAGE_IN that made it one, was never answered: its normal page may
-hold the ciphertext."""
 
 
 class VmSlot(Slot):

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from pef_hypervisor.frames import CARRIED, DOUBTFUL, MOVING, REPLACED, TOUCHED, Vm, VmSlot
+from pef_hypervisor.frames import CARRIED, MOVING, REPLACED, TOUCHED, Vm, VmSlot
 from pef_hypervisor.store import LPIDS, Store
 from pef_kit.spans import U8
 from pef_protocol.quantities import PAGE_SIZE
@@ -63,10 +63,10 @@ def started_vms_are_registered(store: Store) -> Iterator[str]:
 
 
 def secure_pages_left(store: Store) -> Iterator[str]:
-    """Require that the normal page of a secure GFN was scrubbed and given back, unless it may be out."""
-    for _, slot, name in every_slot(store):
-        for states, marks in resting(slot):
-            sure = (states == HvGfnState.SECURE) & ((marks & np.uint8(DOUBTFUL)) == 0)
+    """Require that the normal page of a secure GFN was scrubbed, unless its VM must be reset."""
+    for vm, slot, name in every_slot(store):
+        for states, marks in resting(slot) if not vm.must_reset else ():
+            sure = states == HvGfnState.SECURE
             if (marks[sure] & np.uint8(TOUCHED | REPLACED)).any():
                 yield f"{name}: a secure GFN still has a normal page"
                 break

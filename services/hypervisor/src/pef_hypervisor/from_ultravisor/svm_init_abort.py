@@ -14,11 +14,12 @@ from pef_hypervisor.lifecycle import VmEvent, vm_cell
 from pef_hypervisor.partition import end_svm
 from pef_hypervisor.slots import make_plain
 from pef_hypervisor.store import Store
+from pef_hypervisor.to_ultravisor import Obstacle
 from pef_kit.ladder import Ladder
 from pef_kit.operations import Operation
 from pef_protocol import ladders
 from pef_protocol.calls import Reply
-from pef_protocol.codes import HCode
+from pef_protocol.codes import HCode, UCode
 from pef_protocol.hypercalls import SvmInitAbort
 from pef_protocol.wire import Caller
 
@@ -45,7 +46,8 @@ def svm_init_abort(store: Store, caller: Caller, request: SvmInitAbort) -> Opera
     """Get the VM's memory back in clear, end its SVM, and answer H_PARAMETER.
 
     A page that the Ultravisor refuses to give reads as zero; `detail` counts those. Where the SVM can't be
-    ended, or the Ultravisor does not answer, the code is H_STATE and the call can be made again.
+    ended, or a message about its pages is refused, the code is H_STATE and the call can be made again, as
+    after H_BUSY.
     """
     # parameters
     asked = asked_for(store, caller, request.lpid)
@@ -71,12 +73,12 @@ def _abort(store: Store, vm: Vm) -> Operation[Reply]:
     if not (yield from vm.gate.alone()):
         return Reply(HCode.H_BUSY, detail="calls of this VM are still open")
     vm.must_abort = not vm.abort_due
-    lost, complaint = yield from give_back(store, vm)
-    if not complaint:
-        ended = yield from end_svm(vm.lpid)
-        complaint = "" if ended.succeeded else ended.detail
-    if complaint:
-        return Reply(HCode.H_STATE, detail=complaint)
+    lost, obstacle = yield from give_back(store, vm)
+    if not obstacle:
+        ended = yield from end_svm(vm, vm.svm_incarnation)
+        obstacle = Obstacle("" if ended.succeeded else ended.detail, busy=ended.code is UCode.U_BUSY)
+    if obstacle or vm.must_reset:
+        return Reply(HCode.H_BUSY if obstacle.busy else HCode.H_STATE, detail=obstacle.why)
     make_plain(vm)
     vm.state = vm_cell(VmEvent.UV_SVM_TERMINATE, vm.state).then
     vm.must_abort = vm.abort_due = False

@@ -16,6 +16,7 @@ from pef_protocol import ladders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode
 from pef_protocol.hypercalls import SvmInitDone
+from pef_protocol.states import HvVmState
 from pef_protocol.wire import Caller
 
 
@@ -40,8 +41,8 @@ LADDER: Final = Ladder[WholeVm](
 def svm_init_done(store: Store, caller: Caller, request: SvmInitDone) -> Operation[Reply]:
     """Treat the left-over GFNs as the design says, and call the VM secure.
 
-    Where a GFN can't be secured the answer is H_STATE: those that were stay so, the VM stays transient, and
-    the call can be made again.
+    Where a GFN can't be secured the answer is H_STATE, or H_BUSY: those that were stay so, the VM stays
+    transient, and the call can be made again. Where device pages are short nothing was done.
     """
     # parameters
     asked = asked_for(store, caller, request.lpid)
@@ -57,9 +58,11 @@ def svm_init_done(store: Store, caller: Caller, request: SvmInitDone) -> Operati
     # effect
     with vm.gate.held("H_SVM_INIT_DONE") as turn:
         sweeping = secure_left_over(store, vm, vm.slots, GfnEvent.INIT_DONE)
-        complaint = yield from store.leased(vm, turn, sweeping)
-        if not complaint:
+        obstacle = yield from store.leased(vm, turn, sweeping)
+        if not obstacle and not vm.must_reset:
             vm.state = vm_cell(VmEvent.INIT_DONE, vm.state).then
 
     # reply
-    return Reply(HCode.H_STATE, detail=complaint) if complaint else Reply(HCode.H_SUCCESS)
+    if vm.state is HvVmState.SECURE:
+        return Reply(HCode.H_SUCCESS)
+    return Reply(HCode.H_BUSY if obstacle.busy else HCode.H_STATE, detail=obstacle.why)

@@ -44,10 +44,10 @@ def svm_page_out(store: Store, caller: Caller, request: SvmPageOut) -> Operation
 
     # checks
     rung, codes = LADDER.climb_runs(asked, len(asked.gpas))
-    asked.refusals.add_runs(codes)
-    if rung is not None or asked.vm is None:
-        return asked.refusals.reply(rung)
     vm = asked.vm
+    if rung is not None or vm is None:
+        return Reply(HCode(rung.code) if rung else HCode.H_UNSUPPORTED)  # refused as a whole: names no run
+    asked.refusals.add_runs(codes)
     if why := busy(vm):
         return Reply(HCode.H_BUSY, detail=why)
 

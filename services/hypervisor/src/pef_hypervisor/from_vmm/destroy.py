@@ -6,7 +6,7 @@ Source: specification of the Hypervisor, section 6, "VM destruction".
 from pef_hypervisor.frames import Vm
 from pef_hypervisor.from_vmm.outcome import DONE, HELD, OPEN, Outcome, no_vm, refused
 from pef_hypervisor.partition import clear_pate, end_svm
-from pef_hypervisor.slots import forget, scrub_replaced
+from pef_hypervisor.slots import drop, drop_secure
 from pef_hypervisor.store import Store
 from pef_kit.operations import Operation
 from pef_protocol.states import HvVmState
@@ -35,20 +35,21 @@ def _destroy(store: Store, vm: Vm) -> Operation[Outcome]:
     """Wait for what is open, then end the SVM, whatever this side believes, and drop all that the VM had."""
     if not (yield from vm.gate.alone()):
         return OPEN
-    answer = yield from end_svm(vm.lpid)
+    answer = yield from end_svm(vm)
     if not answer.succeeded:
         return refused(answer)
     for slot in vm.slots:
-        forget(store, vm, slot)
         slot.registered = False
     if vm.state is not HvVmState.NORMAL:
         vm.state, vm.must_abort = HvVmState.TRANSIENT, True
-    yield from scrub_replaced(store, vm)
-    answer = yield from clear_pate(vm.lpid)
+    yield from drop_secure(store, vm)
+    answer = yield from clear_pate(vm)
     if not answer.succeeded:
         return refused(answer)
+    vm.must_reset = True  # it has no entry any more
     for slot in vm.slots:
-        store.memory.vacate(slot)
+        if not (yield from drop(store, vm, slot)):
+            return OPEN
     del store.vms[vm.lpid]
     store.free_lpid(vm.lpid)
     vm.life.end()

@@ -15,7 +15,6 @@ from pef_hypervisor.to_ultravisor import Part
 from pef_kit.columns import Portion
 from pef_kit.operations import Operation, Pause
 from pef_kit.spans import among
-from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_SIZE, gfn_of, pages_in
 
 BUS_ERROR = "bus error"
@@ -81,21 +80,23 @@ def _reach(store: Store, vm: Vm, gpa: int, length: int) -> Operation[Outcome | l
         portions = vm.slots.covered(first, pages)
         if portions is None:
             return Outcome(Errno.EFAULT, "the range is not all in slots")
-        if any(portion.slot.marked(portion.chosen, MOVING).any() for portion in portions):
-            if not (yield Pause(attempt)):
-                break
-            continue
-        parts: list[Part] = []
-        for portion in portions:
-            touched = vm.rules.table.judge(GfnEvent.HOST_TOUCH, portion.slot.state[portion.chosen])
-            out = among(touched.does, GfnDeed.TAKE_OUT)
-            parts.append(Part(portion.slot, picked(portion, out), touched.then[out]))
-        if not any(len(part.offsets) for part in parts):
-            return portions
-        flight = yield from take_out(store, vm, parts)
-        refused = flight.codes[flight.codes != 0]
-        if among(refused, UCode.U_BUSY).any():
-            return Outcome(Errno.EBUSY, flight.detail())
-        if len(refused):
-            return Outcome(Errno.EFAULT, f"{BUS_ERROR}: {flight.detail()}")
+        moving = any(portion.slot.marked(portion.chosen, MOVING).any() for portion in portions)
+        if not moving:
+            parts = [_secure_part(vm, portion) for portion in portions]
+            if not any(len(part.offsets) for part in parts):
+                return portions
+            flight = yield from take_out(store, vm, parts)
+            if refused := flight.detail():
+                errno = Errno.EBUSY if flight.obstacle.busy else Errno.EIO
+                return Outcome(errno, refused if errno is Errno.EBUSY else f"{BUS_ERROR}: {refused}")
+        # What is out may be in again by now; the first look after it needs no pause.
+        if (moving or attempt) and not (yield Pause(attempt)):
+            break
     return Outcome(Errno.EBUSY, "pages of the range are in flight")
+
+
+def _secure_part(vm: Vm, portion: Portion[VmSlot]) -> Part:
+    """Return those GFNs of a portion that must come out before the host touches them."""
+    touched = vm.rules.table.judge(GfnEvent.HOST_TOUCH, portion.slot.state[portion.chosen])
+    out = among(touched.does, GfnDeed.TAKE_OUT)
+    return Part(portion.slot, picked(portion, out), touched.then[out])

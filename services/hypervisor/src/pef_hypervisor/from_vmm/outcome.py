@@ -54,5 +54,5 @@ def barred(vm: Vm, *, exclusive: bool = False) -> Outcome | None:
 def refused(answer: Answer) -> Outcome:
     """Turn an ultracall that did not succeed into the VMM's error."""
     numbers = {UCode.U_BUSY: Errno.EBUSY, UCode.U_RETRY: Errno.ENOMEM}
-    number = Errno.EINVAL if answer.code is None else numbers.get(UCode(answer.code), Errno.EINVAL)
+    number = numbers.get(UCode(answer.code), Errno.EINVAL) if answer.known else Errno.EIO
     return Outcome(number, answer.detail)

@@ -4,8 +4,8 @@ Source: specification of the Hypervisor, section 6, "Hot-remove".
 """
 
 from pef_hypervisor.frames import Vm, VmSlot
-from pef_hypervisor.from_vmm.outcome import DONE, Errno, Outcome, barred, no_vm, refused
-from pef_hypervisor.slots import forget, unregister_at_rest
+from pef_hypervisor.from_vmm.outcome import DONE, OPEN, Errno, Outcome, barred, no_vm, refused
+from pef_hypervisor.slots import drop, unregister_at_rest
 from pef_hypervisor.store import Store
 from pef_kit.operations import Operation
 
@@ -40,10 +40,7 @@ def remove_slot(store: Store, lpid: int, slot_id: int) -> Operation[Outcome]:
 def _remove(store: Store, vm: Vm, slot: VmSlot) -> Operation[Outcome]:
     """Have the Ultravisor let go of a slot, then drop it."""
     if slot.registered:
-        answer = yield from unregister_at_rest(vm, slot)
+        answer = yield from unregister_at_rest(store, vm, slot)
         if not answer.succeeded:
             return refused(answer)
-    forget(store, vm, slot)
-    vm.slots.remove(slot)
-    store.memory.vacate(slot)
-    return DONE
+    return DONE if (yield from drop(store, vm, slot)) else OPEN

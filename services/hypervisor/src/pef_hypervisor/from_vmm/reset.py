@@ -7,7 +7,7 @@ from pef_hypervisor.frames import Vm
 from pef_hypervisor.from_vmm.outcome import DONE, HELD, OPEN, Outcome, no_vm, refused
 from pef_hypervisor.lifecycle import VmEvent, vm_cell
 from pef_hypervisor.partition import end_svm, write_pate
-from pef_hypervisor.slots import forget, make_plain, scrub_replaced, unregister_if_idle
+from pef_hypervisor.slots import drop_secure, make_plain, unregister_if_idle
 from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Answer
 from pef_kit.operations import Operation
@@ -63,12 +63,10 @@ def _end(store: Store, vm: Vm) -> Operation[Answer]:
     for slot in known:
         yield from unregister_if_idle(vm, slot)
     gone = any(not slot.registered for slot in known)
-    answer = yield from end_svm(vm.lpid)
+    answer = yield from end_svm(vm)
     if answer.succeeded or gone:
-        for slot in vm.slots:
-            forget(store, vm, slot)
         vm.state, vm.must_abort = HvVmState.TRANSIENT, True
-        yield from scrub_replaced(store, vm)
+        yield from drop_secure(store, vm)
     if answer.succeeded:
-        answer = yield from write_pate(vm.lpid, radix=vm.radix)
+        answer = yield from write_pate(vm.lpid, radix=vm.radix, vm=vm)
     return answer
