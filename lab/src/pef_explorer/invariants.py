@@ -24,7 +24,6 @@ from pef_explorer.records import Step
 from pef_explorer.small_memory import TOKEN_BYTES
 from pef_explorer.stillness import peek
 from pef_explorer.system import LPID
-from pef_hypervisor.frames import DOUBTFUL
 from pef_hypervisor.frames import MOVING as HV_MOVING
 from pef_protocol.states import HvGfnState as H
 from pef_protocol.states import HvVmState, UvVmState
@@ -111,7 +110,7 @@ def the_tables_agree(step: Step) -> Iterator[str]:
     alike = ALIKE if step.world.plan.design in FOUR_STATES else ALIKE_OF_TWO
     for gfn in gfns(step):
         ours, theirs = seen.hv[gfn], state(seen.uv, gfn)
-        if (ours == ABSENT and theirs is None) or seen.hv_marks[gfn] & DOUBTFUL:
+        if ours == ABSENT and theirs is None:
             continue
         if ours == ABSENT or theirs not in alike[H(ours)]:
             told = "absent" if ours == ABSENT else H(ours).name

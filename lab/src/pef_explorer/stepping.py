@@ -10,7 +10,7 @@
 Between two steps anybody else may act: that is all there is to concurrency here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 from enum import Enum, StrEnum
 from types import GeneratorType
@@ -22,6 +22,7 @@ from pef_kit.core.lease import Ended, Leased
 from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, Transfer, Work
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import Code, HCode, UCode
+from pef_protocol.runs import CodedRuns
 
 
 class Pending(StrEnum):
@@ -75,6 +76,13 @@ def made_up(name: str, fault: Fault) -> Code:
     if fault is Fault.REFUSED and name in BY_NAME:
         return BY_NAME[name]
     return MADE_UP[CALLS[name].is_ultracall, fault]
+
+
+def refusal(ask: Ask, fault: Fault) -> Reply:
+    """Return the answer of a peer that refuses a call, each of its runs, or that is busy."""
+    code = made_up(ask.name, fault)
+    runs: Iterable[tuple[int, ...]] = () if fault is Fault.BUSY else getattr(ask.request, "runs", ())
+    return Reply(code, refused=CodedRuns.from_rows((*run[-2:], code) for run in runs))
 
 
 TRIES: Final = "attempt"
@@ -143,7 +151,7 @@ class OpenCall:
             self._answer(PeerFailure(ask.name, "peer", "no answer"))
             return
         if fault in {Fault.REFUSED, Fault.BUSY}:
-            self._answer(Reply(made_up(ask.name, fault)))
+            self._answer(refusal(ask, fault))
             return
         if fault is Fault.DOUBLED:
             once = OpenCall(self._wire.handler(ask), self._wire)

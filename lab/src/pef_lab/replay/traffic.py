@@ -24,6 +24,7 @@ from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import Code, HCode, UCode
 from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_SIZE
+from pef_protocol.runs import CodedRuns
 from pef_protocol.wire import JSON
 
 PLACED: Final = 3
@@ -135,7 +136,7 @@ class Traffic:
     @staticmethod
     async def _delivered(passing: Passing, actor: Actor, fault: str | None) -> Answer:
         if fault in {"refused", "busy"}:
-            return _made_up(passing.name, busy=fault == "busy")
+            return _made_up(passing, busy=fault == "busy")
         if fault == "doubled":
             actor.unheld = True
             try:
@@ -196,9 +197,12 @@ def _code_of(name: str, number: int) -> str:
     return codes(number).name
 
 
-def _made_up(name: str, *, busy: bool) -> Answer:
-    """Return the answer of a peer that refuses, or is busy, whatever it was asked."""
+def _made_up(passing: Passing, *, busy: bool) -> Answer:
+    """Return the answer of a peer that refuses a call, each of its runs, or that is busy."""
+    name = passing.name
     code: Code = HCode.H_BUSY if busy else HCode.H_PARAMETER
     if CALLS[name].is_ultracall:
         code = UCode.U_BUSY if busy else UCode.U_PARAMETER
-    return Answer(200, JSON, json.dumps(told(name, Reply(code))).encode())
+    runs = () if busy else passing.form.get("runs", ())
+    refused = CodedRuns.from_rows((*run[-2:], code) for run in runs)
+    return Answer(200, JSON, json.dumps(told(name, Reply(code, refused=refused))).encode())

@@ -87,7 +87,7 @@ def build(settings: Settings) -> FastAPI:
     service.at_end(link.stop)
     add_vmm_door(service, hypervisor, settings.body_limit)
     add_guest_door(service, hypervisor)
-    add_bus_door(service, memory, settings.body_limit)
+    add_bus_door(service, hypervisor.store.memory, settings.body_limit)
     add_hint_route(service, link)
     add_views(service, hypervisor)
 
