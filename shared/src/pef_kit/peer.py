@@ -20,7 +20,7 @@ import json
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -91,7 +91,9 @@ class _Asking:
     slot: Slot | None = None
     with_body: bool = True
     reason: str = ""
-    received: bool = True
+    settled: bool = True
+    """Nothing of it is on its way: it was not sent yet, or has an outcome."""
+    received: bool = False
     """The number of its slot is used up."""
 
     def require_alive(self) -> None:
@@ -241,21 +243,25 @@ class Peer:
             raise
         loop = asyncio.get_running_loop()
         until = loop.time() + self._give_up if self._give_up else None
-        settled = True
         try:
             reply = await self._until_outcome(asking, until)
-            if reply is None:
-                settled = False
-                self._ask_on(asking)
-                reason = f"no outcome within {self._give_up:g} s: {asking.reason}"
-                raise PeerFailure(ask.name, self.name, reason)
-            return reply
         finally:
-            if settled:
+            # Order: whatever ended the waiting, the number can't be used again before there is an outcome.
+            if asking.settled:
                 asking.end()
+            else:
+                self._ask_on(asking)
+        if reply is None:
+            reason = f"no outcome within {self._give_up:g} s: {asking.reason}"
+            raise PeerFailure(ask.name, self.name, reason)
+        return reply
 
     def _ask_on(self, asking: _Asking) -> None:
-        """Ask on for the outcome of a call that nobody waits for: then its slot may be used again."""
+        """Ask on for the outcome of a call that nobody waits for: then its slot may be used again.
+
+        It acts for its epoch alone from now on; whether its SVM lives is for the peer to say.
+        """
+        asking.ask = replace(asking.ask, lives=tuple(life for life in asking.ask.lives if life.epoch))
 
         async def ask_on() -> None:
             try:
@@ -305,17 +311,23 @@ class Peer:
             left = self.timeout if until is None else min(self.timeout, until - loop.time())
             if left <= 0:
                 return None
+            asking.settled, asking.received = False, True
             try:
                 status, body = await self._attempt(asking, left)
                 reply = self._outcome(asking, status, body)
+            except (PeerFailure, Ended):
+                asking.settled = True
+                raise
             except _NoOutcome as failure:
                 asking.reason = str(failure)
-                if not self.slots:
+                if asking.slot is None:
+                    asking.settled = True
                     raise PeerFailure(asking.ask.name, self.name, asking.reason) from None
                 await asyncio.sleep(wait if until is None else max(0.0, min(wait, until - loop.time())))
                 wait = min(LONGEST_WAIT, wait * 2)
                 continue
             if reply is not None:
+                asking.settled = True
                 return reply
 
     async def _attempt(self, asking: _Asking, seconds: float) -> tuple[int, bytes]:
