@@ -95,6 +95,8 @@ class _Asking:
     """Nothing of it is on its way: it was not sent yet, or has an outcome."""
     received: bool = False
     """The number of its slot is used up."""
+    out_of_step: bool = False
+    """Nobody knows whether it is: the slot is not used again."""
 
     def require_alive(self) -> None:
         """Raise Ended once a life that it is made for is over."""
@@ -109,7 +111,7 @@ class _Asking:
 
     def end(self) -> None:
         """Give slot and turn back: there is an outcome."""
-        if self.session is not None and self.slot is not None:
+        if self.session is not None and self.slot is not None and not self.out_of_step:
             self.session.give_back(self.slot, received=self.received)
         self.turn.release()
 
@@ -297,9 +299,11 @@ class Peer:
             self._session = (epoch, Session(self._new_id(), self._connections))
         asking.session = self._session[1]
         asking.slot = asking.session.take(asking.depth)
-        if asking.slot is None:  # as many slots as turns
-            message = "a call has a turn and no slot"
-            raise RuntimeError(message)
+        if asking.slot is None:  # as many slots as turns, but for those that were out of step
+            asking.session = Session(self._new_id(), self._connections)
+            self._session = (epoch, asking.session)
+            asking.slot = asking.session.take(asking.depth)
+            assert asking.slot is not None  # noqa: S101 - it is new
         headers[SLOT] = str(asking.session.call_id(asking.slot))
 
     async def _until_outcome(self, asking: _Asking, until: float | None) -> Reply | None:
@@ -365,6 +369,7 @@ class Peer:
             asking.with_body = True
             return None
         if kind is ProblemType.BROKEN:
+            asking.out_of_step = True
             raise PeerFailure(name, self.name, reason)
         life = asking.epoch_life
         if kind is ProblemType.OTHER_EPOCH and self._other_epoch is not None and life is not None:
@@ -374,6 +379,7 @@ class Peer:
         if kind is None or kind in {ProblemType.NOT_NOW, ProblemType.OTHER_EPOCH}:
             raise _NoOutcome(reason)
         asking.received = kind is ProblemType.OTHER_INCARNATION
+        asking.out_of_step = kind in {ProblemType.SLOT, ProblemType.LATE}
         raise PeerFailure(name, self.name, reason, done=False)
 
     def _time_left(self, seconds: float) -> float:

@@ -15,6 +15,7 @@ from pef_kit.peer import Peer
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.identity import Epoch, Incarnation, InstanceId
+from pef_protocol.problems import ProblemType
 from pef_protocol.quantities import PAGE_SIZE
 from pef_protocol.runs import PlacedRuns
 from pef_protocol.ultracalls import PageIn, SvmTerminate
@@ -193,6 +194,21 @@ async def test_a_message_that_is_refused_was_not_done_and_its_number_is_free(sta
         await peer.call(asked("UV_SVM_TERMINATE", TERMINATE))
         assert counting.done == 1
         assert wire.slots[0] == wire.slots[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"), [(ProblemType.BROKEN, 500), (ProblemType.SLOT, 400), (ProblemType.LATE, 409)]
+)
+async def test_a_slot_whose_number_nobody_knows_is_not_used_again(kind: ProblemType, status: int) -> None:
+    """Somebody else says so, and the service never saw the message: the next ones are done all the same."""
+    problem = f'{{"type": "{kind.value}"}}'.encode()
+    async with reached() as (peer, wire, counting):
+        for _ in range(2 * len(peer._clients)):
+            wire.faults = [says(status, problem)]
+            with pytest.raises(PeerFailure, match=kind.name):
+                await peer.call(asked("UV_SVM_TERMINATE", TERMINATE))
+            await peer.call(asked("UV_SVM_TERMINATE", TERMINATE))
+        assert counting.done == 2 * len(peer._clients)
 
 
 async def test_a_peer_without_slots_is_not_asked_again() -> None:
