@@ -61,8 +61,14 @@ async def standing_between(
         for each in (before_ultravisor, before_hypervisor):
             await stack.enter_async_context(each)
         visor_tokens: Mapping[Role, str]
+
+        def announce(endpoints: Endpoints) -> None:
+            before_ultravisor.upstream = endpoints.ultravisor_url
+            before_hypervisor.upstream = endpoints.hypervisor_url
+
         if ports is not None:
             endpoints = ports.endpoints
+            announce(endpoints)
             visor_tokens = {
                 Role.ULTRAVISOR: endpoints.ultravisor_token,
                 Role.HYPERVISOR: endpoints.hypervisor_token,
@@ -72,11 +78,10 @@ async def standing_between(
                 plan,
                 ultravisor_called_at=before_ultravisor.url,
                 hypervisor_called_at=before_hypervisor.url,
+                announce=announce,
             )
             pair = await stack.enter_async_context(started(called))
             endpoints, visor_tokens = pair.endpoints, pair.visor_tokens
-        before_ultravisor.upstream = endpoints.ultravisor_url
-        before_hypervisor.upstream = endpoints.hypervisor_url
         yield Between(endpoints, before_ultravisor, before_hypervisor, visor_tokens)
 
 
