@@ -38,6 +38,10 @@ ANSWERS: dict[str, Conduct] = {
     "broken": broken,
 }
 NEVER = [pytest.param(answer, id=name) for name, answer in ANSWERS.items()]
+OF_A_SHARE = [
+    pytest.param(answer, id=name, marks=NOT_ENDED if answer is not forgotten else ())
+    for name, answer in ANSWERS.items()
+]
 OF_ESM = [
     pytest.param(
         *(call, answer),
@@ -91,8 +95,7 @@ async def test_60_uv_esm_ends_whatever_is_never_delivered(pair: LivePair, name: 
         await ended_well(vm)
 
 
-@NOT_ENDED
-@pytest.mark.parametrize("answer", NEVER)
+@pytest.mark.parametrize("answer", OF_A_SHARE)
 async def test_an_svm_is_aborted_whose_share_has_no_outcome(pair: LivePair, answer: Conduct) -> None:
     async with secure_vm(pair) as vm:
         await vm.write(ONE)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from pef_lab.endpoints import Endpoints
-from pef_lab.service_process import ServiceProcess
+from pef_lab.service_process import READY, ServiceProcess
 from pef_lab.starting import (
     HYPERVISOR_SCRIPT,
     ULTRAVISOR_SCRIPT,
@@ -51,6 +51,8 @@ class PairPlan:
     """Seconds of one attempt of a nested call; None: as long as it is by itself."""
     give_up: float | None = None
     """Seconds after which an SVM is aborted whose hypercall has no outcome; None: as long as by itself."""
+    until: str = READY
+    """Where both answer once they have started: `LIVE` where whoever stands between comes later."""
     announce: Callable[[Endpoints], None] = lambda _: None
     """Is told of the endpoints before the services start: hello passes whoever stands between, too."""
 
@@ -120,8 +122,8 @@ async def _start(
     processes.append(hypervisor)
     ultravisor = ServiceProcess(ULTRAVISOR_SCRIPT, of_ultravisor | waits, directory / "ultravisor.log")
     processes.append(ultravisor)
-    await ultravisor.until_ready(endpoints.ultravisor_url)
-    await hypervisor.until_ready(endpoints.hypervisor_url)
+    await ultravisor.until_ready(endpoints.ultravisor_url, plan.until)
+    await hypervisor.until_ready(endpoints.hypervisor_url, plan.until)
     visor_tokens = {
         Role.ULTRAVISOR: endpoints.ultravisor_token,
         Role.HYPERVISOR: endpoints.hypervisor_token,
