@@ -88,15 +88,19 @@ class Case:
 
     # The column
 
+    def _first_ends(self) -> bool:
+        """Let the first operation go on; return whether it has ended."""
+        self.first.go_on()
+        return self.first.stack.ended
+
     def _run(self, whole: Suspended) -> object:
         step, stack = whole.step, whole.stack
         for _ in range(LIMIT):
             if stack.ended:
                 break
             if stack.pauses > GIVEN_UP and not self.first.stack.ended:
-                self.first.go_on()
                 stack.pauses -= 1
-                if self.first.stack.ended:  # judged now: what it waited for may end its VM
+                if self._first_ends():  # judged now: what it waited for may end its VM
                     self._end_of_first()
             stack.go_on()
         self.ran |= stack.ran
