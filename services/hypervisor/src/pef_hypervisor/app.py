@@ -45,7 +45,6 @@ def build(settings: Settings) -> FastAPI:
     volume = Volume(settings.normal_memory, Side.HYPERVISOR) if settings.normal_memory else None
     memory = volume.create(instance, size) if volume else NormalMemory.unshared(size)
     pages = settings.secure_memory // PAGE_SIZE if settings.device_pages is None else settings.device_pages
-    instance = instance_of(secrets.token_bytes(16))
     hypervisor = Hypervisor(memory, device_pages=pages, digest_key=secrets.token_bytes(32), instance=instance)
     observer = Observer(Side.HYPERVISOR)
     threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="work")
