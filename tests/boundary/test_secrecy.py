@@ -21,9 +21,10 @@ from pef_lab.door import Door
 from pef_lab.failures import Refusal
 from pef_lab.hostile.canaries import CANARY_BYTES, Flock
 from pef_lab.hostile.requests import inval, page_in, page_out
+from pef_lab.minting import guest_token
 from pef_protocol.codes import HCode, UCode
+from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_SIZE, gpa_of
-from pef_protocol.tokens import mint_guest_token
 from pef_protocol.ultracalls import EsmbGetFile
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow]
@@ -113,7 +114,7 @@ async def test_44_plaintext_of_private_pages_is_nowhere(pair: LivePair) -> None:
     async with live_vm(pair, disk_key=disk_key) as vm:
         vm.flock = private
         await vm.boot()
-        token = mint_guest_token(pair.endpoints.ultravisor_guest_key, vm.lpid)
+        token = await guest_token(pair.endpoints, Side.ULTRAVISOR, vm.lpid)
         async with Door("Ultravisor", pair.endpoints.ultravisor_url, token) as guest:
             got = await guest.call("UV_ESMB_GET_FILE", EsmbGetFile("disk-key", 0))
         assert got.outputs["bytes"] == disk_key[:64].hex()

@@ -12,10 +12,7 @@ from identity.routes import CREATE, GUEST_ROUTES, VM_ROUTES, Route, body_of
 from identity.two_visors import LPID, TOKENS, VM, TwoVisors, problem
 from pef_protocol.events import Side
 
-pytestmark = [
-    pytest.mark.sockets,
-    pytest.mark.xfail(strict=True, reason="a request that is repeated acts twice"),
-]
+pytestmark = pytest.mark.sockets
 KEYED = tuple(route for route in (*GUEST_ROUTES, *VM_ROUTES) if not route.looks)
 
 

@@ -13,10 +13,7 @@ from identity.routes import GUEST_ROUTES, STORED, VM_ROUTES, Route, body_of
 from identity.two_visors import FREE, LPID, TOKENS, TwoVisors, problem
 from pef_protocol.events import Side
 
-pytestmark = [
-    pytest.mark.sockets,
-    pytest.mark.xfail(strict=True, reason="a token names an lpid, and lpids come again"),
-]
+pytestmark = pytest.mark.sockets
 AT_ULTRAVISOR = tuple(route for route in GUEST_ROUTES if route.side is Side.ULTRAVISOR)
 
 

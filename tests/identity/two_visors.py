@@ -10,12 +10,14 @@ from typing import Any, Final
 
 import httpx
 import uvicorn
+from pydantic import SecretStr
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pef_hypervisor.app import Settings
 from pef_hypervisor.app import build as build_hypervisor
 from pef_kit.peer import client_of
 from pef_lab.image import GuestImage, build_image
+from pef_lab.minting import incarnation_at
 from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_SIZE, Lpid
 from pef_protocol.tokens import mint_guest_token
@@ -26,6 +28,8 @@ from unit.kit.loopback import Server
 
 LPID: Final = Lpid(1)
 MEMORY: Final = 16 << 20
+STEP: Final = 0.02
+"""Seconds between looks at whether a side is ready."""
 FREE: Final = 100 * PAGE_SIZE
 """From this guest address on a guest may use pages."""
 VM: Final = {"design": "tracked", "secure_guest": True, "radix": True}
@@ -77,7 +81,7 @@ class TwoVisors:
         other = Side.HYPERVISOR if side is Side.ULTRAVISOR else Side.ULTRAVISOR
         told: dict[str, Any] = {
             "peer_url": self.url(other),
-            "normal_memory": str(self.directory / "normal-memory") if side is Side.HYPERVISOR else "",
+            "normal_memory": str(self.directory),
             "normal_memory_size": 1 << 30,
             "secure_memory": 64 << 20,
             "guest_key": KEYS[side],
@@ -85,14 +89,23 @@ class TwoVisors:
             **self.settings,
         }
         if side is Side.ULTRAVISOR:
-            return build_ultravisor(UltravisorSettings(**told))
-        return build_hypervisor(Settings(vmm_token=TOKENS["vmm"], **told))
+            return build_ultravisor(
+                UltravisorSettings(machine_key=SecretStr("the key of this machine alone".ljust(32)), **told)
+            )
+        return build_hypervisor(Settings(vmm_token=SecretStr(TOKENS["vmm"]), **told))
 
     async def start(self, side: Side) -> None:
         """Serve a side, anew and from nothing."""
         gate = self.gates[side] = Gate(self._build(side))
         stack = self._services[side] = AsyncExitStack()
         await stack.enter_async_context(_served(gate, self.sockets[side].dup()))
+        if len(self.gates) == len(Side):
+            for each in Side:
+                await self._be_ready(each)
+
+    async def _be_ready(self, side: Side) -> None:
+        while (await self.ask(side, "", "GET", "/readyz")).is_error:  # noqa: ASYNC110 - seen over HTTP alone
+            await asyncio.sleep(STEP)
 
     async def stop(self, side: Side) -> None:
         """End a side."""
@@ -114,7 +127,8 @@ class TwoVisors:
 
     async def mint(self, side: Side, lpid: int = LPID, *, problem_state: bool = False) -> str:
         """Mint the token of the VM that has `lpid` at a side now."""
-        return mint_guest_token(KEYS[side], lpid, problem_state=problem_state)
+        named = await incarnation_at(self.url(side), TOKENS["observer"], lpid)
+        return mint_guest_token(KEYS[side], lpid, named, problem_state=problem_state)
 
     async def etag(self, lpid: int = LPID) -> str:
         """Return what `If-Match` says of the VM that has `lpid` at the Hypervisor now."""
@@ -167,14 +181,20 @@ class TwoVisors:
 @asynccontextmanager
 async def _served(application: ASGIApp, listening: socket.socket) -> AsyncIterator[None]:
     config = uvicorn.Config(
-        application, http="httptools", lifespan="on", access_log=False, log_level="critical", ws="none"
+        application,
+        http="httptools",
+        lifespan="on",
+        access_log=False,
+        log_level="critical",
+        ws="none",
+        timeout_graceful_shutdown=2,
     )
     server = Server(config)
     running = asyncio.ensure_future(server.serve([listening]))
     try:
         yield
     finally:
-        server.should_exit = server.force_exit = True
+        server.should_exit = True
         await running
 
 

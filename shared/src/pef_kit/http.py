@@ -9,7 +9,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import fields, replace
 from http import HTTPStatus
@@ -19,10 +19,11 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from pef_kit import decoding
+from pef_kit.clients import ANSWER_WITHIN, Check, Clients, NothingDone, begun_if
 from pef_kit.core.fence import Answer, Fence, Join, KeptAnswer, Message, Refuse, Run
 from pef_kit.core.lease import leased
 from pef_kit.core.life import Ended, Life, OtherIncarnation
-from pef_kit.doors import Doorkeeper, Handler, Problem, number, read_body
+from pef_kit.doors import Doorkeeper, Handler, Problem, number, path_number, read_body
 from pef_kit.observers import CURRENT, CallContext, Observer
 from pef_kit.operations import Operation, Perform, drive
 from pef_protocol.calls import Call, Reply
@@ -30,12 +31,14 @@ from pef_protocol.codes import HCode, UCode
 from pef_protocol.events import CallEvent, Side
 from pef_protocol.identity import CallId, Epoch, Incarnation
 from pef_protocol.problems import ProblemType
+from pef_protocol.quantities import Lpid
 from pef_protocol.runs import Runs
 from pef_protocol.wire import (
     CALL_ID,
     DEPTH,
     EPOCH,
     FINGERPRINT,
+    GUESTS_PATH,
     HYPERCALL_PATH,
     INCARNATION,
     JSON,
@@ -43,6 +46,7 @@ from pef_protocol.wire import (
     MAX_DEPTH,
     OBSERVER_PATH,
     OCTETS,
+    OPERATIONS_PATH,
     PARENT_ID,
     PROBLEM,
     SLOT,
@@ -55,6 +59,8 @@ from pef_protocol.wire import (
 
 T = TypeVar("T")
 Handle = Callable[[Caller, str, Any], Operation[Reply]]
+BUSY: Final = frozenset({UCode.U_BUSY, HCode.H_BUSY})
+"""Answers after which nothing was done, and trying again may help."""
 ROWS_SHOWN: Final = 8
 """Runs of a call that its event names; the rest is counted."""
 LONGEST_ENVELOPE: Final = 8 << 10
@@ -68,9 +74,10 @@ CALL_ID_FORM: Final = re.compile("[!-~]{1,64}")
 TRACEPARENT_FORM: Final = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-def json_response(content: object, status: int = 200) -> Response:
-    """Return `content` as JSON."""
-    return Response(json.dumps(content), status, media_type=JSON)
+def json_response(content: object, status: int = 200, *, nothing_done: bool = False) -> Response:
+    """Return `content` as JSON; `nothing_done`: so that a repeat of the request acts."""
+    kind = NothingDone if nothing_done else Response
+    return kind(json.dumps(content), status, media_type=JSON)
 
 
 def envelope(name: str, reply: Reply) -> dict[str, Any]:
@@ -114,6 +121,7 @@ class Service:
         observer: Observer,
         body_limit: int,
         fence: Fence,
+        answer_within: float = ANSWER_WITHIN,
     ) -> None:
         self.side = side
         self.fence = fence
@@ -127,6 +135,10 @@ class Service:
         """Says why there is no epoch."""
         self._starters: list[Callable[[], Any]] = []
         self._closers: list[Callable[[], Any]] = []
+        self.clients = Clients(
+            within=answer_within, clock=time.monotonic, new_id=lambda: secrets.token_hex(16)
+        )
+        self.at_end(self.clients.close)
         self.app = FastAPI(title=f"PEF {side}", lifespan=self._lifespan, redoc_url=None)
         self.app.add_exception_handler(Problem, _problem)
         self.app.add_exception_handler(HTTPException, _refused)
@@ -167,14 +179,31 @@ class Service:
         if self.fence.epoch is None:
             raise Problem(503, "Service Unavailable", self.not_ready(), kind=ProblemType.NOT_NOW)
 
-    async def run(self, operation: Operation[T]) -> T:
-        """Drive an operation of the current epoch to its end."""
+    async def run(self, operation: Operation[T], check: Check | None = None) -> T:
+        """Drive an operation of the current epoch to its end, if `check` passes at its first step."""
         self.require_epoch()
-        return await drive(leased(operation, self.fence.life), self._perform)
+        return await drive(leased(begun_if(check, operation), self.fence.life), self._perform)
 
-    async def run_alone(self, operation: Operation[T]) -> T:
+    async def run_alone(self, operation: Operation[T], check: Check | None = None) -> T:
         """Drive an operation that needs no peer, and so no epoch, to its end."""
-        return await drive(operation, self._perform)
+        return await drive(begun_if(check, operation), self._perform)
+
+    async def as_guest(
+        self,
+        request: Request,
+        caller: Caller,
+        body: bytes,
+        work: Callable[[Check], Awaitable[Response]],
+        *,
+        looks: bool = False,
+    ) -> Response:
+        """Answer a guest's request by `work`, which runs its operation under the check that it is given."""
+
+        def current() -> None:
+            self.doorkeeper.require_current(caller)
+
+        current()
+        return await self.clients.act(request, caller, body, current, lambda: work(current), looks=looks)
 
     async def body(self, request: Request, limit: int | None = None) -> bytes:
         """Return the body of a request; raise Problem 413 where it is over the limit."""
@@ -208,10 +237,17 @@ class Service:
         except decoding.Malformed as fault:
             raise Problem(422, "Unprocessable Content", str(fault), fault.field) from None
         seconds = time_left(request) if caller.role in VISORS else None
-        if caller.role is not self._peer_role:
+
+        async def answered(check: Check | None = None) -> Response:
             self.require_epoch()
-            reply = await self._perform_call(call, request, caller, asked, self.fence.life, seconds)
-            return json_response(envelope(call.name, reply))
+            life = self.fence.life
+            reply = await self._perform_call(call, request, caller, asked, life, seconds, check)
+            return json_response(envelope(call.name, reply), nothing_done=reply.code in BUSY)
+
+        if caller.role is Role.GUEST:
+            return await self.as_guest(request, caller, body, answered)
+        if caller.role is not self._peer_role:
+            return await answered()
         # Order: from here to the verdict nothing is awaited: a message is judged as it arrived whole.
         caller = replace(caller, incarnation=Incarnation.parse(request.headers.get(INCARNATION, "")))
         verdict = self.fence.receive(message_of(request, asked))
@@ -232,12 +268,20 @@ class Service:
         return as_response(answer)
 
     async def _perform_call(
-        self, call: Call, request: Request, caller: Caller, asked: Any, life: Life, seconds: float | None
+        self,
+        call: Call,
+        request: Request,
+        caller: Caller,
+        asked: Any,
+        life: Life,
+        seconds: float | None,
+        check: Check | None = None,
     ) -> Reply:
         """Do what a call asks for, for as long as its epoch lasts, and put it into the trace."""
         with _Recorded(self, request, caller, call.name, seconds) as recorded:
             recorded.arguments, recorded.pages = told(asked)
-            reply = await drive(leased(self._answer(caller, call.name, asked), life), self._perform)
+            operation = begun_if(check, self._answer(caller, call.name, asked))
+            reply = await drive(leased(operation, life), self._perform)
             recorded.code, recorded.detail = reply.code.name, reply.detail
         return reply
 
@@ -273,6 +317,20 @@ class Service:
             self.doorkeeper.admit(request, Role.OBSERVER)
             return json_response(self.observer.since(number(request, "after")))
 
+        async def incarnation(request: Request) -> Response:
+            self.doorkeeper.admit(request, Role.OBSERVER, Role.VMM)
+            lpid = path_number(request, "lpid")
+            found = self.doorkeeper.incarnation_of(Lpid(lpid))
+            if found is None:
+                raise Problem(404, "Not Found", f"no VM has lpid {lpid} at the {self.side}")
+            return json_response({"lpid": lpid, "incarnation": str(found)})
+
+        async def operation(request: Request) -> Response:
+            caller = self.doorkeeper.admit(request, Role.GUEST, Role.VMM)
+            return await self.clients.read(request, caller)
+
+        self.get(GUESTS_PATH + "{lpid}/incarnation", incarnation)
+        self.get(OPERATIONS_PATH + "{operation}", operation)
         self.get("/livez", live)
         self.get("/readyz", ready)
         self.get("/metrics", metrics)

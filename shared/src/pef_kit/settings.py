@@ -33,6 +33,8 @@ class ServiceSettings(BaseSettings):
     peer_url: str
     peer_timeout: float = Field(default=60.0, gt=0)
     """Longest wait for one nested call, with all that nests in it."""
+    answer_within: float = Field(default=60.0, gt=0)
+    """Longest wait of a request of a guest or VMM; then it reads that its operation is still open."""
     peer_connections: int = Field(default=64, gt=0)
     """Nested calls in flight at one depth; more wait for their turn."""
     body_limit: int = Field(default=64 * MEBIBYTE, gt=0)

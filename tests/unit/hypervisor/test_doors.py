@@ -145,7 +145,8 @@ async def test_too_much_is_413(doors: Doors) -> None:
 async def test_the_life_of_a_vm_over_http(doors: Doors) -> None:
     form = {"design": "tracked", "secure_guest": True, "radix": True}
     made = (await doors.ask(Role.VMM, "POST", "/v1/vmm/vms", json=form)).json()
-    assert made == {"errno": 0, "name": "OK", "detail": "", "lpid": 2}
+    incarnation = str(doors.world.hv.incarnation_of(2))
+    assert made == {"errno": 0, "name": "OK", "detail": "", "lpid": 2, "incarnation": incarnation}
     slot = {"slotid": 0, "gpa": 0, "size": 65536}
     for name in ("OK", "EEXIST"):
         answer = await doors.ask(Role.VMM, "POST", "/v1/vmm/vms/2/slots", json=slot)

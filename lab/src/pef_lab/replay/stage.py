@@ -34,7 +34,6 @@ from pef_protocol.designs import Design
 from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_SIZE, Gfn, Gpa, Lpid, gfn_of, gpa_of
 from pef_protocol.states import HvVmState, UvGfnState, UvVmState
-from pef_protocol.tokens import mint_guest_token
 from pef_protocol.ultracalls import Esm, SharePage, UnshareAllPages, UnsharePage
 from pef_protocol.wire import CALL_ID
 
@@ -267,9 +266,7 @@ async def set_up(system: System, design: Design, endpoints: Endpoints) -> AsyncI
         stack.push_async_callback(_destroy, vmm, lpid)
         await vmm.plug(lpid, 0, gpa_of(0), MEMORY)
         guests = [await stack.enter_async_context(Guest(endpoints, lpid)) for _ in range(system.vcpus)]
-        token = mint_guest_token(endpoints.ultravisor_guest_key, lpid)
-        door = await stack.enter_async_context(Door("Ultravisor", endpoints.ultravisor_url, token))
-        stage = Stage(system, lpid, vmm, watch, guests, door, image, mapping(system, image))
+        stage = Stage(system, lpid, vmm, watch, guests, guests[0].ultravisor, image, mapping(system, image))
         await stage.load_image()
         yield stage
 

@@ -69,12 +69,15 @@ def build(settings: Settings) -> FastAPI:
                 Role.OBSERVER: settings.observer_token.get_secret_value(),
             },
             settings.guest_key.get_secret_value(),
+            hypervisor.incarnation_of,
         ),
         perform=Performer(peer, OwnBus(memory, threads), threads, observer),
         observer=observer,
         body_limit=settings.body_limit,
         fence=fence,
+        answer_within=settings.answer_within,
     )
+    hypervisor.store.at_end_of = service.clients.drop
     file = {"name": volume.name_of(instance), "size": size} if volume else None
 
     def joined() -> None:
