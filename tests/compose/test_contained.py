@@ -15,7 +15,8 @@ from pef_lab.guest import World
 
 FOR_BOTH: Final = {"pef_ultravisor_token", "pef_hypervisor_token", "pef_observer_token"}
 GIVEN: Final = {
-    "ultravisor": {name: name for name in FOR_BOTH} | {"pef_guest_key": "pef_ultravisor_guest_key"},
+    "ultravisor": {name: name for name in FOR_BOTH}
+    | {"pef_guest_key": "pef_ultravisor_guest_key", "pef_machine_key": "pef_machine_key"},
     "hypervisor": {name: name for name in FOR_BOTH}
     | {"pef_guest_key": "pef_hypervisor_guest_key", "pef_vmm_token": "pef_vmm_token"},
 }

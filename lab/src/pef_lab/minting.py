@@ -9,7 +9,7 @@ import httpx
 
 from pef_kit.peer import client_of
 from pef_lab.endpoints import Endpoints
-from pef_lab.failures import Unanswered
+from pef_lab.failures import Unanswered, WrongInput
 from pef_protocol.events import Side
 from pef_protocol.identity import Incarnation
 from pef_protocol.tokens import mint_guest_token
@@ -44,11 +44,23 @@ async def incarnation_at(url: str, token: str, lpid: int) -> Incarnation | None:
     return found
 
 
+async def token_of_vm(endpoints: Endpoints, side: Side, lpid: int, *, problem_state: bool = False) -> str:
+    """Mint the token of the VM that has `lpid` at a side now; raise WrongInput where no VM has it."""
+    url, key = _at(endpoints, side)
+    incarnation = await incarnation_at(url, endpoints.observer_token, lpid)
+    if incarnation is None:
+        raise WrongInput(f"no VM has lpid {lpid} at the {side.capitalize()}")
+    return mint_guest_token(key, lpid, incarnation, problem_state=problem_state)
+
+
 async def guest_token(endpoints: Endpoints, side: Side, lpid: int, *, problem_state: bool = False) -> str:
     """Mint the token of the VM that has `lpid` at a side now; one that no VM has speaks for none."""
-    url, key = {
-        Side.ULTRAVISOR: (endpoints.ultravisor_url, endpoints.ultravisor_guest_key),
-        Side.HYPERVISOR: (endpoints.hypervisor_url, endpoints.hypervisor_guest_key),
-    }[side]
+    url, key = _at(endpoints, side)
     incarnation = await incarnation_at(url, endpoints.observer_token, lpid)
     return mint_guest_token(key, lpid, incarnation, problem_state=problem_state)
+
+
+def _at(endpoints: Endpoints, side: Side) -> tuple[str, str]:
+    if side is Side.ULTRAVISOR:
+        return endpoints.ultravisor_url, endpoints.ultravisor_guest_key
+    return endpoints.hypervisor_url, endpoints.hypervisor_guest_key
