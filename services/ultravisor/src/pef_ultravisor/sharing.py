@@ -83,15 +83,9 @@ def share(uv: Ultravisor, svm: Svm, portions: Portions, kind: Kind) -> Operation
         judgements = yield from settled(uv, svm, portions, Event.SHARE)
         fresh = _pages(portions, judgements, Deed.ASK)
         already = _pages(portions, judgements, Deed.ZERO)
-        held = in_flight(
-            uv, svm, MOVING, chosen_in(already), pages=normal_pages_of(already), room=pages_in(fresh)
-        )
-        with held:
-            advance(uv, fresh, Event.SHARE)
+        with in_flight(uv, svm, 0, (), room=pages_in(fresh)):
             try:
-                yield from _offer(svm, fresh)
-                yield from _zero(uv, svm, in_state(fresh, S.HV_SHARED), already)
-                require_running(svm)
+                yield from _offered_and_zero(uv, svm, fresh, already)
             except (Refused, PeerFailure, Unsettled) as reason:
                 yield from _take_back(uv, svm, fresh)
                 refusal = reason
@@ -102,6 +96,15 @@ def share(uv: Ultravisor, svm: Svm, portions: Portions, kind: Kind) -> Operation
             raise Unsettled(str(refusal))
         if not (yield Pause(attempt)):
             raise InHand(str(refusal))
+
+
+def _offered_and_zero(uv: Ultravisor, svm: Svm, fresh: Portions, already: Portions) -> Operation[None]:
+    """Have a normal page offered for each of `fresh`, and all the pages zeroed."""
+    with in_flight(uv, svm, MOVING, chosen_in(already), pages=normal_pages_of(already)):
+        advance(uv, fresh, Event.SHARE)
+        yield from _offer(svm, fresh)
+        yield from _zero(uv, svm, in_state(fresh, S.HV_SHARED), already)
+        require_running(svm)
 
 
 def _offer(svm: Svm, fresh: Portions) -> Operation[None]:
