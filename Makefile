@@ -16,7 +16,7 @@ tokens := ultravisor_token hypervisor_token observer_token vmm_token ultravisor_
 tokens := $(tokens:%=$(PEF_SECRETS)/pef_%)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint rows bench docs pair pair-down clean style types contracts
+.PHONY: help demo test lint rows crash bench docs pair pair-down clean style types contracts
 .PHONY: secrets up healthy down compose-demo compose-rows compose-hostile compose-test
 .DELETE_ON_ERROR:
 
@@ -33,6 +33,9 @@ lint: style types contracts ## check style, types and import contracts
 
 rows: $(ready) ## play the protocol rows against services that are started for it
 	@.venv/bin/pef rows
+
+crash: $(ready) ## let either side die at each yield of each operation, and judge what the other one keeps
+	@PYTHONPATH=tests $(py) -m crash
 
 bench: $(ready) ## measure the promises of the README
 	@$(py) -m pytest -q tests/bench
