@@ -6,27 +6,37 @@ Prints the yields of each operation, and for each kind of violation the shortest
 import sys
 from collections import defaultdict
 
+from crash import kills, matrix
+from crash.http_operations import HTTP_OPERATIONS
 from crash.kinds import Kind, Violation
-from crash.matrix import Case, play
 from crash.operations import OPERATIONS
 
 
 def main() -> int:
     """Play all cases; return 1 where one breaks a promise."""
-    matrix = play()
-    for operation, moments in zip(OPERATIONS, matrix.moments, strict=True):
+    broken: defaultdict[Kind, dict[str, Violation]] = defaultdict(dict)
+    played = matrix.play()
+    for operation, moments in zip(OPERATIONS, played.moments, strict=True):
         say(f"{operation.name:50} {len(moments) // 2:4} yields")
-    say(f"calls: {', '.join(sorted(matrix.calls))}")
-    broken: defaultdict[Kind, dict[Case, Violation]] = defaultdict(dict)
-    for case, violations in matrix.outcomes.items():
+    say(f"{len(played.calls)} calls: {', '.join(sorted(played.calls))}", "")
+    for case in sorted(played.outcomes, key=lambda case: (case.place, case.operation)):
+        where = f"{OPERATIONS[case.operation].name}, {played.moments[case.operation][case.place]}"
+        for violation in played.outcomes[case]:
+            broken[violation.kind].setdefault(f"{where}, the {case.dies} dies", violation)
+    killed = kills.play()
+    for each, names in zip(HTTP_OPERATIONS, killed.messages, strict=True):
+        say(f"{each.name:50} {len(names):4} messages")
+    sent = sorted({name for names in killed.messages for name in names})
+    say(f"{len(sent)} kinds of message: {', '.join(sent)}", "")
+    for kill, violations in killed.outcomes.items():
         for violation in violations:
-            broken[violation.kind].setdefault(case, violation)
-    for kind, cases in broken.items():
-        case = min(cases, key=lambda case: (case.place, case.operation))
-        where = f"{OPERATIONS[case.operation].name}, {matrix.moments[case.operation][case.place]}"
-        say(f"{kind}: {len(cases)} cases", f"  {where}, the {case.dies} dies: {cases[case].detail}")
-    count = sum(len(cases) for cases in broken.values())
-    say(f"crash: {len(matrix.outcomes)} in process, 0 kills over HTTP, {count} violations")
+            broken[violation.kind].setdefault(killed.told(kill), violation)
+    for kind, found in broken.items():
+        where, violation = next(iter(found.items()))
+        say(f"{kind}: {len(found)} cases", f"  {where}: {violation.detail}")
+    count = sum(map(len, broken.values()))
+    cases = f"{len(played.outcomes)} in process, {len(killed.outcomes)} kills over HTTP"
+    say(f"crash: {cases}, {count} violations")
     return 1 if count else 0
 
 
