@@ -2,6 +2,7 @@
 PYTHON ?= python3
 
 py      := .venv/bin/python
+pytest  := $(py) -m pytest -q --numprocesses auto --dist loadfile --no-loadscope-reorder
 ready   := .venv/.ready
 parts   := shared services/ultravisor services/hypervisor lab
 # The explorer drives the services' own machines: an extra of the lab, so that the lab alone needs no service.
@@ -15,8 +16,12 @@ PEF_REPORTS ?= reports
 tokens := ultravisor_token hypervisor_token observer_token vmm_token ultravisor_guest_key hypervisor_guest_key
 tokens := $(tokens:%=$(PEF_SECRETS)/pef_%)
 
+# The long proofs: what `make verify` runs, each a target of its own. One that fails does not stop those after it.
+proofs := mutants containers
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint rows crash bench docs pair pair-down clean style types contracts
+.PHONY: help demo test verify lint rows interleavings crash bench docs pair pair-down clean style types contracts
+.PHONY: $(proofs)
 .PHONY: secrets up healthy down compose-demo compose-rows compose-hostile compose-test
 .DELETE_ON_ERROR:
 
@@ -26,8 +31,14 @@ help: ## show this list
 demo: $(ready) ## run the demonstration from start to end
 	@.venv/bin/pef demo
 
-test: $(ready) ## run the tests, without the benchmarks
-	@$(py) -m pytest -q --numprocesses auto --dist loadfile --no-loadscope-reorder
+test: $(ready) ## run the tests, without the long proofs and the benchmarks
+	@$(pytest) -m 'not verify'
+
+verify: $(ready) ## run the long proofs: mutants, and the containers where an engine runs
+	@$(MAKE) -sk --no-print-directory $(proofs)
+
+mutants: $(ready) ## put mutants into the services: rows, scenes and counterexamples must tell them apart
+	@$(pytest) -m verify
 
 lint: style types contracts ## check style, types and import contracts
 
@@ -36,6 +47,9 @@ rows: $(ready) ## play the protocol rows against services that are started for i
 
 crash: $(ready) ## let either side die at each yield of each operation, and judge what the other one keeps
 	@PYTHONPATH=tests $(py) -m crash
+
+interleavings: $(ready) ## suspend each operation at each yield, and run every other one there
+	@PYTHONPATH=tests $(py) -m interleavings
 
 bench: $(ready) ## measure the promises of the README
 	@$(py) -m pytest -q tests/bench
@@ -74,6 +88,10 @@ compose-hostile: export PEF_PEER_TIMEOUT := 2
 
 compose-test: $(ready) ## test the containers, on a machine with an engine
 	@$(py) -m pytest -q tests/compose
+
+containers: ## the same, where an engine runs; elsewhere say that there is none
+	@if docker info >/dev/null 2>&1; then $(MAKE) -s compose-test; \
+	else echo "containers: not tested, no engine runs here"; fi
 
 clean: ## remove .venv and every cache
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache .schemathesis

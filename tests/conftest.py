@@ -1,9 +1,12 @@
 """What all tests share."""
 
 import os
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from model.processor_time import ProcessorTimeLoop
 
 # A machine may be slow, and other work may run beside the tests.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -14,6 +17,6 @@ os.environ.pop("COLUMNS", None)
 
 
 @pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    """Run on asyncio: it is what the services run on."""
-    return "asyncio"
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """Run on asyncio: it is what the services run on. Bounds do not count waits for a processor."""
+    return "asyncio", {"loop_factory": ProcessorTimeLoop}

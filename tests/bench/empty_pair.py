@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pef_kit.bus import MappedBus
+from pef_kit.core.fence import Fence
+from pef_kit.core.life import Life
 from pef_kit.doors import Doorkeeper
 from pef_kit.http import Service
 from pef_kit.observers import Observer
@@ -22,6 +24,7 @@ from pef_protocol.calls import HYPERCALLS, ULTRACALLS, Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.events import Side
 from pef_protocol.hypercalls import SvmInitDone, SvmInitStart, SvmPageIn
+from pef_protocol.identity import Epoch, InstanceId
 from pef_protocol.quantities import PAGE_ORDER, Gpa, Lpid, SlotId
 from pef_protocol.runs import PageRuns, PlacedRuns
 from pef_protocol.ultracalls import PageIn, RegisterMemSlot
@@ -75,9 +78,10 @@ def main() -> None:
         doorkeeper=Doorkeeper(
             {Role(other): theirs.get_secret_value()}, settings.guest_key.get_secret_value()
         ),
-        perform=Performer(peer, MappedBus("", 0, threads), threads, observer),
+        perform=Performer(peer, MappedBus(threads), threads, observer),
         observer=observer,
         body_limit=settings.body_limit,
+        fence=Fence(life=Life("the one epoch", epoch=Epoch(InstanceId("0" * 32), 1))),
     )
     serve(service.app, settings)
 

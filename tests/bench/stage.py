@@ -15,14 +15,14 @@ from pef_lab.door import Door
 from pef_lab.guest import Guest
 from pef_lab.image import GuestImage, build_image
 from pef_lab.pair import Pair, PairPlan, started
-from pef_lab.service_process import _is_ready, free_ports
+from pef_lab.service_process import READY, _is_ready, free_ports
 from pef_lab.vmm import Vmm
 from pef_lab.watch import Watch
 from pef_protocol.designs import Design
 from pef_protocol.quantities import Gpa, Lpid
 from pef_protocol.tokens import mint_guest_token
 from pef_protocol.ultracalls import Esm
-from pef_protocol.wire import Role
+from pef_protocol.wire import EPOCH_PATH, Role
 
 T = TypeVar("T")
 EMPTY_PAIR = Path(__file__).with_name("empty_pair.py")
@@ -83,9 +83,12 @@ class Yard:
             await guest.__aexit__(None, None, None)
         self._guests.clear()
 
-    def as_hypervisor(self) -> Door:
+    async def as_hypervisor(self) -> Door:
         """Return the Ultravisor's door for one who plays the Hypervisor."""
-        return Door("Ultravisor", self.pair.endpoints.ultravisor_url, self.pair.visor_tokens[Role.HYPERVISOR])
+        where, token = self.pair.endpoints.ultravisor_url, self.pair.visor_tokens[Role.HYPERVISOR]
+        async with Door("Ultravisor", where, token) as door:
+            epoch = str((await door.view(EPOCH_PATH))["epoch"])
+        return Door("Ultravisor", where, token, epoch)
 
 
 @asynccontextmanager
@@ -122,7 +125,7 @@ async def empty_pair() -> AsyncIterator[Callable[[], Coroutine[Any, Any, None]]]
     try:
         for port in ports.values():
             other_door = Door("empty", f"http://127.0.0.1:{port}", key)
-            while not await _is_ready(other_door._client):  # noqa: ASYNC110 - another process sets no event
+            while not await _is_ready(other_door._client, READY):  # noqa: ASYNC110 - another process sets no event
                 await asyncio.sleep(0.02)
             await other_door.close()
 

@@ -51,7 +51,7 @@ class Mover:
     def __init__(self, stage: Stage, scene: Yard, lpid: int) -> None:
         self.stage = stage
         self.lpid = lpid
-        self.door = scene.as_hypervisor()
+        self.door = stage.run(scene.as_hypervisor())
         self.runs = PlacedRuns.of((PLACE, FROM_GPA, CONTENT_BYTES >> PAGE_ORDER))
 
     def move(self, name: str) -> None:

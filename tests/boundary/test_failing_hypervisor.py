@@ -26,7 +26,7 @@ pytestmark = pytest.mark.sockets
 
 PEER_TIMEOUT = 0.5
 BOUND = 12.0
-"""Seconds in which a call must have ended: a few times the timeout, and room for a slow machine."""
+"""Seconds in which a call must have ended, without waits for a processor: many times the timeout."""
 
 ONE, TWO = FREE, FREE + 1
 AT_ONCE: dict[str, Conduct] = {
@@ -237,7 +237,8 @@ async def test_a_silent_hypervisor_is_waited_for_no_longer_than_the_setting(pair
         await vm.page_out(ONE)
         pair.to_hypervisor.answers("H_SVM_PAGE_IN", silent)
         began = time.monotonic()
-        with pytest.raises(Refusal, match=r"no answer within 0\.5 s"):
-            await vm.guest.load(gpa_of(ONE), PAGE_SIZE)
-        assert PEER_TIMEOUT <= time.monotonic() - began < BOUND / 2
+        async with asyncio.timeout(BOUND / 2):
+            with pytest.raises(Refusal, match=r"no answer within 0\.5 s"):
+                await vm.guest.load(gpa_of(ONE), PAGE_SIZE)
+        assert time.monotonic() - began >= PEER_TIMEOUT
         await ended_well(vm)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+from model.processor_time import ProcessorTimeLoop
 from mutants.bred import Bred
 from mutants.forked import end_with_starter, forked
 from mutants.registry import MUTANTS, Mutant
@@ -41,7 +42,7 @@ SOME: Final = 16
 SOUND: Final = ""
 """Stands where a mutant's id does, for a subject without one."""
 PATIENCE: Final = 12.0
-"""Seconds that an answer may take: an Ultravisor waits 7.5 for a busy GFN."""
+"""Seconds that an answer may take, without waits for a processor: an Ultravisor waits 7.5 for a busy GFN."""
 ALONE: Final[Mapping[Side, tuple[Subject, ...]]] = {
     Side.ULTRAVISOR: (Subject.ULTRAVISOR,),
     Side.HYPERVISOR: (Subject.HYPERVISOR, Subject.BARE_HYPERVISOR),
@@ -141,8 +142,8 @@ def judge(trial: Trial, wanted: Wanted = EVERYTHING) -> Judged:
     played: list[Played] = []
     failure = ""
     try:
-        with forked(*mutants):
-            asyncio.run(_play(trial, wanted, played))
+        with forked(*mutants), asyncio.Runner(loop_factory=ProcessorTimeLoop) as runner:
+            runner.run(_play(trial, wanted, played))
     except Unanswered as reason:
         failure = str(reason)
     verdicts = {each.row.id: each.verdict for each in played}

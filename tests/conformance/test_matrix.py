@@ -8,6 +8,7 @@ from mutants.zoo import ZOO
 from pef_lab.rows.catalogue import all_rows
 
 
+@pytest.mark.verify
 @pytest.mark.sockets
 @pytest.mark.slow
 def test_each_mutant_is_killed_and_each_row_kills_or_it_is_said_why_not() -> None:

@@ -1,12 +1,15 @@
 """The operations during which a service is killed: together they make every call between the two."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from crash.http_tenants import OUT, PRIVATE, SHARED, TAKEN, HttpHost, HttpTenant
 from crash.tenants import PAGES, image_for
+from pef_lab.failures import Refusal
 from pef_protocol.designs import Design
+from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_SIZE
 
 Act = Callable[[HttpHost, HttpTenant], Awaitable[object]]
@@ -14,9 +17,6 @@ PLENTY: Final = 2048 * PAGE_SIZE
 """Bytes of secure memory with which no page has to make room."""
 TIGHT: Final = 470 * PAGE_SIZE
 """Bytes of secure memory that two secure VMs fill."""
-
-BOUNCE: Final = 249
-"""First GFN that the Ultravisor keeps for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,14 @@ async def _spoil(host: HttpHost, tenant: HttpTenant) -> None:
 
 
 async def _fill(host: HttpHost, tenant: HttpTenant) -> None:
-    """Have the guest use all its pages but the one that is loaded then: others make room."""
-    await tenant.guest.load(0, OUT * PAGE_SIZE)
-    await tenant.guest.load((TAKEN + 1) * PAGE_SIZE, (BOUNCE - TAKEN - 1) * PAGE_SIZE)
+    """Have the guest load pages until secure memory is full, but not the one that is loaded then."""
+    for gfn in set(range(PAGES)) - {OUT}:
+        pool: dict[str, int] = (await host.pair.view(Side.ULTRAVISOR, "vms"))["pool"]
+        if pool["used"] == pool["size"]:
+            return
+        with suppress(Refusal):  # the Ultravisor's own bounce pages
+            await tenant.load(gfn)
+    raise AssertionError
 
 
 def _load(gfn: int) -> Act:

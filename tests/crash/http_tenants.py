@@ -24,7 +24,7 @@ TAKEN: Final = 103
 """Shared, and taken away by the host."""
 MARKED: Final = (PRIVATE, OUT, SHARED, TAKEN)
 BYTES: Final = 32
-LONGEST: Final = 10.0
+LONGEST: Final = 60.0
 """Seconds for which a side may be busy with what survived."""
 STEP: Final = 0.01
 WAITS: Final = ("EBUSY", "HTTP status 503", "HTTP status 429", "HTTP status 425")

@@ -88,11 +88,10 @@ def _judged(judge: Judge, left: list[Thread], dies: Side, order: str) -> Iterato
     if order is FIRST:
         yield from _go_on(left)
     machines.start(dies)
-    run([Thread.begin(machines, side, each) for side, each in machines.introduce(dies)])
+    run([Thread.begin(machines, Side.HYPERVISOR, machines.introduce())], meanwhile=left)
     if dies is Side.HYPERVISOR:
         yield from judge.before_its_first_call()
-    if order is LATE:
-        yield from _go_on(left)
+    yield from _go_on(left)
     if dies is Side.ULTRAVISOR:
         yield from judge.living_on()
     if order is LATE:

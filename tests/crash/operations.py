@@ -66,7 +66,11 @@ class Interrupted:
 
 def vmm(name: str, begin: Begin, *, secure: bool = True, **more: Any) -> Interrupted:
     """Return a row for an operation of the VMM or the host."""
-    return Interrupted(name, Side.HYPERVISOR, begin, secure=secure, **more)
+
+    def leased(host: Host, tenant: Tenant) -> Operation[Any]:
+        return host.machines.leased(Side.HYPERVISOR, begin(host, tenant))
+
+    return Interrupted(name, Side.HYPERVISOR, leased, secure=secure, **more)
 
 
 def guest(name: str, begin: Begin, **more: Any) -> Interrupted:
@@ -168,8 +172,8 @@ OPERATIONS: Final = (
     ),
     vmm("read many pages of a normal VM", _read(PRIVATE[0], MANY), secure=False),
     vmm("write many pages of a normal VM", _write(PRIVATE[0], MANY), secure=False),
-    vmm("load of a normal VM", _load(PRIVATE[0], LARGE), secure=False),
-    vmm("store of a normal VM", _store(PRIVATE[0], LARGE), secure=False),
+    Interrupted("load of a normal VM", Side.HYPERVISOR, _load(PRIVATE[0], LARGE), secure=False),
+    Interrupted("store of a normal VM", Side.HYPERVISOR, _store(PRIVATE[0], LARGE), secure=False),
     guest("load a page that is out", _load(OUT[0])),
     guest("load two pages that are out", _load(OUT[0], 2 * PAGE_SIZE)),
     guest("load a shared page", _load(SHARED[0])),

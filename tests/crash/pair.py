@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import ClientError, web
 
@@ -130,9 +130,9 @@ class KillablePair:
         seen = await self.doors[Side.ULTRAVISOR].view(OBSERVER_PATH + "vms")
         return [vm["lpid"] for vm in seen["vms"] if vm["state"] != "NORMAL"]
 
-    async def view(self, side: Side, what: str) -> dict[str, object]:
+    async def view(self, side: Side, what: str) -> dict[str, Any]:
         """Return what an observer sees of a side."""
-        seen: dict[str, object] = await self.doors[side].view(OBSERVER_PATH + what)
+        seen: dict[str, Any] = await self.doors[side].view(OBSERVER_PATH + what)
         return seen
 
     async def public_key(self) -> bytes:
@@ -141,7 +141,7 @@ class KillablePair:
 
     def normal_memory(self) -> Iterator[bytes]:
         """Yield all that normal memory holds."""
-        for path in sorted(self.directory.glob("normal-memory*")):
+        for path in sorted(self.directory.glob("volume/normal-memory-*")):
             for _, content in file_contents(path):
                 yield content
 
@@ -163,7 +163,9 @@ async def killable_pair(secure_memory: int, *, mapped: bool) -> AsyncIterator[Ki
 async def _started(secure_memory: int, *, mapped: bool) -> AsyncIterator[KillablePair]:
     endpoints = fresh_endpoints()
     directory = Path(tempfile.mkdtemp(prefix="pef-crash-", dir=SHARED_MEMORY))
-    memory = str(directory / "normal-memory")
+    volume = directory / "volume"
+    volume.mkdir(mode=0o700)
+    memory = str(volume)
     async with AsyncExitStack() as stack:
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         urls = {Side.ULTRAVISOR: endpoints.ultravisor_url, Side.HYPERVISOR: endpoints.hypervisor_url}

@@ -68,6 +68,7 @@ class Host:
 
     def __init__(self, secure_pages: int = PLENTY) -> None:
         self.machines = Machines(secure_pages)
+        run([Thread.begin(self.machines, Side.HYPERVISOR, self.machines.introduce())])
 
     def run(self, side: Side, operation: Operation[Any]) -> Any:
         """Run an operation of a side to its end, and return what it returns; raise what it raises."""
@@ -79,7 +80,7 @@ class Host:
 
     def vmm(self, operation: Operation[Outcome | bytes]) -> Mapping[str, int]:
         """Run an operation of the VMM, and return its outputs; raise Undone where it does not succeed."""
-        outcome = self.run(Side.HYPERVISOR, operation)
+        outcome = self.run(Side.HYPERVISOR, self.machines.leased(Side.HYPERVISOR, operation))
         if not isinstance(outcome, Outcome):
             return {}
         if outcome.errno is not Errno.OK:

@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from crash.wire import Machines, Message
+from crash.wire import Machines, Message, NotDone
+from pef_kit.core.lease import Ended
 from pef_kit.operations import PATIENCE, Ask, Effect, Operation, Pause, Transfer, Work
 from pef_protocol.events import Side
+from pef_protocol.problems import ProblemType
 
 LONGEST: Final = 20_000
 """Half yields after which a set of operations counts as one that never ends."""
@@ -59,6 +61,8 @@ class Thread:
         self._frames = [frame]
         self.outcome: Any = None
         self.failure: Exception | None = None
+        self.waits = False
+        """Its message has no outcome yet, and it asks again."""
         if not begun:
             self._resume(frame)
 
@@ -71,6 +75,11 @@ class Thread:
     def ended(self) -> bool:
         """Tell whether its first operation has ended."""
         return not self._frames
+
+    @property
+    def pauses(self) -> bool:
+        """Tell whether it lets others have a turn."""
+        return isinstance(self._frames[-1].effect, Pause)
 
     @property
     def moment(self) -> Moment:
@@ -95,7 +104,7 @@ class Thread:
         left = [frame for frame in self._frames if frame.side is not side]
         for frame in left:
             if frame.waits_for is not None:
-                frame.performed(failure=self._machines.lost(frame.waits_for))
+                frame.done = False  # the answer is lost: it is asked for again
         return [Thread(self._machines, frame, begun=True) for frame in left]
 
     def _perform(self, frame: Frame) -> None:
@@ -104,24 +113,38 @@ class Thread:
             case Ask():
                 self._deliver(frame)
             case Transfer():
-                self._machines.carry_out(effect)
+                self._machines.carry_out(frame.side, effect)
                 frame.performed()
             case Work(run):
                 frame.performed(run())
-            case Pause(attempt):
-                frame.performed(attempt < PATIENCE - 1)
+            case Pause(attempt, patient):
+                frame.performed(patient or attempt < PATIENCE - 1)
 
     def _deliver(self, frame: Frame) -> None:
-        message = frame.waits_for
+        """Let a message arrive; where that has no outcome, it is sent again in the next step."""
+        message, machines = frame.waits_for, self._machines
         assert message is not None
+        over = next((life for life in message.ask.lives if not life.alive), None)
+        self.waits = over is None and message.to in machines.down
+        if over is not None:
+            frame.performed(failure=Ended(over))
+        if over is not None or self.waits:
+            return
         try:
-            operation = self._machines.receive(message)
-        except Exception as refusal:  # noqa: BLE001 - the operation decides
-            frame.performed(failure=refusal)
+            operation = machines.receive(message)
+        except NotDone as refusal:
+            self._refused(frame, message, refusal)
             return
         inner = Frame(message.to, operation)
         self._frames.append(inner)
         self._resume(inner)
+
+    def _refused(self, frame: Frame, message: Message, refusal: NotDone) -> None:
+        outcome = self._machines.outcome(message, refusal)
+        self.waits = outcome is None
+        if outcome is not None:
+            message.session.give_back(message.slot, received=False)
+            frame.performed(failure=outcome)
 
     def _resume(self, frame: Frame) -> None:
         """Let the innermost operation run to its next yield, or to its end."""
@@ -137,7 +160,7 @@ class Thread:
             return
         frame.effect = effect
         if isinstance(effect, Ask):
-            frame.waits_for = self._machines.send(frame.side, effect)
+            frame.waits_for = self._machines.send(frame.side, effect, len(self._frames))
 
     def _ended(self, outcome: Any, failure: Exception | None) -> None:
         self._frames.pop()
@@ -145,18 +168,31 @@ class Thread:
             self.outcome, self.failure = outcome, failure
             return
         outer = self._frames[-1]
-        if failure is not None and outer.waits_for is not None:
-            failure = self._machines.lost(outer.waits_for)  # over HTTP: 500, and nobody knows what was done
-        outer.performed(outcome, failure)
+        message = outer.waits_for
+        assert message is not None
+        if failure is not None:
+            kind = ProblemType.OTHER_EPOCH if isinstance(failure, Ended) else ProblemType.BROKEN
+            self._refused(outer, message, failure if isinstance(failure, NotDone) else NotDone(kind))
+            return
+        message.session.give_back(message.slot, received=True)
+        outer.performed(outcome)
 
 
-def run(threads: Iterable[Thread]) -> None:
-    """Let threads go on, in turn, until all have ended; raise NeverEnds where one does not."""
+def run(threads: Iterable[Thread], meanwhile: Iterable[Thread] = ()) -> None:
+    """Let threads go on, in turn, until all have ended, or wait for a side that is not there.
+
+    Those of `meanwhile` go on while the others pause. Raise NeverEnds where one does not end.
+    """
+    beside = list(meanwhile)
     going = [thread for thread in threads if not thread.ended]
     for _ in range(LONGEST):
-        if not going:
+        if all(thread.waits for thread in going):
             return
         for thread in going:
+            if thread.pauses:
+                for other in beside:
+                    if not other.ended:
+                        other.step()
             thread.step()
         going = [thread for thread in going if not thread.ended]
     raise NeverEnds(", ".join(str(thread.moment) for thread in going))

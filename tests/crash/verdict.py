@@ -8,8 +8,9 @@ from crash.kinds import Kind, Violation
 from crash.memory import CANARY
 from crash.tenants import MARKED, OUT, PRIVATE, SHARED, Host, Tenant, Undone
 from crash.threads import Thread, run
-from crash.wire import Message, Token, Unauthorized
+from crash.wire import Message, NotDone, Token, Unauthorized
 from pef_hypervisor.from_vmm.outcome import Errno
+from pef_kit.core.lease import Ended
 from pef_kit.operations import PeerFailure
 from pef_protocol.designs import Design
 from pef_protocol.events import Side
@@ -17,7 +18,7 @@ from pef_protocol.quantities import PAGE_SIZE
 from pef_protocol.states import HvVmState
 from pef_ultravisor.from_guest.accesses import AccessFailure
 
-REFUSED: Final = (Undone, Unauthorized, AccessFailure, PeerFailure)
+REFUSED: Final = (Undone, Unauthorized, AccessFailure, PeerFailure, Ended)
 """How a role reads that it is not served."""
 REACHING: Final = 112
 """Pages of a new VM's second slot: with the first it covers all pages that were shared before."""
@@ -132,7 +133,9 @@ class Judge:
         for tenant in listed:
             if tenant is self.normal:
                 continue
-            outcome = self.host.run(Side.HYPERVISOR, hv.reset(tenant.lpid))
+            outcome = self.host.run(
+                Side.HYPERVISOR, self.machines.leased(Side.HYPERVISOR, hv.reset(tenant.lpid))
+            )
             if outcome.errno is not Errno.OK:
                 yield Violation(Kind.STUCK, f"reset of {tenant.name}: {outcome.errno.name} {outcome.detail}")
                 continue
@@ -193,7 +196,7 @@ class Judge:
         """Deliver messages in the order of sending, and backwards; none may change anything."""
         for message in [*messages, *reversed(messages)]:
             before = self._state()
-            with suppress(PeerFailure):
+            with suppress(NotDone):
                 run([Thread.begin(self.machines, message.to, self.machines.receive(message))])
             if self._state() != before:
                 yield Violation(kind, f"{message.ask.name} {message.ask.request}"[:160])
@@ -208,7 +211,7 @@ class Judge:
         """Destroy all VMs; judge that nothing of any is left."""
         hv, uv = self.machines.hv, self.machines.uv
         for lpid in sorted(hv.store.vms):
-            outcome = self.host.run(Side.HYPERVISOR, hv.destroy(lpid))
+            outcome = self.host.run(Side.HYPERVISOR, self.machines.leased(Side.HYPERVISOR, hv.destroy(lpid)))
             if outcome.errno is not Errno.OK:
                 yield Violation(Kind.STUCK, f"destroy of lpid {lpid}: {outcome.errno.name} {outcome.detail}")
                 return

@@ -29,7 +29,7 @@ from pef_lab.watch import Watch
 from pef_protocol.calls import Reply
 from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_SIZE, pages_in
-from pef_protocol.wire import OBSERVER_PATH
+from pef_protocol.wire import EPOCH_PATH, OBSERVER_PATH
 
 MIB: Final = 1 << 20
 ATTEMPTS: Final = 3
@@ -126,11 +126,18 @@ class LivePair:
             os.close(self._file)
 
 
+def memory_file(directory: Path) -> Path:
+    """Return the file of normal memory in the directory that both sides have."""
+    (file,) = directory.glob("normal-memory-*")
+    return file
+
+
 @asynccontextmanager
 async def live_pair(plan: LivePlan = LivePlan()) -> AsyncIterator[LivePair]:
     """Start a pair, and stop it at the end, however that comes."""
     directory = Path(tempfile.mkdtemp(prefix="pef-live-"))
     memory = SHARED_MEMORY / f"pef-live-normal-memory-{secrets.token_hex(8)}"
+    memory.mkdir(mode=0o700)
     processes: list[ServiceProcess] = []
     try:
         async with AsyncExitStack() as stack:
@@ -139,7 +146,7 @@ async def live_pair(plan: LivePlan = LivePlan()) -> AsyncIterator[LivePair]:
             yield pair
     finally:
         _stop(processes)
-        memory.unlink(missing_ok=True)
+        shutil.rmtree(memory, ignore_errors=True)
         shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -170,17 +177,19 @@ async def _started(
         to_ultravisor.upstream, to_hypervisor.upstream, tokens["VMM"], tokens["OBSERVER"], *keys
     )
     both = (("Ultravisor", endpoints.ultravisor_url), ("Hypervisor", endpoints.hypervisor_url))
+    async with Door(*both[0], tokens["OBSERVER"]) as door:
+        epoch = str((await door.view(EPOCH_PATH))["epoch"])
     seen = [await stack.enter_async_context(Door(*where, tokens["OBSERVER"])) for where in both]
     return LivePair(
         plan,
         endpoints,
         processes[0],
         processes[1],
-        memory,
+        memory_file(memory) if plan.mapped else memory,
         to_hypervisor,
         to_ultravisor,
-        await stack.enter_async_context(Door(*both[0], tokens["HYPERVISOR"])),
-        await stack.enter_async_context(Door(*both[1], tokens["ULTRAVISOR"])),
+        await stack.enter_async_context(Door(*both[0], tokens["HYPERVISOR"], epoch)),
+        await stack.enter_async_context(Door(*both[1], tokens["ULTRAVISOR"], epoch)),
         (seen[0], seen[1]),
         await stack.enter_async_context(Vmm(endpoints)),
         await stack.enter_async_context(Watch(endpoints)),

@@ -16,13 +16,14 @@ from multiprocessing import forkserver, get_context, parent_process
 from pathlib import Path
 from typing import Final
 
+from model.processor_time import WATCHED
 from mutants.exchange import only_in
 from mutants.zoo import ZOO
 from pef_hypervisor import app as hypervisor
 from pef_lab import pair, service_process
 from pef_lab.failures import Unanswered
 from pef_lab.rows import passes
-from pef_lab.service_process import ServiceProcess
+from pef_lab.service_process import READY, ServiceProcess
 from pef_protocol.events import Side
 from pef_ultravisor import app as ultravisor
 
@@ -88,6 +89,7 @@ class ForkedService(ServiceProcess):
         log.touch()
         self._forked = CONTEXT.Process(target=serve, args=(mutants, side, variables, str(log)), daemon=False)
         self._forked.start()
+        WATCHED.add(self.pid)
 
     @property
     def pid(self) -> int:
@@ -99,8 +101,8 @@ class ForkedService(ServiceProcess):
         """Tell whether the process is no more."""
         return not self._forked.is_alive()
 
-    async def until_ready(self, base_url: str) -> None:
-        """Wait until something listens; raise Unanswered where the process ends or takes too long."""
+    async def until_ready(self, base_url: str, path: str = READY) -> None:
+        """Wait until something listens, and answers OK; raise Unanswered where it ends or takes too long."""
         what = f"start of the {self.name}"
         try:
             async with asyncio.timeout(STARTING):
@@ -110,6 +112,7 @@ class ForkedService(ServiceProcess):
                     await asyncio.sleep(_STEP)
         except TimeoutError:
             raise Unanswered(what, f"{base_url} is not there within {STARTING:g} s") from None
+        await super().until_ready(base_url, path)
 
     async def _listens(self) -> bool:
         try:
@@ -127,6 +130,7 @@ class ForkedService(ServiceProcess):
         """End the process, and reap it."""
         self.ask_to_stop()
         self._forked.join()
+        WATCHED.discard(self.pid)
         self._forked.close()
 
 

@@ -56,6 +56,7 @@ async def test_a_counterexample_comes_out_over_http_as_its_file_says(wire: Wire,
     await comes_out(found, wire)
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("file", PLAYED, ids=lambda file: str(file.stem))
 async def test_a_mutant_is_seen_over_http_as_its_file_says(file: Path) -> None:
     found = read(file)

@@ -14,6 +14,8 @@ from pef_protocol.designs import Design
 from pef_protocol.events import Side
 from pef_protocol.hypercalls import SvmInitStart
 
+pytestmark = pytest.mark.verify
+
 TESTS = Path(__file__).parents[1]
 PLAN = LivePlan(between=False)
 

@@ -36,7 +36,8 @@ def different(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_all_rows_pass_on_what_is_started_for_them_and_no_family_is_missing(tmp_path: Path) -> None:
     file = tmp_path / "rows.json"
-    done = pef("rows", "--json", file, runtime=tmp_path, patience=600)
+    # Sound sides answer in the end, however busy the machine is.
+    done = pef("rows", "--json", file, "--patience", "300", runtime=tmp_path, patience=1800)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(file.read_text())
     assert report["holds"]

@@ -12,7 +12,7 @@ import httpx
 from pef_kit.peer import client_of, decode_reply, encode_call
 from pef_lab.failures import Unanswered
 from pef_protocol.calls import CALLS, Reply
-from pef_protocol.wire import JSON, OCTETS, PROBLEM
+from pef_protocol.wire import EPOCH, JSON, OCTETS, PROBLEM
 
 PATIENCE: Final = 600.0
 """Seconds that a request may take: `eager` on a large machine is slow, and that is its point."""
@@ -20,10 +20,11 @@ CONNECTIONS: Final = 64
 
 
 class Door:
-    """A service's door, entered with one token."""
+    """A service's door, entered with one token; a visor's calls name `epoch`."""
 
-    def __init__(self, name: str, base_url: str, token: str) -> None:
+    def __init__(self, name: str, base_url: str, token: str, epoch: str = "") -> None:
         self.name = name
+        self._epoch = {EPOCH: epoch} if epoch else {}
         self._client = client_of(base_url, token, connections=CONNECTIONS, timeout=PATIENCE)
 
     async def __aenter__(self) -> Self:
@@ -64,6 +65,7 @@ class Door:
     async def call(self, name: str, request: object) -> Reply:
         """Make a call of the protocol and return its reply."""
         form = encode_call(CALLS[name], request)
+        form["headers"] |= self._epoch
         response = await self.ask("POST", form.pop("url"), **form)
         try:
             return decode_reply(CALLS[name], response.content)

@@ -53,7 +53,7 @@ class PairPlan:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A running pair. `normal_memory` is the file that both map, or None.
+    """A running pair. `normal_memory` is the directory of the file that both map, or None.
 
     `visor_tokens` are for whoever plays one visor to the other: an attacker, a bench.
     """
@@ -84,6 +84,8 @@ async def _started_once(plan: PairPlan) -> AsyncIterator[Pair]:
     memory = SHARED_MEMORY / f"pef-normal-memory-{secrets.token_hex(8)}" if shared else None
     processes: list[ServiceProcess] = []
     try:
+        if memory is not None:
+            memory.mkdir(mode=0o700)
         yield await _start(plan, memory, directory, processes)
     finally:
         _stop(processes, memory)
@@ -112,8 +114,8 @@ async def _start(
     processes.append(hypervisor)
     ultravisor = ServiceProcess(ULTRAVISOR_SCRIPT, of_ultravisor | waits, directory / "ultravisor.log")
     processes.append(ultravisor)
-    await hypervisor.until_ready(endpoints.hypervisor_url)
     await ultravisor.until_ready(endpoints.ultravisor_url)
+    await hypervisor.until_ready(endpoints.hypervisor_url)
     visor_tokens = {
         Role.ULTRAVISOR: endpoints.ultravisor_token,
         Role.HYPERVISOR: endpoints.hypervisor_token,
@@ -129,4 +131,4 @@ def _stop(processes: list[ServiceProcess], memory: Path | None) -> None:
         process.stop()
     processes.clear()
     if memory is not None:
-        memory.unlink(missing_ok=True)
+        shutil.rmtree(memory, ignore_errors=True)

@@ -17,6 +17,9 @@ STARTING: Final = 30.0
 """Seconds that a service may take until it is ready."""
 STOPPING: Final = 5.0
 """Seconds that a service may take to end before it is killed."""
+LIVE: Final = "/livez"
+READY: Final = "/readyz"
+"""Where a service says that it runs, and that it has an epoch with its peer."""
 _STEP: Final = 0.03
 _LAST_WORDS: Final = 12
 _OURS: Final = "PEF_"
@@ -74,13 +77,13 @@ class ServiceProcess:
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join(lines[-_LAST_WORDS:])
 
-    async def until_ready(self, base_url: str) -> None:
-        """Wait until `/readyz` answers; raise Unanswered where the process ends or takes too long."""
+    async def until_ready(self, base_url: str, path: str = READY) -> None:
+        """Wait until `path` answers OK; raise Unanswered where the process ends or takes too long."""
         what = f"start of the {self.name}"
         async with httpx.AsyncClient(base_url=base_url, trust_env=False, timeout=STARTING) as client:
             try:
                 async with asyncio.timeout(STARTING):
-                    while not await _is_ready(client):
+                    while not await _is_ready(client, path):
                         if self.ended:
                             raise Unanswered(what, f"it ended; its last words:\n{self.last_words()}")
                         await asyncio.sleep(_STEP)
@@ -102,8 +105,8 @@ class ServiceProcess:
             self._process.wait()
 
 
-async def _is_ready(client: httpx.AsyncClient) -> bool:
+async def _is_ready(client: httpx.AsyncClient, path: str) -> bool:
     try:
-        return (await client.get("/readyz")).status_code == httpx.codes.OK
+        return (await client.get(path)).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False

@@ -54,14 +54,19 @@ class NormalMemory:
     """Normal memory from real address `NORMAL_BASE`, `size` bytes, mapped from the file at `path`."""
 
     def __init__(self, path: str | Path, size: int, *, create: bool = False) -> None:
-        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
-        handle = os.open(path, flags, 0o600)
+        """Map the file; with `create` a new one, which nobody else has made."""
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT | os.O_EXCL if create else 0)
+        handle = os.open(path, flags, 0o660)
         try:
             if create:
+                os.fchmod(handle, 0o660)  # both sides may have users of their own, and a group in common
                 os.ftruncate(handle, size)
-            self._map = mmap.mmap(handle, size, mmap.MAP_SHARED | _MAP_NORESERVE)
+            self._map_file(handle, size)
         finally:
             os.close(handle)
+
+    def _map_file(self, handle: int, size: int) -> None:
+        self._map = mmap.mmap(handle, size, mmap.MAP_SHARED | _MAP_NORESERVE)
         self.size = size
         self.view = memoryview(self._map)
         self._address = np.frombuffer(self._map, np.uint8).ctypes.data
@@ -70,10 +75,13 @@ class NormalMemory:
     def unshared(cls, size: int) -> "NormalMemory":
         """Make normal memory that no other process can map; it is reached over HTTP, by its owner."""
         handle = os.memfd_create("pef-normal-memory", os.MFD_CLOEXEC)
+        memory = cls.__new__(cls)
         try:
-            return cls(f"/proc/self/fd/{handle}", size, create=True)
+            os.ftruncate(handle, size)
+            memory._map_file(handle, size)  # noqa: SLF001 - another way to make one
         finally:
             os.close(handle)
+        return memory
 
     def holds(self, ra: int, length: int) -> bool:
         """Tell whether `length` bytes from real address `ra` all lie in normal memory."""
@@ -111,23 +119,19 @@ class Bus(Protocol):
 
 
 class MappedBus:
-    """Normal memory by the shared mapping. The file is opened at the first transfer."""
+    """Normal memory by the shared mapping `memory`; None until its owner has said hello."""
 
-    def __init__(self, path: str, size: int, threads: Executor) -> None:
-        self._path = path
-        self._size = size
+    def __init__(self, threads: Executor, memory: NormalMemory | None = None) -> None:
         self._threads = threads
-        self._memory: NormalMemory | None = None
+        self.memory = memory
 
     async def perform(self, transfer: Transfer) -> None:
         """Carry out a transfer: a small one at once, a large one in several threads."""
-        if self._memory is None:
-            try:
-                self._memory = NormalMemory(self._path, self._size)
-            except (OSError, ValueError) as failure:
-                raise PeerFailure("memory bus", "normal memory", str(failure)) from None
+        memory = self.memory
+        if memory is None:
+            raise PeerFailure("memory bus", "normal memory", "nobody has said which file it is")
         if sum(length for _, length in transfer.pieces) <= AT_ONCE:
-            carry_out(self._memory, transfer)
+            carry_out(memory, transfer)
             return
         loop = asyncio.get_running_loop()
         blocks = list(chunks(transfer.pieces, BLOCK))
@@ -135,7 +139,7 @@ class MappedBus:
         # Order: all lanes have ended before the operation goes on, for it then takes its marks off.
         outcomes = await asyncio.gather(
             *(
-                loop.run_in_executor(self._threads, carry_out, self._memory, transfer, lane)
+                loop.run_in_executor(self._threads, carry_out, memory, transfer, lane)
                 for lane in lanes
                 if lane
             ),
@@ -185,7 +189,7 @@ class OwnerBus:
         staged = bytearray(turn[2] if turn else 0)
         arrived, surplus = 0, False
         try:
-            async with aclosing(self._peer.receive(path, rows_of(transfer))) as received:
+            async with aclosing(self._peer.receive(path, rows_of(transfer), transfer.lives)) as received:
                 async for more in received:
                     rest = memoryview(more)
                     while turn is not None and rest:
@@ -212,7 +216,7 @@ class OwnerBus:
         async with aclosing(self._filled(transfer)) as content:
             rows = len(transfer.pieces)
             length = ROW_BYTES // 2 + rows * ROW_BYTES + sum(length for _, length in transfer.pieces)
-            await self._peer.send(NORMAL_MEMORY_PATH + "write", content, length)
+            await self._peer.send(NORMAL_MEMORY_PATH + "write", content, length, transfer.lives)
 
     async def _filled(self, transfer: Transfer) -> AsyncGenerator[bytes, None]:
         yield len(transfer.pieces).to_bytes(8, "little") + rows_of(transfer)

@@ -8,6 +8,7 @@ from typing import Final
 from fastapi import Request, Response
 
 from pef_kit.decoding import u64_of
+from pef_protocol.problems import ProblemType
 from pef_protocol.quantities import Lpid
 from pef_protocol.tokens import read_guest_token
 from pef_protocol.wire import PROBLEM, Caller, Role
@@ -16,19 +17,27 @@ BEARER: Final = "bearer "
 
 
 class Problem(Exception):
-    """A request that is not of our protocol (RFC 9457): HTTP status, title, detail, field at fault."""
+    """A request that is not of our protocol (RFC 9457): HTTP status, title, detail, field at fault, type."""
 
-    def __init__(self, status: int, title: str, detail: str, field: str = "") -> None:
+    def __init__(
+        self,
+        status: int,
+        title: str,
+        detail: str,
+        field: str = "",
+        kind: ProblemType = ProblemType.OTHER,
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.title = title
         self.detail = detail
         self.field = field
+        self.kind = kind
 
     def response(self) -> Response:
         """Return the problem as an HTTP response."""
         body = {
-            "type": "about:blank",
+            "type": self.kind.value,
             "title": self.title,
             "status": self.status,
             "detail": self.detail,

@@ -4,35 +4,49 @@ A service gives its calls and what it does beside them; everything that any two 
 HTTP is here. Handlers are async throughout: a thread a call dead-locks as soon as calls nest.
 """
 
+import asyncio
 import json
 import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
+from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from pef_kit import decoding
+from pef_kit.core.fence import Answer, Fence, Join, KeptAnswer, Message, Refuse, Run
+from pef_kit.core.lease import leased
+from pef_kit.core.life import Ended, Life, OtherIncarnation
 from pef_kit.doors import Doorkeeper, Handler, Problem, number, read_body
 from pef_kit.observers import CURRENT, CallContext, Observer
 from pef_kit.operations import Operation, Perform, drive
 from pef_protocol.calls import Call, Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.events import CallEvent, Side
+from pef_protocol.identity import CallId, Epoch, Incarnation
+from pef_protocol.problems import ProblemType
 from pef_protocol.runs import Runs
 from pef_protocol.wire import (
     CALL_ID,
     DEPTH,
+    EPOCH,
+    FINGERPRINT,
     HYPERCALL_PATH,
+    INCARNATION,
     JSON,
+    LONGEST_ANSWER,
     MAX_DEPTH,
     OBSERVER_PATH,
     OCTETS,
     PARENT_ID,
+    PROBLEM,
+    SLOT,
+    TIME_LEFT,
     TRACEPARENT,
     ULTRACALL_PATH,
     Caller,
@@ -40,9 +54,16 @@ from pef_protocol.wire import (
 )
 
 T = TypeVar("T")
-Answer = Callable[[Caller, str, Any], Operation[Reply]]
+Handle = Callable[[Caller, str, Any], Operation[Reply]]
 ROWS_SHOWN: Final = 8
 """Runs of a call that its event names; the rest is counted."""
+LONGEST_ENVELOPE: Final = 8 << 10
+"""Bytes that an answer may have beside its refused runs."""
+REFUSED_ROW: Final = 64
+"""Bytes of one refused run, at most."""
+LONGEST_TIME: Final = 3_600_000
+TIME_DIGITS: Final = 10
+VISORS: Final = frozenset({Role.ULTRAVISOR, Role.HYPERVISOR})
 CALL_ID_FORM: Final = re.compile("[!-~]{1,64}")
 TRACEPARENT_FORM: Final = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -86,23 +107,30 @@ class Service:
         self,
         side: Side,
         calls: Iterable[Call],
-        answer: Answer,
+        answer: Handle,
         *,
         doorkeeper: Doorkeeper,
         perform: Perform,
         observer: Observer,
         body_limit: int,
+        fence: Fence,
     ) -> None:
         self.side = side
+        self.fence = fence
+        self._peer_role = Role.HYPERVISOR if side is Side.ULTRAVISOR else Role.ULTRAVISOR
         self.doorkeeper = doorkeeper
         self.observer = observer
         self._perform = perform
         self._answer = answer
         self._body_limit = body_limit
+        self.not_ready: Callable[[], str] = lambda: "no epoch has begun"
+        """Says why there is no epoch."""
+        self._starters: list[Callable[[], Any]] = []
         self._closers: list[Callable[[], Any]] = []
         self.app = FastAPI(title=f"PEF {side}", lifespan=self._lifespan, redoc_url=None)
         self.app.add_exception_handler(Problem, _problem)
         self.app.add_exception_handler(HTTPException, _refused)
+        self.app.add_exception_handler(Ended, _ended)
         self.app.add_exception_handler(Exception, _failed)
         for call in calls:
             self._add_call(call)
@@ -114,8 +142,14 @@ class Service:
         """Have `close` (async) called when the service stops."""
         self._closers.append(close)
 
+    def at_start(self, begin: Callable[[], Any]) -> None:
+        """Have `begin` (async) called when the service starts."""
+        self._starters.append(begin)
+
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        for begin in self._starters:
+            await begin()
         yield
         for close in reversed(self._closers):
             await close()
@@ -128,8 +162,18 @@ class Service:
         """Add a route for GET."""
         self.app.add_api_route(path, handler, methods=["GET"], response_model=None)
 
+    def require_epoch(self) -> None:
+        """Raise Problem 503 where there is no epoch: nothing that needs the peer is admitted."""
+        if self.fence.epoch is None:
+            raise Problem(503, "Service Unavailable", self.not_ready(), kind=ProblemType.NOT_NOW)
+
     async def run(self, operation: Operation[T]) -> T:
-        """Drive an operation to its end."""
+        """Drive an operation of the current epoch to its end."""
+        self.require_epoch()
+        return await drive(leased(operation, self.fence.life), self._perform)
+
+    async def run_alone(self, operation: Operation[T]) -> T:
+        """Drive an operation that needs no peer, and so no epoch, to its end."""
         return await drive(operation, self._perform)
 
     async def body(self, request: Request, limit: int | None = None) -> bytes:
@@ -154,6 +198,8 @@ class Service:
     async def _answer_call(self, call: Call, request: Request) -> Response:
         caller = self.doorkeeper.caller(request)
         body = await self.body(request)
+        if not body and caller.role is self._peer_role and (known := self._known(request)) is not None:
+            return as_response(await kept_answer(known))
         try:
             if request.headers.get("content-type", JSON).startswith(OCTETS):
                 asked = decoding.from_octets(call, request.query_params, body)
@@ -161,12 +207,48 @@ class Service:
                 asked = decoding.from_json(call, body)
         except decoding.Malformed as fault:
             raise Problem(422, "Unprocessable Content", str(fault), fault.field) from None
-        arguments, pages = told(asked)
-        with _Recorded(self, request, caller, call.name) as recorded:
-            recorded.arguments, recorded.pages = arguments, pages
-            reply = await self.run(self._answer(caller, call.name, asked))
+        seconds = time_left(request) if caller.role in VISORS else None
+        if caller.role is not self._peer_role:
+            self.require_epoch()
+            reply = await self._perform_call(call, request, caller, asked, self.fence.life, seconds)
+            return json_response(envelope(call.name, reply))
+        # Order: from here to the verdict nothing is awaited: a message is judged as it arrived whole.
+        caller = replace(caller, incarnation=Incarnation.parse(request.headers.get(INCARNATION, "")))
+        verdict = self.fence.receive(message_of(request, asked))
+        if not isinstance(verdict, Run):
+            return as_response(await kept_answer(verdict))
+        answer = BROKEN
+        try:
+            reply = await self._perform_call(call, request, caller, asked, verdict.life, seconds)
+            answer = KeptAnswer(200, JSON, json.dumps(envelope(call.name, reply)).encode())
+        except OtherIncarnation as reason:
+            answer = refusal(Refuse(409, ProblemType.OTHER_INCARNATION, str(reason)))
+        except Ended as reason:
+            answer = refusal(Refuse(409, ProblemType.OTHER_EPOCH, str(reason)))
+        finally:
+            self.fence.answered(verdict, answer)
+            if verdict.kept.task is not None:
+                verdict.kept.task.set_result(answer)
+        return as_response(answer)
+
+    async def _perform_call(
+        self, call: Call, request: Request, caller: Caller, asked: Any, life: Life, seconds: float | None
+    ) -> Reply:
+        """Do what a call asks for, for as long as its epoch lasts, and put it into the trace."""
+        with _Recorded(self, request, caller, call.name, seconds) as recorded:
+            recorded.arguments, recorded.pages = told(asked)
+            reply = await drive(leased(self._answer(caller, call.name, asked), life), self._perform)
             recorded.code, recorded.detail = reply.code.name, reply.detail
-        return json_response(envelope(call.name, reply))
+        return reply
+
+    def _known(self, request: Request) -> Join | Answer | Refuse | None:
+        """Return the verdict on a message without a body: a repeat may come so, where the first one came."""
+        if FINGERPRINT not in request.headers or SLOT not in request.headers:
+            return None
+        verdict = self.fence.receive(Message(*_names(request), longest=self.fence.budget + 1))
+        if isinstance(verdict, Refuse) and verdict.kind is ProblemType.NOT_NOW:
+            return Refuse(425, ProblemType.NOT_NOW, "this message has not come yet: send it with its body")
+        return verdict if not isinstance(verdict, Run) else None
 
     async def _unknown_call(self, request: Request) -> Response:
         self.doorkeeper.caller(request)
@@ -179,6 +261,10 @@ class Service:
         async def live(_: Request) -> Response:
             return json_response({"live": True})
 
+        async def ready(_: Request) -> Response:
+            self.require_epoch()
+            return json_response({"ready": True})
+
         async def metrics(request: Request) -> Response:
             self.doorkeeper.admit(request, Role.OBSERVER)
             return Response(self.observer.exposition(), media_type="text/plain; version=0.0.4")
@@ -188,7 +274,7 @@ class Service:
             return json_response(self.observer.since(number(request, "after")))
 
         self.get("/livez", live)
-        self.get("/readyz", live)
+        self.get("/readyz", ready)
         self.get("/metrics", metrics)
         self.get(OBSERVER_PATH + "trace", trace)
 
@@ -202,17 +288,79 @@ class Service:
         self.get(OBSERVER_PATH + path, handler)
 
 
+def time_left(request: Request) -> float | None:
+    """Return how many seconds the caller still waits; None where it does not say so.
+
+    Trust: clamped, for it is the peer that says it.
+    """
+    text = request.headers.get(TIME_LEFT, "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal()):
+        raise Problem(400, "Bad Request", f"{TIME_LEFT}: not a number of milliseconds", TIME_LEFT)
+    return min(int(text[:TIME_DIGITS]), LONGEST_TIME) / 1000
+
+
 def _well_formed(request: Request, header: str, form: re.Pattern[str]) -> str:
     text = request.headers.get(header, "")
     return text if form.fullmatch(text) else ""
 
 
+def _names(request: Request) -> tuple[Epoch | None, CallId | None, bytes]:
+    """Return what a message says of itself: epoch, call id and fingerprint; raise Problem where malformed."""
+    epoch = Epoch.parse(request.headers.get(EPOCH, ""))
+    if epoch is None and EPOCH in request.headers:
+        raise Problem(400, "Bad Request", f"{EPOCH}: not an epoch", EPOCH, ProblemType.SLOT)
+    call_id = CallId.parse(request.headers.get(SLOT, ""))
+    if call_id is None and SLOT in request.headers:
+        raise Problem(400, "Bad Request", f"{SLOT}: not session.depth.slot.number", SLOT, ProblemType.SLOT)
+    return epoch, call_id, request.headers.get(FINGERPRINT, "").encode()
+
+
+def message_of(request: Request, asked: Any) -> Message:
+    """Return a call of the peer as the fence judges it."""
+    runs = getattr(asked, "runs", None)
+    longest = min(
+        LONGEST_ENVELOPE + (runs.pages * REFUSED_ROW if isinstance(runs, Runs) else 0), LONGEST_ANSWER
+    )
+    return Message(*_names(request), longest=longest)
+
+
+async def kept_answer(verdict: Join | Answer | Refuse) -> KeptAnswer:
+    """Return the answer to a message that is not to be done; wait for one that is under way."""
+    match verdict:
+        case Answer(answer):
+            return answer
+        case Join(kept):
+            if kept.task is None:
+                kept.task = asyncio.get_running_loop().create_future()
+            joined: KeptAnswer = await asyncio.shield(kept.task)
+            return joined
+        case _:
+            return refusal(verdict)
+
+
+def refusal(verdict: Refuse) -> KeptAnswer:
+    """Return the answer that says why nothing was done."""
+    title = HTTPStatus(verdict.status).phrase
+    body = {"type": verdict.kind.value, "title": title, "status": verdict.status, "detail": verdict.reason}
+    return KeptAnswer(verdict.status, PROBLEM, json.dumps(body).encode())
+
+
+def as_response(answer: KeptAnswer) -> Response:
+    """Return a kept answer as an HTTP response."""
+    return Response(answer.content, answer.status, media_type=answer.media)
+
+
 class _Recorded:
     """Puts one call into the trace, and its context before whatever it nests."""
 
-    def __init__(self, service: Service, request: Request, caller: Caller, name: str) -> None:
+    def __init__(
+        self, service: Service, request: Request, caller: Caller, name: str, seconds: float | None
+    ) -> None:
         self._observer = service.observer
-        depth = request.headers.get(DEPTH, "0")
+        self._seconds = seconds
+        depth = request.headers.get(DEPTH, "0") if caller.role in VISORS else "0"
         self._depth = int(depth) if depth.isdecimal() and len(depth) < 3 else MAX_DEPTH  # noqa: PLR2004
         # Trust: ids travel on with nested calls; one that HTTP can't carry would make those calls fail.
         self._call_id = _well_formed(request, CALL_ID, CALL_ID_FORM) or secrets.token_hex(8)
@@ -229,7 +377,10 @@ class _Recorded:
     def __enter__(self) -> "_Recorded":
         self._began = next(self._observer.clock)
         self._start = time.perf_counter()
-        self._token = CURRENT.set(CallContext(self._call_id, self._depth, self._traceparent))
+        deadline = None
+        if self._seconds is not None:
+            deadline = asyncio.get_running_loop().time() + self._seconds
+        self._token = CURRENT.set(CallContext(self._call_id, self._depth, self._traceparent, deadline))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -265,5 +416,12 @@ async def _refused(request: Request, refusal: Exception) -> Response:
     return response
 
 
+async def _ended(_: Request, ended: Exception) -> Response:
+    return as_response(refusal(Refuse(409, ProblemType.OTHER_EPOCH, str(ended))))
+
+
+BROKEN: Final = refusal(Refuse(500, ProblemType.BROKEN, "a fault of this service; its log says more"))
+
+
 async def _failed(_: Request, __: Exception) -> Response:
-    return Problem(500, "Internal Server Error", "a fault of this service; its log says more").response()
+    return as_response(BROKEN)

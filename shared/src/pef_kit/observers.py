@@ -20,11 +20,15 @@ RING: Final = 65536
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """The call that the current task answers: its id, its depth, and the trace it belongs to."""
+    """The call that the current task answers: its id, its depth, and the trace it belongs to.
+
+    `deadline`: when (by the event loop's clock) its caller stops waiting; None where nobody said.
+    """
 
     call_id: str = ""
     depth: int = 0
     traceparent: str = ""
+    deadline: float | None = None
 
 
 CURRENT: ContextVar[CallContext | None] = ContextVar("CURRENT", default=None)

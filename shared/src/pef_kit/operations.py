@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, TypeVar
 
+from pef_kit.core.life import Life
 from pef_protocol.calls import Reply
 from pef_protocol.identity import Incarnation
 
@@ -44,11 +45,13 @@ class PeerFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A call to the peer. `incarnation`: of the SVM that is meant; a lease fills it in."""
+    """A call to the peer. `incarnation`: of the SVM that is meant. A lease fills in this and `lives`."""
 
     name: str
     request: object
     incarnation: Incarnation | None = None
+    lives: tuple[Life, ...] = field(default=(), repr=False, compare=False)
+    """Those that the operation acts for, the innermost first: nobody asks again once one is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,8 @@ class Transfer:
     pieces: Sequence[tuple[int, int]]
     each: Callable[[int, int, memoryview], None] = field(repr=False)
     writes: bool
+    lives: tuple[Life, ...] = field(default=(), repr=False, compare=False)
+    """As those of `Ask`."""
 
 
 @dataclass(frozen=True, slots=True)

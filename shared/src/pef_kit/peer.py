@@ -1,41 +1,59 @@
 """Calls to the peer over HTTP: the only file of a service that knows an HTTP client.
 
-Trust: the peer is not believed. What is no answer of the protocol - no connection, too late, not JSON, a code
-that the call may not give - is a `PeerFailure` that names call, peer and reason.
+A call ends with an outcome, never with silence. What gives no outcome - no connection, too late, a body that
+is not ours, "not now" - is asked again with the same id (slot and number), so that it acts once however often
+it is sent; until its epoch or its SVM has ended, or the give-up time is over. Then the slot stays taken, and
+is asked for until an outcome comes.
+
+Trust: the peer is not believed. What is no answer of that call is none, and is asked for again.
 
 Order: a call that the peer makes back to us while it answers ours travels one level deeper, and every depth
-has its own pool of connections. So a burst of nested calls can wait for each other's answers, but never for
+has its own connections and slots. So a burst of nested calls can wait for each other's answers, but never for
 each other's connections.
+
+Source: rules 6 to 9 and 16 of ARCHITECTURE.md, "Identity and time".
 """
 
 import asyncio
+import hashlib
 import json
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 from httpx_aiohttp.transport import AiohttpResponseStream
 
+from pef_kit.core.life import Ended, Life
+from pef_kit.core.slots import Session, Slot
 from pef_kit.observers import CURRENT, CallContext
-from pef_kit.operations import PeerFailure
+from pef_kit.operations import Ask, PeerFailure
 from pef_protocol.calls import CALLS, Call, Reply
 from pef_protocol.codes import Code, HCode, UCode
+from pef_protocol.identity import Epoch
+from pef_protocol.problems import ProblemType
 from pef_protocol.runs import CodedRuns, Runs
 from pef_protocol.wire import (
     CALL_ID,
     DEPTH,
+    EPOCH,
+    FINGERPRINT,
     HYPERCALL_PATH,
+    INCARNATION,
     JSON,
+    LONGEST_ANSWER,
     MAX_DEPTH,
     OCTETS,
     PARENT_ID,
     RUNS_IN_JSON,
+    SLOT,
+    TIME_LEFT,
     TRACEPARENT,
     ULTRACALL_PATH,
 )
@@ -43,10 +61,55 @@ from pef_protocol.wire import (
 KEEPALIVE: Final = 120.0
 """Seconds that an idle connection is kept; services keep their end far longer."""
 
-LONGEST_ANSWER: Final = 64 << 20
-"""Bytes that the answer to a call may have."""
+SMALL_BODY: Final = 16 << 10
+"""Bytes of a body that a repeat brings along; a longer one is sent again only where it never came."""
+HASHED_AT_ONCE: Final = 1 << 20
+"""Bytes that are hashed without a thread."""
+FIRST_WAIT: Final = 0.005
+LONGEST_WAIT: Final = 1.0
+MARGIN: Final = 0.05
+"""Seconds that a hop keeps for itself of the time that is left."""
+TOO_EARLY: Final = 425
 
 AiohttpResponseStream.CHUNK_SIZE = 1 << 20
+
+
+class _NoOutcome(Exception):
+    """An attempt that says nothing of what was done."""
+
+
+@dataclass(slots=True)
+class _Asking:
+    """One call on its way: what is sent, in which slot, and what came of it so far."""
+
+    ask: Ask
+    call: Call
+    depth: int
+    form: dict[str, Any] = field(repr=False)
+    turn: asyncio.Semaphore
+    session: Session | None = None
+    slot: Slot | None = None
+    with_body: bool = True
+    reason: str = ""
+    received: bool = True
+    """The number of its slot is used up."""
+
+    def require_alive(self) -> None:
+        """Raise Ended once a life that it is made for is over."""
+        over = next((life for life in self.ask.lives if not life.alive), None)
+        if over is not None:
+            raise Ended(over)
+
+    @property
+    def epoch_life(self) -> Life | None:
+        """Return the epoch that it is made in."""
+        return next((life for life in self.ask.lives if life.epoch), None)
+
+    def end(self) -> None:
+        """Give slot and turn back: there is an outcome."""
+        if self.session is not None and self.slot is not None:
+            self.session.give_back(self.slot, received=self.received)
+        self.turn.release()
 
 
 @cache
@@ -109,8 +172,28 @@ def decode_reply(call: Call, body: bytes) -> Reply:
     return Reply(code, outputs, refused, str(envelope["detail"]))
 
 
+def fingerprint_of(path: str, query: str, media: str, body: bytes) -> str:
+    """Return the fingerprint of a message: SHA-256, in hexadecimal digits."""
+    digest = hashlib.sha256(f"{path}?{query}\n{media}\n".encode())
+    digest.update(body)
+    return digest.hexdigest()
+
+
+def problem_type(body: bytes) -> ProblemType | None:
+    """Return the type of the problem in `body`, or None where it is none of ours."""
+    try:
+        return ProblemType(json.loads(body)["type"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
 class Peer:
-    """The other side, by HTTP."""
+    """The other side, by HTTP.
+
+    `timeout` bounds one attempt, `give_up` (seconds) how long a call of an SVM is waited for; None: for ever.
+    `slots` tells whether the peer keeps answers: if not, a call whose answer is lost has no outcome.
+    `other_epoch` is told when the peer says that an epoch is over; without it, that is asked again.
+    """
 
     def __init__(
         self,
@@ -121,14 +204,171 @@ class Peer:
         connections: int,
         timeout: float,
         new_id: Callable[[], str],
+        give_up: float | None = None,
+        other_epoch: Callable[[], None] | None = None,
     ) -> None:
         self.name = name
         self._new_id = new_id
         self.timeout = timeout
+        self.slots = True
+        self._give_up = give_up
+        self._other_epoch = other_epoch
+        self._connections = connections
         self._clients = [
             client_of(base_url, token, connections=connections, timeout=timeout) for _ in range(MAX_DEPTH + 1)
         ]
         self._turns = [asyncio.Semaphore(connections) for _ in range(MAX_DEPTH + 1)]
+        self._session: tuple[Epoch | None, Session] | None = None
+        self._asked_for: set[asyncio.Task[None]] = set()
+        """Calls that nobody waits for any more, and whose slots stay taken until there is an outcome."""
+
+    async def call(self, ask: Ask) -> Reply:
+        """Make a call and return its reply.
+
+        Raise PeerFailure where its outcome can't be had, or the message was refused; Ended where a life that
+        it is made for is over.
+        """
+        call = CALLS[ask.name]
+        depth = self._depth(ask.name)
+        asking = _Asking(ask, call, depth, encode_call(call, ask.request), self._turns[depth])
+        asking.form["headers"] |= self._headers(self._new_id())
+        asking.require_alive()
+        await asking.turn.acquire()
+        try:
+            await self._take_slot(asking)
+        except BaseException:
+            asking.turn.release()
+            raise
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._give_up if self._give_up else None
+        settled = True
+        try:
+            reply = await self._until_outcome(asking, until)
+            if reply is None:
+                settled = False
+                self._ask_on(asking)
+                reason = f"no outcome within {self._give_up:g} s: {asking.reason}"
+                raise PeerFailure(ask.name, self.name, reason)
+            return reply
+        finally:
+            if settled:
+                asking.end()
+
+    def _ask_on(self, asking: _Asking) -> None:
+        """Ask on for the outcome of a call that nobody waits for: then its slot may be used again."""
+
+        async def ask_on() -> None:
+            try:
+                await self._until_outcome(asking, None)
+            except (PeerFailure, Ended):
+                pass
+            finally:
+                asking.end()
+
+        task = asyncio.get_running_loop().create_task(ask_on())
+        self._asked_for.add(task)
+        task.add_done_callback(self._asked_for.discard)
+
+    async def _take_slot(self, asking: _Asking) -> None:
+        """Take a slot of the session of this epoch, and write what the call bears on it."""
+        life = asking.epoch_life
+        headers, form = asking.form["headers"], asking.form
+        if life is not None:
+            headers[EPOCH] = str(life.epoch)
+        if asking.ask.incarnation is not None:
+            headers[INCARNATION] = str(asking.ask.incarnation)
+        if not self.slots:
+            return
+        query, body = urlencode(form.get("params", {})), form["content"]
+        arguments = (form["url"], query, headers["content-type"], body)
+        if len(body) <= HASHED_AT_ONCE:
+            headers[FINGERPRINT] = fingerprint_of(*arguments)
+        else:
+            headers[FINGERPRINT] = await asyncio.to_thread(fingerprint_of, *arguments)
+        asking.require_alive()
+        epoch = life.epoch if life is not None else None
+        if self._session is None or self._session[0] != epoch:
+            self._session = (epoch, Session(self._new_id(), self._connections))
+        asking.session = self._session[1]
+        asking.slot = asking.session.take(asking.depth)
+        if asking.slot is None:  # as many slots as turns
+            message = "a call has a turn and no slot"
+            raise RuntimeError(message)
+        headers[SLOT] = str(asking.session.call_id(asking.slot))
+
+    async def _until_outcome(self, asking: _Asking, until: float | None) -> Reply | None:
+        """Ask until there is an outcome; return None at `until` (the loop's time)."""
+        loop = asyncio.get_running_loop()
+        wait = FIRST_WAIT
+        while True:
+            asking.require_alive()
+            left = self.timeout if until is None else min(self.timeout, until - loop.time())
+            if left <= 0:
+                return None
+            try:
+                status, body = await self._attempt(asking, left)
+                reply = self._outcome(asking, status, body)
+            except _NoOutcome as failure:
+                asking.reason = str(failure)
+                if not self.slots:
+                    raise PeerFailure(asking.ask.name, self.name, asking.reason) from None
+                await asyncio.sleep(wait if until is None else max(0.0, min(wait, until - loop.time())))
+                wait = min(LONGEST_WAIT, wait * 2)
+                continue
+            if reply is not None:
+                return reply
+
+    async def _attempt(self, asking: _Asking, seconds: float) -> tuple[int, bytes]:
+        """Send the call once, return status and body; raise _NoOutcome where nothing whole comes back."""
+        form = asking.form
+        form["headers"][TIME_LEFT] = str(int(self._time_left(seconds) * 1000))
+        sent = form if asking.with_body else form | {"content": b""}
+        asking.with_body = len(form["content"]) <= SMALL_BODY
+        with self._reaching(seconds):
+            async with (
+                asyncio.timeout(seconds),
+                self._clients[asking.depth].stream("POST", **sent) as response,
+            ):
+                if response.headers.get("content-encoding", "identity") != "identity":
+                    raise _NoOutcome("an answer that is packed, which nobody asked for")
+                body = bytearray()
+                async for chunk in response.aiter_raw():
+                    body += chunk
+                    if len(body) > LONGEST_ANSWER:
+                        reason = f"an answer of over {LONGEST_ANSWER} bytes"
+                        raise PeerFailure(asking.ask.name, self.name, reason)
+        return response.status_code, bytes(body)
+
+    def _outcome(self, asking: _Asking, status: int, body: bytes) -> Reply | None:
+        """Return the reply; None where the body has to be sent again; raise what the answer means else."""
+        name = asking.ask.name
+        if status == httpx.codes.OK:
+            try:
+                return decode_reply(asking.call, body)
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as failure:
+                raise _NoOutcome(f"not an answer of the protocol: {failure}") from None
+        kind = problem_type(body)
+        reason = f"HTTP status {status}" + (f" ({kind.name})" if kind else "")
+        if status == TOO_EARLY and not asking.with_body:
+            asking.with_body = True
+            return None
+        if kind is ProblemType.BROKEN:
+            raise PeerFailure(name, self.name, reason)
+        life = asking.epoch_life
+        if kind is ProblemType.OTHER_EPOCH and self._other_epoch is not None and life is not None:
+            asking.received = False
+            self._other_epoch()
+            raise Ended(life)
+        if kind is None or kind in {ProblemType.NOT_NOW, ProblemType.OTHER_EPOCH}:
+            raise _NoOutcome(reason)
+        asking.received = kind is ProblemType.OTHER_INCARNATION
+        raise PeerFailure(name, self.name, reason, done=False)
+
+    def _time_left(self, seconds: float) -> float:
+        deadline = (CURRENT.get() or CallContext()).deadline
+        if deadline is None:
+            return seconds
+        return max(0.0, min(seconds, deadline - asyncio.get_running_loop().time() - MARGIN))
 
     def _headers(self, call_id: str) -> dict[str, str]:
         parent = CURRENT.get() or CallContext()
@@ -141,53 +381,41 @@ class Peer:
     def _depth(self, what: str) -> int:
         depth = (CURRENT.get() or CallContext()).depth + 1
         if depth > MAX_DEPTH:
-            raise PeerFailure(what, self.name, f"calls are nested deeper than {MAX_DEPTH}")
+            raise PeerFailure(what, self.name, f"calls are nested deeper than {MAX_DEPTH}", done=False)
         return depth
 
     @contextmanager
-    def _reaching(self, what: str) -> Iterator[None]:
-        """Turn whatever a connection may do into a PeerFailure of `what`."""
+    def _reaching(self, seconds: float) -> Iterator[None]:
+        """Turn whatever a connection may do into _NoOutcome."""
         try:
             yield
         except (httpx.HTTPError, aiohttp.ClientError, OSError) as failure:
             cause = failure.__cause__ or failure
             late = isinstance(failure, TimeoutError) or isinstance(cause, TimeoutError)
             reason = f"no connection ({type(cause).__name__}: {cause})"
-            raise PeerFailure(
-                what, self.name, f"no answer within {self.timeout:g} s" if late else reason
-            ) from None
+            raise _NoOutcome(f"no answer within {seconds:g} s" if late else reason) from None
 
-    async def call(self, name: str, request: object) -> Reply:
-        """Make call `name` and return its reply; raise PeerFailure where there is none."""
-        call = CALLS[name]
-        form = encode_call(call, request)
-        form["headers"] |= self._headers(self._new_id())
-        depth = self._depth(name)
-        with self._reaching(name):
-            async with (
-                asyncio.timeout(self.timeout),
-                self._turns[depth],
-                self._clients[depth].stream("POST", **form) as response,
-            ):
-                if response.status_code != httpx.codes.OK:
-                    raise PeerFailure(name, self.name, f"HTTP status {response.status_code}")
-                if response.headers.get("content-encoding", "identity") != "identity":
-                    raise PeerFailure(name, self.name, "an answer that is packed, which nobody asked for")
-                body = bytearray()
-                async for chunk in response.aiter_raw():
-                    body += chunk
-                    if len(body) > LONGEST_ANSWER:
-                        raise PeerFailure(name, self.name, f"an answer of over {LONGEST_ANSWER} bytes")
+    @contextmanager
+    def _bus(self, path: str) -> Iterator[None]:
+        """Turn whatever a connection may do into a PeerFailure: a transfer that broke off has failed."""
         try:
-            return decode_reply(call, bytes(body))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as failure:
-            raise PeerFailure(name, self.name, f"not an answer of the protocol: {failure}") from None
+            with self._reaching(self.timeout):
+                yield
+        except _NoOutcome as failure:
+            raise PeerFailure(path, self.name, str(failure)) from None
 
-    async def send(self, path: str, content: AsyncIterator[bytes], length: int) -> None:
+    def _bus_headers(self, depth: int, lives: tuple[Life, ...]) -> dict[str, str]:
+        headers = {"content-type": OCTETS, DEPTH: str(depth)}
+        epoch = next((life.epoch for life in lives if life.epoch), None)
+        return headers | ({EPOCH: str(epoch)} if epoch else {})
+
+    async def send(
+        self, path: str, content: AsyncIterator[bytes], length: int, lives: tuple[Life, ...] = ()
+    ) -> None:
         """Stream `length` bytes to `path` of the peer; raise PeerFailure where they are not taken."""
         depth = self._depth(path)
-        headers = {"content-type": OCTETS, "content-length": str(length), DEPTH: str(depth)}
-        with self._reaching(path):
+        headers = self._bus_headers(depth, lives) | {"content-length": str(length)}
+        with self._bus(path):
             async with (
                 self._turns[depth],
                 # Trust: the status is all that is read, for a body might never end.
@@ -197,11 +425,13 @@ class Peer:
         if status != httpx.codes.NO_CONTENT:
             raise PeerFailure(path, self.name, f"HTTP status {status}")
 
-    async def receive(self, path: str, content: bytes) -> AsyncGenerator[bytes, None]:
+    async def receive(
+        self, path: str, content: bytes, lives: tuple[Life, ...] = ()
+    ) -> AsyncGenerator[bytes, None]:
         """Post `content` to `path` and yield what comes back; raise PeerFailure where it is refused."""
         depth = self._depth(path)
-        headers = {"content-type": OCTETS, DEPTH: str(depth)}
-        with self._reaching(path):
+        headers = self._bus_headers(depth, lives)
+        with self._bus(path):
             async with (
                 self._turns[depth],
                 self._clients[depth].stream("POST", path, content=content, headers=headers) as response,
@@ -211,7 +441,26 @@ class Peer:
                 async for chunk in response.aiter_raw():
                     yield chunk
 
+    async def exchange(self, method: str, path: str, content: object = None) -> tuple[int, dict[str, Any]]:
+        """Make a request that is no call, return status and JSON; raise PeerFailure where none comes."""
+        body = b"" if content is None else json.dumps(content).encode()
+        try:
+            with self._reaching(self.timeout):
+                async with asyncio.timeout(self.timeout):
+                    response = await self._clients[0].request(
+                        method, path, content=body, headers={"content-type": JSON}
+                    )
+            answer = json.loads(response.content)
+        except (_NoOutcome, ValueError, RecursionError) as failure:
+            raise PeerFailure(path, self.name, str(failure)) from None
+        if not isinstance(answer, dict):
+            raise PeerFailure(path, self.name, "an answer that is no object")
+        return response.status_code, answer
+
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; nobody asks any more."""
+        for task in tuple(self._asked_for):
+            task.cancel()
+        await asyncio.gather(*self._asked_for, return_exceptions=True)
         for client in self._clients:
             await client.aclose()

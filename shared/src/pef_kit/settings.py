@@ -38,7 +38,7 @@ class ServiceSettings(BaseSettings):
     body_limit: int = Field(default=64 * MEBIBYTE, gt=0)
     """Largest body of a request, but for the memory bus."""
     normal_memory: str = ""
-    """File that holds normal memory, mapped by both sides; empty: over HTTP, by its owner."""
+    """Directory of the file of normal memory, which both sides map; empty: over HTTP, by its owner."""
     normal_memory_size: int = Field(default=4 * TEBIBYTE, gt=0)
     hypervisor_token: Token
     ultravisor_token: Token

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from pef_protocol.identity import Incarnation
 from pef_protocol.quantities import Lpid
 
 ULTRACALL_PATH: Final = "/v1/ultracalls/"
@@ -32,8 +33,25 @@ PARENT_ID: Final = "pef-parent-id"
 DEPTH: Final = "pef-depth"
 TRACEPARENT: Final = "traceparent"
 
+EPOCH: Final = "pef-epoch"
+"""The epoch that a call between the sides is made in."""
+SLOT: Final = "pef-slot"
+"""The id of a call: session, depth, slot, number. Its answer bears the same."""
+INCARNATION: Final = "pef-incarnation"
+"""The incarnation of the SVM that a call means."""
+TIME_LEFT: Final = "pef-time-left"
+"""Milliseconds that the caller still waits, as a decimal number."""
+FINGERPRINT: Final = "pef-fingerprint"
+"""SHA-256 of a call's path, query, media type and body, in hexadecimal digits: a repeat has the same."""
+
+EPOCH_PATH: Final = "/v1/epoch"
+HELLO_PATH: Final = "/v1/hello"
+
 RUNS_IN_JSON: Final = 256
 """A message with more runs than this travels as octets."""
+
+LONGEST_ANSWER: Final = 64 << 20
+"""Bytes that the answer to a call may have."""
 
 MAX_DEPTH: Final = 8
 """Calls nested deeper than this are refused: the protocol needs four."""
@@ -56,6 +74,8 @@ class Caller:
     role: Role
     lpid: Lpid | None = None
     problem_state: bool = False
+    incarnation: Incarnation | None = None
+    """Of a guest: the life of its VM that its token names. Of a visor: the SVM that its call means."""
 
     @property
     def is_vm_kernel(self) -> bool:

@@ -7,12 +7,6 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    """Run on asyncio: it is what the services run on."""
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 def threads() -> Iterator[ThreadPoolExecutor]:
     """Give a small pool of threads."""
     with ThreadPoolExecutor(2) as pool:

@@ -7,13 +7,16 @@ from typing import Any
 
 import httpx
 
+from pef_kit.core.fence import Fence
+from pef_kit.core.life import Life
 from pef_kit.doors import Doorkeeper
 from pef_kit.http import Service
 from pef_kit.observers import Observer
-from pef_kit.operations import Effect, Operation
+from pef_kit.operations import Ask, Effect, Operation
 from pef_kit.peer import Peer
 from pef_protocol.calls import CALLS, HYPERCALLS, ULTRACALLS, Reply
 from pef_protocol.events import Side
+from pef_protocol.identity import Epoch, InstanceId
 from pef_protocol.wire import Caller, Role
 
 Scope = MutableMapping[str, Any]
@@ -24,6 +27,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 TOKENS: Mapping[Role, str] = {
     role: f"the secret token of the {role}" for role in Role if role is not Role.GUEST
 }
+LIFE = Life("the epoch of the tests", epoch=Epoch(InstanceId("0" * 32), 1))
 GUEST_KEY = "the secret key of this door's guests"
 BODY_LIMIT = 1 << 14
 
@@ -35,11 +39,23 @@ def ids(prefix: str) -> Callable[[], str]:
 
 
 def new_peer(
-    base_url: str, *, role: Role = Role.HYPERVISOR, connections: int = 4, timeout: float = 5.0
+    base_url: str,
+    *,
+    role: Role = Role.HYPERVISOR,
+    connections: int = 4,
+    timeout: float = 5.0,
+    slots: bool = False,
 ) -> Peer:
-    """Make a peer that presents the token of `role`."""
+    """Make a peer that presents the token of `role`; nobody who answers it keeps answers unless told."""
     name = "ultravisor" if role is Role.HYPERVISOR else "hypervisor"
-    return Peer(name, base_url, TOKENS[role], connections=connections, timeout=timeout, new_id=ids(name[0]))
+    peer = Peer(name, base_url, TOKENS[role], connections=connections, timeout=timeout, new_id=ids(name[0]))
+    peer.slots = slots
+    return peer
+
+
+def asked(name: str, request: object) -> Ask:
+    """Return a call as an operation of the tests' epoch makes it."""
+    return Ask(name, request, lives=(LIFE,))
 
 
 @asynccontextmanager
@@ -83,6 +99,7 @@ def toy_service(
         perform=perform,
         observer=Observer(side),
         body_limit=BODY_LIMIT,
+        fence=Fence(life=LIFE),
     )
 
 
@@ -91,6 +108,7 @@ async def visitor(service: Service, token: str | None = None) -> AsyncIterator[h
     """Give a client of a service; `token` is presented with each request."""
     transport = httpx.ASGITransport(service.app, raise_app_exceptions=False)
     headers = {"authorization": f"Bearer {token}"} if token is not None else {}
+    headers["pef-epoch"] = str(LIFE.epoch)
     async with httpx.AsyncClient(transport=transport, base_url="http://door.test", headers=headers) as client:
         yield client
 

@@ -11,7 +11,8 @@ SECOND = Incarnation(InstanceId("0" * 32), 2)
 
 def test_an_operation_whose_life_lasts_goes_on_as_without_a_lease() -> None:
     def adds() -> Operation[int]:
-        return (yield Work(lambda: 1)) + (yield Pause(0))
+        first: int = yield Work(lambda: 1)
+        return first + int((yield Pause(0)))
 
     operation = leased(adds(), Life("a VM"))
     assert isinstance(next(operation), Work)

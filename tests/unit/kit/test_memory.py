@@ -41,7 +41,7 @@ def page(number: int) -> int:
 def test_fresh_memory_is_sparse_private_and_zero(path: Path) -> None:
     memory = NormalMemory(path, 4 * TIB, create=True)
     assert (path.stat().st_size, cost(path)) == (4 * TIB, 0)
-    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.stat().st_mode & 0o777 == 0o660
     assert bytes(memory.at(NORMAL_BASE + 4 * TIB - 8, 8)) == bytes(8)
 
 
@@ -116,7 +116,7 @@ PIECES = ((page(8), 3 * PAGE_SIZE), (page(0), 100), (page(40), PAGE_SIZE))
 async def test_a_mapped_bus_writes_and_reads(
     memory: NormalMemory, path: Path, threads: ThreadPoolExecutor
 ) -> None:
-    bus = MappedBus(str(path), SIZE, threads)
+    bus = MappedBus(threads, NormalMemory(path, SIZE))
 
     def fill(index: int, offset: int, view: memoryview) -> None:
         view[:] = bytes([index + 1]) * len(view)
@@ -137,25 +137,22 @@ async def test_a_mapped_bus_writes_and_reads(
 
 async def test_a_long_transfer_covers_every_byte_once(path: Path, threads: ThreadPoolExecutor) -> None:
     size = 3 * BLOCK + PAGE_SIZE
-    NormalMemory(path, size, create=True).view.release()
+    memory = NormalMemory(path, size, create=True)
     seen: list[tuple[int, int, int]] = []
     pieces = ((NORMAL_BASE, size), (NORMAL_BASE, PAGE_SIZE))
     each = Transfer(pieces, lambda index, offset, view: seen.append((index, offset, len(view))), writes=False)
-    await MappedBus(str(path), size, threads).perform(each)
+    await MappedBus(threads, memory).perform(each)
     assert sorted(seen) == list(chunks(pieces, BLOCK))
     assert sum(length for _, _, length in seen) == size + PAGE_SIZE
 
 
-@pytest.mark.parametrize("present", [False, True], ids=["missing", "too small"])
-async def test_memory_that_cannot_be_mapped_is_a_failure_of_the_peer(
-    path: Path, threads: ThreadPoolExecutor, present: bool
+async def test_a_bus_whose_file_nobody_has_named_is_a_failure_of_the_peer(
+    path: Path, threads: ThreadPoolExecutor
 ) -> None:
-    if present:
-        NormalMemory(path, PAGE_SIZE, create=True).view.release()
-    bus = MappedBus(str(path), SIZE, threads)
+    bus = MappedBus(threads)
     with pytest.raises(PeerFailure, match="memory bus to normal memory: "):
         await bus.perform(Transfer(PIECES, lambda *_: None, writes=False))
-    NormalMemory(path, SIZE, create=True).view.release()
+    bus.memory = NormalMemory(path, SIZE, create=True)
     await bus.perform(Transfer(PIECES, lambda *_: None, writes=False))
 
 
@@ -182,10 +179,10 @@ async def test_a_transfer_that_fails_has_ended_in_every_thread_when_it_tells(
 ) -> None:
     """Otherwise its operation would take its marks off pages that a thread still writes."""
     monkeypatch.setattr(bus_module, "LANES", 2)
-    NormalMemory(path, 2 * BLOCK, create=True).view.release()
+    memory = NormalMemory(path, 2 * BLOCK, create=True)
     held = HeldThreads()
     transfer = Transfer(((NORMAL_BASE, 2 * BLOCK),), lambda *_: None, writes=False)
-    task = asyncio.ensure_future(MappedBus(str(path), 2 * BLOCK, held).perform(transfer))
+    task = asyncio.ensure_future(MappedBus(held, memory).perform(transfer))
     await turns_of_the_loop()
     first, second = held.held
     first.set_exception(ZeroDivisionError())

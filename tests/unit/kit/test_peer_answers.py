@@ -20,7 +20,7 @@ from pef_protocol.hypercalls import SvmInitDone, SvmPageIn
 from pef_protocol.runs import CodedRuns, PageRuns
 from pef_protocol.ultracalls import PageIn
 from pef_protocol.wire import JSON, MAX_DEPTH, OCTETS, RUNS_IN_JSON, Caller, Role
-from unit.kit.in_process import TOKENS, Application, Receive, Scope, Send, peer_of, toy_service
+from unit.kit.in_process import TOKENS, Application, Receive, Scope, Send, asked, peer_of, toy_service
 
 DONE = SvmInitDone(7)  # type: ignore[arg-type]
 GOOD: Mapping[str, Any] = MappingProxyType(
@@ -48,7 +48,7 @@ async def failure_of(application: Application, *, patience: float = 5.0) -> str:
     """Return why a call to `application` fails."""
     async with peer_of(application, Role.ULTRAVISOR, patience=patience) as peer:
         with pytest.raises(PeerFailure) as caught:
-            await peer.call("H_SVM_INIT_DONE", DONE)
+            await peer.call(asked("H_SVM_INIT_DONE", DONE))
     assert (caught.value.call, caught.value.peer) == ("H_SVM_INIT_DONE", "hypervisor")
     assert str(caught.value) == f"H_SVM_INIT_DONE to hypervisor: {caught.value.reason}"
     assert TOKENS[Role.ULTRAVISOR] not in repr(caught.value)
@@ -61,7 +61,7 @@ def with_(**changes: object) -> bytes:
 
 async def test_the_good_answer_of_these_tests_is_good() -> None:
     async with peer_of(answering(with_()), Role.ULTRAVISOR) as peer:
-        assert await peer.call("H_SVM_INIT_DONE", DONE) == Reply(HCode.H_BUSY)
+        assert await peer.call(asked("H_SVM_INIT_DONE", DONE)) == Reply(HCode.H_BUSY)
 
 
 NO_ANSWERS = {
@@ -136,13 +136,13 @@ async def test_waiting_for_a_turn_is_bounded_too_and_gives_the_turn_back() -> No
         await answering(with_())(scope, receive, send)
 
     async with peer_of(application, Role.ULTRAVISOR, patience=0.2) as peer:
-        calls = (peer.call("H_SVM_INIT_DONE", DONE) for _ in range(12))
+        calls = (peer.call(asked("H_SVM_INIT_DONE", DONE)) for _ in range(12))
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
         assert [str(outcome) for outcome in outcomes] == [
             "H_SVM_INIT_DONE to hypervisor: no answer within 0.2 s"
         ] * 12
         talking.set()
-        again = await asyncio.gather(*(peer.call("H_SVM_INIT_DONE", DONE) for _ in range(12)))
+        again = await asyncio.gather(*(peer.call(asked("H_SVM_INIT_DONE", DONE)) for _ in range(12)))
         assert again == [Reply(HCode.H_BUSY)] * 12
 
 
@@ -204,7 +204,7 @@ async def test_many_runs_travel_as_octets_and_few_as_json(runs: int) -> None:
 
     offered = PageIn(7, CALLS["UV_PAGE_IN"].runs.from_rows([(n, n + 1, 1) for n in range(runs)]), 0, 16)  # type: ignore[arg-type, union-attr]
     async with peer_of(application) as peer:
-        assert (await peer.call("UV_PAGE_IN", offered)).code == 0
+        assert (await peer.call(asked("UV_PAGE_IN", offered))).code == 0
     assert seen == [offered]
     assert kinds == [(OCTETS if runs > RUNS_IN_JSON else JSON).encode()]
 

@@ -12,7 +12,7 @@ from pef_kit.settings import ServiceSettings
 from pef_protocol.hypercalls import SvmInitDone
 from pef_protocol.tokens import mint_guest_token
 from pef_protocol.wire import Role
-from unit.kit.in_process import GUEST_KEY, TOKENS, new_peer, toy_service, visitor
+from unit.kit.in_process import GUEST_KEY, TOKENS, asked, new_peer, toy_service, visitor
 
 SECRETS = {
     "PEF_HYPERVISOR_TOKEN": "canary-of-the-hypervisor",
@@ -103,7 +103,7 @@ async def test_a_peer_and_its_failures_show_no_token() -> None:
     peer = new_peer("http://127.0.0.1:1", timeout=0.2)
     service = toy_service(perform=perform)
     with pytest.raises(PeerFailure) as caught:
-        await peer.call("H_SVM_INIT_DONE", SvmInitDone(7))  # type: ignore[arg-type]
+        await peer.call(asked("H_SVM_INIT_DONE", SvmInitDone(7)))  # type: ignore[arg-type]
     request_headers = [repr(client.headers) for client in peer._clients]
     await peer.close()
     everything = [peer, caught.value, caught.value.__context__, service, service.doorkeeper, *request_headers]

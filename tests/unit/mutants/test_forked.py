@@ -17,7 +17,7 @@ from pef_lab.starting import ULTRAVISOR_SCRIPT, fresh_endpoints, told_the_ultrav
 from pef_protocol.quantities import Lpid
 from pef_protocol.ultracalls import SvmTerminate
 
-pytestmark = [pytest.mark.sockets, pytest.mark.slow]
+pytestmark = [pytest.mark.verify, pytest.mark.sockets, pytest.mark.slow]
 
 SECURE_MEMORY = 1 << 26
 STARTS_ONE_AND_WAITS = """

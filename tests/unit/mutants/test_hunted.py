@@ -19,6 +19,8 @@ from pef_explorer.search import Fall
 from pef_lab.replay.counterexample import Counterexample, read
 from pef_protocol.designs import Design
 
+pytestmark = pytest.mark.verify
+
 FOLDER = Path(__file__).parents[3] / "docs" / "counterexamples" / "mutants"
 FILES = sorted(FOLDER.glob("*.json"))
 NAMES = {EVERY_CALL_ENDS, *(each.__name__ for each in INVARIANTS)}

@@ -20,6 +20,8 @@ from pef_ultravisor.esm_blob import MachineKey
 from pef_ultravisor.from_guest.accesses import AccessFailure, guest_load
 from pef_ultravisor.sealing import KEY_BYTES
 
+pytestmark = pytest.mark.verify
+
 SEED = 5
 MEMORY = 16 << 20
 

@@ -12,6 +12,8 @@ from pef_protocol.events import Side
 from pef_ultravisor.lifecycle import GFN
 from unit.mutants import hv_scenes, uv_scenes
 
+pytestmark = pytest.mark.verify
+
 SCENES = {**uv_scenes.SCENES, **hv_scenes.SCENES}
 
 

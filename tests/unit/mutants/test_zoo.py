@@ -18,6 +18,8 @@ from pef_protocol.calls import CALLS
 from pef_protocol.states import UvGfnState
 from pef_ultravisor.lifecycle import GFN, OPERATIONS
 
+pytestmark = pytest.mark.verify
+
 
 @pytest.mark.parametrize("name", ZOO)
 def test_a_mutant_is_there_while_it_is_applied_and_goes_without_trace(name: str) -> None:

@@ -22,7 +22,7 @@ from pef_lab.watch import Watch
 from pef_protocol.calls import Reply
 from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_SIZE, Lpid
-from pef_protocol.wire import OBSERVER_PATH, Role
+from pef_protocol.wire import EPOCH_PATH, OBSERVER_PATH, Role
 
 PLACING: Final = frozenset({"UV_PAGE_IN", "UV_PAGE_OUT"})
 """Calls that name real addresses."""
@@ -107,8 +107,11 @@ async def occupied(between: Between[ScriptedBetween], patience: float) -> AsyncI
     urls = {Side.ULTRAVISOR: endpoints.ultravisor_url, Side.HYPERVISOR: endpoints.hypervisor_url}
     async with AsyncExitStack() as stack:
 
-        async def door(side: Side, token: str) -> Door:
-            return await stack.enter_async_context(Door(side.capitalize(), urls[side], token))
+        async def door(side: Side, token: str, epoch: str = "") -> Door:
+            return await stack.enter_async_context(Door(side.capitalize(), urls[side], token, epoch))
+
+        observer = await door(Side.ULTRAVISOR, endpoints.observer_token)
+        epoch = str((await observer.view(EPOCH_PATH))["epoch"])
 
         yield Ground(
             endpoints,
@@ -116,12 +119,12 @@ async def occupied(between: Between[ScriptedBetween], patience: float) -> AsyncI
             between.before_hypervisor,
             tokens,
             patience,
-            await door(Side.ULTRAVISOR, tokens[Role.HYPERVISOR]),
-            await door(Side.HYPERVISOR, tokens[Role.ULTRAVISOR]),
+            await door(Side.ULTRAVISOR, tokens[Role.HYPERVISOR], epoch),
+            await door(Side.HYPERVISOR, tokens[Role.ULTRAVISOR], epoch),
             {side: await door(side, endpoints.observer_token) for side in Side},
             await stack.enter_async_context(Vmm(endpoints)),
             await stack.enter_async_context(Watch(endpoints)),
             await stack.enter_async_context(
-                NormalMemoryDoor(endpoints.hypervisor_url, tokens[Role.ULTRAVISOR])
+                NormalMemoryDoor(endpoints.hypervisor_url, tokens[Role.ULTRAVISOR], epoch)
             ),
         )

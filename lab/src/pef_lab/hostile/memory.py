@@ -9,7 +9,7 @@ from pef_kit.peer import client_of
 from pef_lab.between.passing import COUNT, ROW
 from pef_lab.failures import Unanswered
 from pef_protocol.quantities import PAGE_SIZE
-from pef_protocol.wire import NORMAL_MEMORY_PATH, OCTETS
+from pef_protocol.wire import EPOCH, NORMAL_MEMORY_PATH, OCTETS
 
 PATIENCE: Final = 30.0
 """Seconds that a request may take."""
@@ -19,7 +19,8 @@ CONNECTIONS: Final = 8
 class NormalMemoryDoor:
     """The Hypervisor's normal memory, entered with the Ultravisor's token."""
 
-    def __init__(self, hypervisor_url: str, ultravisor_token: str) -> None:
+    def __init__(self, hypervisor_url: str, ultravisor_token: str, epoch: str) -> None:
+        self._headers = {"content-type": OCTETS, EPOCH: epoch}
         self._client = client_of(hypervisor_url, ultravisor_token, connections=CONNECTIONS, timeout=PATIENCE)
 
     async def __aenter__(self) -> Self:
@@ -42,9 +43,7 @@ class NormalMemoryDoor:
     async def _post(self, road: str, body: bytes, wanted: int) -> httpx.Response:
         what = f"{NORMAL_MEMORY_PATH}{road} at the Hypervisor"
         try:
-            response = await self._client.post(
-                NORMAL_MEMORY_PATH + road, content=body, headers={"content-type": OCTETS}
-            )
+            response = await self._client.post(NORMAL_MEMORY_PATH + road, content=body, headers=self._headers)
         except (httpx.HTTPError, OSError) as failure:
             raise Unanswered(what, f"no answer ({str(failure) or type(failure).__name__})") from None
         if response.status_code != wanted:

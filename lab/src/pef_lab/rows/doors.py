@@ -17,7 +17,7 @@ from pef_kit.peer import client_of, encode_call
 from pef_lab.failures import Unanswered
 from pef_protocol.calls import CALLS
 from pef_protocol.tokens import mint_guest_token
-from pef_protocol.wire import JSON, OBSERVER_PATH, PROBLEM, Role
+from pef_protocol.wire import EPOCH, JSON, OBSERVER_PATH, PROBLEM, Role
 
 CONNECTIONS: Final = 32
 NAMES: Final = {call.request: call.name for call in CALLS.values()}
@@ -75,6 +75,8 @@ class Doors:
         self._tokens = tokens
         self._guest_key = guest_key
         self._patience = patience
+        self.epoch = ""
+        """The epoch that calls of a visor name; nothing where nobody has said."""
         self.has_view = True
         """Whether the side has the observer's view; known once it was asked for."""
         self.asked = 0
@@ -113,6 +115,8 @@ class Doors:
             self.asked += 1
 
     async def _send(self, who: Who, method: str, path: str, **form: Any) -> httpx.Response:
+        if who.role in {Role.ULTRAVISOR, Role.HYPERVISOR} and self.epoch:
+            form["headers"] = {EPOCH: self.epoch, **form.get("headers", {})}
         try:
             return await self._client(who).request(method, path, **form)
         except (httpx.HTTPError, OSError) as failure:

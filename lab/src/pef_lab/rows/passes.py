@@ -13,17 +13,19 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from pef_lab.endpoints import Endpoints
+from pef_lab.hello import current_epoch
 from pef_lab.pair import PairPlan, started
-from pef_lab.rows.doors import Doors
+from pef_lab.rows.doors import OBSERVER, Doors
 from pef_lab.rows.playing.hypervisor import PlayedHypervisor
 from pef_lab.rows.playing.ultravisor import PlayedUltravisor
 from pef_lab.rows.row import Subject
 from pef_lab.rows.stage import Stage
-from pef_lab.service_process import ServiceProcess
+from pef_lab.service_process import LIVE, READY, ServiceProcess
 from pef_lab.starting import (
     HYPERVISOR_SCRIPT,
     LOOPBACK,
@@ -91,6 +93,7 @@ async def pair_at(endpoints: Endpoints, patience: float) -> AsyncIterator[Stage]
         doors_of(endpoints, role, patience) for role in (Role.ULTRAVISOR, Role.HYPERVISOR)
     )
     async with closing(Stage(Subject.PAIR, ultravisor=ultravisor, hypervisor=hypervisor)) as stage:
+        ultravisor.epoch = hypervisor.epoch = await current_epoch(partial(ultravisor.ask, OBSERVER))
         yield stage
 
 
@@ -102,6 +105,7 @@ async def ultravisor_at(endpoints: Endpoints, patience: float, listening: Listen
         played_hypervisor(doors, endpoints, listening) as played,
         closing(Stage(Subject.ULTRAVISOR, ultravisor=doors, played=played)) as stage,
     ):
+        await played.say_hello()
         yield stage
 
 
@@ -143,9 +147,10 @@ def own_ultravisor(patience: float) -> AbstractAsyncContextManager[Stage]:
                 endpoints, peer_url=played.url, normal_memory="", secure_memory=SECURE_MEMORY
             )
             async with (
-                _running(ULTRAVISOR_SCRIPT, told, endpoints.ultravisor_url),
+                _running(ULTRAVISOR_SCRIPT, told, endpoints.ultravisor_url, LIVE),
                 closing(Stage(Subject.ULTRAVISOR, ultravisor=doors, played=played)) as stage,
             ):
+                await played.say_hello()
                 yield stage
 
     return on_free_ports(once)
@@ -187,13 +192,15 @@ OWN: Final[dict[Subject, Open]] = {
 
 
 @asynccontextmanager
-async def _running(script: str, told: dict[str, str], url: str) -> AsyncIterator[ServiceProcess]:
-    """Start one service and stop it at the end."""
+async def _running(
+    script: str, told: dict[str, str], url: str, until: str = READY
+) -> AsyncIterator[ServiceProcess]:
+    """Start one service, wait until it answers at `until`, and stop it at the end."""
     directory = Path(tempfile.mkdtemp(prefix="pef-alone-"))
     try:
         process = ServiceProcess(script, told, directory / "service.log")
         try:
-            await process.until_ready(url)
+            await process.until_ready(url, until)
             yield process
         finally:
             process.stop()

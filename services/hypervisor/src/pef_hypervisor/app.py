@@ -4,14 +4,16 @@ import os
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from pydantic import Field
 
 from pef_hypervisor.doors.bus import OwnBus, add_bus_door
 from pef_hypervisor.doors.guest import add_guest_door
 from pef_hypervisor.doors.vmm import add_vmm_door
+from pef_hypervisor.link import Link
 from pef_hypervisor.machine import Hypervisor
-from pef_kit.bus import NORMAL_BASE, NormalMemory
+from pef_kit.bus import NormalMemory
+from pef_kit.core.fence import Fence
 from pef_kit.doors import Doorkeeper, number
 from pef_kit.http import Service
 from pef_kit.observers import Observer
@@ -19,11 +21,12 @@ from pef_kit.peer import Peer
 from pef_kit.performer import Performer
 from pef_kit.serving import serve
 from pef_kit.settings import GIBIBYTE, ServiceSettings, Token
+from pef_kit.volume import Volume
 from pef_protocol.calls import HYPERCALLS
 from pef_protocol.events import Side
 from pef_protocol.identity import instance_of
 from pef_protocol.quantities import PAGE_SIZE
-from pef_protocol.wire import Role
+from pef_protocol.wire import HELLO_PATH, Role
 
 
 class Settings(ServiceSettings):
@@ -37,17 +40,15 @@ class Settings(ServiceSettings):
 
 def build(settings: Settings) -> FastAPI:
     """Return the service as an application; its normal memory begins empty."""
-    memory = (
-        NormalMemory(settings.normal_memory, settings.normal_memory_size, create=True)
-        if settings.normal_memory
-        else NormalMemory.unshared(settings.normal_memory_size)
-    )
-    memory.discard(NORMAL_BASE, memory.size)
-    pages = settings.secure_memory // PAGE_SIZE if settings.device_pages is None else settings.device_pages
     instance = instance_of(secrets.token_bytes(16))
+    size = settings.normal_memory_size
+    volume = Volume(settings.normal_memory, Side.HYPERVISOR) if settings.normal_memory else None
+    memory = volume.create(instance, size) if volume else NormalMemory.unshared(size)
+    pages = settings.secure_memory // PAGE_SIZE if settings.device_pages is None else settings.device_pages
     hypervisor = Hypervisor(memory, device_pages=pages, digest_key=secrets.token_bytes(32), instance=instance)
     observer = Observer(Side.HYPERVISOR)
     threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="work")
+    fence = Fence()
     peer = Peer(
         "ultravisor",
         settings.peer_url,
@@ -55,6 +56,7 @@ def build(settings: Settings) -> FastAPI:
         connections=settings.peer_connections,
         timeout=settings.peer_timeout,
         new_id=lambda: secrets.token_hex(8),
+        other_epoch=lambda: link.doubt(),  # noqa: PLW0108 - the link is made below, of this peer
     )
     service = Service(
         Side.HYPERVISOR,
@@ -71,18 +73,43 @@ def build(settings: Settings) -> FastAPI:
         perform=Performer(peer, OwnBus(memory, threads), threads, observer),
         observer=observer,
         body_limit=settings.body_limit,
+        fence=fence,
     )
+    file = {"name": volume.name_of(instance), "size": size} if volume else None
+
+    def joined() -> None:
+        if volume:
+            volume.remove_others(instance)
+
+    link = Link(service, hypervisor, peer, instance, file, joined)
+    service.at_start(link.start)
+    service.at_end(link.stop)
     add_vmm_door(service, hypervisor, settings.body_limit)
     add_guest_door(service, hypervisor)
     add_bus_door(service, memory, settings.body_limit)
+    add_hint_route(service, link)
     add_views(service, hypervisor)
 
     async def stop_threads() -> None:
         threads.shutdown(wait=False)
+        if volume:
+            volume.remove(instance)
+            volume.close()
 
     service.at_end(stop_threads)
     service.at_end(peer.close)
     return service.app
+
+
+def add_hint_route(service: Service, link: Link) -> None:
+    """Add the route by which an Ultravisor that starts says so: a hint to look at its epoch."""
+
+    async def hint(request: Request) -> Response:
+        service.doorkeeper.admit(request, Role.ULTRAVISOR)
+        link.doubt()
+        return Response(status_code=204)
+
+    service.post(HELLO_PATH, hint)
 
 
 def add_views(service: Service, hypervisor: Hypervisor) -> None:

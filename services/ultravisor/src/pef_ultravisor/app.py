@@ -1,8 +1,10 @@
 """Wiring of the Ultravisor: settings, bus, peer, routes. No rule of the protocol is here."""
 
+import asyncio
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -10,18 +12,24 @@ from fastapi import FastAPI, Request, Response
 from pydantic import Field
 
 from pef_kit.bus import Bus, MappedBus, OwnerBus
+from pef_kit.core.fence import Fence
+from pef_kit.core.hello import Epochs
 from pef_kit.doors import Doorkeeper, Problem, number
 from pef_kit.http import Service, json_response
 from pef_kit.observers import Observer
+from pef_kit.operations import PeerFailure
 from pef_kit.peer import Peer
 from pef_kit.performer import Performer
 from pef_kit.serving import serve
 from pef_kit.settings import GIBIBYTE, ServiceSettings
+from pef_kit.volume import Volume
 from pef_protocol.calls import ULTRACALLS
 from pef_protocol.designs import Design
 from pef_protocol.events import Side
+from pef_protocol.identity import instance_of
 from pef_protocol.quantities import PAGE_ORDER
-from pef_protocol.wire import GUEST_PATH, OCTETS, Role
+from pef_protocol.wire import GUEST_PATH, HELLO_PATH, OCTETS, Role
+from pef_ultravisor.epoch import Reception, add_epoch_routes
 from pef_ultravisor.from_guest.accesses import AccessFailure, guest_load, guest_store
 from pef_ultravisor.handlers import ultracall
 from pef_ultravisor.machine import Capacity, Ultravisor, state_runs, vm_row
@@ -37,6 +45,8 @@ class UltravisorSettings(ServiceSettings):
     """Bytes of secure memory that may be resident."""
     gfns_a_message: int = Field(default=0, ge=0)
     """Most GFNs that UV_ESM asks for in one message; 0: no bound. For measuring the history only."""
+    give_up: float = Field(default=600.0, gt=0)
+    """Seconds after which an SVM is aborted whose hypercall has no outcome."""
     designs: frozenset[Design] = frozenset(Design)
     """Designs that a Hypervisor may have."""
 
@@ -52,10 +62,11 @@ def build(settings: UltravisorSettings, entropy: Callable[[int], bytes] = secret
         connections=settings.peer_connections,
         timeout=settings.peer_timeout,
         new_id=lambda: secrets.token_hex(8),
+        give_up=settings.give_up,
     )
-    bus: Bus = OwnerBus(peer, threads)
-    if settings.normal_memory:
-        bus = MappedBus(settings.normal_memory, settings.normal_memory_size, threads)
+    volume = Volume(settings.normal_memory, Side.ULTRAVISOR) if settings.normal_memory else None
+    mapped = MappedBus(threads) if volume else None
+    bus: Bus = mapped or OwnerBus(peer, threads)
     capacity = Capacity(settings.secure_memory >> PAGE_ORDER, settings.normal_memory_size)
     uv = Ultravisor(capacity, entropy, designs=settings.designs)
     uv.gfns_a_message = settings.gfns_a_message
@@ -71,11 +82,29 @@ def build(settings: UltravisorSettings, entropy: Callable[[int], bytes] = secret
         perform=Performer(peer, bus, threads, observer),
         observer=observer,
         body_limit=settings.body_limit,
+        fence=Fence(),
     )
+    epochs = Epochs(instance_of(entropy(16)))
+    add_epoch_routes(Reception(service, uv, epochs, peer, mapped, volume))
+    service.at_start(partial(say_that_we_start, peer))
     service.at_end(peer.close)
     add_guest_door(service, uv)
     add_views(service, uv)
     return service.app
+
+
+async def say_that_we_start(peer: Peer) -> None:
+    """Have a Hypervisor that runs already look at our epoch; whether it hears us or not."""
+
+    async def say() -> None:
+        with suppress(PeerFailure):
+            await peer.exchange("POST", HELLO_PATH)
+
+    _saying.add(task := asyncio.create_task(say()))
+    task.add_done_callback(_saying.discard)
+
+
+_saying: Final[set[asyncio.Task[None]]] = set()
 
 
 def add_guest_door(service: Service, uv: Ultravisor) -> None:

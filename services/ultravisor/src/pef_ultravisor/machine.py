@@ -12,6 +12,8 @@ from typing import Any, Final
 import numpy as np
 
 from pef_kit.columns import Portion
+from pef_kit.core.life import Life
+from pef_kit.operations import Operation
 from pef_kit.spans import Selection
 from pef_protocol.designs import Design
 from pef_protocol.identity import Incarnation, instance_of
@@ -68,6 +70,7 @@ class Ultravisor:
         """Most GFNs that a message of UV_ESM asks for; 0: no bound. 1 is how it was done in 2020."""
         self.promised = 0
         """Pages that have been given room in secure memory and do not count as resident yet."""
+        self.epoch = Life("the epoch")
         self._digest_key = entropy(DIGEST_KEY_BYTES)
         self.instance = instance_of(entropy(INSTANCE_BYTES))
         self.incarnations: dict[Lpid, Incarnation] = {}
@@ -149,6 +152,14 @@ class Ultravisor:
         svm.files.clear()
         del self.svms[svm.lpid]
         self.renew(svm.lpid)
+
+    def end_all(self) -> Operation[None]:
+        """End every SVM and forget every entry: the Hypervisor is another one."""
+        self.epoch.end()
+        for svm in list(self.svms.values()):
+            self.release(svm)
+        self.pates.clear()
+        yield from ()
 
     def checkpoint(self) -> UvCheckpoint:
         """Return all that this side must not forget but the contents of pages, as a plain value."""

@@ -11,40 +11,16 @@ Source: rules 10, 12 and 13 of ARCHITECTURE.md, "Identity and time".
 """
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
+from pef_kit.core.life import Ended, Life
 from pef_kit.operations import Ask, Effect, Operation, Transfer, Work
-from pef_protocol.identity import Incarnation
+
+__all__ = ["Ended", "Leased", "Life", "leased"]
 
 T = TypeVar("T")
-
-
-@dataclass(eq=False, slots=True)
-class Life:
-    """How long operations on an object may go on.
-
-    `name` is for people. `incarnation` is what calls to the peer name, where the life is an SVM's.
-    """
-
-    name: str
-    incarnation: Incarnation | None = None
-    alive: bool = True
-    moving: int = 0
-    """Effects that move bytes for this life, and are outstanding."""
-
-    def end(self) -> None:
-        """End the life: no operation of it begins anything more."""
-        self.alive = False
-
-
-class Ended(Exception):
-    """The life that an operation acts for is over. Whoever asked for the operation may begin anew."""
-
-    def __init__(self, life: Life) -> None:
-        super().__init__(f"{life.name} has ended")
-        self.life = life
 
 
 class Leased(Generator[Effect, Any, T]):
@@ -114,9 +90,11 @@ class Leased(Generator[Effect, Any, T]):
 
     def _of_this_life(self, effect: Effect) -> Effect:
         """Name the incarnation in a call to the peer; have a transfer stop once a life is over."""
-        if isinstance(effect, Ask) and effect.incarnation is None:
-            named = next((life.incarnation for life in self.lives if life.incarnation), None)
-            return replace(effect, incarnation=named) if named else effect
+        if isinstance(effect, Ask):
+            named = effect.incarnation or next(
+                (life.incarnation for life in self.lives if life.incarnation), None
+            )
+            return replace(effect, incarnation=named, lives=(*effect.lives, *self.lives))
         if isinstance(effect, Transfer):
             each, check = effect.each, self._require_alive
 
@@ -124,7 +102,7 @@ class Leased(Generator[Effect, Any, T]):
                 check()
                 each(index, offset, view)
 
-            return replace(effect, each=while_alive)
+            return replace(effect, each=while_alive, lives=(*effect.lives, *self.lives))
         return effect
 
     def _require_alive(self) -> None:

@@ -12,6 +12,7 @@ from typing import Final, Self
 from aiohttp import web
 
 from pef_lab.between.server import LOOPBACK, Server
+from pef_lab.hello import say_hello
 from pef_lab.rows.doors import HYPERVISOR, Answer, Doors
 from pef_lab.rows.playing.honest_hypervisor import HonestHypervisor, PlayedSlot, PlayedVm
 from pef_lab.rows.playing.host import SlotPlan
@@ -62,6 +63,10 @@ class PlayedHypervisor:
         for vm in self._vms.values():
             vm.let_go()
         await self._stack.aclose()
+
+    async def say_hello(self) -> None:
+        """Begin an epoch; what the Ultravisor had of the one before is ended."""
+        self._ultravisor.epoch = await say_hello(partial(self._ultravisor.ask, HYPERVISOR))
 
     # The script
 

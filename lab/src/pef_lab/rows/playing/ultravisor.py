@@ -27,7 +27,8 @@ from pef_lab.rows.playing.honest_ultravisor import Honesty, refusing
 from pef_lab.rows.playing.pages import PlayedSvm, Sealer, gfns_of
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import UCode
-from pef_protocol.wire import JSON, OCTETS, PROBLEM, ULTRACALL_PATH
+from pef_protocol.identity import Epoch, instance_of
+from pef_protocol.wire import EPOCH_PATH, HELLO_PATH, JSON, OCTETS, PROBLEM, ULTRACALL_PATH
 
 BEARER: Final = "bearer "
 FORGOTTEN: Final = 100_000
@@ -126,6 +127,7 @@ class PlayedUltravisor:
 
     def __post_init__(self) -> None:
         self._server = Server(self._answer, self.host, self.port)
+        self.owner.epoch = str(Epoch(instance_of(secrets.token_bytes(16)), 1))
         self.honesty = Honesty(self.owner, Sealer(secrets.token_bytes(16)))
 
     async def __aenter__(self) -> Self:
@@ -188,6 +190,8 @@ class PlayedUltravisor:
         given = request.headers.get("authorization", "")
         if not given.lower().startswith(BEARER) or given[len(BEARER) :] != self.token:
             return _problem(401, "the token is not the Hypervisor's")
+        if request.path in {EPOCH_PATH, HELLO_PATH}:
+            return _json({"epoch": self.owner.epoch, "owner": None, "features": []})
         call = CALLS.get(request.path.removeprefix(ULTRACALL_PATH))
         if call is None or not call.is_ultracall or not request.path.startswith(ULTRACALL_PATH):
             return _problem(404, f"{request.path} is no ultracall")

@@ -6,16 +6,19 @@ Bodies are those of `pef_kit.bus.OwnerBus`. All addresses are checked before a b
 import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
+from http import HTTPStatus
 
 import numpy as np
 from fastapi import Request, Response
 from starlette.responses import StreamingResponse
 
 from pef_kit.bus import NormalMemory, carry_out, chunks
+from pef_kit.core.fence import Message, Refuse
 from pef_kit.doors import Problem
 from pef_kit.http import Service
 from pef_kit.operations import Transfer
-from pef_protocol.wire import NORMAL_MEMORY_PATH, OCTETS, Role
+from pef_protocol.identity import Epoch
+from pef_protocol.wire import EPOCH, NORMAL_MEMORY_PATH, OCTETS, Role
 
 ROW_BYTES = 16
 COUNT_BYTES = 8
@@ -37,8 +40,17 @@ class OwnBus:
 def add_bus_door(service: Service, memory: NormalMemory, rows_limit: int) -> None:
     """Add the bus' routes; `rows_limit` bounds the bytes of addresses in one message."""
 
-    async def read(request: Request) -> Response:
+    def require_current(request: Request) -> None:
+        """Raise Problem where it is not the Ultravisor of the current epoch that asks."""
         service.doorkeeper.admit(request, Role.ULTRAVISOR)
+        verdict = service.fence.receive(Message(Epoch.parse(request.headers.get(EPOCH, "")), None))
+        if isinstance(verdict, Refuse):
+            raise Problem(
+                verdict.status, HTTPStatus(verdict.status).phrase, verdict.reason, kind=verdict.kind
+            )
+
+    async def read(request: Request) -> Response:
+        require_current(request)
         pieces = rows_of(await service.body(request, rows_limit), memory)
         total = sum(length for _, length in pieces)
 
@@ -49,7 +61,7 @@ def add_bus_door(service: Service, memory: NormalMemory, rows_limit: int) -> Non
         return StreamingResponse(contents(), media_type=OCTETS, headers={"content-length": str(total)})
 
     async def write(request: Request) -> Response:
-        service.doorkeeper.admit(request, Role.ULTRAVISOR)
+        require_current(request)
         stream = request.stream()
         head = bytearray()
         while len(head) < head_bytes(head, rows_limit):

@@ -22,14 +22,14 @@ def add_guest_door(service: Service, hypervisor: Hypervisor) -> None:
         gpa, length = number(request, "gpa"), number(request, "length")
         if length > LONGEST:
             raise Problem(422, "Unprocessable Content", f"length: at most {LONGEST} bytes", "length")
-        seen = await service.run(hypervisor.load(lpid, gpa, length))
+        seen = await service.run_alone(hypervisor.load(lpid, gpa, length))
         return refusal(seen) if isinstance(seen, Refused) else Response(seen, media_type=OCTETS)
 
     async def store(request: Request) -> Response:
         lpid = service.doorkeeper.guest(request)
         gpa = number(request, "gpa")
         content = await service.body(request, LONGEST)
-        refused = await service.run(hypervisor.store_bytes(lpid, gpa, content))
+        refused = await service.run_alone(hypervisor.store_bytes(lpid, gpa, content))
         return json_response({"access": "resolved"}) if refused is None else refusal(refused)
 
     service.post(GUEST_PATH + "load", load)

@@ -1,0 +1,138 @@
+"""Hello: how a Hypervisor becomes the owner of an epoch here, and what ends with the epoch before.
+
+Order: nothing is admitted; all SVM objects are dead; no byte of theirs moves; frames are scrubbed; entries
+and kept answers are forgotten; the new normal memory is mapped; only then is the new epoch told. So the first
+call of the new Hypervisor comes after the last byte of the old one.
+
+Source: rules 2 and 5 of ARCHITECTURE.md, "Identity and time"; attack catalogue, rows 46 and 56 to 58.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Request, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pef_kit.bus import MappedBus, NormalMemory
+from pef_kit.core.fence import DEPTHS, SESSIONS, SLOTS
+from pef_kit.core.hello import Epochs, Hello
+from pef_kit.doors import Problem
+from pef_kit.http import Service, json_response
+from pef_kit.peer import Peer
+from pef_kit.volume import Misnamed, Volume
+from pef_protocol.identity import Epoch, InstanceId
+from pef_protocol.problems import ProblemType
+from pef_protocol.wire import EPOCH_PATH, HELLO_PATH, Role
+from pef_ultravisor.machine import Ultravisor
+
+LONGEST_HELLO = 4 << 10
+
+
+class MemoryFile(BaseModel):
+    """A file of normal memory: its name in the directory that both sides have, and its bytes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(max_length=64)]
+    size: Annotated[int, Field(strict=True, gt=0)]
+
+
+class HelloForm(BaseModel):
+    """The body of a hello. `slots` tells whether whoever says it keeps answers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    instance: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+    epoch: Annotated[str, Field(max_length=64)]
+    memory: MemoryFile | None = None
+    slots: bool = False
+
+
+@dataclass(slots=True)
+class Reception:
+    """Who has said hello here, and who may."""
+
+    service: Service
+    uv: Ultravisor
+    epochs: Epochs
+    peer: Peer
+    bus: MappedBus | None
+    volume: Volume | None
+    under_way: bool = False
+
+    async def read(self, request: Request) -> Response:
+        """Answer which epoch is the current one, and who owns it."""
+        self.service.doorkeeper.admit(request, Role.HYPERVISOR, Role.OBSERVER)
+        return json_response({"epoch": str(self.epochs.current), "owner": self.epochs.owner})
+
+    async def hello(self, request: Request) -> Response:
+        """Answer a hello: the epoch that it began, or why nothing was done."""
+        self.service.doorkeeper.admit(request, Role.HYPERVISOR)
+        form = form_of(await self.service.body(request, LONGEST_HELLO))
+        read = Epoch.parse(form.epoch)
+        if read is None:
+            raise Problem(422, "Unprocessable Content", "epoch: not an epoch", "epoch")
+        instance = InstanceId(form.instance)
+        verdict = self.epochs.judge(instance, read)
+        if verdict is Hello.REFUSE:
+            reason = f"epoch {read} is not the current one, or this instance had its turn: nothing was done"
+            raise Problem(409, "Conflict", reason, kind=ProblemType.OTHER_EPOCH)
+        if self.under_way:
+            raise Problem(503, "Service Unavailable", "a hello is under way", kind=ProblemType.NOT_NOW)
+        if verdict is Hello.TAKE_OVER:
+            await self._take_over(instance, form)
+        return json_response(self._terms())
+
+    async def _take_over(self, instance: InstanceId, form: HelloForm) -> None:
+        memory = self._memory_of(form.memory)
+        self.under_way = True
+        try:
+            self.service.fence.end()
+            await self.service.run_alone(self.uv.end_all())
+            if self.bus is not None:
+                self.bus.memory = memory
+            self.peer.slots = form.slots
+            self.uv.epoch = self.service.fence.begin(self.epochs.take_over(instance))
+        finally:
+            self.under_way = False
+
+    def _memory_of(self, file: MemoryFile | None) -> NormalMemory | None:
+        """Map the file that a hello names; raise Problem 422 before anything has ended."""
+        if self.volume is None or file is None:
+            if (self.volume is None) != (file is None):
+                reason = "memory: this Ultravisor maps a file" if self.volume else "memory: it maps no file"
+                raise Problem(422, "Unprocessable Content", reason, "memory")
+            return None
+        if file.size != self.uv.capacity.normal_bytes:
+            reason = f"memory: {file.size} bytes, not {self.uv.capacity.normal_bytes}"
+            raise Problem(422, "Unprocessable Content", reason, "memory")
+        try:
+            return self.volume.open(file.name, file.size)
+        except (Misnamed, OSError, ValueError) as failure:
+            raise Problem(422, "Unprocessable Content", f"memory: {failure}", "memory") from None
+
+    def _terms(self) -> dict[str, Any]:
+        return {
+            "epoch": str(self.epochs.current),
+            "features": ["slots", "incarnation", "time-left"],
+            "sessions": SESSIONS,
+            "depths": DEPTHS,
+            "slots": SLOTS,
+        }
+
+
+def form_of(body: bytes) -> HelloForm:
+    """Return the hello in a JSON body; raise Problem 422 where it is none."""
+    try:
+        return HelloForm.model_validate_json(body or b"null")
+    except ValidationError as refusal:
+        first = refusal.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(step) for step in first["loc"]) or "body"
+        raise Problem(422, "Unprocessable Content", f"{where}: {first['msg']}", where) from None
+
+
+def add_epoch_routes(reception: Reception) -> None:
+    """Add the routes by which an epoch is read and begun."""
+    reception.service.get(EPOCH_PATH, reception.read)
+    reception.service.post(HELLO_PATH, reception.hello)
+    reception.service.not_ready = lambda: "no Hypervisor has said hello"

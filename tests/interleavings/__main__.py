@@ -1,0 +1,18 @@
+"""Runs the matrix, and prints it: `python -m interleavings`."""
+
+import sys
+
+from interleavings.matrix import run_all
+from interleavings.printed import lines_of, wrong_reasons
+
+
+def main() -> int:
+    """Print the matrix; return 1 where something is violated, or a reason is wrong."""
+    report = run_all()
+    found = list(wrong_reasons(report.cells))
+    sys.stdout.write("\n".join(lines_of(report, found)) + "\n")
+    return 1 if report.violated or found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,264 @@
+"""One case: an operation is suspended, another is run to its end, and the first goes on."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+
+from interleavings.checks import BYTES, RESTING, Violation, loaded, owners
+from interleavings.columns import Column
+from interleavings.operations import Begun, Scene, Step, succeeded
+from interleavings.setting import note
+from interleavings.stack import LIMIT, PATIENCE, Level, Stack, Waits
+from interleavings.steps import STEPS
+from pef_hypervisor.frames import MOVING as HV_MOVING
+from pef_hypervisor.from_guest.memory_access import Refused
+from pef_hypervisor.from_vmm.outcome import Errno, Outcome
+from pef_kit.bus import NORMAL_BASE
+from pef_kit.core.lease import Ended
+from pef_kit.operations import Ask, Effect, Transfer, Work
+from pef_protocol.calls import Reply
+from pef_protocol.events import Side
+from pef_protocol.quantities import PAGE_ORDER
+from pef_ultravisor.from_guest.accesses import AccessFailure
+
+GIVEN_UP: Final = 3 * (PATIENCE + 1)
+"""Pauses in a row after which an operation is taken to wait for the suspended one."""
+
+
+class Suspended:
+    """An operation of VM `lpid` that goes on step by step."""
+
+    def __init__(self, scene: Scene, step: Step, lpid: int) -> None:
+        self.scene = scene
+        self.step = step
+        self.lpid = lpid
+        self.begun: Begun = step.begin(scene, lpid)
+        self.stack = Stack(scene.machines, step.key, step.side, lpid, self.begun.operation)
+        scene.written.begun(self.begun.values)
+
+    def go_on(self) -> None:
+        """Go on by one yield."""
+        self.stack.go_on()
+
+
+class Case:
+    """A column that is run beside `first`; `found` has what was violated.
+
+    `begun`: the column's first step, where it began before `first` did.
+    """
+
+    def __init__(self, first: Suspended, column: Column, lpid: int, begun: Suspended | None = None) -> None:
+        self.scene = first.scene
+        self.first = first
+        self.column = column
+        self.begun = begun
+        self.lpid = lpid or first.lpid
+        self.lies = column.lies or first.step.lies
+        self.found: list[Violation] = []
+        self.ran: set[str] = {column.key}
+        self.lives = [self._life(level) for level in first.stack.levels]
+
+    def play(self) -> list[Violation]:
+        """Run the column, let the first operation go on, and return what was violated."""
+        in_flight = self._in_flight()
+        for number, name in enumerate(self.column.steps):
+            whole = Suspended(self.scene, STEPS[name], self.lpid) if number or not self.begun else self.begun
+            if not succeeded(self._run(whole)):
+                break
+        self._judge_bytes()
+        self._judge_in_flight(in_flight)
+        over = self._over()
+        nested = any(level.side is Side.HYPERVISOR for level in self.first.stack.levels)
+        before = self._state(over, all_of_it=not nested)
+        if over:
+            self.first.stack.on_effect = self._judge_effect
+        self._let_first_go_on()
+        if over and before != self._state(over, all_of_it=not nested):
+            self.found.append(Violation("acts after its end", f"{over} changed something"))
+        if self.first.stack.ended and not over:
+            self._end_of_first()
+        if not self.lies:
+            for check in RESTING:
+                self.found += check(self.scene)
+        self.found += self._can_be_ended()
+        return self.found
+
+    # The column
+
+    def _run(self, whole: Suspended) -> object:
+        step, stack = whole.step, whole.stack
+        for _ in range(LIMIT):
+            if stack.ended:
+                break
+            if stack.pauses > GIVEN_UP and not self.first.stack.ended:
+                self.first.go_on()
+                stack.pauses -= 1
+            stack.go_on()
+        self.ran |= stack.ran
+        if not stack.ended:
+            self.found.append(Violation("stuck", f"{step.name} does not end: {stack.told()}"))
+            return Outcome(Errno.EBUSY)
+        note(self.scene, whole.begun, stack.outcome, (self.first.begun,))
+        self.found += outcome_of(self.scene, step, whole.lpid, stack.outcome)
+        if step.key == "create" and isinstance(stack.outcome, Outcome):
+            self.lpid = stack.outcome.outputs.get("lpid", self.lpid)
+        return stack.outcome
+
+    # The first operation
+
+    def _let_first_go_on(self) -> None:
+        stack = self.first.stack
+        for _ in range(LIMIT):
+            if stack.ended:
+                return
+            self.first.go_on()
+            self._judge_bytes()
+            if self.found:
+                break
+        for _ in range(LIMIT):
+            if stack.ended:
+                return
+            self.first.go_on()
+        self.found.append(Violation("stuck", f"{self.first.step.name} does not end: {stack.told()}"))
+
+    def _end_of_first(self) -> None:
+        first = self.first
+        note(self.scene, first.begun, first.stack.outcome, ())
+        self.found += outcome_of(self.scene, first.step, first.lpid, first.stack.outcome)
+
+    # What must hold
+
+    def _judge_bytes(self) -> None:
+        if not self.found:
+            for check in BYTES:
+                self.found += check(self.scene)
+
+    def _life(self, level: Level) -> object:
+        """Return the object that a level is for, if it is there now: an SVM or a VM."""
+        machines = self.scene.machines
+        if level.side is Side.ULTRAVISOR:
+            return level.svm if level.svm is not None and machines.uv.svm(level.lpid) is level.svm else None
+        return (
+            level.vm if level.vm is not None and machines.hv.store.vms.get(level.lpid) is level.vm else None
+        )
+
+    def _over(self) -> str:
+        """Name the outermost operation if its life ended meanwhile; else return nothing."""
+        levels = self.first.stack.levels
+        if not levels or self.lives[0] is None or self._life(levels[0]) is not None:
+            return ""
+        return levels[0].name
+
+    def _judge_effect(self, level: Level, effect: Effect) -> None:
+        levels = self.first.stack.levels
+        at = next(number for number, each in enumerate(levels) if each is level)
+        if at < len(self.lives) and self.lives[at] is not None and self._life(level) is None:
+            what = {Ask: "asks", Transfer: "moves bytes", Work: "works"}.get(type(effect))
+            if what:
+                name = effect.name if isinstance(effect, Ask) else ""
+                self.found.append(Violation(f"{what} after its end", f"{level.name} {what} {name}".rstrip()))
+
+    def _state(self, over: str, *, all_of_it: bool) -> Any:
+        """Return what an operation whose life is over may not change: all but marks and counts.
+
+        Without `all_of_it` only what the Ultravisor has: a VM's operation may go on when its SVM has ended.
+        """
+        if not over:
+            return None
+        machines = self.scene.machines
+        uv, hv = machines.uv, machines.hv
+        ours: list[Any] = [sorted(uv.pates.items()), machines.memory.known.tobytes()]
+        for lpid, svm in sorted(uv.svms.items()):
+            ours.append((lpid, id(svm), svm.state, svm.whole, svm.done_outstanding))
+            for slot in svm.slots:
+                columns = slot.state, slot.normal, slot.counter, slot.tag, machines.known_frames(slot)
+                ours.append((slot.slot_id, *(column.tobytes() for column in columns)))
+        if not all_of_it:
+            return ours[0], ours[2:]
+        for number, vm in sorted(hv.store.vms.items()):
+            ours.append((number, id(vm), vm.state, vm.must_abort, vm.abort_due))
+            for own in vm.slots:
+                marks = own.marks & np.uint8(255 - HV_MOVING)
+                ours.append((own.slot_id, own.base, own.registered, own.state.tobytes(), marks.tobytes()))
+        return ours
+
+    def _in_flight(self) -> dict[int, tuple[int, object]]:
+        """Return the owner of each page that bytes go to or come from, and what it backs."""
+        effect = self.first.stack.effect
+        if self.first.stack.waits is not Waits.TRANSFER or not isinstance(effect, Transfer):
+            return {}
+        whose, backed = owners(self.scene), self._backed()
+        places = {
+            place
+            for ra, length in effect.pieces
+            for place in range(
+                ra - NORMAL_BASE >> PAGE_ORDER,
+                ra + length - 1 - NORMAL_BASE + (1 << PAGE_ORDER) >> PAGE_ORDER,
+            )
+        }
+        return {place: (whose[place], backed.get(place)) for place in places}
+
+    def _backed(self) -> dict[int, object]:
+        found: dict[int, object] = {}
+        for lpid, svm in self.scene.machines.uv.svms.items():
+            for slot in svm.slots:
+                for at in np.flatnonzero(slot.normal).tolist():
+                    found[int(slot.normal[at]) - NORMAL_BASE >> PAGE_ORDER] = (lpid, slot.first + at)
+        return found
+
+    def _judge_in_flight(self, before: dict[int, tuple[int, object]]) -> None:
+        if not before or self._over() or self.first.stack.waits is not Waits.TRANSFER:
+            return
+        whose, backed = owners(self.scene), self._backed()
+        for place, (owner, gfn) in before.items():
+            if whose[place] != owner:
+                self.found.append(Violation("a page in flight changes its owner", f"normal page {place}"))
+            now = backed.get(place)
+            if now is not None and now != gfn:
+                self.found.append(
+                    Violation("a page in flight is mapped", f"normal page {place} for VM and GFN {now}")
+                )
+
+    def _can_be_ended(self) -> Iterator[Violation]:
+        """Every VM can be reset and destroyed; then nothing of any is left."""
+        machines = self.scene.machines
+        for lpid in sorted(machines.hv.store.vms):
+            for name in ("reset", "destroy"):
+                step = STEPS[name]
+                begun = step.begin(self.scene, lpid)
+                stack = Stack(machines, step.key, step.side, lpid, begun.operation)
+                for _ in range(LIMIT):
+                    if stack.ended:
+                        break
+                    stack.go_on()
+                if not succeeded(stack.outcome) or not stack.ended:
+                    yield Violation("a VM can't be ended", f"{name} of VM {lpid}: {stack.outcome}")
+        known = machines.memory.known[: -len(machines.spare)]
+        if machines.hv.store.vms:
+            return
+        if known.any():
+            yield Violation("bytes are left", "all VMs are destroyed, and normal memory is not zero")
+        pool = machines.hv.store.pool
+        counts = (pool.held, pool.reserved, machines.uv.promised, machines.uv.resident)
+        if (
+            any(counts)
+            or machines.uv.svms
+            or machines.uv.normal_pages.used
+            or machines.hv.store.memory.claims
+        ):
+            yield Violation(
+                "something is left", f"all VMs are destroyed: held, reserved, promised, resident {counts}"
+            )
+
+
+def outcome_of(scene: Scene, step: Step, lpid: int, outcome: object) -> Iterator[Violation]:
+    """Judge how an operation ended, and what it returned."""
+    first = {"load at UV": 3, "load at HV": 0, "host read": 3}
+    if isinstance(outcome, Exception) and not isinstance(outcome, AccessFailure | Ended):
+        yield Violation("an exception", f"{step.name}: {type(outcome).__name__}: {outcome}")
+    if isinstance(outcome, bytes | bytearray | memoryview) and step.key in first:
+        start = 6 if "is out" in step.name else first[step.key]
+        yield from loaded(scene, lpid, bytes(outcome), start, host=step.key == "host read")
+    if not isinstance(outcome, Exception | Outcome | Reply | Refused | bytes | memoryview | None):
+        yield Violation("an exception", f"{step.name} returned {type(outcome).__name__}")

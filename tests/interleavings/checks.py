@@ -1,0 +1,259 @@
+"""What must hold after each step, each kind of violation with a name of its own.
+
+They look at both machines from outside. `BYTES` hold at every moment, whoever lies; `RESTING` once everything
+has ended and nobody lied.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from interleavings.machines import SPARE_PAGES, NotedSealer
+from interleavings.operations import Scene
+from interleavings.written import SECRET, ZERO, read
+from pef_explorer.law import ALIKE, ALIKE_OF_TWO
+from pef_explorer.small_memory import KNOWN_BYTES
+from pef_hypervisor.frames import VmSlot
+from pef_kit.bus import NORMAL_BASE
+from pef_protocol.quantities import PAGE_ORDER
+from pef_protocol.states import HvGfnState, HvVmState, UvGfnState, UvVmState
+
+SPARE_OWNER: Final = -1
+FOUR_STATES: Final = 4
+
+
+class Violation(NamedTuple):
+    """A kind, and one sentence."""
+
+    kind: str
+    sentence: str
+
+
+Check = Callable[[Scene], Iterator[Violation]]
+
+
+def owners(scene: Scene) -> list[int]:
+    """Return the tenant of each normal page, by what the Hypervisor keeps; 0: nobody."""
+    pages = len(scene.machines.memory.known)
+    found = [0] * pages
+    found[pages - SPARE_PAGES :] = [SPARE_OWNER] * SPARE_PAGES
+    for lpid, vm in scene.machines.hv.store.vms.items():
+        for slot in vm.slots:
+            first = int(slot.base) - NORMAL_BASE >> PAGE_ORDER
+            found[first : first + slot.count] = [scene.tenant(lpid)] * slot.count
+    return found
+
+
+def normal_pages_hold_their_owners_bytes(scene: Scene) -> Iterator[Violation]:
+    """Require that no page of another tenant, or of nobody, holds what a tenant wrote, or its ciphertext."""
+    known = scene.machines.memory.known
+    whose = owners(scene)
+    for place in np.flatnonzero(known.any(axis=1)).tolist():
+        value, owner = known[place].tobytes(), whose[place]
+        token = read(value)
+        if token is not None and token.kind == SECRET:
+            yield Violation("secret outside", f"normal page {place} holds a secret of GFN {token.gfn}")
+        if owner == SPARE_OWNER:
+            continue
+        if not owner:
+            yield Violation("bytes in a free page", f"normal page {place} belongs to nobody, and is not zero")
+        elif token is not None and token.tenant != owner:
+            yield Violation(
+                "foreign bytes", f"a page of tenant {owner} holds what tenant {token.tenant} wrote"
+            )
+        elif token is None:
+            sealed = NotedSealer.noted.get(value)
+            whom = scene.tenant(sealed[0]) if sealed else 0
+            inner = read(sealed[2]) if sealed else None
+            whom = inner.tenant if inner else whom
+            if sealed is not None and whom != owner:
+                yield Violation(
+                    "foreign ciphertext", f"a page of tenant {owner} holds one of tenant {whom}'s"
+                )
+
+
+def frames_hold_their_owners_bytes(scene: Scene) -> Iterator[Violation]:
+    """Require that a frame holds what its own tenant wrote, or zero."""
+    for lpid, svm in scene.machines.uv.svms.items():
+        for slot in svm.slots:
+            known = scene.machines.known_frames(slot)
+            for at in np.flatnonzero(known.any(axis=1)).tolist():
+                token = read(known[at].tobytes())
+                gfn = slot.first + at
+                if token is None:
+                    yield Violation("junk in a frame", f"the frame of GFN {gfn} holds what nobody wrote")
+                elif token.tenant != scene.tenant(lpid):
+                    yield Violation("foreign bytes", f"the frame of GFN {gfn} holds another tenant's bytes")
+                elif token.gfn != gfn:
+                    yield Violation("bytes of another GFN", f"the frame of GFN {gfn} holds GFN {token.gfn}'s")
+
+
+def sides_keep_their_own(scene: Scene) -> Iterator[Violation]:
+    """Require that neither side says that an invariant of its own is broken."""
+    for sentence in scene.machines.uv.invariants():
+        yield Violation("invariant of the Ultravisor", sentence)
+    for sentence in scene.machines.hv.invariants():
+        yield Violation("invariant of the Hypervisor", sentence)
+
+
+def nothing_is_open(scene: Scene) -> Iterator[Violation]:
+    """Require that no reservation is left of what has ended."""
+    uv, hv = scene.machines.uv, scene.machines.hv
+    pool = hv.store.pool
+    if uv.promised or pool.reserved or pool.leaving:
+        sentence = f"promised {uv.promised}, reserved {pool.reserved}, leaving {pool.leaving}"
+        yield Violation("a reservation is left", sentence)
+    if hv.store.in_the_making:
+        yield Violation("a reservation is left", "an lpid is in the making")
+
+
+def the_vms_agree(scene: Scene) -> Iterator[Violation]:
+    """Require that both sides say the same of each VM, and that no honest race aborted one."""
+    uv, hv = scene.machines.uv, scene.machines.hv
+    for lpid in sorted({*uv.svms, *hv.store.vms}):
+        svm, vm = uv.svm(lpid), hv.store.vms.get(lpid)
+        if svm is not None and svm.state is UvVmState.ABORT:
+            yield Violation("an SVM is aborted", f"VM {lpid}, and nobody lied")
+            continue
+        theirs = svm.state.name if svm else "NORMAL"
+        ours = vm.state.name if vm else "nothing"
+        if vm is not None and vm.must_abort:
+            continue  # only reset can follow
+        if (svm is not None and svm.state is UvVmState.SECURE) != (ours == HvVmState.SECURE.name):
+            yield Violation(
+                "a VM's states differ", f"VM {lpid} is {ours} to the Hypervisor, {theirs} to the Ultravisor"
+            )
+
+
+def the_gfns_agree(scene: Scene) -> Iterator[Violation]:
+    """Require that both sides say the same of each GFN of a secure VM."""
+    uv, hv = scene.machines.uv, scene.machines.hv
+    for lpid, vm in hv.store.vms.items():
+        svm = uv.svm(lpid)
+        if svm is None or vm.state is not HvVmState.SECURE or svm.state is not UvVmState.SECURE:
+            continue
+        alike = ALIKE if len(vm.rules.states) == FOUR_STATES else ALIKE_OF_TWO
+        for slot in vm.slots:
+            theirs = svm.slots.get(slot.slot_id)
+            if theirs is None:
+                yield Violation("a slot differs", f"VM {lpid}: the Ultravisor has no slot {slot.slot_id}")
+                continue
+            for at in range(slot.count):
+                mine, other = HvGfnState(int(slot.state[at])), UvGfnState(int(theirs.state[at]))
+                if other not in alike[mine]:
+                    gfn = slot.first + at
+                    yield Violation(
+                        "a GFN's states differ",
+                        f"VM {lpid} GFN {gfn} is {mine.name} here, {other.name} to the Ultravisor",
+                    )
+
+
+def the_pools_agree(scene: Scene) -> Iterator[Violation]:
+    """Require that both sides count as many secure pages, where no SVM is half made."""
+    uv, hv = scene.machines.uv, scene.machines.hv
+    states = [svm.state for svm in uv.svms.values()] + [vm.state for vm in hv.store.vms.values()]
+    at_rest = {UvVmState.SECURE, HvVmState.SECURE, HvVmState.NORMAL}
+    if all(state in at_rest for state in states) and hv.store.pool.held != uv.resident:
+        yield Violation("the pools differ", f"{hv.store.pool.held} held, {uv.resident} resident")
+
+
+def pages_hold_what_was_written(scene: Scene) -> Iterator[Violation]:
+    """Require that the guest would find what was written last, or zero where the protocol zeroes."""
+    for lpid, vm in scene.machines.hv.store.vms.items():
+        tenant = scene.tenant(lpid)
+        for slot in vm.slots:
+            for at in range(slot.count):
+                place = tenant, slot.first + at
+                value = seen_by_guest(scene, lpid, slot, at)
+                if value is None or place not in scene.written.may or value in scene.written.may[place]:
+                    continue
+                what = "zero" if value == ZERO else "a value of before" if read(value) else "ciphertext"
+                yield Violation(
+                    f"a page holds {what}", f"VM {lpid} GFN {place[1]} holds not what was written last"
+                )
+
+
+def seen_by_guest(scene: Scene, lpid: int, slot: VmSlot, at: int) -> bytes | None:
+    """Return what the guest would load; None where that would fail, or where nobody can know."""
+    machines, gfn = scene.machines, slot.first + at
+    vm, svm = machines.hv.store.vms[lpid], machines.uv.svm(lpid)
+    page = bytes(machines.memory.known[(int(slot.base) - NORMAL_BASE >> PAGE_ORDER) + at])
+    if svm is None:
+        return page if vm.state is HvVmState.NORMAL else None
+    theirs = svm.slots.holding(gfn)
+    if theirs is None or svm.state is not UvVmState.SECURE:
+        return None
+    offset = gfn - theirs.first
+    state = UvGfnState(int(theirs.state[offset]))
+    if state is UvGfnState.PAGEDOUT:
+        sealed = NotedSealer.noted.get(page)
+        return sealed[2] if sealed and sealed[:2] == (lpid, gfn) else None
+    if state in {UvGfnState.SHARED, UvGfnState.SHARED_IMPLICIT}:
+        place = int(theirs.normal[offset]) - NORMAL_BASE >> PAGE_ORDER
+        return bytes(machines.memory.known[place]) if place >= 0 else None
+    if state in {UvGfnState.SHARED_INV, UvGfnState.SHARED_IMPLICIT_INV}:
+        return page
+    return bytes(machines.known_frames(theirs)[offset])
+
+
+BYTES: Final[tuple[Check, ...]] = (normal_pages_hold_their_owners_bytes, frames_hold_their_owners_bytes)
+RESTING: Final[tuple[Check, ...]] = (
+    sides_keep_their_own,
+    nothing_is_open,
+    the_vms_agree,
+    the_gfns_agree,
+    the_pools_agree,
+    pages_hold_what_was_written,
+)
+
+
+def loaded(scene: Scene, lpid: int, content: bytes, first: int, *, host: bool) -> Iterator[Violation]:
+    """Judge what a load or a read of VM `lpid` returned, from GFN `first` on."""
+    for number, start in enumerate(range(0, len(content), 1 << PAGE_ORDER)):
+        value = content[start : start + KNOWN_BYTES]
+        token = read(value)
+        if token is None:
+            if any(value) and not host and value not in NotedSealer.noted:
+                yield Violation("junk was loaded", f"VM {lpid} GFN {first + number}")
+            if value in NotedSealer.noted and not host:
+                yield Violation("ciphertext was loaded", f"VM {lpid} GFN {first + number}")
+        elif token.tenant != scene.tenant(lpid):
+            yield Violation("foreign bytes", f"VM {lpid} was given what tenant {token.tenant} wrote")
+        elif host and token.kind == SECRET:
+            yield Violation("secret outside", f"the host read a secret of GFN {token.gfn}")
+
+
+KINDS: Final = (
+    "foreign bytes",
+    "foreign ciphertext",
+    "secret outside",
+    "bytes in a free page",
+    "bytes of another GFN",
+    "junk in a frame",
+    "junk was loaded",
+    "ciphertext was loaded",
+    "a page holds ciphertext",
+    "a page holds zero",
+    "a page holds a value of before",
+    "a page in flight changes its owner",
+    "a page in flight is mapped",
+    "acts after its end",
+    "asks after its end",
+    "moves bytes after its end",
+    "works after its end",
+    "a VM's states differ",
+    "a GFN's states differ",
+    "a slot differs",
+    "the pools differ",
+    "a reservation is left",
+    "an SVM is aborted",
+    "invariant of the Ultravisor",
+    "invariant of the Hypervisor",
+    "a VM can't be ended",
+    "bytes are left",
+    "something is left",
+    "stuck",
+    "an exception",
+)
+"""Every kind of violation that there is."""

@@ -1,0 +1,191 @@
+"""Both services' machines in one process, with three small VMs of three tenants.
+
+VM 1 and VM 2 are secure, VM 3 is normal and about to make UV_ESM. All have the same layout, by GFN:
+
+    0 image    1 bounce page    2 RTAS    3, 7 private    4 shared    5 shared, unmapped    6 paged out
+    8 private, 9 shared: slot 1, which can be removed
+
+The thresholds below which the services copy, scrub and measure without a thread are lowered, so that three
+pages meet every yield that a large VM meets.
+"""
+
+import hashlib
+import sys
+from typing import Any, Final
+
+from pef_explorer.small_memory import KNOWN_BYTES, HeapFrames, HeapMemory, KnownBytesSealer
+from pef_hypervisor import accesses as host_copies
+from pef_hypervisor import normal_memory, store
+from pef_hypervisor.machine import Hypervisor
+from pef_kit.bus import NORMAL_BASE, carry_out
+from pef_kit.operations import Ask, Operation, Transfer
+from pef_kit.spans import I64, U8, U64
+from pef_protocol.calls import CALLS, Reply
+from pef_protocol.codes import UCode
+from pef_protocol.designs import Design
+from pef_protocol.identity import instance_of
+from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid
+from pef_protocol.ultracalls import Esm
+from pef_protocol.wire import Caller, Role
+from pef_ultravisor import necessary_set
+from pef_ultravisor.from_guest import esm, esm_steps
+from pef_ultravisor.from_guest.accesses import guest_store
+from pef_ultravisor.from_guest.entering import Entering, Step, together
+from pef_ultravisor.guest_image import Extent
+from pef_ultravisor.handlers import ultracall
+from pef_ultravisor.machine import Capacity, Ultravisor
+from pef_ultravisor.necessary_set import EsmFailure, bring, covering, held
+from pef_ultravisor.sharing import Kind
+
+IMAGE, BOUNCE, RTAS, PRIVATE, SHARED, UNMAPPED, OUT, SPARE_PRIVATE, PLUGGED, PLUGGED_SHARED = range(10)
+PAGES: Final = 8
+"""GFNs of slot 0; slot 1 has the two behind them."""
+NORMAL_PAGES: Final = 48
+SPARE_PAGES: Final = 2
+"""Pages at the end of normal memory that belong to no VM: what a lying Hypervisor offers."""
+LPIDS: Final = range(1, 5)
+"""Few, so that the second VM that is made after one was destroyed gets its lpid."""
+TRIES: Final = 4
+"""How often what is busy is tried again."""
+GOOD, BAD = Esm(Gpa(PAGE_SIZE), Gpa(PAGE_SIZE)), Esm(Gpa(PAGE_SIZE), Gpa(2 * PAGE_SIZE))
+"""What a guest says at UV_ESM; the second image is not what it promises to be."""
+HYPERVISOR: Final = Caller(Role.HYPERVISOR)
+ULTRAVISOR: Final = Caller(Role.ULTRAVISOR)
+FILE: Final = "disk-key"
+
+
+class NotedSealer(KnownBytesSealer):
+    """A sealer of which it is noted what each ciphertext holds: (lpid, GFN, bytes)."""
+
+    noted: Final[dict[bytes, tuple[int, int, bytes]]] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _sealer_again, (self._lpid, *self.record)
+
+    def seal(self, gfns: I64, counters: U64, frames: U8, normal: U8, tags: U8) -> None:
+        """Encrypt pages, and note them."""
+        super().seal(gfns, counters, frames, normal, tags)
+        pages, out = frames.reshape(-1, PAGE_SIZE), normal.reshape(-1, PAGE_SIZE)
+        for place, gfn in enumerate(gfns.tolist()):
+            sealed = out[place, :KNOWN_BYTES].tobytes()
+            self.noted[sealed] = (int(self._lpid), gfn, pages[place, :KNOWN_BYTES].tobytes())
+
+
+def _sealer_again(lpid: Lpid, key: bytes, fixed: bytes, used: int) -> NotedSealer:
+    sealer = NotedSealer(lpid, key, fixed)
+    sealer.rewind(used)
+    return sealer
+
+
+def measured(entering: Entering) -> Operation[None]:
+    """Look at the image while it is held; the bad one is not what it promises."""
+    extent = Extent(IMAGE * PAGE_SIZE, PAGE_SIZE)
+    pages = covering(entering.svm, extent, UCode.U_P2, "the image")
+    yield from held(entering.uv, entering.svm, pages, extent, bytes)
+    if entering.asked == BAD:
+        raise EsmFailure(UCode.U_PERMISSION, "not what the ESM blob promises: kernel")
+
+
+def _bring(gfn: int) -> Step:
+    def step(entering: Entering) -> Operation[None]:
+        pages = covering(entering.svm, Extent(gfn * PAGE_SIZE, PAGE_SIZE), UCode.U_P2, "the image")
+        yield from bring(entering.uv, entering.svm, pages)
+
+    return step
+
+
+def _share(gfn: int, kind: Kind) -> Step:
+    def step(entering: Entering) -> Operation[None]:
+        yield from esm_steps.share_extent(entering, Extent(gfn * PAGE_SIZE, PAGE_SIZE), kind, "a page")
+
+    return step
+
+
+def attach_and_write_back(entering: Entering) -> Operation[None]:
+    """Attach a file, and store as the Ultravisor stores the edited device tree."""
+    entering.svm.files[FILE] = b"key of the disk"
+    yield from guest_store(entering.uv, entering.svm.lpid, IMAGE * PAGE_SIZE + KNOWN_BYTES, bytes(8))
+
+
+STEPS: Final[tuple[Step, ...]] = (
+    esm_steps.start,
+    _bring(IMAGE),
+    _share(BOUNCE, Kind.IMPLICIT),
+    _bring(RTAS),
+    _share(RTAS, Kind.PSEUDO),
+    measured,
+    esm_steps.bring_rest,
+    together(esm_steps.done, esm_steps.commit, attach_and_write_back),
+)
+
+
+def make_small() -> None:
+    """Lower the thresholds of both services in this process, and let UV_ESM have the small image."""
+    host_copies.SMALL = PAGE_SIZE  # type: ignore[misc]
+    normal_memory.AT_ONCE = 0  # type: ignore[misc]
+    necessary_set.AT_ONCE = 0  # type: ignore[misc]
+    store.LPIDS = LPIDS
+    esm.STEPS = STEPS  # type: ignore[misc]
+    for name, module in list(sys.modules.items()):
+        if name.startswith("pef_") and hasattr(module, "PATIENCE"):
+            vars(module)["PATIENCE"] = TRIES
+
+
+class Machines:
+    """Both machines. `tenants` has the tenant of each lpid; each VM that is made is a new tenant."""
+
+    def __init__(self, design: Design, secure_pages: int) -> None:
+        self.design = design
+        self.memory = HeapMemory(NORMAL_PAGES)
+        self._drawn = 0
+        self.uv = Ultravisor(
+            Capacity(secure_pages, self.memory.size), self._entropy, frames=HeapFrames, sealer=NotedSealer
+        )
+        self.hv = Hypervisor(
+            self.memory,
+            device_pages=secure_pages,
+            digest_key=b"interleavings",
+            instance=instance_of(bytes(16)),
+        )
+        self.tenants: dict[int, int] = {}
+        self.made = 0
+
+    def _entropy(self, count: int) -> bytes:
+        self._drawn += 1
+        return hashlib.shake_128(f"{self._drawn}".encode()).digest(count)
+
+    def handler(self, ask: Ask) -> Operation[Reply]:
+        """Return the operation by which the peer answers `ask`."""
+        if CALLS[ask.name].is_ultracall:
+            return ultracall(self.uv, HYPERVISOR, ask.name, ask.request)
+        return self.hv.hypercall(ULTRAVISOR, ask.name, ask.request)
+
+    def carry_out(self, transfer: Transfer) -> None:
+        """Move the bytes of a transfer."""
+        carry_out(self.memory, transfer)
+
+    def kernel_of(self, lpid: int) -> Caller:
+        """Return who calls where the kernel of VM `lpid` does."""
+        return Caller(Role.GUEST, Lpid(lpid))
+
+    def new_tenant(self, lpid: int) -> int:
+        """Note that VM `lpid` has a new tenant."""
+        self.made += 1
+        self.tenants[lpid] = self.made
+        return self.made
+
+    @property
+    def spare(self) -> tuple[int, ...]:
+        """Return the real addresses of the spare pages."""
+        return tuple(NORMAL_BASE + (NORMAL_PAGES - 1 - number) * PAGE_SIZE for number in range(SPARE_PAGES))
+
+    def page_of(self, lpid: int, gfn: int) -> int:
+        """Return the real address of the normal page of a GFN as the Hypervisor keeps it; 0: none."""
+        vm = self.hv.store.vms.get(lpid)
+        slot = vm.slots.holding(gfn) if vm else None
+        return int(slot.base) + (gfn - slot.first << PAGE_ORDER) if slot else 0
+
+    def known_frames(self, slot: Any) -> U8:
+        """Return the bytes by which the frames of a slot are known (GFNs x KNOWN_BYTES)."""
+        known: U8 = slot.frames.known
+        return known

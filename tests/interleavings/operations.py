@@ -1,0 +1,244 @@
+"""Every operation that there is, done to one of the VMs: the rows and columns of the matrix.
+
+A step is one operation of a guest, a VMM, the host's memory management, or a Hypervisor that makes an
+ultracall behind the honest one's back (`lies`). A column is one step or several, done as one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from interleavings.machines import (
+    HYPERVISOR,
+    IMAGE,
+    PLUGGED_SHARED,
+    SHARED,
+    SPARE_PRIVATE,
+    UNMAPPED,
+    Machines,
+)
+from interleavings.written import HOST, OPEN, SECRET, ZERO, Place, Values, Written
+from pef_hypervisor.from_guest.memory_access import Refused
+from pef_hypervisor.from_vmm.outcome import Errno, Outcome
+from pef_kit.operations import Operation
+from pef_protocol.calls import Reply
+from pef_protocol.events import Side
+from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Lpid
+from pef_protocol.runs import PlacedRuns
+from pef_protocol.ultracalls import (
+    PageIn,
+    PageOut,
+)
+from pef_ultravisor.from_guest.accesses import guest_load, guest_store
+from pef_ultravisor.handlers import ultracall
+
+OPEN_PAGES: Final = frozenset({SHARED, UNMAPPED, SPARE_PRIVATE, PLUGGED_SHARED, IMAGE})
+"""GFNs that a step may share: what a guest stores there is no secret."""
+
+
+@dataclass(slots=True)
+class Scene:
+    """The machines, and what was written to them."""
+
+    machines: Machines
+    written: Written = field(default_factory=Written)
+
+    def tenant(self, lpid: int) -> int:
+        """Return the tenant that VM `lpid` belongs to; 0: none."""
+        return self.machines.tenants.get(lpid, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An operation that is about to run; `values`: what it may leave in which pages.
+
+    `sets`: where it succeeds, nothing older is left in these. `made`: what has to be noted at success.
+    """
+
+    operation: Operation[Any]
+    values: Values = field(default_factory=dict)
+    sets: bool = False
+    made: Callable[[Outcome | Reply | None], None] = lambda outcome: None
+
+
+Begin: TypeAlias = Callable[[Scene, int], Begun]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One operation. `key`: its row of the matrix; `name` says what is special about it."""
+
+    key: str
+    name: str
+    side: Side
+    begin: Begin
+    lies: bool = False
+
+
+def succeeded(outcome: object) -> bool:
+    """Tell whether an operation did what was asked."""
+    if isinstance(outcome, Reply):
+        return outcome.code.succeeded
+    if isinstance(outcome, Outcome):
+        return outcome.errno is Errno.OK
+    return not isinstance(outcome, Exception | Refused)
+
+
+def _everywhere(scene: Scene, lpid: int, value: bytes = ZERO) -> dict[Place, bytes]:
+    tenant = scene.tenant(lpid)
+    return {place: value for place in scene.written.may if place[0] == tenant}
+
+
+def _contents(scene: Scene, lpid: int, gfns: range, kind: bytes = b"") -> tuple[bytes, dict[Place, bytes]]:
+    """Return what is to be written to `gfns`, a page each, and the values by place."""
+    tenant = scene.tenant(lpid)
+    values = {
+        (tenant, gfn): scene.written.new(kind or (OPEN if gfn in OPEN_PAGES else SECRET), tenant, gfn)
+        for gfn in gfns
+    }
+    pages = [value.ljust(PAGE_SIZE, b"\0") for value in values.values()]
+    last = pages.pop()[: len(ZERO)]
+    return b"".join([*pages, last]), values
+
+
+def load_at_uv(first: int, count: int) -> Begin:
+    def begin(scene: Scene, lpid: int) -> Begun:
+        length = (count - 1 << PAGE_ORDER) + len(ZERO)
+        return Begun(guest_load(scene.machines.uv, Lpid(lpid), first << PAGE_ORDER, length))
+
+    return begin
+
+
+def store_at_uv(first: int, count: int) -> Begin:
+    def begin(scene: Scene, lpid: int) -> Begun:
+        content, values = _contents(scene, lpid, range(first, first + count))
+        operation = guest_store(scene.machines.uv, Lpid(lpid), first << PAGE_ORDER, content)
+        return Begun(operation, values, sets=True)
+
+    return begin
+
+
+def load_at_hv(first: int, count: int) -> Begin:
+    def begin(scene: Scene, lpid: int) -> Begun:
+        length = (count - 1 << PAGE_ORDER) + len(ZERO)
+        return Begun(scene.machines.hv.load(lpid, first << PAGE_ORDER, length))
+
+    return begin
+
+
+def store_at_hv(first: int, count: int) -> Begin:
+    def begin(scene: Scene, lpid: int) -> Begun:
+        content, values = _contents(scene, lpid, range(first, first + count), OPEN)
+        return Begun(scene.machines.hv.store_bytes(lpid, first << PAGE_ORDER, content), values, sets=True)
+
+    return begin
+
+
+def host_read(first: int, count: int) -> Begin:
+    def begin(scene: Scene, lpid: int) -> Begun:
+        length = (count - 1 << PAGE_ORDER) + len(ZERO)
+        return Begun(scene.machines.hv.host_read(lpid, first << PAGE_ORDER, length))
+
+    return begin
+
+
+def host_write(first: int, count: int) -> Begin:
+    def begin(scene: Scene, lpid: int) -> Begun:
+        content, values = _contents(scene, lpid, range(first, first + count), HOST)
+        return Begun(scene.machines.hv.host_write(lpid, first << PAGE_ORDER, content), values)
+
+    return begin
+
+
+def unmap(gfn: int) -> Begin:
+    return lambda scene, lpid: Begun(scene.machines.hv.unmap(lpid, gfn << PAGE_ORDER, 1))
+
+
+def kernel_call(name: str, request: object, zeroes: int | None = None, *, everywhere: bool = False) -> Begin:
+    """Return a guest's ultracall; it zeroes one page where it succeeds, or may zero all."""
+
+    def begin(scene: Scene, lpid: int) -> Begun:
+        values = _everywhere(scene, lpid) if everywhere else {}
+        if zeroes is not None:
+            values = {(scene.tenant(lpid), zeroes): ZERO}
+        machines = scene.machines
+        operation = ultracall(machines.uv, machines.kernel_of(lpid), name, request)
+        return Begun(operation, values, sets=zeroes is not None)
+
+    return begin
+
+
+def create(scene: Scene, _: int) -> Begun:
+    machines = scene.machines
+
+    def made(outcome: Outcome | Reply | None) -> None:
+        if isinstance(outcome, Outcome):
+            machines.new_tenant(outcome.outputs["lpid"])
+
+    operation = machines.hv.create_vm(machines.design, secure_guest=True, radix=True)
+    return Begun(operation, made=made)
+
+
+def add_slot(slot_id: int, first: int, count: int) -> Begin:
+    def begin(scene: Scene, lpid: int) -> Begun:
+        tenant = scene.tenant(lpid)
+
+        def made(_: Outcome | Reply | None) -> None:
+            scene.written.fresh([(tenant, gfn) for gfn in range(first, first + count)])
+
+        gpa, size = first << PAGE_ORDER, count << PAGE_ORDER
+        return Begun(scene.machines.hv.add_slot(lpid, slot_id, gpa, size), made=made)
+
+    return begin
+
+
+def remove_slot(slot_id: int, gfns: range) -> Begin:
+    def begin(scene: Scene, lpid: int) -> Begun:
+        tenant = scene.tenant(lpid)
+
+        def made(_: Outcome | Reply | None) -> None:
+            scene.written.gone(tenant, gfns)
+
+        return Begun(scene.machines.hv.remove_slot(lpid, slot_id), made=made)
+
+    return begin
+
+
+def reset(scene: Scene, lpid: int) -> Begun:
+    return Begun(scene.machines.hv.reset(lpid), _everywhere(scene, lpid))
+
+
+def destroy(scene: Scene, lpid: int) -> Begun:
+    tenant = scene.tenant(lpid)
+
+    def made(_: Outcome | Reply | None) -> None:
+        scene.written.gone(tenant)
+        if scene.machines.tenants.get(lpid) == tenant:
+            del scene.machines.tenants[lpid]
+
+    return Begun(scene.machines.hv.destroy(lpid), made=made)
+
+
+def lie(name: str, request: Callable[[Scene, Lpid], object]) -> Begin:
+    def begin(scene: Scene, lpid: int) -> Begun:
+        return Begun(ultracall(scene.machines.uv, HYPERVISOR, name, request(scene, Lpid(lpid))))
+
+    return begin
+
+
+def _placed(scene: Scene, lpid: int, gfn: int, spare: int | None) -> PlacedRuns:
+    machines = scene.machines
+    ra = machines.page_of(lpid, gfn) if spare is None else machines.spare[spare]
+    return PlacedRuns.of((ra, gfn << PAGE_ORDER, 1))
+
+
+def page_in(gfn: int, spare: int | None = None) -> Begin:
+    return lie(
+        "UV_PAGE_IN", lambda scene, lpid: PageIn(lpid, _placed(scene, lpid, gfn, spare), 0, PAGE_ORDER)
+    )
+
+
+def page_out(gfn: int, spare: int | None = None) -> Begin:
+    return lie(
+        "UV_PAGE_OUT", lambda scene, lpid: PageOut(lpid, _placed(scene, lpid, gfn, spare), 0, PAGE_ORDER)
+    )
