@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
+from compose.containers import Project
 from pef_lab.designs.run import image_for
 from pef_lab.door import Door
 from pef_lab.endpoints import Endpoints
@@ -20,16 +21,40 @@ from pef_protocol.wire import OBSERVER_PATH
 
 MEMORY: Final = 256 << 20
 
+FIND: Final = """
+import glob, os, sys
+wanted, found = [bytes.fromhex(word) for word in sys.argv[1:]], set()
+for path in glob.glob("/normal-memory/normal-memory-*"):
+    handle, place = os.open(path, os.O_RDONLY), 0
+    while True:
+        try:
+            place = os.lseek(handle, place, os.SEEK_DATA)
+        except OSError:
+            break
+        end = os.lseek(handle, place, os.SEEK_HOLE)
+        while place < end:
+            piece = os.pread(handle, min(1 << 24, end - place), place)
+            found.update(each for each in wanted if each in piece)
+            place += len(piece)
+print(*(each.hex() for each in found))
+"""
+"""Looks for bytes in all of normal memory that was ever touched, in every file that there is."""
+
 
 @dataclass(frozen=True)
 class ContainedVm:
-    """A VM with its guest, VMM and observer; `free` is an address in its memory, far from its image."""
+    """A VM of `size` bytes with its guest, VMM and observer."""
 
     guest: Guest
     vmm: Vmm
     watch: Watch
     image: GuestImage
-    free: int = MEMORY // 2
+    size: int = MEMORY
+
+    @property
+    def free(self) -> int:
+        """Return an address in its memory, far from its image."""
+        return self.size // 2
 
     @property
     def lpid(self) -> Lpid:
@@ -41,18 +66,26 @@ class ContainedVm:
         return await self.guest.enter_secure_mode(self.image.kernel_base, self.image.fdt_address)
 
 
+def found_in_normal_memory(pair: Project, *contents: bytes) -> set[bytes]:
+    """Return which of these contents lie within a page of the volume, in clear, as the Hypervisor's user."""
+    told = pair.python("hypervisor", FIND, *(content.hex() for content in contents))
+    return {bytes.fromhex(word) for word in told.split()}
+
+
 @asynccontextmanager
-async def one_vm(endpoints: Endpoints, design: Design = Design.TRACKED) -> AsyncIterator[ContainedVm]:
+async def one_vm(
+    endpoints: Endpoints, design: Design = Design.TRACKED, size: int = MEMORY
+) -> AsyncIterator[ContainedVm]:
     """Make a VM whose image is loaded; destroy it at the end if there is still somebody who can."""
     async with Watch(endpoints) as watch, Vmm(endpoints) as vmm:
-        image = image_for(MEMORY, await watch.machine_public_key())
+        image = image_for(size, await watch.machine_public_key())
         lpid = await vmm.create(design)
         try:
-            await vmm.plug(lpid, 0, 0, MEMORY)
+            await vmm.plug(lpid, 0, 0, size)
             for gpa, content in image.layout:
                 await vmm.write(lpid, gpa, content)
             async with Guest(endpoints, lpid) as guest:
-                yield ContainedVm(guest, vmm, watch, image)
+                yield ContainedVm(guest, vmm, watch, image, size)
         finally:
             with suppress(Refusal, Unanswered):
                 await vmm.destroy(lpid)

@@ -1,14 +1,16 @@
 """How the two containers are held: by whom they run, what they may do, are given, and tell."""
 
+import json
 import re
 import secrets
+import urllib.request
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from compose.containers import SIDES, Project, output_of, ran
-from compose.scene import one_vm
+from compose.scene import found_in_normal_memory, one_vm
 from pef_lab.guest import World
 
 FOR_BOTH: Final = {"pef_ultravisor_token", "pef_hypervisor_token", "pef_observer_token"}
@@ -19,22 +21,10 @@ GIVEN: Final = {
 }
 """The secrets that a side is given: the name that it reads them by, and the file of `make secrets`."""
 
-FIND: Final = """
-import os, sys
-wanted, place, seen = bytes.fromhex(sys.argv[1]), 0, False
-handle = os.open("/normal-memory/file", os.O_RDONLY)
-while True:
-    try:
-        place = os.lseek(handle, place, os.SEEK_DATA)
-    except OSError:
-        break
-    end = os.lseek(handle, place, os.SEEK_HOLE)
-    while place < end:
-        piece = os.pread(handle, min(1 << 24, end - place), place)
-        seen, place = seen or wanted in piece, place + len(piece)
-print(seen)
-"""
-"""Looks for bytes in all of normal memory that was ever touched."""
+USERS: Final = {"ultravisor": "10001", "hypervisor": "10002"}
+GROUP: Final = "10000"
+LIMIT: Final = 8 << 30
+"""Bytes of memory that each side may have, where nobody says otherwise."""
 
 
 @pytest.fixture(params=SIDES)
@@ -51,13 +41,24 @@ def test_both_are_up_and_healthy_and_reached_from_this_machine_alone(pair: Proje
     ]
 
 
-def test_a_side_runs_as_nobody_in_particular_with_no_right_beyond(pair: Project, side: str) -> None:
+def test_a_side_runs_as_a_user_of_its_own_with_no_right_beyond(pair: Project, side: str) -> None:
     status = pair.python(side, "print(open('/proc/1/status').read())")
     held = dict(re.findall(r"^(\w+):\s+(.*)$", status, re.MULTILINE))
-    assert set(held["Uid"].split() + held["Gid"].split()) == {"10001"}
+    assert set(held["Uid"].split()) == {USERS[side]}
+    assert set(held["Gid"].split()) == {GROUP}
     assert {held[name].strip("0") for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {""}
     assert held["NoNewPrivs"] == "1"
     assert not pair.inspected(side)["HostConfig"]["Privileged"]
+
+
+def test_a_side_is_bounded_and_is_started_again_when_it_dies(pair: Project, side: str) -> None:
+    host = pair.inspected(side)["HostConfig"]
+    assert (host["Memory"], host["MemorySwap"]) == (LIMIT, LIMIT)
+    assert host["RestartPolicy"]["Name"] == "unless-stopped"
+    limits = pair.python(
+        side, "import resource as r; print(r.getrlimit(r.RLIMIT_NOFILE), r.getrlimit(r.RLIMIT_CORE))"
+    )
+    assert limits == "(4096, 4096) (0, 0)\n"
 
 
 def test_a_side_can_write_nowhere_but_where_it_must(pair: Project, side: str) -> None:
@@ -90,6 +91,49 @@ def test_normal_memory_is_all_that_both_mount(pair: Project) -> None:
     )
 
 
+def test_normal_memory_has_a_file_of_the_hypervisor_and_a_lock_for_each_side(pair: Project) -> None:
+    told = pair.python(
+        "hypervisor",
+        """
+import os, stat
+for name in [".", *sorted(os.listdir("/normal-memory"))]:
+    found = os.lstat("/normal-memory/" + name)
+    print(name, oct(stat.S_IMODE(found.st_mode)), found.st_uid, found.st_gid)
+""",
+    )
+    (directory, lock, file, other_lock) = (line.split() for line in told.splitlines())
+    assert directory == [".", "0o1770", "0", GROUP]
+    assert lock == ["hypervisor.lock", "0o600", USERS["hypervisor"], GROUP]
+    assert other_lock == ["ultravisor.lock", "0o600", USERS["ultravisor"], GROUP]
+    assert re.fullmatch("normal-memory-[0-9a-f]{32}", file[0])
+    assert file[1:] == ["0o660", USERS["hypervisor"], GROUP]
+
+
+def test_no_side_removes_what_is_the_others(pair: Project, side: str) -> None:
+    tried = pair.python(
+        side,
+        """
+import os
+for name in sorted(os.listdir("/normal-memory")):
+    path = "/normal-memory/" + name
+    if os.lstat(path).st_uid != os.getuid():
+        try:
+            os.unlink(path)
+        except PermissionError:
+            print("refused")
+        else:
+            print("removed", name)
+""",
+    )
+    assert set(tried.split()) == {"refused"}
+
+
+def test_liveness_needs_no_peer_and_no_token(pair: Project, side: str) -> None:
+    for path, answer in (("/livez", {"live": True}), ("/readyz", {"ready": True})):
+        with urllib.request.urlopen(pair.url(side) + path) as response:  # noqa: S310 - of this machine
+            assert json.load(response) == answer
+
+
 def test_a_side_is_given_its_own_secrets_and_no_other(pair: Project, side: str) -> None:
     told = pair.python(
         side, "import pathlib; [print(p.name, p.read_text()) for p in pathlib.Path('/run/secrets').iterdir()]"
@@ -110,13 +154,13 @@ async def test_what_an_svm_holds_is_on_no_volume_and_in_no_log(pair: Project) ->
     in_clear, secret = secrets.token_bytes(32), secrets.token_bytes(32)
     async with one_vm(pair.endpoints()) as vm:
         await vm.guest.store(vm.free, in_clear)
-        assert pair.python("hypervisor", FIND, in_clear.hex()) == "True\n"
+        assert found_in_normal_memory(pair, in_clear) == {in_clear}
         assert (await vm.secure()).code.succeeded
         await vm.guest.store(vm.free, secret)
         await vm.vmm.read(vm.lpid, vm.free, len(secret))  # which pages it out
         assert await vm.guest.load(vm.free, len(secret)) == secret
         assert vm.guest.world is World.SECURE
-        assert pair.python("hypervisor", FIND, secret.hex()) == "False\n"
+        assert found_in_normal_memory(pair, secret) == set()
     for side in SIDES:
         assert not [form for form in (secret.hex(), repr(secret)[2:-1]) if form in pair.logs(side)]
 

@@ -21,6 +21,7 @@ HOLDS = {
     "pef-hypervisor": {"pef_protocol", "pef_kit", "pef_hypervisor"},
     "pef-lab": {"pef_protocol", "pef_kit", "pef_lab"},
 }
+USERS = {"pef-ultravisor": "10001:10000", "pef-hypervisor": "10002:10000", "pef-lab": "10003:10003"}
 SIDES = {"pef_ultravisor", "pef_hypervisor"}
 LOOK = """
 import hashlib, importlib.metadata, json, os, shutil
@@ -91,10 +92,10 @@ def test_no_image_has_what_made_it(seen: dict[str, Any]) -> None:
     assert (seen["installers"], seen["tools"], seen["caches"]) == ([], [], [])
 
 
-def test_an_image_runs_as_nobody_in_particular_and_names_no_token(image: str, pair: Project) -> None:
+def test_an_image_runs_as_a_user_of_its_own_and_names_no_token(image: str, pair: Project) -> None:
     inspected = output_of("docker", "image", "inspect", image)
     history = output_of("docker", "history", "--no-trunc", image)
-    assert json.loads(inspected)[0]["Config"]["User"] == "10001:10001"
+    assert json.loads(inspected)[0]["Config"]["User"] == USERS[image]
     assert not [name for name, token in pair.tokens.items() if token in inspected + history]
     variables = json.loads(inspected)[0]["Config"]["Env"]
     assert not [each for each in variables if "TOKEN" in each or "KEY" in each]

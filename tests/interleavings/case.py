@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from interleavings.checks import BYTES, RESTING, Violation, loaded, owners
-from interleavings.columns import Column
+from interleavings.columns import EVERYBODYS, Column
 from interleavings.operations import Begun, Scene, Step, succeeded
 from interleavings.setting import note
 from interleavings.stack import LIMIT, PATIENCE, Level, Stack, Waits
@@ -56,6 +56,8 @@ class Case:
         self.lpid = lpid or first.lpid
         self.lies = column.lies or first.step.lies
         self.found: list[Violation] = []
+        self.judged = False
+        """What the first operation returned was looked at, as it ended."""
         self.ran: set[str] = {column.key}
         self.lives = [self._life(level) for level in first.stack.levels]
 
@@ -86,14 +88,20 @@ class Case:
 
     # The column
 
+    def _first_ends(self) -> bool:
+        """Let the first operation go on; return whether it has ended."""
+        self.first.go_on()
+        return self.first.stack.ended
+
     def _run(self, whole: Suspended) -> object:
         step, stack = whole.step, whole.stack
         for _ in range(LIMIT):
             if stack.ended:
                 break
             if stack.pauses > GIVEN_UP and not self.first.stack.ended:
-                self.first.go_on()
                 stack.pauses -= 1
+                if self._first_ends():  # judged now: what it waited for may end its VM
+                    self._end_of_first()
             stack.go_on()
         self.ran |= stack.ran
         if not stack.ended:
@@ -123,7 +131,9 @@ class Case:
         self.found.append(Violation("stuck", f"{self.first.step.name} does not end: {stack.told()}"))
 
     def _end_of_first(self) -> None:
-        first = self.first
+        if self.judged:
+            return
+        self.judged, first = True, self.first
         note(self.scene, first.begun, first.stack.outcome, ())
         self.found += outcome_of(self.scene, first.step, first.lpid, first.stack.outcome)
 
@@ -137,6 +147,8 @@ class Case:
     def _life(self, level: Level) -> object:
         """Return the object that a level is for, if it is there now: an SVM or a VM."""
         machines = self.scene.machines
+        if level.name in EVERYBODYS:
+            return None
         if level.side is Side.ULTRAVISOR:
             return level.svm if level.svm is not None and machines.uv.svm(level.lpid) is level.svm else None
         return (

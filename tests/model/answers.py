@@ -56,7 +56,9 @@ def honest(hv: "ScriptedHypervisor", ask: Ask) -> Reply:
             return hypercall_reply(hv.page_out(lpid, *held) if held else None)
     if ask.name == "H_SVM_INIT_START":
         for slot in sorted(vm.slots, key=lambda slot: -slot.first):
-            assert hv.register(lpid, slot).code is UCode.U_SUCCESS
+            if (code := hv.register(lpid, slot).code) is not UCode.U_SUCCESS:
+                assert code is UCode.U_RETRY
+                return Reply(HCode.H_PARAMETER)
         return Reply(HCode.H_SUCCESS, {"design": vm.design})
     if ask.name == "H_SVM_INIT_DONE":
         for slot in vm.slots:

@@ -68,8 +68,9 @@ class LinkedPair:
                 carry_out(self.memory, effect)
             case Work(run):
                 return run()
-            case Pause(attempt):
-                return attempt < PATIENCE - 1
+            case Pause(attempt, patient):
+                assert not patient or attempt < PATIENCE, "an operation waits for what nobody ends"
+                return patient or attempt < PATIENCE - 1
         return None
 
     def run(self, operation: Operation[T]) -> T:

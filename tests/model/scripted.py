@@ -15,12 +15,13 @@ from typing import Any, Final, Generic, TypeVar
 
 from model.answers import Answer, Deed, HostSlot, HostVm, honest
 from pef_kit.bus import NORMAL_BASE, NormalMemory, carry_out
+from pef_kit.core.lease import Ended
 from pef_kit.operations import PATIENCE, Ask, Effect, Operation, Pause, PeerFailure, Transfer, Work
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid, SlotId
 from pef_protocol.runs import PlacedRuns
-from pef_protocol.ultracalls import PageIn, PageOut, RegisterMemSlot, WritePate
+from pef_protocol.ultracalls import PageIn, PageOut, RegisterMemSlot, SvmTerminate, WritePate
 from pef_protocol.wire import Caller, Role
 from pef_ultravisor.from_guest.accesses import guest_load, guest_store
 from pef_ultravisor.handlers import ultracall
@@ -90,9 +91,10 @@ class ScriptedHypervisor:
                 self._transfer(effect)
             case Work(run):
                 return run()
-            case Pause(attempt):
+            case Pause(attempt, patient):
                 self.pauses += 1
-                return attempt < PATIENCE - 1
+                assert not patient or attempt < PATIENCE, "an operation waits for what nobody ends"
+                return patient or attempt < PATIENCE - 1
         return None
 
     def _transfer(self, transfer: Transfer) -> None:
@@ -156,6 +158,11 @@ class ScriptedHypervisor:
 
     # The calls it makes
 
+    def terminating(self, lpid: int) -> "Held[Reply]":
+        """Begin UV_SVM_TERMINATE, which waits as long as bytes of the SVM move."""
+        request = SvmTerminate(Lpid(lpid))
+        return Held(self, ultracall(self.uv, HYPERVISOR, "UV_SVM_TERMINATE", request))
+
     def new_vm(self, lpid: int, *slots: tuple[int, int, int]) -> HostVm:
         """Make a normal VM of slots (id, first GFN, GFNs) and write its partition-table entry."""
         self.vms[lpid] = HostVm([HostSlot(*slot, self.spare(slot[2])) for slot in slots])
@@ -192,7 +199,7 @@ class Held(Generic[T]):
         self._outcome: list[T] = []
         self._resume(None, None)
 
-    def _resume(self, answer: Any, failure: PeerFailure | None) -> None:
+    def _resume(self, answer: Any, failure: PeerFailure | Ended | None) -> None:
         try:
             self._effect = self._operation.throw(failure) if failure else self._operation.send(answer)
         except StopIteration as end:
@@ -203,10 +210,11 @@ class Held(Generic[T]):
         """Perform the effect at which the operation stands, and let it go on to the next one."""
         assert self._effect is not None
         try:
-            answer, failure = self._hv.perform(self._effect), None
-        except PeerFailure as reason:
-            answer, failure = None, reason
-        self._resume(answer, failure)
+            answer = self._hv.perform(self._effect)
+        except (PeerFailure, Ended) as failure:
+            self._resume(None, failure)
+        else:
+            self._resume(answer, None)
 
     def until(self, kind: type[Effect]) -> "Held[T]":
         """Go on until the operation stands before an effect of that kind."""

@@ -17,13 +17,14 @@ from pef_hypervisor import to_ultravisor
 from pef_hypervisor.frames import DevicePool, Vm, VmSlot
 from pef_hypervisor.from_ultravisor import paging, svm_init_abort, svm_init_start, svm_page_in
 from pef_hypervisor.from_vmm import reset
+from pef_hypervisor.gate import Gate
 from pef_hypervisor.moves import offer, take_out
 from pef_hypervisor.normal_memory import RealMemory
 from pef_hypervisor.slots import register, unregister
 from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Answer, Flight, Part
 from pef_kit.operations import Operation
-from pef_kit.spans import I64, among
+from pef_kit.spans import I64, Mask, among
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode
 from pef_protocol.events import Side
@@ -99,14 +100,13 @@ def given_back_twice() -> Iterator[None]:
 def impatient() -> Iterator[None]:
     """Take U_BUSY for the last word."""
 
-    def send(flight: Flight, name: str) -> Operation[None]:
-        if len(flight):
-            yield from flight._send_once(name, np.arange(len(flight)))
+    def nothing_left(flight: Flight, _: Mask) -> Mask:
+        return np.zeros(len(flight), np.bool_)
 
-    def ask_once(name: str, request: object) -> Operation[Answer]:
-        return (yield from to_ultravisor.try_once(name, request))
-
-    with everywhere(to_ultravisor.insist, ask_once), attribute(Flight, "send", send):
+    with (
+        everywhere(to_ultravisor.insist, to_ultravisor.try_once),
+        attribute(Flight, "unchanged", nothing_left),
+    ):
         yield
 
 
@@ -150,15 +150,15 @@ def refusals_believed() -> Iterator[None]:
 @contextmanager
 def silence_believed() -> Iterator[None]:
     """Take pages for moved that the Ultravisor said nothing of."""
-    original = Flight._send_once
+    original = Flight.send
 
-    def send_once(flight: Flight, name: str, chosen: I64) -> Operation[None]:
+    def send(flight: Flight, name: str, chosen: Mask) -> Operation[None]:
         yield from original(flight, name, chosen)
-        flight.codes[flight._unheard] = 0
-        flight._unheard[:] = False
-        flight.failure = ""
+        if flight.failure:
+            flight.codes[:] = 0
+            flight.failure, flight.vm.must_reset = "", False
 
-    with attribute(Flight, "_send_once", send_once):
+    with attribute(Flight, "send", send):
         yield
 
 
@@ -177,12 +177,16 @@ def busy_is_refusal() -> Iterator[None]:
 def nobody_waits() -> Iterator[None]:
     """Begin operations on a whole VM beside each other."""
 
-    @contextmanager
-    def held(vm: Vm, _: str, *, closed: bool = False) -> Iterator[None]:
-        with vm.open():
-            yield
+    def at_once(_: Gate) -> Operation[bool]:
+        yield from ()
+        return True
 
-    with attribute(Vm, "held", held):
+    with (
+        attribute(Gate, "held", Gate.admitted),
+        attribute(Gate, "aborting", Gate.admitted),
+        attribute(Gate, "ending", Gate.admitted),
+        attribute(Gate, "alone", at_once),
+    ):
         yield
 
 

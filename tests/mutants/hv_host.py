@@ -17,6 +17,7 @@ from pef_hypervisor.lifecycle import GfnDeed, GfnEvent, H, N, P, S, to
 from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Answer, Flight
 from pef_kit.operations import Operation
+from pef_kit.spans import Mask
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side
 from pef_protocol.states import HvVmState
@@ -40,8 +41,8 @@ def unplugs_regardless() -> Iterator[None]:
     """Remove a slot that the Ultravisor does not let go of."""
     original = slots.unregister_at_rest
 
-    def unregister(vm: Vm, slot: VmSlot) -> Operation[Answer]:
-        answer = yield from original(vm, slot)
+    def unregister(store: Store, vm: Vm, slot: VmSlot) -> Operation[Answer]:
+        answer = yield from original(store, vm, slot)
         return Answer(UCode.U_SUCCESS, answer.detail)
 
     with everywhere(original, unregister):
@@ -119,12 +120,12 @@ def busy_believed() -> Iterator[None]:
     """Take what stays busy for done in the end."""
     insist, send = to_ultravisor.insist, Flight.send
 
-    def believe(name: str, request: object) -> Operation[Answer]:
-        answer = yield from insist(name, request)
+    def believe(*asked: Any) -> Operation[Answer]:
+        answer = yield from insist(*asked)
         return Answer(UCode.U_SUCCESS, "") if answer.code is UCode.U_BUSY else answer
 
-    def send_and_believe(flight: Flight, name: str) -> Operation[None]:
-        yield from send(flight, name)
+    def send_and_believe(flight: Flight, name: str, chosen: Mask) -> Operation[None]:
+        yield from send(flight, name, chosen)
         flight.codes[flight.codes == UCode.U_BUSY] = 0
 
     with everywhere(insist, believe), attribute(Flight, "send", send_and_believe):

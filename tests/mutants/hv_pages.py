@@ -13,6 +13,7 @@ from pef_hypervisor.frames import MOVING, REPLACED, TOUCHED, Vm, VmSlot, picked
 from pef_hypervisor.from_ultravisor import svm_page_in
 from pef_hypervisor.from_vmm import unmap
 from pef_hypervisor.from_vmm.outcome import DONE, Outcome
+from pef_hypervisor.in_flight import in_flight
 from pef_hypervisor.lifecycle import GfnDeed, GfnEvent, to
 from pef_hypervisor.moves import bring, offer
 from pef_hypervisor.store import Store
@@ -77,9 +78,10 @@ def k10() -> Iterator[None]:
         reply = yield from original(store, caller, request)
         if secure:
             vm = store.vms[request.lpid]
-            with vm.open(), (flight := Flight(vm, secure)):
+            flight, pages = Flight(vm, secure), [(part.slot, part.offsets) for part in secure]
+            with vm.gate.admitted(), in_flight(store.pool, pages):
                 for name in ("UV_PAGE_OUT", "UV_PAGE_IN"):
-                    yield from flight._send_once(name, np.arange(len(flight)))
+                    yield from flight.send(name, np.ones(len(flight), np.bool_))
                 for part in secure:
                     _call_paged_out(store, vm, part.slot, part.offsets)
         return reply
@@ -91,7 +93,7 @@ def k10() -> Iterator[None]:
 def _secure_parts(store: Store, caller: Caller, request: SvmPageIn) -> list[Part]:
     """Return those GFNs that a hypercall asks to secure and that are secure already, and at rest."""
     vm = store.vms.get(request.lpid)
-    if caller.role is not Role.ULTRAVISOR or vm is None or not vm.started or vm.closed or request.flags:
+    if caller.role is not Role.ULTRAVISOR or vm is None or not vm.started or vm.gate.closed or request.flags:
         return []
     gpas, counts = columns_of(request.runs)
     places = vm.slots.whereabouts(gpas, counts)
@@ -110,10 +112,10 @@ def k13() -> Iterator[None]:
     """Unmap pages without UV_PAGE_INVAL between H_SVM_INIT_START and H_SVM_INIT_DONE."""
     original = unmap._invalidate
 
-    def invalidate(vm: Vm, portions: list[Portion[VmSlot]]) -> Operation[Outcome]:
+    def invalidate(store: Store, vm: Vm, portions: list[Portion[VmSlot]]) -> Operation[Outcome]:
         if vm.state is HvVmState.TRANSIENT:
             return DONE
-        return (yield from original(vm, portions))
+        return (yield from original(store, vm, portions))
 
     with everywhere(original, invalidate):
         yield

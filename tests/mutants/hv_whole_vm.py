@@ -18,13 +18,14 @@ from pef_hypervisor.lifecycle import GfnEvent, N, P, to
 from pef_hypervisor.partition import end_svm, write_pate
 from pef_hypervisor.slots import forget, register, unregister
 from pef_hypervisor.store import Store
-from pef_hypervisor.to_ultravisor import Answer, try_once
+from pef_hypervisor.to_ultravisor import Answer, Obstacle, try_once
 from pef_kit.operations import Operation
 from pef_kit.spans import I64
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.hypercalls import SvmInitStart
-from pef_protocol.quantities import PAGE_SIZE, Lpid, gpa_of
+from pef_protocol.identity import Incarnation
+from pef_protocol.quantities import PAGE_SIZE, gpa_of
 from pef_protocol.states import HvGfnState, HvVmState
 from pef_protocol.ultracalls import RegisterMemSlot
 from pef_protocol.wire import Caller, Role
@@ -38,7 +39,7 @@ def k1() -> Iterator[None]:
     def start(store: Store, caller: Caller, request: SvmInitStart) -> Operation[Reply]:
         reply = yield from original(store, caller, request)
         vm = store.vms.get(request.lpid)
-        if caller.role is Role.ULTRAVISOR and vm is not None and not vm.held_by:
+        if caller.role is Role.ULTRAVISOR and vm is not None and not vm.gate.taken:
             vm.state = HvVmState.TRANSIENT if vm.state is HvVmState.NORMAL else vm.state
             vm.must_abort = vm.abort_due = False
         return reply
@@ -78,7 +79,7 @@ def k3() -> Iterator[None]:
 
     def start(store: Store, caller: Caller, request: SvmInitStart) -> Operation[Reply]:
         vm = store.vms.get(request.lpid)
-        if caller.role is not Role.ULTRAVISOR or vm is None or not vm.started or vm.held_by:
+        if caller.role is not Role.ULTRAVISOR or vm is None or not vm.started or vm.gate.taken:
             return (yield from original(store, caller, request))
         for slot in vm.slots:
             forget(store, vm, slot)
@@ -100,15 +101,15 @@ def k6() -> Iterator[None]:
         refused[vm.lpid].append((slot, offsets[secure]))
         return (yield from give_up(store, vm, slot, offsets[~secure]))
 
-    def give_what_is_given(store: Store, vm: Vm) -> Operation[tuple[int, str]]:
+    def give_what_is_given(store: Store, vm: Vm) -> Operation[tuple[int, Obstacle]]:
         refused[vm.lpid].clear()
         yield from give_back(store, vm)
         for slot, offsets in refused[vm.lpid]:
             slot.state[offsets] = HvGfnState.SECURE
-        return 0, ""
+        return 0, Obstacle()
 
-    def end_somehow(lpid: Lpid) -> Operation[Answer]:
-        answer = yield from end_svm(lpid)
+    def end_somehow(vm: Vm, incarnation: Incarnation | None) -> Operation[Answer]:
+        answer = yield from end_svm(vm, incarnation)
         return Answer(UCode.U_SUCCESS, answer.detail)
 
     with (
@@ -125,7 +126,7 @@ def k8() -> Iterator[None]:
 
     def register_once(vm: Vm, slot: VmSlot) -> Operation[Answer]:
         request = RegisterMemSlot(vm.lpid, gpa_of(slot.first), slot.count * PAGE_SIZE, 0, slot.slot_id)
-        answer = yield from try_once("UV_REGISTER_MEM_SLOT", request)
+        answer = yield from try_once("UV_REGISTER_MEM_SLOT", request, vm, vm.svm_incarnation)
         if answer.code is UCode.U_BUSY:
             answer = Answer(UCode.U_SUCCESS, answer.detail)
         slot.registered = answer.succeeded
@@ -159,7 +160,7 @@ def k11() -> Iterator[None]:
             forget(store, vm, slot)
             if slot.registered:
                 yield from unregister(vm, slot)
-        answer = yield from end_svm(vm.lpid)
+        answer = yield from end_svm(vm)
         return (yield from write_pate(vm.lpid, radix=vm.radix)) if answer.succeeded else answer
 
     with everywhere(reset._end, end):
@@ -169,7 +170,13 @@ def k11() -> Iterator[None]:
 @contextmanager
 def k14() -> Iterator[None]:
     """Leave in normal pages what they held for the SVM when its VM is reset."""
-    with everywhere(slots.scrub_replaced, _nothing):
+
+    def forget_all(store: Store, vm: Vm) -> Operation[None]:
+        yield from ()
+        for slot in vm.slots:
+            forget(store, vm, slot)
+
+    with everywhere(slots.drop_secure, forget_all):
         yield
 
 

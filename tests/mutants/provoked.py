@@ -13,6 +13,7 @@ import numpy as np
 from mutants.exchange import everywhere, only_in
 from pef_hypervisor.frames import MOVING, Vm
 from pef_hypervisor.from_ultravisor import svm_init_done, svm_page_in
+from pef_hypervisor.in_flight import in_flight
 from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Flight, Part
 from pef_kit.operations import Operation, PeerFailure, ask
@@ -44,23 +45,24 @@ def unasked_page_in() -> Iterator[None]:
 
     def done(store: Store, caller: Caller, request: SvmInitDone) -> Operation[Reply]:
         vm = store.vms.get(request.lpid)
-        if caller.role is Role.ULTRAVISOR and vm is not None and vm.started and not vm.held_by:
-            with vm.open():
-                yield from _offer_held(vm)
+        if caller.role is Role.ULTRAVISOR and vm is not None and vm.started and not vm.gate.taken:
+            with vm.gate.admitted():
+                yield from _offer_held(store, vm)
         return (yield from original(store, caller, request))
 
     with everywhere(original, done):
         yield
 
 
-def _offer_held(vm: Vm) -> Operation[None]:
+def _offer_held(store: Store, vm: Vm) -> Operation[None]:
     parts = []
     for slot in vm.slots if vm.state is HvVmState.TRANSIENT else ():
         offsets = np.flatnonzero((slot.state == HvGfnState.SECURE) & ~slot.marked(slice(None), MOVING))
         parts.append(Part(slot, offsets, slot.state[offsets]))
-    with (flight := Flight(vm, parts)):
+    flight = Flight(vm, parts)
+    with in_flight(store.pool, [(part.slot, part.offsets) for part in flight.parts]):
         if len(flight):
-            yield from flight._send_once("UV_PAGE_IN", np.arange(len(flight)))
+            yield from flight.send("UV_PAGE_IN", np.ones(len(flight), np.bool_))
 
 
 @contextmanager
@@ -112,9 +114,9 @@ def done_after_failure() -> Iterator[None]:
     """Have UV_ESM make H_SVM_INIT_DONE where its H_SVM_INIT_START was refused, before it goes back."""
     original = ask_until_done
 
-    def request(name: str, arguments: object) -> Operation[Reply]:
+    def request(svm: Svm, name: str, arguments: object) -> Operation[Reply]:
         try:
-            return (yield from original(name, arguments))
+            return (yield from original(svm, name, arguments))
         except Refused:
             if isinstance(arguments, SvmInitStart):
                 yield from _in_vain("H_SVM_INIT_DONE", SvmInitDone(arguments.lpid))

@@ -65,8 +65,6 @@ def failure_untold() -> Iterator[None]:
     """End a UV_ESM that failed without H_SVM_INIT_ABORT."""
 
     def go_on(uv: Ultravisor, svm: Svm) -> Operation[str]:
-        if svm.alive:
-            uv.release(svm)
         yield from ()
         return ""
 

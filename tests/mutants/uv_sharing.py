@@ -64,7 +64,7 @@ def d8() -> Iterator[None]:
             for part in in_state(fresh, S.HV_SHARED)
         ]
         yield from original(uv, svm, fresh)
-        if not svm.alive or svm.state is UvVmState.ABORT:
+        if svm.state is UvVmState.ABORT:
             return
         for slot, offsets, pages in offered:
             slot.normal[offsets] = pages

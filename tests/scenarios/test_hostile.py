@@ -20,7 +20,7 @@ from pef_lab.hostile.catalogue import ATTACKS, NOT_TRIED
 from pef_lab.hostile.command import attacked
 from pef_lab.hostile.trial import Outcome, Trial
 from pef_lab.pair import NormalMemoryForm, Pair, PairPlan, started
-from pef_lab.service_process import free_ports
+from pef_lab.service_process import LIVE, free_ports
 from scenarios.pef_command import PEF, environment, pef
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow]
@@ -82,6 +82,7 @@ def standing(ports: tuple[int, int]) -> PairPlan:
     return PairPlan(
         SECURE_MEMORY,
         NormalMemoryForm.SHM,
+        until=LIVE,
         ultravisor_called_at=f"http://127.0.0.1:{ports[0]}",
         hypervisor_called_at=f"http://127.0.0.1:{ports[1]}",
     )

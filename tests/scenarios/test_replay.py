@@ -18,7 +18,7 @@ from pef_lab.pair import NormalMemoryForm, PairPlan, started
 from pef_lab.replay.counterexample import Counterexample, read
 from pef_lab.replay.player import Difference, play
 from pef_lab.replay.wire import Wire, wired
-from pef_lab.service_process import free_ports
+from pef_lab.service_process import LIVE, free_ports
 from pef_protocol.events import Side
 from scenarios.pef_command import PEF, environment, pef
 
@@ -146,6 +146,7 @@ async def test_the_command_plays_on_a_running_pair_and_fails_at_a_difference(tmp
     plan = PairPlan(
         SECURE_MEMORY,
         NormalMemoryForm.HTTP,
+        until=LIVE,
         ultravisor_called_at=f"http://127.0.0.1:{ports[Side.ULTRAVISOR]}",
         hypervisor_called_at=f"http://127.0.0.1:{ports[Side.HYPERVISOR]}",
     )

@@ -16,7 +16,7 @@ import pytest
 from pef_lab.endpoints import Endpoints
 from pef_lab.pair import Pair, PairPlan, started
 from pef_lab.rows.passes import SECURE_MEMORY
-from pef_lab.service_process import ServiceProcess, free_ports
+from pef_lab.service_process import LIVE, ServiceProcess, free_ports
 from pef_lab.starting import fresh_endpoints, told_the_hypervisor, told_the_ultravisor
 from pef_protocol.calls import CALLS
 from pef_protocol.wire import Role
@@ -130,7 +130,7 @@ async def test_one_side_alone_is_tested_where_it_was_told_to_call_us(side: Role,
     file = tmp_path / "rows.json"
     process = ServiceProcess(f"pef-{side}", variables, tmp_path / "service.log")
     try:
-        await process.until_ready(url)
+        await process.until_ready(url, LIVE)
         words = (f"--{side}", url, "--peer-port", str(port), "--id", "[uh]v/page-out/*", "--json", file)
         status, out, err = await rows(told(nowhere, tmp_path), *words)
     finally:

@@ -40,7 +40,9 @@ def test_a_signal_stops_both_services_and_leaves_nothing(tmp_path: Path, number:
         services = [Path("/proc") / pid for pid in re.findall(r"process (\d+)", told)]
         memory = Path(re.findall(r"normal memory (\S+)", told)[0])
         assert len(services) == 2
-        assert memory.stat().st_mode & 0o777 == 0o600
+        assert memory.stat().st_mode & 0o777 == 0o700
+        modes = {file.name[:13]: file.stat().st_mode & 0o777 for file in memory.iterdir()}
+        assert modes == {"normal-memory": 0o660, "hypervisor.lo": 0o600, "ultravisor.lo": 0o600}
         assert all(service.exists() for service in services)
         process.send_signal(number)
         assert process.wait(30) == 0

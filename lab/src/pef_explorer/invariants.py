@@ -24,7 +24,6 @@ from pef_explorer.records import Step
 from pef_explorer.small_memory import TOKEN_BYTES
 from pef_explorer.stillness import peek
 from pef_explorer.system import LPID
-from pef_hypervisor.frames import DOUBTFUL
 from pef_hypervisor.frames import MOVING as HV_MOVING
 from pef_protocol.states import HvGfnState as H
 from pef_protocol.states import HvVmState, UvVmState
@@ -71,7 +70,14 @@ def a_page_is_zero_when_its_owner_changes(step: Step) -> Iterator[str]:
         if was == now or was is None or now is None:
             continue
         place = step.after.mapped[gfn]
-        if now in SHARED and was not in SHARED and place and step.after.normal[place - 1] != BLANK:
+        not_begun = was is S.HV_UNSHARING  # the Hypervisor was busy: the page is shared as before
+        if (
+            now in SHARED
+            and was not in SHARED
+            and not not_begun
+            and place
+            and step.after.normal[place - 1] != BLANK
+        ):
             yield f"GFN {gfn} became shared, and its page is not zero"
         granted = was in {S.HV_UNSHARED, S.HV_UNSHARING, S.HV_UNSHARING_INV, *SHARED}
         if now is S.SECURE and granted and not _taken_back(step) and step.after.frames[gfn] != BLANK:
@@ -104,7 +110,7 @@ def the_tables_agree(step: Step) -> Iterator[str]:
     alike = ALIKE if step.world.plan.design in FOUR_STATES else ALIKE_OF_TWO
     for gfn in gfns(step):
         ours, theirs = seen.hv[gfn], state(seen.uv, gfn)
-        if (ours == ABSENT and theirs is None) or seen.hv_marks[gfn] & DOUBTFUL:
+        if ours == ABSENT and theirs is None:
             continue
         if ours == ABSENT or theirs not in alike[H(ours)]:
             told = "absent" if ours == ABSENT else H(ours).name

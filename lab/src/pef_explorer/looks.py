@@ -10,6 +10,7 @@ from pef_explorer.oracle import ZERO, Oracle
 from pef_explorer.small_memory import KNOWN_BYTES
 from pef_explorer.system import LPID, System, known_of
 from pef_hypervisor.frames import CARRIED
+from pef_hypervisor.gate import GateRecord
 from pef_kit.bus import NORMAL_BASE
 from pef_protocol.quantities import PAGE_ORDER, Gfn
 from pef_protocol.states import HvVmState, UvVmState
@@ -32,7 +33,7 @@ class Look(NamedTuple):
     `used`: IVs used. `normal`, `frames`: the bytes by which the pages are known.
     """
 
-    hv_vm: tuple[int, bool, bool, int, str, bool]
+    hv_vm: tuple[int, bool, bool, bool, GateRecord]
     pool: tuple[int, int, int, int]
     uv_vm: tuple[int, bool, bool, int] | None
     promised: int
@@ -97,7 +98,7 @@ def look(system: System) -> Look:
         recorded = tuple(counter != 0 for counter in counters)
         frames = tuple(known)
     return Look(
-        (int(vm.state), vm.must_abort, vm.abort_due, vm.open_calls, vm.held_by, vm.closed),
+        (int(vm.state), vm.must_abort, vm.abort_due, vm.must_reset, vm.gate.record),
         (pool.held, pool.reserved, pool.leaving, len(hv.memory.record)),
         uv_vm,
         system.uv.promised,

@@ -10,7 +10,7 @@
 Between two steps anybody else may act: that is all there is to concurrency here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 from enum import Enum, StrEnum
 from types import GeneratorType
@@ -18,10 +18,11 @@ from typing import Any, Final, Protocol, cast
 
 import numpy as np
 
-from pef_kit.core.lease import Leased
+from pef_kit.core.lease import Ended, Leased
 from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, Transfer, Work
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import Code, HCode, UCode
+from pef_protocol.runs import CodedRuns
 
 
 class Pending(StrEnum):
@@ -77,6 +78,13 @@ def made_up(name: str, fault: Fault) -> Code:
     return MADE_UP[CALLS[name].is_ultracall, fault]
 
 
+def refusal(ask: Ask, fault: Fault) -> Reply:
+    """Return the answer of a peer that refuses a call, each of its runs, or that is busy."""
+    code = made_up(ask.name, fault)
+    runs: Iterable[tuple[int, ...]] = () if fault is Fault.BUSY else getattr(ask.request, "runs", ())
+    return Reply(code, refused=CodedRuns.from_rows((*run[-2:], code) for run in runs))
+
+
 TRIES: Final = "attempt"
 """The local name of every loop that counts how often something was tried: it tells nothing of the state."""
 
@@ -122,8 +130,12 @@ class OpenCall:
         elif isinstance(effect, Reply | PeerFailure):
             self._resume(effect)
         elif isinstance(effect, Transfer):
-            self._wire.carry_out(effect)
-            self._resume(None)
+            try:
+                self._wire.carry_out(effect)
+            except Ended as over:  # its life is over: no byte of it moves any more
+                self._resume(over)
+            else:
+                self._resume(None)
         elif isinstance(effect, Work):
             self._resume(effect.run())
         else:
@@ -139,7 +151,7 @@ class OpenCall:
             self._answer(PeerFailure(ask.name, "peer", "no answer"))
             return
         if fault in {Fault.REFUSED, Fault.BUSY}:
-            self._answer(Reply(made_up(ask.name, fault)))
+            self._answer(refusal(ask, fault))
             return
         if fault is Fault.DOUBLED:
             once = OpenCall(self._wire.handler(ask), self._wire)
@@ -157,7 +169,7 @@ class OpenCall:
         """Let the innermost operation run to its next yield or its end."""
         operation = self._stack[-1]
         try:
-            failed = isinstance(answer, PeerFailure)
+            failed = isinstance(answer, PeerFailure | Ended)
             effect = operation.throw(answer) if failed else operation.send(answer)
         except StopIteration as end:
             self._ended(end.value)

@@ -7,7 +7,7 @@ the pair goes. There is nothing like it for secure memory.
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from pef_lab.endpoints import Endpoints
-from pef_lab.service_process import ServiceProcess
+from pef_lab.service_process import READY, ServiceProcess
 from pef_lab.starting import (
     HYPERVISOR_SCRIPT,
     ULTRAVISOR_SCRIPT,
@@ -48,7 +48,13 @@ class PairPlan:
     """URL at which the Hypervisor calls the Ultravisor, if somebody stands between; and the other way."""
     hypervisor_called_at: str = ""
     peer_timeout: float | None = None
-    """Seconds that a service waits for a nested call; None: as long as it does by itself."""
+    """Seconds of one attempt of a nested call; None: as long as it is by itself."""
+    give_up: float | None = None
+    """Seconds after which an SVM is aborted whose hypercall has no outcome; None: as long as by itself."""
+    until: str = READY
+    """Where both answer once they have started: `LIVE` where whoever stands between comes later."""
+    announce: Callable[[Endpoints], None] = lambda _: None
+    """Is told of the endpoints before the services start: hello passes whoever stands between, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,7 @@ async def _start(
     plan: PairPlan, memory: Path | None, directory: Path, processes: list[ServiceProcess]
 ) -> Pair:
     endpoints = fresh_endpoints()
+    plan.announce(endpoints)
     of_ultravisor = told_the_ultravisor(
         endpoints,
         peer_url=plan.hypervisor_called_at or endpoints.hypervisor_url,
@@ -110,12 +117,13 @@ async def _start(
         secure_memory=plan.secure_memory,
     )
     waits = {"PEF_PEER_TIMEOUT": str(plan.peer_timeout)} if plan.peer_timeout else {}
+    waits |= {"PEF_GIVE_UP": str(plan.give_up)} if plan.give_up else {}
     hypervisor = ServiceProcess(HYPERVISOR_SCRIPT, of_hypervisor | waits, directory / "hypervisor.log")
     processes.append(hypervisor)
     ultravisor = ServiceProcess(ULTRAVISOR_SCRIPT, of_ultravisor | waits, directory / "ultravisor.log")
     processes.append(ultravisor)
-    await ultravisor.until_ready(endpoints.ultravisor_url)
-    await hypervisor.until_ready(endpoints.hypervisor_url)
+    await ultravisor.until_ready(endpoints.ultravisor_url, plan.until)
+    await hypervisor.until_ready(endpoints.hypervisor_url, plan.until)
     visor_tokens = {
         Role.ULTRAVISOR: endpoints.ultravisor_token,
         Role.HYPERVISOR: endpoints.hypervisor_token,

@@ -53,7 +53,7 @@ class Ladder(Generic[AskedT]):
     def climb_runs(self, asked: AskedT, runs: int) -> tuple[Rung | None, Codes]:
         """Return the rung that refuses the whole message, or None, and each run's code (0: passes).
 
-        A run that an earlier rung refused keeps that rung's code.
+        A message of which an earlier rung refused every run is not refused as a whole.
         """
         codes = np.zeros(runs, np.int16)
         for rung in self.rungs:
@@ -61,6 +61,8 @@ class Ladder(Generic[AskedT]):
             if rung.per_run and np.count_nonzero(passes) < runs:
                 codes[(codes == 0) & ~np.asarray(passes, np.bool_)] = rung.code
             elif not rung.per_run and not passes:
-                codes[codes == 0] = rung.code
+                if runs and codes.all():
+                    return None, codes
+                codes[:] = rung.code
                 return rung, codes
         return None, codes

@@ -20,7 +20,7 @@ import json
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -91,8 +91,12 @@ class _Asking:
     slot: Slot | None = None
     with_body: bool = True
     reason: str = ""
-    received: bool = True
+    settled: bool = True
+    """Nothing of it is on its way: it was not sent yet, or has an outcome."""
+    received: bool = False
     """The number of its slot is used up."""
+    out_of_step: bool = False
+    """Nobody knows whether it is: the slot is not used again."""
 
     def require_alive(self) -> None:
         """Raise Ended once a life that it is made for is over."""
@@ -107,7 +111,7 @@ class _Asking:
 
     def end(self) -> None:
         """Give slot and turn back: there is an outcome."""
-        if self.session is not None and self.slot is not None:
+        if self.session is not None and self.slot is not None and not self.out_of_step:
             self.session.give_back(self.slot, received=self.received)
         self.turn.release()
 
@@ -241,21 +245,25 @@ class Peer:
             raise
         loop = asyncio.get_running_loop()
         until = loop.time() + self._give_up if self._give_up else None
-        settled = True
         try:
             reply = await self._until_outcome(asking, until)
-            if reply is None:
-                settled = False
-                self._ask_on(asking)
-                reason = f"no outcome within {self._give_up:g} s: {asking.reason}"
-                raise PeerFailure(ask.name, self.name, reason)
-            return reply
         finally:
-            if settled:
+            # Order: whatever ended the waiting, the number can't be used again before there is an outcome.
+            if asking.settled:
                 asking.end()
+            else:
+                self._ask_on(asking)
+        if reply is None:
+            reason = f"no outcome within {self._give_up:g} s: {asking.reason}"
+            raise PeerFailure(ask.name, self.name, reason)
+        return reply
 
     def _ask_on(self, asking: _Asking) -> None:
-        """Ask on for the outcome of a call that nobody waits for: then its slot may be used again."""
+        """Ask on for the outcome of a call that nobody waits for: then its slot may be used again.
+
+        It acts for its epoch alone from now on; whether its SVM lives is for the peer to say.
+        """
+        asking.ask = replace(asking.ask, lives=tuple(life for life in asking.ask.lives if life.epoch))
 
         async def ask_on() -> None:
             try:
@@ -291,9 +299,11 @@ class Peer:
             self._session = (epoch, Session(self._new_id(), self._connections))
         asking.session = self._session[1]
         asking.slot = asking.session.take(asking.depth)
-        if asking.slot is None:  # as many slots as turns
-            message = "a call has a turn and no slot"
-            raise RuntimeError(message)
+        if asking.slot is None:  # as many slots as turns, but for those that were out of step
+            asking.session = Session(self._new_id(), self._connections)
+            self._session = (epoch, asking.session)
+            asking.slot = asking.session.take(asking.depth)
+            assert asking.slot is not None  # noqa: S101 - it is new
         headers[SLOT] = str(asking.session.call_id(asking.slot))
 
     async def _until_outcome(self, asking: _Asking, until: float | None) -> Reply | None:
@@ -305,17 +315,23 @@ class Peer:
             left = self.timeout if until is None else min(self.timeout, until - loop.time())
             if left <= 0:
                 return None
+            asking.settled, asking.received = False, True
             try:
                 status, body = await self._attempt(asking, left)
                 reply = self._outcome(asking, status, body)
+            except (PeerFailure, Ended):
+                asking.settled = True
+                raise
             except _NoOutcome as failure:
                 asking.reason = str(failure)
-                if not self.slots:
+                if asking.slot is None:
+                    asking.settled = True
                     raise PeerFailure(asking.ask.name, self.name, asking.reason) from None
                 await asyncio.sleep(wait if until is None else max(0.0, min(wait, until - loop.time())))
                 wait = min(LONGEST_WAIT, wait * 2)
                 continue
             if reply is not None:
+                asking.settled = True
                 return reply
 
     async def _attempt(self, asking: _Asking, seconds: float) -> tuple[int, bytes]:
@@ -353,6 +369,7 @@ class Peer:
             asking.with_body = True
             return None
         if kind is ProblemType.BROKEN:
+            asking.out_of_step = True
             raise PeerFailure(name, self.name, reason)
         life = asking.epoch_life
         if kind is ProblemType.OTHER_EPOCH and self._other_epoch is not None and life is not None:
@@ -362,6 +379,7 @@ class Peer:
         if kind is None or kind in {ProblemType.NOT_NOW, ProblemType.OTHER_EPOCH}:
             raise _NoOutcome(reason)
         asking.received = kind is ProblemType.OTHER_INCARNATION
+        asking.out_of_step = kind in {ProblemType.SLOT, ProblemType.LATE}
         raise PeerFailure(name, self.name, reason, done=False)
 
     def _time_left(self, seconds: float) -> float:

@@ -41,8 +41,11 @@ class Refusals:
         self._rows.append((rows[firsts], gpas, counts, codes[wrong][firsts]))
 
     def reply(self, refused_whole: Rung | None = None) -> Reply:
-        """Return the reply: success if nothing was refused, else the code of the first refused run."""
-        if not self._rows:
+        """Return the reply: success if nothing was refused, else the code of the first refused run.
+
+        The refusal of a message as a whole names no runs: nothing is said of any of them.
+        """
+        if refused_whole or not self._rows:
             code: Code = refused_whole.code if refused_whole else self._family(0)
             return Reply(code, detail=self.detail)
         rows, gpas, counts, codes = (np.concatenate(column) for column in zip(*self._rows, strict=True))

@@ -2,18 +2,35 @@
 
 import gc
 import sys
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import uvicorn
 from fastapi import FastAPI
 
 from pef_kit.settings import ServiceSettings
+from pef_kit.volume import VolumeTaken
+
+S = TypeVar("S", bound=ServiceSettings)
 
 KEEPALIVE: Final = 3600
 """Seconds that an idle connection is kept: longer than any peer keeps its end."""
 
 SWITCH: Final = 0.0002
 """Seconds after which a thread that moves pages makes way for the event loop."""
+
+CANNOT_START: Final = 2
+"""Exit status of a service that may not start; nothing was changed."""
+
+
+def build_and_serve(build: Callable[[S], FastAPI], settings: S) -> None:
+    """Build the service and serve it; end with one line and status 2 where another process is this side."""
+    try:
+        app = build(settings)
+    except VolumeTaken as taken:
+        sys.stderr.write(f"{taken}\n")
+        sys.exit(CANNOT_START)
+    serve(app, settings)
 
 
 def serve(app: FastAPI, settings: ServiceSettings) -> None:

@@ -44,8 +44,19 @@ class Call:
 
     @property
     def codes(self) -> frozenset[Code]:
-        """Return every code that this call may answer with."""
-        return frozenset({self.success, *self.later, *(rung.code for rung in self.ladder)})
+        """Return every code that this call may answer with, at whatever Ultravisor it is made."""
+        own = frozenset({self.success, *self.later, *(rung.code for rung in self.ladder)})
+        return own | self.elsewhere
+
+    @property
+    def elsewhere(self) -> frozenset[Code]:
+        """Return the codes that the document knows for this call although ours never gives them.
+
+        An Ultravisor may lack any ultracall, and may be too busy for each call of the Hypervisor.
+        """
+        if not self.is_ultracall:
+            return frozenset()
+        return frozenset({UCode.U_FUNCTION} | ({UCode.U_BUSY} if Role.HYPERVISOR in self.callers else set()))
 
     @property
     def arguments(self) -> tuple[str, ...]:

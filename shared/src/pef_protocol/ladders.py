@@ -67,9 +67,11 @@ PAGE_IN: Final = (
     HYPERVISOR_ONLY,
     Rung("order", UCode.U_P5, "an order other than 16"),
     Rung("flags", UCode.U_P4, "any flag"),
-    Rung("ra", UCode.U_P2, "a source that is not whole normal pages, or backs another GFN", True),
+    Rung(
+        "ra", UCode.U_P2, "a source that is not whole normal pages, backs another GFN, or is in flight", True
+    ),
     SVM_OBJECT,
-    Rung("aborted", UCode.U_STATE, "an aborted SVM, but for its imported pages", True),
+    Rung("aborted", UCode.U_STATE, "an aborted SVM, but for imported pages that are not shared", True),
     Rung("gpa", UCode.U_P3, "guest pages that do not lie in one slot", True),
     Rung("state", UCode.U_P2, "a GFN whose state does not take a page", True),
 )
@@ -77,11 +79,11 @@ PAGE_OUT: Final = (
     HYPERVISOR_ONLY,
     Rung("order", UCode.U_P5, "an order other than 16"),
     Rung("flags", UCode.U_P4, "any flag"),
-    Rung("ra", UCode.U_P2, "a target that is not whole normal pages, or backs a GFN", True),
+    Rung("ra", UCode.U_P2, "a target that is not whole normal pages, backs a GFN, or is in flight", True),
     SVM_OBJECT,
-    Rung("aborted", UCode.U_STATE, "an aborted SVM, but for its imported pages", True),
     Rung("gpa", UCode.U_P3, "guest pages that do not lie in one slot", True),
     Rung("state", UCode.U_PARAMETER, "a GFN that is paged out already", True),
+    Rung("aborted", UCode.U_STATE, "an aborted SVM, but for its imported pages", True),
 )
 PAGE_INVAL: Final = (
     HYPERVISOR_ONLY,

@@ -13,7 +13,6 @@ from pef_explorer.plan import Part, Plan
 from pef_explorer.records import Ended, Step
 from pef_explorer.system import known_of
 from pef_explorer.world import World
-from pef_hypervisor.frames import DOUBTFUL
 from pef_hypervisor.frames import MOVING as HV_MOVING
 from pef_protocol.designs import Design
 from pef_protocol.states import HvGfnState as H
@@ -196,9 +195,6 @@ CASES: dict[str, Case] = {
         (
             both(busy, lambda step: seen(step, hv=at(step.after.hv, 1, H.NORMAL))),
             lambda step: seen(step, hv=at(step.after.hv, 1, ABSENT), uv=at(step.after.uv, 1, ABSENT)),
-            lambda step: seen(
-                step, hv=at(step.after.hv, 1, H.NORMAL), hv_marks=at(step.after.hv_marks, 1, DOUBTFUL)
-            ),
         ),
     ),
     "an_aborted_svm_never_runs": Case(

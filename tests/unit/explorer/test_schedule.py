@@ -110,10 +110,10 @@ def test_after_the_breach_whatever_is_open_is_let_end() -> None:
 def waiting_for_the_other(self: Hypervisor, lpid: int, gpa: int, length: int) -> Operation[Any]:
     """Read only where nobody else is at work: two of these wait for each other."""
     vm = self.store.vms[lpid]
-    with vm.open():
+    with vm.gate.admitted():
         yield Pause(0)
         attempt = 0
-        while vm.open_calls > 1:
+        while vm.gate.open > 1:
             yield Pause(attempt)
             attempt += 1
     return (yield from host_read(self, lpid, gpa, length))

@@ -47,12 +47,21 @@ def refuse_gfns(code: UCode, *gfns: int) -> Answer:
 
 
 def silent() -> Answer:
-    """Give no answer."""
+    """Let the outcome of the call be one that can't be had."""
 
     def no_answer(uv: "ScriptedUltravisor", ask: Ask) -> Reply:
         raise PeerFailure(ask.name, "ultravisor", "no connection")
 
     return no_answer
+
+
+def turned_away() -> Answer:
+    """Refuse the call as a message: it is not done, and never will be."""
+
+    def refused(uv: "ScriptedUltravisor", ask: Ask) -> Reply:
+        raise PeerFailure(ask.name, "ultravisor", "turned away", done=False)
+
+    return refused
 
 
 def first(deed: Callable[[], object], then: Answer = honest) -> Answer:
@@ -106,7 +115,8 @@ class ScriptedUltravisor:
         queue = self.script[ask.name]
         reply = (queue.popleft() if queue else honest)(self, ask)
         assert reply.code in CALLS[ask.name].codes, f"{ask.name} never answers {reply.code!r}"
-        assert {code for _, _, code in reply.refused.coded()} <= {int(code) for code in CALLS[ask.name].codes}
+        known = {int(code) for code in CALLS[ask.name].codes}
+        assert {code for _, _, code in reply.refused.coded()} <= known
         return reply
 
     def honest(self, ask: Ask, passed_over: set[int] | None = None) -> Reply:

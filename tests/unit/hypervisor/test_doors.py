@@ -50,7 +50,7 @@ class Doors:
         )
         add_vmm_door(self.service, self.world.hv, LIMIT)
         add_guest_door(self.service, self.world.hv)
-        add_bus_door(self.service, self.world.memory, LIMIT)
+        add_bus_door(self.service, self.world.hv.store.memory, LIMIT)
         add_views(self.service, self.world.hv)
         transport = httpx.ASGITransport(app=self.service.app)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://hypervisor")

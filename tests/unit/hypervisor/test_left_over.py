@@ -21,10 +21,9 @@ from unit.hypervisor.scripted_ultravisor import (
     ScriptedUltravisor,
     first,
     honest,
-    refuse,
     refuse_gfns,
     rows,
-    silent,
+    turned_away,
 )
 from unit.hypervisor.world import ULTRAVISOR, World, refused
 
@@ -88,7 +87,7 @@ def test_what_eager_and_broken_leave_over_the_host_still_reads(design: Design) -
 @pytest.mark.parametrize("code", [UCode.U_PARAMETER, UCode.U_P3])
 def test_pushed_leaves_alone_only_what_is_refused_as_shared_or_for_lack_of_room(code: UCode) -> None:
     world = before_done(Design.PUSHED)
-    world.uv.answers("UV_PAGE_IN", refuse(code))
+    world.uv.answers("UV_PAGE_IN", refuse_gfns(code, TOUCHED, SHARED, PAGED_OUT))
     reply = world.init_done()
     assert (reply.code.name, reply.detail) == ("H_STATE", f"UV_PAGE_IN: {code.name}")
     assert (world.vm.state.name, world.states()) == ("TRANSIENT", "SNSNN")
@@ -148,18 +147,6 @@ def test_a_page_that_goes_out_before_its_slot_is_plugged_whole_is_not_called_sec
     assert world.sound()
 
 
-def test_pages_in_doubt_make_room_for_what_is_left_over() -> None:
-    world = World(pages=4, device_pages=5)
-    world.write(0, bytes(4 * PAGE_SIZE))
-    world.init_start()
-    world.plug(1, 100, 2)
-    world.uv.answers("UV_PAGE_OUT", silent())
-    world.read(100)
-    assert world.init_done().code.succeeded
-    assert (world.states(), sorted(world.states(1)), world.used) == ("SSSS", ["P", "S"], 5)
-    assert world.sound()
-
-
 def refused_as(uv: ScriptedUltravisor, ask: Ask, answers: dict[int, str]) -> Reply:
     """Refuse those GFNs of the message that `answers` names, with these codes; the rest is done honestly."""
     sent = {gfn for gfn, count in rows(ask) for gfn in range(gfn, gfn + count)}
@@ -169,13 +156,25 @@ def refused_as(uv: ScriptedUltravisor, ask: Ask, answers: dict[int, str]) -> Rep
     return Reply(next(iter(codes.values()), UCode.U_SUCCESS), refused=coded)
 
 
-def test_an_ultravisor_that_does_not_answer_at_init_done_is_named_and_the_call_is_repeated() -> None:
+def test_a_message_that_is_refused_at_init_done_is_named_and_the_call_is_repeated() -> None:
     world = before_done(Design.TRACKED_PAGEIN)
-    world.uv.answers("UV_PAGE_IN", silent())
+    world.uv.answers("UV_PAGE_IN", turned_away())
     reply = world.init_done()
-    assert (reply.code.name, reply.detail) == ("H_STATE", "UV_PAGE_IN to ultravisor: no connection")
+    assert (reply.code.name, reply.detail) == ("H_STATE", "UV_PAGE_IN to ultravisor: turned away")
     assert (world.states(), world.sound()) == ("SNSHP", True)
     assert world.init_done().code.succeeded
+
+
+@pytest.mark.parametrize("design", [Design.TRACKED, Design.TRACKED_PAGEIN, Design.PUSHED])
+def test_too_few_device_pages_are_seen_before_the_first_gfn_is_marked(design: Design) -> None:
+    world = World(design, pages=16, device_pages=10)
+    world.write(0, b"text")
+    world.init_start()
+    world.uv.asked.clear()
+    before = world.hv.digest()
+    reply = world.init_done()
+    assert (reply.code.name, reply.detail) == ("H_STATE", "there are not enough device pages")
+    assert (world.hv.digest(), world.uv.asked) == (before, [])
 
 
 def test_only_one_operation_has_the_whole_vm() -> None:
@@ -197,7 +196,7 @@ def test_init_done_waits_for_a_left_over_gfn_that_is_in_flight() -> None:
     big = world.start(world.hv.host_write(world.lpid, 0, bytes(2 << 20)))
     assert world.vm.moving
     world.init_start()
-    assert world.init_done().code.name == "H_STATE"
+    assert world.init_done().code.name == "H_BUSY"
     big.finish()
     assert world.init_done().code.succeeded
     assert world.states() == "S" * 64

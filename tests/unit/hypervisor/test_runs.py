@@ -11,7 +11,7 @@ from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_ORDER
 from pef_protocol.runs import CodedRuns
 from pef_protocol.wire import Caller
-from unit.hypervisor.scripted_ultravisor import first, honest, refuse, refuse_gfns, rows, silent
+from unit.hypervisor.scripted_ultravisor import first, honest, refuse, refuse_gfns, rows, turned_away
 from unit.hypervisor.world import ULTRAVISOR, World, refused
 
 
@@ -117,12 +117,12 @@ def test_patience_is_bounded_and_nothing_has_changed() -> None:
     assert world.sound()
 
 
-def test_an_ultravisor_that_does_not_answer_is_named_and_nothing_has_changed() -> None:
+def test_a_message_that_is_refused_is_named_and_nothing_has_changed() -> None:
     world = started(touched=(0, 1))
     before = world.hv.digest()
-    world.uv.answers("UV_PAGE_IN", silent())
+    world.uv.answers("UV_PAGE_IN", turned_away())
     reply = world.page_in((0, 2))
-    assert (reply.code.name, reply.detail) == ("H_PARAMETER", "UV_PAGE_IN to ultravisor: no connection")
+    assert (reply.code.name, reply.detail) == ("H_PARAMETER", "UV_PAGE_IN to ultravisor: turned away")
     assert world.hv.digest() == before
     assert world.sound()
 
@@ -195,13 +195,12 @@ def test_refused_runs_that_make_no_sense_are_no_answer(row: tuple[int, int, int]
         codes_of("UV_PAGE_IN", Reply(UCode.U_P2, refused=CodedRuns.of(row)), GFNS)
 
 
-def test_nonsense_from_the_ultravisor_changes_nothing() -> None:
+def test_nonsense_from_the_ultravisor_moves_nothing_and_the_vm_must_be_reset() -> None:
     world = started(touched=(0,))
-    before = world.hv.digest()
     nonsense = Reply(UCode.U_P2, refused=CodedRuns.of((9 << 16, 1, UCode.U_P2)))
     world.uv.answers("UV_PAGE_IN", lambda uv, ask: nonsense)
     assert world.page_in((0, 1)).code.name == "H_PARAMETER"
-    assert world.hv.digest() == before
+    assert (world.states()[0], world.vm.must_reset) == ("N", True)
 
 
 def test_a_nested_call_may_come_while_a_page_is_under_way() -> None:

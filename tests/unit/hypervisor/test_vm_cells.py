@@ -10,7 +10,7 @@ import pytest
 from pef_hypervisor.from_guest.memory_access import Refused
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
-from unit.hypervisor.scripted_ultravisor import first, refuse, refuse_gfns, silent
+from unit.hypervisor.scripted_ultravisor import first, refuse, refuse_gfns, turned_away
 from unit.hypervisor.world import World
 
 
@@ -80,7 +80,7 @@ def test_slots_are_registered_in_descending_order_and_the_design_is_told() -> No
     assert world.sound()
 
 
-@pytest.mark.parametrize("answer", [refuse(UCode.U_RETRY), silent()], ids=["refused", "silent"])
+@pytest.mark.parametrize("answer", [refuse(UCode.U_RETRY), turned_away()], ids=["refused", "turned away"])
 def test_init_start_that_fails_undoes_in_reverse_and_waits_for_the_abort(answer: object) -> None:
     world = World()
     world.plug(1, 50, 4)
@@ -115,11 +115,11 @@ def test_a_denied_init_start_changes_nothing_and_its_abort_is_accepted() -> None
     assert world.hv.digest() == before
 
 
-def test_init_done_short_of_device_pages_does_what_it_can_and_is_repeated() -> None:
+def test_init_done_short_of_device_pages_changes_nothing_and_is_repeated() -> None:
     world = World(pages=16, device_pages=10)
     world.init_start()
     assert world.init_done().code.name == "H_STATE"
-    assert (world.states(), world.used, world.vm.state.name) == ("S" * 10 + "N" * 6, 10, "TRANSIENT")
+    assert (world.states(), world.used, world.vm.state.name) == ("N" * 16, 0, "TRANSIENT")
     assert world.sound()
     world.share((0, 6))
     assert world.init_done().code.succeeded

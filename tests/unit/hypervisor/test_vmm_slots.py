@@ -7,7 +7,7 @@ import pytest
 from pef_kit.operations import PATIENCE
 from pef_protocol.codes import UCode
 from pef_protocol.ultracalls import PageIn
-from unit.hypervisor.scripted_ultravisor import first, honest, refuse, silent
+from unit.hypervisor.scripted_ultravisor import first, honest, refuse, silent, turned_away
 from unit.hypervisor.world import ULTRAVISOR, World
 
 
@@ -64,9 +64,9 @@ def test_a_slot_of_a_started_vm_is_removed_from_both_sides(*, secure: bool) -> N
     [
         ([refuse(UCode.U_BUSY)] * PATIENCE, "EBUSY"),
         ([refuse(UCode.U_PERMISSION)], "EINVAL"),
-        ([silent()], "EINVAL"),
+        ([turned_away()], "EINVAL"),
     ],
-    ids=["busy", "refused", "silent"],
+    ids=["busy", "refused", "turned away"],
 )
 def test_a_slot_that_is_refused_stays_as_it_was(answers: list[Any], errno: str) -> None:
     world = World()
@@ -146,12 +146,25 @@ def test_a_run_lies_in_one_slot_though_slots_abut_here_and_in_normal_memory() ->
     assert [count for _, _, count in request.runs] == [1, 1]
 
 
-def test_a_slot_whose_registration_nobody_answers_is_taken_back() -> None:
-    """The Ultravisor may have it, and its pages would fill secure memory for good."""
+@pytest.mark.parametrize("code", [UCode.U_P2, UCode.U_PARAMETER])
+def test_a_slot_that_the_ultravisor_has_not_is_removed(code: UCode) -> None:
     world = World()
     world.init_start()
-    world.uv.asked.clear()
-    world.uv.answers("UV_REGISTER_MEM_SLOT", silent())
-    assert world.plug(1, 100, 1).errno.name == "EINVAL"
-    assert world.uv.names == ["UV_REGISTER_MEM_SLOT", "UV_UNREGISTER_MEM_SLOT"]
-    assert world.plug(1, 100, 1).errno.name == "OK"
+    world.init_done()
+    world.uv.answers("UV_UNREGISTER_MEM_SLOT", refuse(code))
+    assert world.unplug(0).errno.name == "OK"
+    assert (world.used, world.sound()) == (0, True)
+
+
+@pytest.mark.parametrize("name", ["UV_REGISTER_MEM_SLOT", "UV_UNREGISTER_MEM_SLOT"])
+def test_a_vm_whose_slots_nobody_knows_must_be_reset(name: str) -> None:
+    world = World()
+    world.init_start()
+    world.init_done()
+    world.uv.answers(name, silent())
+    outcome = world.plug(1, 100, 1) if name == "UV_REGISTER_MEM_SLOT" else world.unplug(0)
+    assert outcome.errno.name == "EIO"
+    assert (world.plug(2, 200, 1).errno.name, world.hv.invariants()) == ("EIO", [])
+    assert world.reset().errno.name == "OK"
+    assert world.plug(2, 200, 1).errno.name == "OK"
+    assert world.sound()

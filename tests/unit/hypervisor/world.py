@@ -179,7 +179,7 @@ class World:
         """Check that no invariant is broken and nothing is left in flight."""
         assert self.hv.invariants() == []
         assert not self.vm.moving
-        assert self.vm.open_calls == 0
+        assert self.vm.gate.open == 0
         return True
 
 

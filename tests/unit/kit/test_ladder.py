@@ -104,9 +104,10 @@ def test_each_run_has_the_code_of_the_first_rung_that_refused_it(
     whole, codes = LADDER.climb_runs(asked, len(runs))
 
     def code(ra: bool, gpa: bool) -> int:
-        verdicts = ((caller, CALLER), (ra, PLACE), (lpid, LPID), (gpa, ADDRESS))
-        return next((int(rung.code) for passes, rung in verdicts if not passes), 0)
+        return int(PLACE.code if not ra else ADDRESS.code if not gpa else 0)
 
-    assert whole is (None if caller and lpid else LPID if caller else CALLER)
-    assert codes.tolist() == [code(ra, gpa) for ra, gpa in runs]
+    no_place = bool(runs) and not any(ra for ra, _ in runs)
+    assert whole is (CALLER if not caller else LPID if not lpid and not no_place else None)
+    by_run = [code(ra, gpa) for ra, gpa in runs]
+    assert codes.tolist() == (by_run if whole is None else [int(whole.code)] * len(runs))
     assert codes.dtype == np.int16

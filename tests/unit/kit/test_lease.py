@@ -1,9 +1,13 @@
 """A lease: what an operation may still do once the life that it acts for is over."""
 
+from itertools import count
+
 import pytest
 
 from pef_kit.core.lease import Ended, Life, leased
 from pef_kit.operations import Ask, Operation, Pause, Transfer, Work
+from pef_protocol.calls import Reply
+from pef_protocol.codes import HCode, UCode
 from pef_protocol.identity import Incarnation, InstanceId
 
 SECOND = Incarnation(InstanceId("0" * 32), 2)
@@ -143,3 +147,33 @@ def test_each_of_several_lives_ends_the_operation() -> None:
     with pytest.raises(Ended) as ended:
         operation.send(True)
     assert ended.value.life is epoch
+
+
+def test_an_ending_operation_makes_no_further_try_and_no_further_call() -> None:
+    def asks_until_done() -> Operation[list[object]]:
+        seen: list[object] = [(yield Ask("UV_PAGE_IN", None)).code]
+        for attempt in count():
+            if not (yield Pause(attempt, patient=True)):
+                return [*seen, (yield Ask("H_SVM_PAGE_OUT", None)).code]
+        return []
+
+    life = Life("a turn")
+    operation = leased(asks_until_done(), life)
+    next(operation)
+    life.ending = True
+    with pytest.raises(StopIteration) as end:
+        operation.send(Reply(UCode.U_SUCCESS))
+    assert end.value.value == [UCode.U_SUCCESS, HCode.H_BUSY]
+
+
+def test_an_ending_operation_still_moves_bytes_that_it_must() -> None:
+    life = Life("a turn")
+    life.ending = True
+    operation = leased(works(), life)
+    assert isinstance(next(operation), Work)
+
+
+def works() -> Operation[int]:
+    """Do one piece of work."""
+    done: int = yield Work(lambda: 1)
+    return done

@@ -51,6 +51,13 @@ def test_a_message_without_runs_keeps_the_code_of_the_rung_that_refused_it() -> 
     assert refusals.reply(order) == Reply(UCode.U_P5, detail="which one")
 
 
+def test_the_refusal_of_a_message_as_a_whole_names_no_runs() -> None:
+    refusals = Refusals(u64(gpa(0), gpa(4)), u64(4, 2), UCode)
+    refusals.add_runs(codes(UCode.U_PARAMETER, UCode.U_PARAMETER))
+    lpid = Rung("lpid", UCode.U_PARAMETER, "an lpid that names no SVM")
+    assert refusals.reply(lpid) == Reply(UCode.U_PARAMETER)
+
+
 def test_whole_runs_keep_their_numbers_whatever_they_are() -> None:
     refusals = Refusals(u64(U64_MAX, gpa(1), 12345), u64(U64_MAX, 1, 1 << 63), UCode)
     refusals.add_runs(codes(UCode.U_P3, 0, UCode.U_NO_KEY))

@@ -15,6 +15,7 @@ from pef_kit.peer import Peer
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.identity import Epoch, Incarnation, InstanceId
+from pef_protocol.problems import ProblemType
 from pef_protocol.quantities import PAGE_SIZE
 from pef_protocol.runs import PlacedRuns
 from pef_protocol.ultracalls import PageIn, SvmTerminate
@@ -195,6 +196,21 @@ async def test_a_message_that_is_refused_was_not_done_and_its_number_is_free(sta
         assert wire.slots[0] == wire.slots[1]
 
 
+@pytest.mark.parametrize(
+    ("kind", "status"), [(ProblemType.BROKEN, 500), (ProblemType.SLOT, 400), (ProblemType.LATE, 409)]
+)
+async def test_a_slot_whose_number_nobody_knows_is_not_used_again(kind: ProblemType, status: int) -> None:
+    """Somebody else says so, and the service never saw the message: the next ones are done all the same."""
+    problem = f'{{"type": "{kind.value}"}}'.encode()
+    async with reached() as (peer, wire, counting):
+        for _ in range(2 * len(peer._clients)):
+            wire.faults = [says(status, problem)]
+            with pytest.raises(PeerFailure, match=kind.name):
+                await peer.call(asked("UV_SVM_TERMINATE", TERMINATE))
+            await peer.call(asked("UV_SVM_TERMINATE", TERMINATE))
+        assert counting.done == 2 * len(peer._clients)
+
+
 async def test_a_peer_without_slots_is_not_asked_again() -> None:
     async with reached(slots=False) as (peer, wire, counting):
         wire.faults = [answer_lost]
@@ -204,8 +220,9 @@ async def test_a_peer_without_slots_is_not_asked_again() -> None:
         assert (counting.done, wire.slots) == (1, [""])
 
 
-async def test_a_call_of_an_svm_that_has_ended_is_not_sent_again() -> None:
+async def test_a_call_of_an_svm_that_has_ended_ends_at_once_and_its_number_is_not_used_again() -> None:
     life = Life("an SVM", Incarnation(InstanceId("1" * 32), 1))
+    ask = Ask("UV_SVM_TERMINATE", TERMINATE, life.incarnation, (life, LIFE))
 
     async def dies(*_: Any) -> None:
         life.end()
@@ -214,10 +231,37 @@ async def test_a_call_of_an_svm_that_has_ended_is_not_sent_again() -> None:
     async with reached() as (peer, wire, counting):
         wire.faults = [dies]
         with pytest.raises(Ended):
-            await peer.call(Ask("UV_SVM_TERMINATE", TERMINATE, life.incarnation, (life, LIFE)))
+            await peer.call(ask)
         with pytest.raises(Ended):
-            await peer.call(Ask("UV_SVM_TERMINATE", TERMINATE, life.incarnation, (life, LIFE)))
+            await peer.call(ask)
         assert (counting.done, len(wire.slots)) == (0, 1)
+        await asyncio.gather(*peer._asked_for)
+        await peer.call(asked("UV_SVM_TERMINATE", TERMINATE))
+        assert counting.done == 2
+        assert [slot.split(".")[-1] for slot in wire.slots] == ["1", "1", "2"]
+
+
+async def test_a_call_whose_caller_went_away_keeps_its_slot_until_it_has_an_outcome() -> None:
+    under_way, open_again = asyncio.Event(), asyncio.Event()
+
+    async def shut(application: Application, scope: Scope, receive: Receive, send: Send) -> None:
+        under_way.set()
+        await open_again.wait()
+        await application(scope, receive, send)
+
+    async with reached() as (peer, wire, counting):
+        wire.faults = [shut, shut]
+        call = asyncio.create_task(peer.call(asked("UV_SVM_TERMINATE", TERMINATE)))
+        await under_way.wait()
+        call.cancel()
+        await asyncio.wait([call])
+        assert call.cancelled()
+        other = asyncio.create_task(peer.call(asked("UV_SVM_TERMINATE", TERMINATE)))
+        open_again.set()
+        await other
+        await asyncio.gather(*peer._asked_for)
+        assert counting.done == 2
+        assert len(set(wire.slots)) == 2
 
 
 async def test_an_epoch_that_is_over_ends_the_call_and_is_told() -> None:

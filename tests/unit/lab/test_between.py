@@ -24,6 +24,7 @@ from pef_lab.between.misdeeds import (
     silent,
     unheard,
 )
+from pef_lab.between.numbers import Numbers
 from pef_lab.between.passing import Passing
 from pef_lab.between.script import ScriptedBetween
 from pef_lab.between.server import Server
@@ -53,7 +54,7 @@ class Service:
         return await claim(HCode.H_SUCCESS)(Passing(Side.HYPERVISOR, request, body, never, never_later))
 
 
-async def never(_: web.Request, __: bytes) -> NoReturn:
+async def never(*_: object) -> NoReturn:
     raise AssertionError
 
 
@@ -207,3 +208,21 @@ def test_half_of_a_running_pair_is_refused() -> None:
         ports_of(None, None, 7, 7)
     with pytest.raises(WrongInput, match="takes --between-ultravisor"):
         ports_of(None, None, None, None, "0.0.0.0")  # noqa: S104
+
+
+def test_calls_that_a_go_between_answers_itself_leave_no_gap_in_the_numbers() -> None:
+    numbers = Numbers()
+
+    def sent(slot: str) -> str:
+        return numbers.of({"PEF-Slot": slot, "other": "kept"})["pef-slot"]
+
+    assert [sent(f"s.1.0.{number}") for number in (1, 3, 3, 4)] == [
+        "s.1.0.1",
+        "s.1.0.2",
+        "s.1.0.2",
+        "s.1.0.3",
+    ]
+    assert sent("s.1.0.1") == "s.1.0.1"
+    assert sent("s.1.1.7") == "s.1.1.1"
+    assert numbers.of({"pef-slot": "nonsense"}) == {"pef-slot": "nonsense"}
+    assert numbers.of({"other": "kept"}) == {"other": "kept"}

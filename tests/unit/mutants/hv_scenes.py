@@ -8,7 +8,7 @@ from typing import Final
 
 from pef_hypervisor.from_vmm.outcome import Outcome
 from pef_protocol.codes import UCode
-from unit.hypervisor.scripted_ultravisor import first, honest, refuse
+from unit.hypervisor.scripted_ultravisor import first, honest, refuse, refuse_gfns
 from unit.hypervisor.world import Driven, World
 
 
@@ -70,7 +70,7 @@ def k5() -> object:
 
 def k6() -> object:
     world = begun()
-    world.uv.answers("UV_PAGE_OUT", refuse(UCode.U_STATE))
+    world.uv.answers("UV_PAGE_OUT", refuse_gfns(UCode.U_STATE, 0))
     world.uv.answers("UV_SVM_TERMINATE", refuse(UCode.U_PERMISSION))
     return world.init_abort().code.name, world.vm.state.name, world.uv.known, world.states()[0], world.used
 

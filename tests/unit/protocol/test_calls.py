@@ -88,7 +88,15 @@ def test_codes_are_of_one_family_and_include_success(call: Call) -> None:
     assert {type(code) for code in call.codes} == {family}
     assert call.success in call.codes
     assert call.success == 0
-    assert {rung.code for rung in call.ladder} | {*call.later} | {call.success} == call.codes
+    own = {rung.code for rung in call.ladder} | {*call.later} | {call.success}
+    assert own | call.elsewhere == call.codes
+
+
+@every_call
+def test_codes_of_other_ultravisors(call: Call) -> None:
+    assert (UCode.U_FUNCTION in call.codes) == call.is_ultracall
+    if call.callers == {Role.HYPERVISOR}:
+        assert UCode.U_BUSY in call.codes
 
 
 @every_call
@@ -132,7 +140,8 @@ def test_order_of_the_page_in_ladder_is_the_decided_one() -> None:
         ("gpa", "U_P3"),
         ("state", "U_P2"),
     ]
-    assert [rung.name for rung in CALLS["UV_PAGE_OUT"].ladder] == [name for name, _ in page_in]
+    names = [name for name, _ in page_in if name != "aborted"]
+    assert [rung.name for rung in CALLS["UV_PAGE_OUT"].ladder] == [*names, "aborted"]
 
 
 def test_a_reply_has_no_outputs_and_refuses_nothing_unless_told() -> None:

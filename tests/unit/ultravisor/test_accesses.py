@@ -29,7 +29,7 @@ from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, U64_MAX, Gfn, Lpid, S
 from pef_protocol.runs import PageRuns
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
-from pef_protocol.ultracalls import PageInval, SharePage, SvmTerminate, UnregisterMemSlot
+from pef_protocol.ultracalls import PageInval, SharePage, UnregisterMemSlot
 from pef_ultravisor.from_guest.accesses import AccessFailure, guest_load, guest_store
 
 SLOTS = ((0, 0, 4), (1, 4, 4), (2, 9, 2))
@@ -127,7 +127,6 @@ def test_a_load_waits_until_a_share_has_ended(hv: ScriptedHypervisor) -> None:
 
 REFUSALS: dict[str, list[Answer]] = {
     "refused": [refuse(HCode.H_PARAMETER)],
-    "no answer": [silent()],
     "busy for ever": [busy()] * PATIENCE,
     "brought in words only": [pretend()] * 4,
 }
@@ -147,6 +146,18 @@ def test_a_page_that_does_not_come_back_fails_the_access_alone(
     assert hv.uv.digest() == before
     assert sound(hv)
     assert load_page(hv) == text("text" if state is S.PAGEDOUT else "mail")
+
+
+@pytest.mark.parametrize("state", [S.PAGEDOUT, S.SHARED_INV])
+def test_a_page_of_which_nobody_can_say_whether_it_came_ends_the_svm(
+    hv: ScriptedHypervisor, state: S
+) -> None:
+    put(hv, GFN, state)
+    hv.answers("H_SVM_PAGE_IN", silent())
+    with pytest.raises(AccessFailure):
+        load_page(hv)
+    assert svm_of(hv).state is UvVmState.ABORT
+    assert sound(hv)
 
 
 def test_a_page_spoilt_in_normal_memory_fails_the_access(hv: ScriptedHypervisor) -> None:
@@ -238,9 +249,10 @@ def test_an_svm_that_is_terminated_meanwhile(hv: ScriptedHypervisor, kind: type)
     put(hv, 3, S.PAGEDOUT, frame=text("text"))
     put(hv, 4, S.SECURE, frame=text("text"))
     load = Held(hv, guest_load(hv.uv, Lpid(LPID), AT, 4 * PAGE_SIZE)).until(kind)
-    assert hv.ultracall(SvmTerminate(Lpid(LPID))).code is UCode.U_SUCCESS
-    with pytest.raises(AccessFailure, match="terminated"):
+    ending = hv.terminating(LPID)
+    with pytest.raises(AccessFailure, match="has ended"):
         load.finish()
+    assert ending.finish().code is UCode.U_SUCCESS
     assert (hv.uv.promised, hv.uv.resident, hv.uv.normal_pages.used) == (0, 0, 0)
 
 

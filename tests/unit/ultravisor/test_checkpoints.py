@@ -64,7 +64,7 @@ CHANGES: dict[str, Callable[[Ultravisor], object]] = {
     "a counter": lambda uv: slot_of(uv).counter.fill(9),
     "a tag": lambda uv: slot_of(uv).tag.fill(9),
     "a slot gone": lambda uv: uv.release_slot(svm_in(uv), slot_of(uv)),
-    "the SVM gone": lambda uv: uv.release(svm_in(uv)),
+    "the SVM gone": lambda uv: uv.end(svm_in(uv)),
     "another SVM": lambda uv: uv.new_svm(Lpid(5)),
     "another key": lambda uv: uv.new_svm(Lpid(LPID)),
 }
@@ -83,7 +83,7 @@ def test_each_part_is_told_and_restored(change: Callable[[Ultravisor], object], 
     hv.uv.restore(before, spares)
     assert hv.uv.checkpoint() == before
     assert sound(hv)
-    assert svm_of(hv).alive
+    assert svm_of(hv).life.alive
 
 
 def test_a_restored_machine_goes_on_where_it_was() -> None:
@@ -112,7 +112,7 @@ def test_spares_give_the_same_frames_back() -> None:
     before = hv.uv.checkpoint()
     hv.uv.restore(before, spares)
     slot, sealer = slot_of(hv.uv), svm_in(hv.uv).sealer
-    hv.uv.release(svm_in(hv.uv))
+    hv.uv.end(svm_in(hv.uv))
     hv.uv.restore(before, spares)
     assert slot_of(hv.uv) is slot
     assert svm_in(hv.uv).sealer is sealer
@@ -160,6 +160,6 @@ def test_frames_come_from_the_factory_of_the_machine() -> None:
     secure_vm(hv, LPID, (0, 16, 8), PLUGGED)
     assert made == [8, 3]
     before = uv.checkpoint()
-    uv.release(svm_in(uv))
+    uv.end(svm_in(uv))
     uv.restore(before)
     assert made == [8, 3, 3, 8]

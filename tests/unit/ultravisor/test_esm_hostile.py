@@ -61,9 +61,11 @@ def ended(hv: ScriptedHypervisor) -> bool:
 ANSWERS: dict[str, Answer] = {
     "no answer": silent(),
     "done, but never answered": lambda hv, ask: (honest(hv, ask), silent()(hv, ask))[1],
-    "terminated, then done": afterwards(terminate),
-    "terminated, then no answer": first(terminate, silent()),
-    "terminated, success told": first(terminate, pretend()),
+}
+TERMINATED: dict[str, Answer] = {
+    "then done": afterwards(terminate),
+    "then no answer": first(terminate, silent()),
+    "success told": first(terminate, pretend()),
 }
 
 
@@ -73,6 +75,17 @@ def test_every_hypercall_gone_wrong(number: int, answer: Answer) -> None:
     hv = guest_vm()
     hv.at(number, answer)
     assert esm(hv).code is UCode.U_STATE
+    assert ended(hv)
+
+
+@pytest.mark.parametrize("number", range(1, CALLS_OF_ESM + 1))
+@pytest.mark.parametrize("answer", TERMINATED.values(), ids=TERMINATED)
+def test_an_svm_that_is_terminated_in_a_hypercall(number: int, answer: Answer) -> None:
+    hv = guest_vm()
+    hv.at(number, answer)
+    assert esm(hv).code is UCode.U_PARAMETER
+    assert len(hv.asked) == number
+    assert hv.uv.svm(LPID) is None
     assert ended(hv)
 
 
@@ -102,7 +115,7 @@ def test_every_hypercall_refused(number: int, code: HCode) -> None:
 def test_a_hypervisor_that_is_busy_for_ever(name: str) -> None:
     hv = guest_vm()
     hv.answers(name, *[busy()] * PATIENCE)
-    assert esm(hv).code is UCode.U_STATE
+    assert esm(hv).code is UCode.U_BUSY
     assert hv.pauses >= PATIENCE
     assert hv.uv.svm(LPID) is None
     assert ended(hv)

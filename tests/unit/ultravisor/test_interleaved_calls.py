@@ -22,13 +22,14 @@ from model.scenes import (
     svm_of,
     text,
 )
-from model.scripted import ScriptedHypervisor, guest
+from model.scripted import Held, ScriptedHypervisor, guest
+from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gfn, Lpid, SlotId
-from pef_protocol.runs import PlacedRuns
+from pef_protocol.runs import PageRuns, PlacedRuns
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
-from pef_protocol.ultracalls import PageIn, PageOut, SharePage, SvmTerminate, UnregisterMemSlot, UnsharePage
+from pef_protocol.ultracalls import PageIn, PageInval, PageOut, SharePage, UnregisterMemSlot, UnsharePage
 from pef_ultravisor.frames import FILLED, IMPORTED, WANTED
 
 SLOTS = ((0, 0, 4), (1, 4, 4))
@@ -41,10 +42,6 @@ def hv() -> ScriptedHypervisor:
     for gfn in range(8):
         put(hv, gfn, S.SECURE, frame=text(f"page {gfn}"))
     return hv
-
-
-def terminate(hv: ScriptedHypervisor) -> None:
-    assert hv.ultracall(SvmTerminate(Lpid(LPID))).code is UCode.U_SUCCESS
 
 
 def nothing_is_left(hv: ScriptedHypervisor) -> bool:
@@ -67,7 +64,7 @@ def test_a_page_of_a_message_that_is_under_way_is_busy(
 
     hv.during_transfer(again)
     assert getattr(hv, call)(LPID, *gfns).code is UCode.U_SUCCESS
-    assert codes == [UCode.U_BUSY] * 4
+    assert codes == [UCode.U_P2] * 4
     if call == "page_out":
         hv.page_in(LPID, *gfns)
     assert [frame_of(hv, gfn) for gfn in gfns] == [text(f"page {gfn}") for gfn in gfns]
@@ -88,8 +85,10 @@ def test_an_svm_that_is_terminated_under_way_leaves_nothing(hv: ScriptedHypervis
     put(hv, 6, S.SHARED_INV)
     if call == "page_in":
         hv.page_out(LPID, 2, 5)
-    hv.during_transfer(terminate)
-    getattr(hv, call)(LPID, 2, 5, *([6] if call == "page_in" else []))
+    ending: list[Held[Reply]] = []
+    hv.during_transfer(lambda hv: ending.append(hv.terminating(LPID)))
+    assert getattr(hv, call)(LPID, 2, 5, *([6] if call == "page_in" else [])).code is UCode.U_PARAMETER
+    assert ending[0].finish().code is UCode.U_SUCCESS
     assert hv.uv.svm(LPID) is None
     assert nothing_is_left(hv)
 
@@ -97,8 +96,10 @@ def test_an_svm_that_is_terminated_under_way_leaves_nothing(hv: ScriptedHypervis
 def test_a_shared_page_is_not_mapped_for_an_svm_that_is_gone(hv: ScriptedHypervisor) -> None:
     hv.page_out(LPID, 2)
     put(hv, 5, S.SHARED_INV)
-    hv.during_transfer(terminate)
+    ending: list[Held[Reply]] = []
+    hv.during_transfer(lambda hv: ending.append(hv.terminating(LPID)))
     hv.page_in(LPID, 2, 5)
+    assert ending[0].finish().code is UCode.U_SUCCESS
     assert nothing_is_left(hv)
 
 
@@ -144,7 +145,7 @@ def test_a_resident_page_is_not_scrubbed_by_a_page_in_that_comes_second() -> Non
     codes: list[UCode] = []
     hv.during_transfer(lambda hv: codes.append(UCode(hv.page_in(LPID, 1).code)))
     assert hv.page_in(LPID, 0, 1).code is UCode.U_SUCCESS
-    assert codes == [UCode.U_BUSY]
+    assert codes == [UCode.U_P2]
     assert (state_of(hv, 1), frame_of(hv, 1)) == (S.SECURE, text("measured"))
 
 
@@ -174,26 +175,28 @@ def test_a_slot_is_not_taken_away_under_an_open_share(hv: ScriptedHypervisor) ->
     assert codes == [UCode.U_BUSY]
 
 
-def test_a_page_of_a_slot_that_was_taken_away_is_not_zeroed(hv: ScriptedHypervisor) -> None:
-    put(hv, 4, S.SHARED)
-    page = hv.ra(LPID, 4)
+def test_a_page_that_is_shared_again_is_not_taken_away_before_it_is_zero(hv: ScriptedHypervisor) -> None:
+    put(hv, 4, S.SHARED, page=text("mail"))
+    codes: list[UCode] = []
 
     def takes_it(hv: ScriptedHypervisor) -> None:
-        assert hv.ultracall(UnregisterMemSlot(Lpid(LPID), SlotId(1))).code is UCode.U_SUCCESS
-        hv.fill(page, text("mine"))
+        inval = PageInval(Lpid(LPID), PageRuns.of((4 << PAGE_ORDER, 1)), PAGE_ORDER)
+        unregister = UnregisterMemSlot(Lpid(LPID), SlotId(1))
+        codes.extend(UCode(hv.ultracall(request).code) for request in (unregister, inval))
 
     hv.answers("H_SVM_PAGE_IN", first(takes_it))
-    hv.ultracall(SharePage(Gfn(3), 2), guest(LPID))
-    assert hv.page(page) == text("mine")
+    assert hv.ultracall(SharePage(Gfn(3), 2), guest(LPID)).code is UCode.U_SUCCESS
+    assert codes == [UCode.U_BUSY] * 2
+    assert hv.page(hv.ra(LPID, 4)) == ZERO
     assert sound(hv)
 
 
-def test_an_unshare_zeroes_a_secure_page_although_it_is_paged_out_meanwhile(hv: ScriptedHypervisor) -> None:
+def test_a_secure_page_of_an_unshare_is_not_paged_out_before_it_is_zero(hv: ScriptedHypervisor) -> None:
     put(hv, 3, S.SHARED)
     codes: list[UCode] = []
     hv.answers("H_SVM_PAGE_IN", first(lambda hv: codes.append(UCode(hv.page_out(LPID, 2).code))))
     assert hv.ultracall(UnsharePage(Gfn(2), 2), guest(LPID)).code is UCode.U_SUCCESS
-    assert codes == [UCode.U_SUCCESS]
+    assert codes == [UCode.U_BUSY]
     assert hv.load(LPID, 2 << PAGE_ORDER, PAGE_SIZE) == ZERO
 
 

@@ -19,7 +19,7 @@ from model.scenes import (
     svm_of,
     text,
 )
-from model.scripted import ScriptedHypervisor, guest
+from model.scripted import Held, ScriptedHypervisor, guest
 from pef_kit.operations import PATIENCE
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
@@ -134,12 +134,9 @@ def withdraws(hv: ScriptedHypervisor) -> None:
 REFUSALS: dict[str, list[Answer]] = {
     "refused": [refuse(REFUSED)],
     "not supported": [refuse(HCode.H_UNSUPPORTED)],
-    "no answer": [silent()],
-    "busy for ever": [busy()] * PATIENCE,
     "busy, then refused": [busy(), refuse(REFUSED)],
     "one page offered, then refused": [first(lambda hv: offers(hv, 2), refuse(REFUSED))],
     "all pages offered, then refused": [first(lambda hv: offers(hv, *GFNS), refuse(REFUSED))],
-    "all pages offered, then no answer": [first(lambda hv: offers(hv, *GFNS), silent())],
     "a page offered and withdrawn, then refused": [first(withdraws, refuse(REFUSED))],
 }
 
@@ -150,6 +147,39 @@ def test_a_refused_share_leaves_everything_as_it_was(hv: ScriptedHypervisor, ans
     assert share(hv) is UCode.U_P2
     assert untouched(hv)
     assert share(hv) is UCode.U_SUCCESS
+
+
+NO_OUTCOME: dict[str, Answer] = {
+    "no answer": silent(),
+    "all pages offered, then no answer": first(lambda hv: offers(hv, *GFNS), silent()),
+}
+
+
+@pytest.mark.parametrize("answer", NO_OUTCOME.values(), ids=NO_OUTCOME)
+def test_a_share_that_nobody_knows_the_outcome_of_ends_the_svm(
+    hv: ScriptedHypervisor, answer: Answer
+) -> None:
+    hv.answers("H_SVM_PAGE_IN", answer)
+    assert share(hv) is UCode.U_P2
+    assert svm_of(hv).state is UvVmState.ABORT
+    assert [state_of(hv, gfn) for gfn in GFNS] == [S.SECURE] * 4
+    assert [frame_of(hv, gfn) for gfn in GFNS] == [text(f"page {gfn}") for gfn in GFNS]
+    assert sound(hv)
+
+
+def test_a_hypervisor_that_is_busy_for_ever(hv: ScriptedHypervisor) -> None:
+    hv.answers("H_SVM_PAGE_IN", *[busy()] * PATIENCE)
+    assert share(hv) is UCode.U_BUSY
+    assert untouched(hv)
+
+
+def test_what_was_offered_is_given_back_before_a_busy_hypervisor_is_waited_for(
+    hv: ScriptedHypervisor,
+) -> None:
+    hv.answers("H_SVM_PAGE_IN", first(lambda hv: offers(hv, 2), busy()))
+    assert share(hv) is UCode.U_SUCCESS
+    assert [ask.request.flags for ask in hv.asked if isinstance(ask.request, SvmPageIn)] == [1, 0, 1]
+    assert sound(hv)
 
 
 def test_a_busy_hypervisor_is_asked_again(hv: ScriptedHypervisor) -> None:
@@ -213,7 +243,6 @@ def test_a_paged_out_page_in_the_range_comes_back_first(hv: ScriptedHypervisor) 
 
 FETCHES: dict[str, list[Answer]] = {
     "refused": [refuse(REFUSED)],
-    "no answer": [silent()],
     "brought in words only": [pretend()] * 4,
 }
 
@@ -252,15 +281,17 @@ TERMINATED: dict[str, Answer] = {
 @pytest.mark.parametrize("answer", TERMINATED.values(), ids=TERMINATED)
 def test_an_svm_that_is_terminated_meanwhile(hv: ScriptedHypervisor, answer: Answer) -> None:
     hv.answers("H_SVM_PAGE_IN", answer)
-    assert share(hv) is UCode.U_P2
+    assert share(hv) is UCode.U_INVALID
     assert len(hv.asked) == 1
     assert hv.uv.svm(LPID) is None
     assert (hv.uv.promised, hv.uv.resident, hv.uv.normal_pages.used) == (0, 0, 0)
 
 
 def test_an_svm_that_is_terminated_while_its_page_is_zeroed(hv: ScriptedHypervisor) -> None:
-    hv.during_transfer(terminate)
-    assert share(hv) is UCode.U_P2
+    ending: list[Held[Reply]] = []
+    hv.during_transfer(lambda hv: ending.append(hv.terminating(LPID)))
+    assert share(hv) is UCode.U_INVALID
+    assert ending[0].finish().code is UCode.U_SUCCESS
     assert (hv.uv.promised, hv.uv.resident, hv.uv.normal_pages.used) == (0, 0, 0)
 
 

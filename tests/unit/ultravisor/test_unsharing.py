@@ -148,7 +148,6 @@ def test_pages_are_not_paged_out_meanwhile(hv: ScriptedHypervisor) -> None:
 REFUSALS: dict[str, list[Answer]] = {
     "refused": [refuse(REFUSED)],
     "no answer": [silent()],
-    "busy for ever": [busy()] * PATIENCE,
 }
 
 
@@ -162,6 +161,16 @@ def test_a_hypervisor_that_keeps_a_page_ends_the_svm(hv: ScriptedHypervisor, ans
     assert sound(hv)
 
 
+@pytest.mark.parametrize("all_of_them", [False, True])
+def test_a_hypervisor_that_is_busy_for_ever_ends_nothing(hv: ScriptedHypervisor, all_of_them: bool) -> None:
+    assert inval(hv, 3) is UCode.U_SUCCESS
+    before = hv.uv.digest()
+    hv.answers("H_SVM_PAGE_IN", *[busy()] * PATIENCE)
+    assert (unshare_all(hv) if all_of_them else unshare(hv, 1, 3)) is UCode.U_BUSY
+    assert hv.uv.digest() == before
+    assert sound(hv)
+
+
 def test_a_busy_hypervisor_is_asked_again(hv: ScriptedHypervisor) -> None:
     hv.answers("H_SVM_PAGE_IN", busy(), busy())
     assert unshare(hv, 2, 1) is UCode.U_SUCCESS
@@ -169,7 +178,7 @@ def test_a_busy_hypervisor_is_asked_again(hv: ScriptedHypervisor) -> None:
 
 def test_an_svm_that_is_terminated_meanwhile(hv: ScriptedHypervisor) -> None:
     hv.answers("H_SVM_PAGE_IN", afterwards(terminate))
-    assert unshare(hv, 2, 1) is UCode.U_P2
+    assert unshare(hv, 2, 1) is UCode.U_INVALID
     assert (hv.uv.promised, hv.uv.resident, hv.uv.normal_pages.used) == (0, 0, 0)
 
 
@@ -184,11 +193,8 @@ def test_all_that_the_svm_shared_comes_back(hv: ScriptedHypervisor) -> None:
 
 
 @pytest.mark.parametrize("turn", [1, 2])
-@pytest.mark.parametrize("answer", [refuse(REFUSED), silent()], ids=["refused", "no answer"])
-def test_a_refusal_leaves_the_rest_shared_and_can_be_tried_again(
-    hv: ScriptedHypervisor, turn: int, answer: Answer
-) -> None:
-    hv.at(turn, answer)
+def test_a_refusal_leaves_the_rest_shared_and_can_be_tried_again(hv: ScriptedHypervisor, turn: int) -> None:
+    hv.at(turn, refuse(REFUSED))
     assert unshare_all(hv) is UCode.U_RETRY
     assert svm_of(hv).state is UvVmState.SECURE
     left = [gfn for gfn in SHARED if state_of(hv, gfn) in {S.SHARED, S.SHARED_INV}]
@@ -203,7 +209,7 @@ def test_a_refusal_leaves_the_rest_shared_and_can_be_tried_again(
 @pytest.mark.parametrize("turn", [1, 2])
 def test_all_of_an_svm_that_is_terminated_meanwhile(hv: ScriptedHypervisor, turn: int) -> None:
     hv.at(turn, afterwards(terminate))
-    assert unshare_all(hv) is UCode.U_RETRY
+    assert unshare_all(hv) is UCode.U_INVALID
     assert (hv.uv.promised, hv.uv.resident, hv.uv.normal_pages.used) == (0, 0, 0)
 
 

@@ -7,15 +7,14 @@ Source: ultravisor.rst, the calls of these names; decisions, "UV_WRITE_PATE on a
 import pytest
 
 from model.scenes import LPID, ZERO, active_vm, machine, place, put, secure_vm, sound, svm_of, text
-from model.scripted import HYPERVISOR, Held, ScriptedHypervisor
-from pef_kit.operations import PATIENCE, Pause, Transfer
+from model.scripted import Held, ScriptedHypervisor
+from pef_kit.operations import Pause, Transfer
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_SIZE, SECURE_BIT, U64_MAX, Lpid
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import SvmTerminate, WritePate
 from pef_ultravisor.from_guest.accesses import AccessFailure, guest_store
-from pef_ultravisor.handlers import ultracall
 
 
 def write(hv: ScriptedHypervisor, lpid: int, dw0: int = 1, dw1: int = 1) -> UCode:
@@ -88,27 +87,31 @@ def test_an_svm_has_not_ended_while_bytes_of_it_are_on_their_way_to_a_normal_pag
     put(hv, 16, S.SHARED, page=text("mail"))
     page = hv.ra(LPID, 16)
     store = Held(hv, guest_store(hv.uv, Lpid(LPID), 16 * PAGE_SIZE, text("last words"))).until(Transfer)
-    ending = Held(hv, ultracall(hv.uv, HYPERVISOR, "UV_SVM_TERMINATE", SvmTerminate(Lpid(LPID))))
-    ending.until(Pause)
-    ending.step()
-    ending.until(Pause)
-    with pytest.raises(AccessFailure, match="terminated"):
+    ending = hv.terminating(LPID)
+    for _ in range(3):
+        ending.step()
+    assert hv.uv.svm(LPID) is None
+    assert hv.uv.normal_pages.used == 1
+    with pytest.raises(AccessFailure, match="has ended"):
         store.finish()
-    assert hv.page(page) == text("last words")
+    assert hv.page(page) == text("mail")
     assert ending.finish().code is UCode.U_SUCCESS
     assert (hv.uv.svm(LPID), hv.uv.normal_pages.used) == (None, 0)
     assert sound(hv)
 
 
-def test_bytes_that_never_arrive_do_not_keep_an_svm_from_ending() -> None:
+def test_a_second_terminate_waits_for_the_same_bytes() -> None:
     hv = machine()
     secure_vm(hv)
     put(hv, 16, S.SHARED, page=text("mail"))
-    lost = Held(hv, guest_store(hv.uv, Lpid(LPID), 16 * PAGE_SIZE, text("lost"))).until(Transfer)
-    assert terminate(hv) is UCode.U_SUCCESS
-    assert (hv.uv.svm(LPID), hv.pauses) == (None, PATIENCE)
-    with pytest.raises(AccessFailure, match="terminated"):
-        lost.finish()
+    store = Held(hv, guest_store(hv.uv, Lpid(LPID), 16 * PAGE_SIZE, text("last words"))).until(Transfer)
+    endings = [hv.terminating(LPID), hv.terminating(LPID)]
+    for ending in endings:
+        ending.until(Pause)
+    with pytest.raises(AccessFailure, match="has ended"):
+        store.finish()
+    assert [ending.finish().code for ending in endings] == [UCode.U_SUCCESS, UCode.U_INVALID]
+    assert sound(hv)
 
 
 def test_another_svm_is_not_touched() -> None:
@@ -119,4 +122,4 @@ def test_another_svm_is_not_touched() -> None:
     assert terminate(hv, 2) is UCode.U_SUCCESS
     assert hv.load(LPID, 16 * PAGE_SIZE, PAGE_SIZE) == text("text")
     assert hv.load(LPID, 17 * PAGE_SIZE, PAGE_SIZE) == ZERO
-    assert svm_of(hv).alive
+    assert svm_of(hv).life.alive

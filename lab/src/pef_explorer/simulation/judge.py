@@ -120,7 +120,7 @@ class Judge:
         machines = self._machines
         owner, svm = machines.hv.store.vms.get(vm + 1), machines.uv.svm(vm + 1)
         life = machines.life(vm + 1)
-        if owner is None or life == "neither" or owner.open_calls:
+        if owner is None or life == "neither" or owner.gate.open:
             return
         for slot in owner.slots:
             theirs = svm.slots.get(slot.slot_id) if svm else None
@@ -160,7 +160,7 @@ class Judge:
             counts = f"{uv.promised} promised, {uv.resident} resident, {uv.normal_pages.used} taken"
             yield "pools_add_up", f"secure memory: {counts}; {backed} GFNs are backed"
         for vm in store.vms.values():
-            if vm.moving or vm.open_calls or vm.held_by:
+            if vm.moving or vm.gate.open:
                 yield (
                     "a_call_that_fails_ends",
                     f"VM {vm.lpid - 1}: the Hypervisor holds GFNs, or the VM, in flight",

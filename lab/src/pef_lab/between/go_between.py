@@ -5,19 +5,18 @@ two nothing is half done.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Final, Self, TypeAlias
+from typing import Self, TypeAlias
 
 import aiohttp
 from aiohttp import web
 
+from pef_lab.between.numbers import Numbers
 from pef_lab.between.passing import Answer, Passing
 from pef_lab.between.server import LOOPBACK, Server, drop
 from pef_protocol.events import Side
 from pef_protocol.wire import JSON
-
-HOP_BY_HOP: Final = frozenset({"connection", "content-length", "host", "keep-alive", "transfer-encoding"})
 
 Conduct: TypeAlias = Callable[[Passing], Awaitable[web.StreamResponse]]
 """What is done with a request, well or ill; what it returns is answered."""
@@ -34,6 +33,7 @@ class GoBetween:
         self.to = to
         self.upstream = ""
         self._conduct = conduct
+        self._numbers = Numbers()
         self._server = Server(self._handle, host, port)
         self._late: set[asyncio.Future[Answer]] = set()
         self._open = 0
@@ -59,13 +59,12 @@ class GoBetween:
         await self.settled()
         await self._client.close()
 
-    async def forward(self, request: web.Request, body: bytes) -> Answer:
+    async def forward(self, request: web.Request, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Pass a request on and return the answer."""
-        kept = {name: text for name, text in request.headers.items() if name.lower() not in HOP_BY_HOP}
-        address = self.upstream + request.path_qs
-        async with self._client.request(request.method, address, data=body, headers=kept) as response:
+        address, sent = self.upstream + request.path_qs, self._numbers.of(headers)
+        async with self._client.request(request.method, address, data=body, headers=sent) as response:
             media = response.headers.get("content-type", JSON)
-            return Answer(response.status, media, await response.read(), str([*response.headers.items()]))
+            return Answer(response.status, media, await response.read(), dict(response.headers))
 
     async def settled(self) -> None:
         """Wait until nobody waits for an answer, and all that was to be done afterwards is done."""

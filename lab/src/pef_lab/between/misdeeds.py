@@ -3,16 +3,17 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from aiohttp import web
 
 from pef_lab.between.go_between import Conduct
-from pef_lab.between.passing import Passing
+from pef_lab.between.passing import Passing, refusal
 from pef_lab.between.script import honest
 from pef_lab.between.server import drop
 from pef_protocol.calls import Reply
 from pef_protocol.codes import Code
+from pef_protocol.problems import ProblemType
 from pef_protocol.runs import CodedRuns
 from pef_protocol.wire import JSON
 
@@ -21,7 +22,7 @@ Deed: TypeAlias = Callable[[Passing], Awaitable[object]]
 
 
 async def silent(_: Passing) -> web.StreamResponse:
-    """Take the request, and never answer; nothing is done."""
+    """Take the request, and never answer; nothing is done. Whoever asked asks again."""
     await asyncio.Event().wait()
     raise AssertionError
 
@@ -33,7 +34,7 @@ async def unheard(passing: Passing) -> web.StreamResponse:
 
 
 async def late(passing: Passing) -> web.StreamResponse:
-    """Have the request carried out once whoever asked has given up."""
+    """Deliver the request once whoever asked has gone: what is asked again meanwhile comes before it."""
     try:
         return await silent(passing)
     finally:
@@ -52,9 +53,22 @@ async def forgotten(passing: Passing) -> web.StreamResponse:
 
 
 async def doubled(passing: Passing) -> web.StreamResponse:
-    """Have the request carried out twice, and tell of the second time."""
+    """Deliver the request twice, and tell of the second time: of one that bears a slot, the kept answer."""
     await passing.forward()
     return await honest(passing)
+
+
+def refused(kind: ProblemType, status: int) -> Conduct:
+    """Refuse the message in the service's name; nothing is done."""
+
+    async def answer(_: Passing) -> web.StreamResponse:
+        return refusal(kind, status).response()
+
+    return answer
+
+
+broken: Final[Conduct] = refused(ProblemType.BROKEN, 500)
+"""Say that a fault of the service leaves nobody who knows what was done: such a call is not asked again."""
 
 
 async def html(_: Passing) -> web.StreamResponse:

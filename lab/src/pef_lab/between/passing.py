@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
@@ -11,8 +11,22 @@ from aiohttp import web
 
 from pef_protocol.calls import CALLS
 from pef_protocol.events import Side
-from pef_protocol.wire import CALL_ID, JSON, NORMAL_MEMORY_PATH, OCTETS, PARENT_ID
+from pef_protocol.problems import ProblemType
+from pef_protocol.wire import (
+    CALL_ID,
+    FINGERPRINT,
+    JSON,
+    NORMAL_MEMORY_PATH,
+    OCTETS,
+    PARENT_ID,
+    PROBLEM,
+    SLOT,
+)
 
+OURS: Final = "pef-"
+"""What the headers of the protocol between the sides begin with: they pass both ways."""
+
+HOP_BY_HOP: Final = frozenset({"connection", "content-length", "host", "keep-alive", "transfer-encoding"})
 ROW: Final = struct.Struct("<QQ")
 """A row of a bus message: real address and length (bytes)."""
 COUNT: Final = 8
@@ -21,12 +35,12 @@ COUNT: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a service answered; `headers` are for whoever keeps them, and are not passed back."""
+    """What a service answered. Of its `headers` only those of the protocol are passed back."""
 
     status: int
     media: str
     content: bytes = field(repr=False)
-    headers: str = field(default="", repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def code(self) -> str:
@@ -46,21 +60,39 @@ class Answer:
 
     def response(self) -> web.Response:
         """Return the answer as it is passed back."""
-        return web.Response(status=self.status, body=self.content, headers={"content-type": self.media})
+        ours = {name: text for name, text in self.headers.items() if name.lower().startswith(OURS)}
+        return web.Response(
+            status=self.status, body=self.content, headers={**ours, "content-type": self.media}
+        )
+
+
+def refusal(kind: ProblemType, status: int) -> Answer:
+    """Return a refusal of the message as a service of ours makes it."""
+    body = {"type": kind.value, "title": kind.name, "status": status, "detail": "said on the wire"}
+    return Answer(status, PROBLEM, json.dumps(body).encode())
+
+
+def headers_of(request: web.Request) -> dict[str, str]:
+    """Return the headers of a request that are for whom it is meant in the end."""
+    return {name: text for name, text in request.headers.items() if name.lower() not in HOP_BY_HOP}
 
 
 @dataclass
 class Passing:
     """A request on its way to `to`: to be passed on, once or more often, or not at all.
 
-    `on` passes a request with a body on; `afterwards` has something done that nobody waits for.
+    `on` passes a request with a body and headers on; `afterwards` has something done that nobody waits for.
     """
 
     to: Side
     request: web.Request = field(repr=False)
     body: bytes = field(repr=False)
-    on: Callable[[web.Request, bytes], Awaitable[Answer]] = field(repr=False)
+    on: Callable[[web.Request, bytes, Mapping[str, str]], Awaitable[Answer]] = field(repr=False)
     afterwards: Callable[[Awaitable[Answer]], None] = field(repr=False)
+    headers: dict[str, str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.headers = headers_of(self.request)
 
     @property
     def name(self) -> str:
@@ -83,6 +115,11 @@ class Passing:
         return self.request.headers.get(CALL_ID, "")
 
     @property
+    def slot(self) -> str:
+        """Return the session, depth, slot and number of the call, or nothing: a repeat has the same."""
+        return self.request.headers.get(SLOT, "")
+
+    @property
     def parent_id(self) -> str:
         """Return the id of the call that caused it, or nothing."""
         return self.request.headers.get(PARENT_ID, "")
@@ -101,5 +138,10 @@ class Passing:
         return list(ROW.iter_unpack(self.body[start : start + count * ROW.size]))
 
     async def forward(self) -> Answer:
-        """Pass the request on, with the body as it is now, and return the answer."""
-        return await self.on(self.request, self.body)
+        """Pass the request on, with headers and body as they are now, and return the answer."""
+        return await self.on(self.request, self.body, self.headers)
+
+    async def forward_anew(self) -> Answer:
+        """Pass the request on as another message: without its slot it acts at each arrival."""
+        bare = {name: text for name, text in self.headers.items() if name.lower() not in {SLOT, FINGERPRINT}}
+        return await self.on(self.request, self.body, bare)

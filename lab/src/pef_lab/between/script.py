@@ -5,11 +5,13 @@
     between.always("H_SVM_INIT_DONE", claim(HCode.H_STATE))     every one
 
 A request that no script speaks of is passed on, and so is its answer. Nothing here waits a fixed time: a
-go-between that is silent stays so until whoever asked has given up.
+go-between that is silent stays so until whoever asked has given up. Whoever is not answered asks again,
+and that is the next request of the name.
 """
 
 import json
 from collections import defaultdict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,12 +80,12 @@ class ScriptedBetween(GoBetween):
         self._at.clear()
         self.names.clear()
 
-    async def forward(self, request: web.Request, body: bytes) -> Answer:
+    async def forward(self, request: web.Request, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Pass a request on, keep the exchange, and return the answer."""
-        answer = await super().forward(request, body)
-        headers = f"{[*request.headers.items()]} {answer.headers}"
+        answer = await super().forward(request, body, headers)
+        both = f"{[*headers.items()]} {[*answer.headers.items()]}"
         self.exchanges.append(
-            Exchange(request.path, request.query_string, headers, body, answer.status, answer.content)
+            Exchange(request.path, request.query_string, both, body, answer.status, answer.content)
         )
         return answer
 

@@ -1,15 +1,19 @@
 """A go-between on the wire each way between a pair of services: a pair of its own, or a running one."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final, Generic, TypeVar
+
+import httpx
 
 from pef_lab.between.go_between import GoBetween
 from pef_lab.between.server import LOOPBACK
 from pef_lab.endpoints import OF_OUTSIDERS, Endpoints, find_endpoints
 from pef_lab.failures import WrongInput
 from pef_lab.pair import NormalMemoryForm, PairPlan, started
+from pef_lab.service_process import READY
 from pef_protocol.events import Side
 from pef_protocol.wire import Role
 
@@ -18,6 +22,10 @@ SECURE_MEMORY: Final = 256 << 20
 PLAN: Final = PairPlan(SECURE_MEMORY, NormalMemoryForm.HTTP)
 """Its normal memory travels over HTTP, so that transfers are messages too."""
 LAST_PORT: Final = 65535
+JOINING: Final = 10.0
+"""Seconds that a running pair may take until it is ready once we stand between."""
+STEP: Final = 0.05
+NOT_YET: Final = httpx.codes.SERVICE_UNAVAILABLE
 
 Kind = TypeVar("Kind", bound=GoBetween)
 
@@ -61,8 +69,15 @@ async def standing_between(
         for each in (before_ultravisor, before_hypervisor):
             await stack.enter_async_context(each)
         visor_tokens: Mapping[Role, str]
+
+        def announce(endpoints: Endpoints) -> None:
+            before_ultravisor.upstream = endpoints.ultravisor_url
+            before_hypervisor.upstream = endpoints.hypervisor_url
+
         if ports is not None:
             endpoints = ports.endpoints
+            announce(endpoints)
+            await _joined(endpoints)
             visor_tokens = {
                 Role.ULTRAVISOR: endpoints.ultravisor_token,
                 Role.HYPERVISOR: endpoints.hypervisor_token,
@@ -72,12 +87,25 @@ async def standing_between(
                 plan,
                 ultravisor_called_at=before_ultravisor.url,
                 hypervisor_called_at=before_hypervisor.url,
+                announce=announce,
             )
             pair = await stack.enter_async_context(started(called))
             endpoints, visor_tokens = pair.endpoints, pair.visor_tokens
-        before_ultravisor.upstream = endpoints.ultravisor_url
-        before_hypervisor.upstream = endpoints.hypervisor_url
         yield Between(endpoints, before_ultravisor, before_hypervisor, visor_tokens)
+
+
+async def _joined(endpoints: Endpoints) -> None:
+    """Wait, a bounded time, until both sides of a running pair have found each other past us.
+
+    Where they do not, whatever is asked next says why.
+    """
+    urls = (endpoints.ultravisor_url, endpoints.hypervisor_url)
+    async with httpx.AsyncClient(trust_env=False, timeout=JOINING) as client:
+        with suppress(TimeoutError, httpx.HTTPError, httpx.InvalidURL):
+            async with asyncio.timeout(JOINING):
+                for url in urls:
+                    while (await client.get(url + READY)).status_code == NOT_YET:  # noqa: ASYNC110
+                        await asyncio.sleep(STEP)
 
 
 def ports_of(

@@ -10,9 +10,9 @@ from pef_lab.hostile.ground import Ground
 from pef_lab.hostile.trial import Trial
 
 LONGEST: Final = 60.0
-"""Seconds that an attempt may take, beside the waits of the services for a nested call."""
+"""Seconds that an attempt may take, beside the times that the Ultravisor gives a call up."""
 WAITS: Final = 4
-"""Waits of the services that an attempt may bring about."""
+"""Times that an attempt may make the Ultravisor give up."""
 
 Attempt: TypeAlias = Callable[[Trial], Awaitable[None]]
 
@@ -21,7 +21,7 @@ Attempt: TypeAlias = Callable[[Trial], Awaitable[None]]
 class Attack:
     """A row of the catalogue as it is tried: its number, one line of what is tried, and the attempt.
 
-    One that is `slow` lasts as long as the services wait for a nested call, and must know how long that is.
+    One that is `slow` lasts until the Ultravisor gives a call up, and must know how long that is.
     """
 
     number: int
@@ -37,6 +37,7 @@ async def attempted(ground: Ground, attack: Attack) -> Trial:
     longest = LONGEST + WAITS * ground.patience
     try:
         async with asyncio.timeout(longest):
+            await ground.watch.fresh_events()
             used = await ground.watch.pools()
             await attack.attempt(trial)
             trial.nothing_passed()

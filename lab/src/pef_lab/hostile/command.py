@@ -24,8 +24,10 @@ from pef_lab.hostile.report import Row, summary, table_of, write_json
 from pef_lab.hostile.trial import Outcome
 from pef_lab.tables import console_for
 
-OWN_PATIENCE: Final = 2.0
-"""Seconds that the services of a pair of our own wait for a nested call."""
+OWN_PATIENCE: Final = 5.0
+"""Seconds after which the Ultravisor of a pair of our own gives a call of an SVM up."""
+OWN_ATTEMPT: Final = 1.0
+"""Seconds after which the services of a pair of our own ask again."""
 
 EVERYTHING: Final = frozenset(part.name for part in fields(Endpoints))
 """A hostile Hypervisor knows its own token; and ours the Ultravisor's, for normal memory."""
@@ -48,7 +50,8 @@ def hostile(
         str | None, typer.Option(metavar="HOST", help="The address at which both ports are listened on.")
     ] = None,
     patience: Annotated[
-        float, typer.Option(min=0, metavar="SECONDS", help="How long its services wait for a nested call.")
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="When its Ultravisor gives up (PEF_GIVE_UP)."),
     ] = 0,
     attack: Annotated[
         list[int] | None, typer.Option(metavar="NUMBER", help="Try this attack; may be repeated.")
@@ -106,7 +109,7 @@ async def attacked(
 @asynccontextmanager
 async def _ground(ports: Ports | None, patience: float) -> AsyncIterator[Ground]:
     """Occupy a running pair, or one of our own; raise WrongInput where a running one can't be."""
-    plan = replace(PLAN, peer_timeout=OWN_PATIENCE)
+    plan = replace(PLAN, peer_timeout=OWN_ATTEMPT, give_up=OWN_PATIENCE)
     async with (
         standing_between(ScriptedBetween, ports, plan) as between,
         occupied(between, patience) as ground,

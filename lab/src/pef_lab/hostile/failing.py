@@ -1,4 +1,4 @@
-"""A Hypervisor that drops calls, is silent, doubles them, or ends an SVM meanwhile: attacks 21, 22 and 39."""
+"""A Hypervisor that loses calls, never answers, doubles them, or ends an SVM meanwhile: 21, 22 and 39."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ from aiohttp import web
 
 from pef_lab.between.go_between import Conduct
 from pef_lab.between.misdeeds import before, dropped, forgotten, garbage, html, silent
-from pef_lab.between.passing import Passing
+from pef_lab.between.passing import Answer, Passing
 from pef_lab.hostile.attack import Attack
 from pef_lab.hostile.requests import hypervisor_only
 from pef_lab.hostile.trial import Trial
@@ -24,9 +24,9 @@ ONE, TWO = FREE, FREE + 1
 FAULTS: Final[tuple[Conduct, ...]] = (dropped, forgotten, html, garbage(b'{"code":'))
 OF_ESM: Final = ("H_SVM_INIT_START", "H_SVM_PAGE_IN", "H_SVM_INIT_DONE")
 ROOM: Final = 5.0
-"""Seconds that a call may take beside the waits of the service that answers it."""
+"""Seconds that a call may take beside that."""
 NESTED: Final = 3
-"""Waits that a call may have: the hypercall, H_SVM_INIT_ABORT, and what that brings about."""
+"""Times that a call may be given up: the hypercall, H_SVM_INIT_ABORT, and what that brings about."""
 ENDED: Final = "ended"
 ERRORS: Final = {
     name: tuple(sorted(call.codes - {call.success}, key=lambda code: code.name))
@@ -36,13 +36,15 @@ ERRORS: Final = {
 
 
 async def dropped_hypercalls_of_esm(at: Trial) -> None:
-    """Drop, garble or forget the hypercalls of UV_ESM, one at a time."""
+    """Drop, garble or forget the hypercalls of UV_ESM, one at a time: each is asked for again."""
     for name in OF_ESM:
         for fault in FAULTS:
             async with at.vm() as vm:
                 await vm.load_image()
                 at.ground.to_hypervisor.answers(name, fault)
-                at.answered("UV_ESM", (await vm.enter()).code, UCode.U_STATE)
+                at.answered("UV_ESM", (await vm.enter()).code, UCode.U_SUCCESS)
+                await at.calls_acted_once()
+                await at.image_is_whole(vm)
                 await _can_be_ended(at, vm)
 
 
@@ -58,41 +60,47 @@ async def _can_be_ended(at: Trial, vm: Victim) -> None:
 
 
 async def dropped_hypercalls_of_a_share(at: Trial) -> None:
-    """Drop, garble or forget the hypercall of a share: the guest keeps its page, or the SVM is aborted."""
+    """Drop, garble or forget the hypercall of a share, and of the way back: it is asked for again."""
     for fault in FAULTS:
         async with at.svm() as vm:
-            page = await vm.write(ONE)
+            await vm.write(ONE)
             at.ground.to_hypervisor.answers("H_SVM_PAGE_IN", fault)
-            await at.refuses("UV_SHARE_PAGE", vm.guest.share(ONE), *ERRORS["UV_SHARE_PAGE"])
-            if await vm.state() == "SECURE":
-                await at.guest_reads(vm, ONE, page, "kept, or aborted", what="the page")
-            else:
-                refused = await vm.try_to_load(ONE) == "aborted"
-                at.saw("the page", "kept, or aborted" if refused else "loaded", "kept, or aborted")
+            await vm.guest.share(ONE)
+            vm.wrote.pop(ONE)
+            await at.guest_reads_zero(vm, ONE)
+            at.ground.to_hypervisor.answers("H_SVM_PAGE_IN", fault)
+            await vm.guest.unshare(ONE)
+            await at.guest_reads_zero(vm, ONE)
+            await at.calls_acted_once()
             await _can_be_ended(at, vm)
 
 
 async def silent_hypervisor(at: Trial) -> None:
-    """Never answer a hypercall of UV_ESM, of a load, and of a share."""
+    """Never answer the hypercalls of UV_ESM, of a load, and of a share: none is waited for for ever."""
     async with at.vm() as vm:
         await vm.load_image()
-        at.ground.to_hypervisor.answers("H_SVM_INIT_START", silent)
+        for name in ("H_SVM_INIT_START", "H_SVM_INIT_ABORT"):
+            at.ground.to_hypervisor.always(name, silent)
         reply = await _within(at, "UV_ESM", vm.enter)
         at.answered("UV_ESM", reply.code if reply else "no answer", UCode.U_STATE)
         await _can_be_ended(at, vm)
     async with at.svm() as vm:
-        await vm.write(ONE)
-        await vm.write(TWO)
+        for gfn in (ONE, TWO):
+            await vm.write(gfn)
         await at.paged_out(vm, TWO)
-        at.ground.to_hypervisor.answers("H_SVM_PAGE_IN", silent)
+        at.ground.to_hypervisor.always("H_SVM_PAGE_IN", silent)
         loaded = await _within(at, "a load", lambda: vm.try_to_load(TWO))
         at.saw("a load meanwhile", RESOLVED if loaded == RESOLVED else "refused", "refused")
-        await at.guest_finds(vm)
+        at.ground.to_hypervisor.honest_again()
+        if await vm.state() == "SECURE":
+            await at.guest_finds(vm)
+        else:
+            at.saw("the guest's page", await vm.try_to_load(ONE), "aborted")
         await _can_be_ended(at, vm)
 
 
 async def _within(at: Trial, what: str, deed: Callable[[], Awaitable[T]]) -> T | None:
-    """See that a guest's call ends in the time that the services give each other; return what it gave."""
+    """See that a guest's call ends in the time after which the Ultravisor gives up; return what it gave."""
     came = None
     try:
         async with asyncio.timeout(NESTED * at.ground.patience + ROOM):
@@ -105,17 +113,27 @@ async def _within(at: Trial, what: str, deed: Callable[[], Awaitable[T]]) -> T |
 
 
 async def doubled_calls(at: Trial) -> None:
-    """Have every ultracall of a VM's life carried out twice: the second time must change nothing."""
+    """Have every ultracall of a VM's life delivered twice: the first answer is given again."""
+    await _lived_through(at, Passing.forward, same=True)
+
+
+async def calls_made_twice(at: Trial) -> None:
+    """Have every ultracall of a VM's life made twice, as two messages: the second must change nothing."""
+    await _lived_through(at, Passing.forward_anew, same=False)
+
+
+async def _lived_through(at: Trial, again: Callable[[Passing], Awaitable[Answer]], *, same: bool) -> None:
+    """Let a VM live while each of its ultracalls comes `again`; `same`: with the answer to the first."""
     seen: set[str] = set()
 
     async def twice(passing: Passing) -> web.StreamResponse:
         first = await passing.forward()
         between = (await at.ground.digests())[Side.ULTRAVISOR]
-        second = await passing.forward()
+        second = await again(passing)
         after = (await at.ground.digests())[Side.ULTRAVISOR]
         seen.add(passing.name)
-        known = [code.name for code in CALLS[passing.name].codes]
-        at.answered(f"{passing.name} again", second.code, *known)
+        promised = [first.code] if same else [code.name for code in CALLS[passing.name].codes]
+        at.answered(f"{passing.name} again", second.code, *promised)
         at.saw(
             f"{passing.name} the second time", "an effect" if between != after else "no effect", "no effect"
         )
@@ -176,9 +194,10 @@ async def terminated_meanwhile(at: Trial) -> None:
 
 
 ATTACKS: Final = (
-    Attack(21, "hypercalls of UV_ESM are dropped, garbled, forgotten", dropped_hypercalls_of_esm),
-    Attack(21, "the hypercall of a share is dropped, garbled, forgotten", dropped_hypercalls_of_a_share),
+    Attack(21, "hypercalls of UV_ESM are lost, garbled, their answers lost", dropped_hypercalls_of_esm),
+    Attack(21, "hypercalls of a share are lost, garbled, their answers lost", dropped_hypercalls_of_a_share),
     Attack(21, "hypercalls are never answered", silent_hypervisor, slow=True),
-    Attack(22, "every ultracall of a VM's life comes twice", doubled_calls),
+    Attack(22, "every ultracall of a VM's life is made twice", calls_made_twice),
+    Attack(22, "every ultracall of a VM's life is delivered twice", doubled_calls),
     Attack(39, "an SVM is ended while its calls are open", terminated_meanwhile),
 )

@@ -30,7 +30,7 @@ PLACING: Final = frozenset({"UV_PAGE_IN", "UV_PAGE_OUT"})
 
 @dataclass
 class Ground:
-    """A pair under attack. `patience` is how many seconds its services wait for a nested call; 0: not known.
+    """A pair under attack. `patience`: seconds after which its Ultravisor gives a call up; 0: not known.
 
     `spares` is the real address of the accomplice's pages, once there is one.
     """
@@ -46,6 +46,7 @@ class Ground:
     vmm: Vmm
     watch: Watch
     memory: NormalMemoryDoor
+    epoch: str
     machine_public_key: bytes = b""
     spares: int = 0
 
@@ -127,4 +128,5 @@ async def occupied(between: Between[ScriptedBetween], patience: float) -> AsyncI
             await stack.enter_async_context(
                 NormalMemoryDoor(endpoints.hypervisor_url, tokens[Role.ULTRAVISOR], epoch)
             ),
+            epoch,
         )

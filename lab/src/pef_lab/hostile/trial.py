@@ -10,6 +10,7 @@ A code alone is no proof: an attempt after which nothing was looked at is not ju
 """
 
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -135,6 +136,13 @@ class Trial:
         after = await self.ground.digests()
         changed = [side for side, digest in after.items() if before[side] != digest]
         self.saw("both digests", f"changed: {', '.join(changed)}" if changed else UNCHANGED, UNCHANGED)
+
+    async def calls_acted_once(self) -> None:
+        """See that no call that ended since this was looked at last was done twice."""
+        events = await self.ground.watch.fresh_events()
+        times = Counter((event["side"], event["call_id"], event["name"]) for event in events)
+        twice = sorted({name for (_, _, name), number in times.items() if number > 1})
+        self.saw("calls that acted twice", ", ".join(twice) or "none", "none")
 
     async def guest_finds(self, vm: Victim) -> None:
         """See that the guest reads each page as it wrote it."""

@@ -5,6 +5,9 @@ the VMM's operations are no calls of the protocol, and what they cause bears no 
 Such a message is of the actor that was just let go, for nobody else can run then, or of one that waited
 inside a service and saw its time come.
 
+A message acts once, however often it is sent. So one that a file has `doubled` is delivered as another one
+before; and of one that is `lost` the sender is told that nobody knows what was done, and asks no more.
+
 What is about other pages - a real image has more of them than the small system - passes by itself.
 """
 
@@ -17,15 +20,17 @@ from typing import Final
 from aiohttp import web
 
 from pef_lab.between.misdeeds import told
-from pef_lab.between.passing import Answer, Passing
-from pef_lab.between.server import drop
+from pef_lab.between.passing import Answer, Passing, refusal
 from pef_lab.replay.counterexample import MOVES
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import Code, HCode, UCode
 from pef_protocol.events import Side
+from pef_protocol.problems import ProblemType
 from pef_protocol.quantities import PAGE_SIZE
+from pef_protocol.runs import CodedRuns
 from pef_protocol.wire import JSON
 
+OK: Final = 200
 PLACED: Final = 3
 """Numbers in a run that names a real address: that, guest address, pages."""
 
@@ -90,12 +95,15 @@ class Traffic:
         self._mapped: frozenset[int] = frozenset()
         self._actors: tuple[Actor, ...] = ()
         self._calls: dict[str, Actor] = {}
+        self._answers: dict[str, asyncio.Task[Answer]] = {}
+        """What became of each message, by its slot and number: a repeat is the same message."""
         self._places: dict[int, int] = {}
 
     def follow(self, lpid: int, mapped: Iterable[int], actors: Mapping[str, Actor]) -> None:
         """Look at one VM from now on; `mapped` are the GFNs of the small system as they are on the wire."""
         self._lpid, self._mapped, self._actors = lpid, frozenset(mapped), tuple(actors.values())
         self._calls.clear()
+        self._answers.clear()
         self._places.clear()
 
     def begin(self, call_id: str, actor: Actor) -> None:
@@ -109,25 +117,42 @@ class Traffic:
             actor.let_go()
 
     async def conduct(self, passing: Passing) -> web.StreamResponse:
-        """See a message through; the go-betweens of both directions call this."""
+        """See a message through; the go-betweens of both directions call this.
+
+        One that is held for longer than its sender waits comes again: that is no other message.
+        """
+        task = self._answers.get(passing.slot)
+        if task is None:
+            task = asyncio.create_task(self._answer(passing))
+            if passing.slot:
+                self._answers[passing.slot] = task
+                task.add_done_callback(lambda done: self._forget(passing.slot, done))
+        return (await asyncio.shield(task)).response()
+
+    def _forget(self, slot: str, task: "asyncio.Task[Answer]") -> None:
+        """Forget what says nothing of the outcome: then the next repeat is passed on."""
+        if task.cancelled() or task.exception() is not None or task.result().status != OK:
+            self._answers.pop(slot, None)
+
+    async def _answer(self, passing: Passing) -> Answer:
         gfns = self._gfns(passing)
         actor = None if self.free or not self._is_ours(passing, gfns) else self._actor_of(passing, gfns)
         if actor is None:
-            return (await passing.forward()).response()
+            return await passing.forward()
         if passing.call_id:
             self._calls[passing.call_id] = actor
         if actor.unheld or not self._is_about(passing, gfns):
-            return (await passing.forward()).response()
+            return await passing.forward()
         if passing.is_bus:
             await self._held(actor, MOVES)
-            return (await passing.forward()).response()
+            return await passing.forward()
         fault = await self._held(actor, f"asks {passing.name}")
         if fault == "lost":
             await self._held(actor, "answers nothing")
-            return drop(passing.request)
+            return refusal(ProblemType.BROKEN, 500)
         answer = await self._delivered(passing, actor, fault)
         await self._held(actor, f"answers {self._code(passing, answer)}")
-        return answer.response()
+        return answer
 
     async def _held(self, actor: Actor, words: str) -> str | None:
         return None if self.free else await actor.stop(words)
@@ -135,11 +160,11 @@ class Traffic:
     @staticmethod
     async def _delivered(passing: Passing, actor: Actor, fault: str | None) -> Answer:
         if fault in {"refused", "busy"}:
-            return _made_up(passing.name, busy=fault == "busy")
+            return _made_up(passing, busy=fault == "busy")
         if fault == "doubled":
             actor.unheld = True
             try:
-                await passing.forward()
+                await passing.forward_anew()
             finally:
                 actor.unheld = False
         return await passing.forward()
@@ -196,9 +221,12 @@ def _code_of(name: str, number: int) -> str:
     return codes(number).name
 
 
-def _made_up(name: str, *, busy: bool) -> Answer:
-    """Return the answer of a peer that refuses, or is busy, whatever it was asked."""
+def _made_up(passing: Passing, *, busy: bool) -> Answer:
+    """Return the answer of a peer that refuses a call, each of its runs, or that is busy."""
+    name = passing.name
     code: Code = HCode.H_BUSY if busy else HCode.H_PARAMETER
     if CALLS[name].is_ultracall:
         code = UCode.U_BUSY if busy else UCode.U_PARAMETER
-    return Answer(200, JSON, json.dumps(told(name, Reply(code))).encode())
+    runs = () if busy else passing.form.get("runs", ())
+    refused = CodedRuns.from_rows((*run[-2:], code) for run in runs)
+    return Answer(200, JSON, json.dumps(told(name, Reply(code, refused=refused))).encode())

@@ -11,12 +11,14 @@ import httpx
 
 from pef_lab.failures import Unanswered, WrongInput
 from pef_lab.rows.doors import HYPERVISOR, OBSERVER, ULTRAVISOR, VMM, Doors, Who, kernel_of
-from pef_protocol.wire import HYPERCALL_PATH, OBSERVER_PATH, ULTRACALL_PATH, VMM_PATH
+from pef_protocol.wire import HYPERCALL_PATH, OBSERVER_PATH, PROBLEM, ULTRACALL_PATH, VMM_PATH
 
 READY: Final = "/readyz"
 REFUSED: Final = frozenset({httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN})
+NOT_YET: Final = httpx.codes.SERVICE_UNAVAILABLE
 ANSWERING: Final = 5.0
 """Seconds that each of these answers may take."""
+STEP: Final = 0.05
 
 
 class Probe(NamedTuple):
@@ -62,6 +64,9 @@ async def _be_ready(side: Doors) -> None:
     try:
         async with asyncio.timeout(ANSWERING):
             answer = await side.ask(OBSERVER, "GET", READY)
+            while answer.status_code == NOT_YET and answer.headers.get("content-type", "") == PROBLEM:
+                await asyncio.sleep(STEP)  # one that has not said hello to us yet
+                answer = await side.ask(OBSERVER, "GET", READY)
     except TimeoutError:
         reason = f"{READY} is not answered within {ANSWERING:g} s"
     except Unanswered as silence:

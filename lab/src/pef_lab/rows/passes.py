@@ -20,7 +20,7 @@ from typing import Final
 from pef_lab.endpoints import Endpoints
 from pef_lab.hello import current_epoch
 from pef_lab.pair import PairPlan, started
-from pef_lab.rows.doors import OBSERVER, Doors
+from pef_lab.rows.doors import HYPERVISOR, Doors
 from pef_lab.rows.playing.hypervisor import PlayedHypervisor
 from pef_lab.rows.playing.ultravisor import PlayedUltravisor
 from pef_lab.rows.row import Subject
@@ -93,7 +93,7 @@ async def pair_at(endpoints: Endpoints, patience: float) -> AsyncIterator[Stage]
         doors_of(endpoints, role, patience) for role in (Role.ULTRAVISOR, Role.HYPERVISOR)
     )
     async with closing(Stage(Subject.PAIR, ultravisor=ultravisor, hypervisor=hypervisor)) as stage:
-        ultravisor.epoch = hypervisor.epoch = await current_epoch(partial(ultravisor.ask, OBSERVER))
+        ultravisor.epoch = hypervisor.epoch = await current_epoch(partial(ultravisor.ask, HYPERVISOR))
         yield stage
 
 

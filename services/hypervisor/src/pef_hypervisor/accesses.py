@@ -1,13 +1,13 @@
 """Copy between normal memory and a buffer; nobody moves the pages meanwhile."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
-from pef_hypervisor.frames import MOVING, TOUCHED, VmSlot
+from pef_hypervisor.frames import TOUCHED, VmSlot
+from pef_hypervisor.in_flight import in_flight
 from pef_hypervisor.store import Store
 from pef_kit.columns import Portion
 from pef_kit.operations import Operation, Work
+from pef_kit.spans import Selection
 
 SMALL: Final = 1 << 20
 """Bytes that are copied without a thread."""
@@ -17,7 +17,7 @@ def copy_out(store: Store, portions: list[Portion[VmSlot]], gpa: int, length: in
     """Return `length` bytes from `gpa`, all of whose pages are normal ones that nobody moves."""
     if length <= SMALL:
         return bytes(store.memory.read(portions, gpa, length))
-    with _pinned(portions):
+    with in_flight(store.pool, _pages(portions)):
         seen: bytes = yield Work(lambda: bytes(store.memory.read(portions, gpa, length)))
     return seen
 
@@ -29,16 +29,9 @@ def copy_in(store: Store, portions: list[Portion[VmSlot]], gpa: int, content: by
     if len(content) <= SMALL:
         store.memory.write(portions, gpa, content)
         return
-    with _pinned(portions):
+    with in_flight(store.pool, _pages(portions)):
         yield Work(lambda: store.memory.write(portions, gpa, content))
 
 
-@contextmanager
-def _pinned(portions: list[Portion[VmSlot]]) -> Iterator[None]:
-    for portion in portions:
-        portion.slot.mark(portion.chosen, MOVING)
-    try:
-        yield
-    finally:
-        for portion in portions:
-            portion.slot.unmark(portion.chosen, MOVING)
+def _pages(portions: list[Portion[VmSlot]]) -> list[tuple[VmSlot, Selection]]:
+    return [(portion.slot, portion.chosen) for portion in portions]

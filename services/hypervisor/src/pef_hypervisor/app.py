@@ -19,7 +19,7 @@ from pef_kit.http import Service
 from pef_kit.observers import Observer
 from pef_kit.peer import Peer
 from pef_kit.performer import Performer
-from pef_kit.serving import serve
+from pef_kit.serving import build_and_serve
 from pef_kit.settings import GIBIBYTE, ServiceSettings, Token
 from pef_kit.volume import Volume
 from pef_protocol.calls import HYPERCALLS
@@ -86,7 +86,7 @@ def build(settings: Settings) -> FastAPI:
     service.at_end(link.stop)
     add_vmm_door(service, hypervisor, settings.body_limit)
     add_guest_door(service, hypervisor)
-    add_bus_door(service, memory, settings.body_limit)
+    add_bus_door(service, hypervisor.store.memory, settings.body_limit)
     add_hint_route(service, link)
     add_views(service, hypervisor)
 
@@ -126,5 +126,4 @@ def add_views(service: Service, hypervisor: Hypervisor) -> None:
 
 def main() -> None:
     """Run the service until it is told to stop."""
-    settings = Settings()
-    serve(build(settings), settings)
+    build_and_serve(build, Settings())

@@ -15,7 +15,9 @@ from typing import Final, NamedTuple
 
 from pef_hypervisor.designs import RULES
 from pef_hypervisor.frames import Vm, VmSlot
+from pef_hypervisor.gate import GateRecord
 from pef_hypervisor.store import Store
+from pef_kit.core.life import Life
 from pef_protocol.designs import Design
 from pef_protocol.identity import Incarnation
 from pef_protocol.quantities import Gfn, Lpid, RealAddress, SlotId
@@ -48,9 +50,9 @@ class VmRecord(NamedTuple):
     state: int
     must_abort: bool
     abort_due: bool
-    open_calls: int
-    held_by: str
-    closed: bool
+    must_reset: bool
+    svm_incarnation: Incarnation | None
+    gate: GateRecord
     slots: tuple[SlotRecord, ...]
 
 
@@ -93,9 +95,9 @@ def vm_record(vm: Vm) -> VmRecord:
         int(vm.state),
         vm.must_abort,
         vm.abort_due,
-        vm.open_calls,
-        vm.held_by,
-        vm.closed,
+        vm.must_reset,
+        vm.svm_incarnation,
+        vm.gate.record,
         tuple([slot_record(slot) for slot in vm.slots]),
     )
 
@@ -160,9 +162,11 @@ class Spares:
         vm.state = STATES[record.state]
         vm.must_abort = record.must_abort
         vm.abort_due = record.abort_due
-        vm.open_calls = record.open_calls
-        vm.held_by = record.held_by
-        vm.closed = record.closed
+        vm.must_reset = record.must_reset
+        vm.svm_incarnation = record.svm_incarnation
+        vm.gate.restore(record.gate)
+        if not vm.life.alive:
+            vm.life = Life("the VM")
         vm.slots.hold([self._slot(record.lpid, slot, now) for slot in record.slots])
         return vm
 

@@ -3,7 +3,7 @@
 | column | holds |
 |---|---|
 | `state` | the state word: N, S, P or H |
-| `marks` | MOVING, TOUCHED, REPLACED, CARRIED, DOUBTFUL |
+| `marks` | MOVING, TOUCHED, REPLACED, CARRIED |
 
 What must always be true of them is told by the functions of `pef_hypervisor.invariants`.
 """
@@ -16,7 +16,9 @@ from typing import Final
 import numpy as np
 
 from pef_hypervisor.designs.rules import Rules
+from pef_hypervisor.gate import Gate
 from pef_kit.columns import Portion, Slot, SlotMap
+from pef_kit.core.life import Life
 from pef_kit.spans import I64, U8, Mask, spread
 from pef_protocol.identity import Incarnation
 from pef_protocol.quantities import PAGE_SIZE, Gfn, Lpid, RealAddress, SlotId
@@ -30,9 +32,6 @@ REPLACED: Final = 4
 """The normal page came in place of one that was in secure memory; it is scrubbed at reset."""
 CARRIED: Final = 8
 """The GFN's bytes went to the Ultravisor by UV_PAGE_IN."""
-DOUBTFUL: Final = 16
-"""UV_PAGE_OUT of a secure GFN, or the UV_PAGE_IN that made it one, was never answered: its normal page may
-hold the ciphertext."""
 
 
 class VmSlot(Slot):
@@ -86,7 +85,8 @@ class Vm:
 
     `must_abort`: its H_SVM_INIT_START failed, or its SVM was ended in part; only H_SVM_INIT_ABORT and reset
     lead on. `abort_due`: its H_SVM_INIT_START was denied, which changed nothing, so that the Ultravisor may
-    yet send H_SVM_INIT_ABORT for the SVM that it had begun.
+    yet send H_SVM_INIT_ABORT for the SVM that it had begun. `must_reset`: the outcome of a call to the
+    Ultravisor can't be had, or what was begun could not be taken back; only reset and destroy lead on.
     """
 
     lpid: Lpid
@@ -98,13 +98,15 @@ class Vm:
     state: HvVmState = HvVmState.NORMAL
     must_abort: bool = False
     abort_due: bool = False
+    must_reset: bool = False
+    svm_incarnation: Incarnation | None = None
+    """The SVM that the last H_SVM_INIT_START was for, as the Ultravisor names it."""
     slots: SlotMap[VmSlot] = field(default_factory=SlotMap)
-    open_calls: int = 0
-    """Hypercalls and operations of the VMM or guest that are under way."""
-    held_by: str = ""
-    """The one operation on the whole VM that is under way."""
-    closed: bool = False
-    """That operation lets no other begin."""
+    gate: Gate = field(default_factory=Gate)
+    life: Life = field(default_factory=lambda: Life("the VM"))
+    """Ends with the VM."""
+    in_epoch: int = 0
+    """Of the open operations, those that end with the epoch."""
 
     @property
     def started(self) -> bool:
@@ -115,25 +117,6 @@ class Vm:
     def moving(self) -> bool:
         """Tell whether a call has a GFN of the VM in flight."""
         return any(slot.moving for slot in self.slots)
-
-    @contextmanager
-    def open(self) -> Iterator[None]:
-        """Count a call of this VM as under way."""
-        self.open_calls += 1
-        try:
-            yield
-        finally:
-            self.open_calls -= 1
-
-    @contextmanager
-    def held(self, by: str, *, closed: bool = False) -> Iterator[None]:
-        """Keep other operations on the whole VM away; where `closed`, all others."""
-        self.held_by, self.closed = by, closed
-        try:
-            with self.open():
-                yield
-        finally:
-            self.held_by, self.closed = "", False
 
 
 @dataclass(slots=True)

@@ -13,11 +13,11 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from pef_hypervisor.frames import CARRIED, DOUBTFUL, REPLACED, TOUCHED, Vm, VmSlot, is_in
+from pef_hypervisor.frames import CARRIED, REPLACED, TOUCHED, Reservation, Vm, VmSlot, is_in
 from pef_hypervisor.lifecycle import GfnDeed, GfnEvent, wanting
-from pef_hypervisor.moves import bring, land, said_out
+from pef_hypervisor.moves import bring, land, wipe
 from pef_hypervisor.store import Store
-from pef_hypervisor.to_ultravisor import Flight, Part
+from pef_hypervisor.to_ultravisor import Flight, Leg, Obstacle, Part, fly
 from pef_kit.operations import Operation
 from pef_kit.spans import I64
 from pef_protocol.codes import UCode
@@ -31,39 +31,38 @@ PagesBySlot: TypeAlias = list[tuple[VmSlot, I64]]
 """GFNs of several slots, as offsets in pages."""
 
 
-def give_back(store: Store, vm: Vm) -> Operation[tuple[int, str]]:
-    """Make every GFN of `vm` normal; return how many imported pages were lost, and what stopped it, or "".
+def give_back(store: Store, vm: Vm) -> Operation[tuple[int, Obstacle]]:
+    """Make every GFN of `vm` normal; return how many imported pages were lost, and what stopped it.
 
     Where something stopped it, the GFNs that are left are as they were: it can be done again.
     """
-    lost, complaint = yield from _get_secure(store, vm)
+    lost, obstacle = yield from _get_secure(store, vm)
     paged_out: PagesBySlot = []
-    if not complaint:
-        paged_out, given_up, complaint = yield from _paged_out(store, vm)
+    if not obstacle:
+        paged_out, given_up, obstacle = yield from _paged_out(store, vm)
         lost += given_up
-    while not complaint and paged_out:
+    while not obstacle and paged_out:
         slot, offsets = paged_out[0]
         some = offsets[: store.pool.free]
         if not len(some):
-            return lost, "there are not enough device pages"
+            return lost, Obstacle("there are not enough device pages")
         then = vm.rules.table.judge(GfnEvent.PAGE_IN, slot.state[some]).then
         flight = yield from bring(store, vm, [Part(slot, some, then)])
-        if flight.failure or (flight.codes == UCode.U_BUSY).any():
-            complaint = flight.detail()
-        else:
+        obstacle = flight.obstacle
+        if not obstacle:
             given_up = (flight.codes != 0) & (
                 ~np.isin(flight.codes, list(SCARCE)) | (flight.codes != 0).all()
             )
             lost += yield from _give_up(store, vm, slot, some[given_up])
         more, why = yield from _get_secure(store, vm)
-        lost, complaint = lost + more, complaint or why
+        lost, obstacle = lost + more, obstacle or why
         paged_out = _bearing(REPLACED, paged_out)
-    if not complaint:
+    if not obstacle:
         lost += yield from _scrub_unknown(store, vm)
         for slot in vm.slots:
             for block in slot.blocks():
                 vm.rules.table.advance(GfnEvent.INIT_ABORT, slot.state[block])
-    return lost, complaint
+    return lost, obstacle
 
 
 def _bearing(bit: int, pages: PagesBySlot) -> PagesBySlot:
@@ -72,8 +71,8 @@ def _bearing(bit: int, pages: PagesBySlot) -> PagesBySlot:
     return [(slot, offsets) for slot, offsets in marked if len(offsets)]
 
 
-def _paged_out(store: Store, vm: Vm) -> Operation[tuple[PagesBySlot, int, str]]:
-    """Return what is paged out, how many imported pages were lost on the way, and what stopped it, or "".
+def _paged_out(store: Store, vm: Vm) -> Operation[tuple[PagesBySlot, int, Obstacle]]:
+    """Return what is paged out, how many imported pages were lost on the way, and what stopped it.
 
     The Ultravisor is asked for each page that replaced a secure one: it says that it is paged out already, or
     that it is shared, which is success, with nothing done; a secure one comes back in clear.
@@ -86,18 +85,19 @@ def _paged_out(store: Store, vm: Vm) -> Operation[tuple[PagesBySlot, int, str]]:
         offsets = ascending[::-1]
         then = vm.rules.table.judge(GfnEvent.INIT_ABORT, slot.state[offsets]).then
         parts.append(Part(slot, offsets, then))
-    flight = Flight(vm, parts)
-    with flight:
-        yield from flight.send("UV_PAGE_OUT")
-        for leg in flight.legs():
-            leg.slot.unmark(leg.offsets[land(leg)], REPLACED)
-    if flight.failure or (flight.codes == UCode.U_BUSY).any():
-        return paged_out, lost, flight.detail()
+
+    def landed(leg: Leg, _: Reservation) -> Operation[None]:
+        leg.slot.unmark(leg.offsets[land(leg)], REPLACED)
+        yield from ()
+
+    flight = yield from fly(store.pool, Flight(vm, parts), "UV_PAGE_OUT", landed)
+    if flight.obstacle:
+        return paged_out, lost, flight.obstacle
     for leg in flight.legs():
         out = leg.codes == UCode.U_PARAMETER
         lost += yield from _give_up(store, vm, leg.slot, leg.offsets[~leg.done & ~out])
         paged_out.append((leg.slot, leg.offsets[out][::-1]))
-    return _bearing(REPLACED, paged_out), lost, ""
+    return _bearing(REPLACED, paged_out), lost, Obstacle()
 
 
 def _chosen(vm: Vm, deed: GfnDeed) -> PagesBySlot:
@@ -111,11 +111,8 @@ def _chosen(vm: Vm, deed: GfnDeed) -> PagesBySlot:
     return chosen
 
 
-def _get_secure(store: Store, vm: Vm) -> Operation[tuple[int, str]]:
-    """Get all secure pages back, in clear; those that were never imported are simply normal again.
-
-    One that is out already, by a call that nobody answered, is called so.
-    """
+def _get_secure(store: Store, vm: Vm) -> Operation[tuple[int, Obstacle]]:
+    """Get all secure pages back, in clear; those that were never imported are simply normal again."""
     parts: list[Part] = []
     for slot, offsets in _chosen(vm, GfnDeed.GIVE_BACK):
         then = vm.rules.table.judge(GfnEvent.INIT_ABORT, slot.state[offsets]).then
@@ -123,25 +120,20 @@ def _get_secure(store: Store, vm: Vm) -> Operation[tuple[int, str]]:
         slot.state[offsets[~imported]] = then[~imported]
         store.pool.give_back(int(np.count_nonzero(~imported)))
         parts.append(Part(slot, offsets[imported], then[imported]))
+
+    def landed(leg: Leg, _: Reservation) -> Operation[None]:
+        done = leg.offsets[land(leg)]
+        leg.slot.mark(done, TOUCHED)
+        leg.slot.unmark(done, REPLACED)
+        store.pool.give_back(len(done))
+        yield from ()
+
+    flight = yield from fly(store.pool, Flight(vm, parts), "UV_PAGE_OUT", landed, leaving=True)
     lost = 0
-    flight = Flight(vm, parts)
-    with flight:
-        yield from flight.send("UV_PAGE_OUT")
+    if not flight.obstacle:
         for leg in flight.legs():
-            done = land(leg)
-            leg.slot.mark(leg.offsets[done], TOUCHED)
-            out = said_out(leg)
-            leg.slot.state[leg.offsets[out]] = vm.rules.table.judge(GfnEvent.PAGE_OUT, leg.before[out]).then
-            leg.codes[out] = UCode.U_SUCCESS
-            leg.slot.unmark(leg.offsets[done], REPLACED)
-            leg.slot.mark(leg.offsets[out], TOUCHED | REPLACED)
-            leg.slot.unmark(leg.offsets[done | out], DOUBTFUL)
-            store.pool.give_back(int(np.count_nonzero(done | out)))
-    if flight.failure or (flight.codes == UCode.U_BUSY).any():
-        return lost, flight.detail()
-    for leg in flight.legs():
-        lost += yield from _give_up(store, vm, leg.slot, leg.offsets[~leg.done])
-    return lost, ""
+            lost += yield from _give_up(store, vm, leg.slot, leg.offsets[~leg.done])
+    return lost, flight.obstacle
 
 
 def _give_up(store: Store, vm: Vm, slot: VmSlot, offsets: I64) -> Operation[int]:
@@ -149,8 +141,7 @@ def _give_up(store: Store, vm: Vm, slot: VmSlot, offsets: I64) -> Operation[int]
     imported = int(np.count_nonzero(slot.marked(offsets, CARRIED)))
     store.pool.give_back(int(np.count_nonzero(slot.state[offsets] == HvGfnState.SECURE)))
     slot.state[offsets] = vm.rules.table.judge(GfnEvent.FORGET, slot.state[offsets]).then
-    yield from store.memory.scrub(slot, offsets)
-    slot.unmark(offsets, TOUCHED | REPLACED)
+    yield from wipe(store, vm, slot, offsets)
     return imported
 
 

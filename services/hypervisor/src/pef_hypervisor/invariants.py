@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from pef_hypervisor.frames import CARRIED, DOUBTFUL, MOVING, REPLACED, TOUCHED, Vm, VmSlot
+from pef_hypervisor.frames import CARRIED, MOVING, REPLACED, TOUCHED, Vm, VmSlot
 from pef_hypervisor.store import LPIDS, Store
 from pef_kit.spans import U8
 from pef_protocol.quantities import PAGE_SIZE
@@ -58,15 +58,15 @@ def normal_vms_are_plain(store: Store) -> Iterator[str]:
 def started_vms_are_registered(store: Store) -> Iterator[str]:
     """Require that the Ultravisor knows every slot of a started VM."""
     for vm, slot, name in every_slot(store):
-        if vm.started and not vm.held_by and not slot.registered:
+        if vm.started and not (vm.gate.taken or vm.must_reset) and not slot.registered:
             yield f"{name}: the VM is {vm.state.name}, but the slot is not registered"
 
 
 def secure_pages_left(store: Store) -> Iterator[str]:
-    """Require that the normal page of a secure GFN was scrubbed and given back, unless it may be out."""
-    for _, slot, name in every_slot(store):
-        for states, marks in resting(slot):
-            sure = (states == HvGfnState.SECURE) & ((marks & np.uint8(DOUBTFUL)) == 0)
+    """Require that the normal page of a secure GFN was scrubbed, unless its VM must be reset."""
+    for vm, slot, name in every_slot(store):
+        for states, marks in resting(slot) if not vm.must_reset else ():
+            sure = states == HvGfnState.SECURE
             if (marks[sure] & np.uint8(TOUCHED | REPLACED)).any():
                 yield f"{name}: a secure GFN still has a normal page"
                 break
@@ -88,7 +88,7 @@ def device_pages_add_up(store: Store) -> Iterator[str]:
     """Require that every secure GFN has one device page, and nobody else has one."""
     secure = sum(slot.counted(HvGfnState.SECURE) for _, slot, _ in every_slot(store))
     pool = store.pool
-    if not any(vm.held_by for vm in store.vms.values()) and secure != pool.held:
+    if not any(vm.gate.taken for vm in store.vms.values()) and secure != pool.held:
         yield f"{pool.held} device pages are held for {secure} secure GFNs"
     if min(pool.held, pool.reserved, pool.free) < 0:
         yield f"of {pool.size} device pages {pool.held} are held and {pool.reserved} reserved"
@@ -97,9 +97,9 @@ def device_pages_add_up(store: Store) -> Iterator[str]:
 def nothing_moves_alone(store: Store) -> Iterator[str]:
     """Require that a GFN is in flight only while a call of its VM is open."""
     for vm, slot, name in every_slot(store):
-        if not vm.open_calls and slot.moving:
+        if not vm.gate.open and slot.moving:
             yield f"{name}: a GFN is in flight for no call"
-    if store.pool.reserved and not any(vm.open_calls for vm in store.vms.values()):
+    if store.pool.reserved and not any(vm.gate.open for vm in store.vms.values()):
         yield f"{store.pool.reserved} device pages are reserved for no call"
 
 

@@ -5,18 +5,23 @@ Both H_SVM_INIT_DONE and a slot that was just plugged in come here; the design's
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import count
+from typing import Final
 
 import numpy as np
 
-from pef_hypervisor.frames import CARRIED, MOVING, REPLACED, TOUCHED, Vm, VmSlot, is_in
+from pef_hypervisor.frames import CARRIED, MOVING, TOUCHED, Vm, VmSlot, is_in
+from pef_hypervisor.in_flight import in_flight
 from pef_hypervisor.lifecycle import GfnDeed, GfnEvent, wanting
-from pef_hypervisor.moves import bring, out_of_doubt
+from pef_hypervisor.moves import bring, wipe
 from pef_hypervisor.store import Store
-from pef_hypervisor.to_ultravisor import Flight, Part
-from pef_kit.operations import PATIENCE, Operation, Pause
+from pef_hypervisor.to_ultravisor import Flight, Obstacle, Part
+from pef_kit.operations import Operation, Pause
 from pef_kit.spans import I64, U8
 from pef_protocol.codes import UCode
 from pef_protocol.states import HvGfnState
+
+TOO_FEW: Final = Obstacle("there are not enough device pages")
 
 
 @dataclass(slots=True)
@@ -35,49 +40,68 @@ class Sweep:
     """Device pages that the parts will take."""
 
 
-def secure_left_over(store: Store, vm: Vm, slots: Iterable[VmSlot], event: GfnEvent) -> Operation[str]:
-    """Turn the left-over GFNs of `slots` into secure ones as the design says; return what went wrong, or "".
+def secure_left_over(store: Store, vm: Vm, slots: Iterable[VmSlot], event: GfnEvent) -> Operation[Obstacle]:
+    """Turn the left-over GFNs of `slots` into secure ones as the design says; return what went wrong.
 
-    As many as there are device pages for are done; what was done stays done, and the rest can be done later.
-    Where device pages are short, those of GFNs that the design leaves as they are serve others, pass by pass.
+    Where it is sure that there are too few device pages nothing is done. What was done stays done, and the
+    rest can be done later. Where device pages are short, those of GFNs that the design leaves as they are
+    serve others, pass by pass.
     """
     chosen = tuple(slots)
     left = wanting(vm.rules.table, event, GfnDeed.MARK, GfnDeed.BRING)
     if not left:
-        return ""
+        return Obstacle()
     sweep = Sweep([], short=True)
     while sweep.short:
-        for attempt in range(PATIENCE):
+        for attempt in count():
             if not any(_in_flight(slot, left) for slot in chosen):
                 break
-            yield Pause(attempt)
-        else:
-            return "left-over GFNs are in flight for other calls"
+            if not (yield Pause(attempt)):
+                return Obstacle("left-over GFNs are in flight for other calls", busy=True)
+        if not sweep.kept and _needed(vm, chosen, event) > store.pool.free:
+            return TOO_FEW
         sweep = Sweep(sweep.kept)
         for slot in chosen:
             _sweep(store, vm, slot, event, sweep)
         flight = yield from _flown(store, vm, sweep)
-        if flight.failure:
-            return flight.failure
+        if obstacle := flight.obstacle:
+            return obstacle
         refused = set(flight.codes[flight.codes != 0].tolist())
         if odd := refused - {int(code) for code in vm.rules.leaves}:
-            return "UV_PAGE_IN: " + ", ".join(sorted(UCode(code).name for code in odd))
-        if sweep.short and not refused and not (yield from out_of_doubt(store)):
-            return "there are not enough device pages"
+            return Obstacle("UV_PAGE_IN: " + ", ".join(sorted(UCode(code).name for code in odd)))
+        if sweep.short and not refused:
+            return TOO_FEW
         sweep.kept += [(leg.slot, leg.offsets[~leg.done]) for leg in flight.legs()]
-    return ""
+    return Obstacle()
+
+
+def _needed(vm: Vm, slots: Iterable[VmSlot], event: GfnEvent) -> int:
+    """Return the least number of device pages that the left-over GFNs need.
+
+    Of those that the design may leave as they are, one that is sent needs a device page until it is refused.
+    """
+    table, sure, sent = vm.rules.table, 0, 0
+    for slot in slots:
+        for block in slot.blocks():
+            states, marks = slot.state[block], slot.marks[block]
+            brought = is_in(states, wanting(table, event, GfnDeed.BRING))
+            brought &= (marks & np.uint8(TOUCHED | CARRIED)) != 0
+            left = is_in(states, wanting(table, event, GfnDeed.MARK, GfnDeed.BRING))
+            sent += int(np.count_nonzero(brought))
+            sure += int(np.count_nonzero(left & ~brought))
+    return sure + (min(sent, 1) if vm.rules.leaves else sent)
 
 
 def _flown(store: Store, vm: Vm, sweep: Sweep) -> Operation[Flight]:
-    """Do what a pass could not do at once."""
-    try:
-        flight = yield from bring(store, vm, sweep.parts)
+    """Do what a pass could not do at once: scrub, then send.
+
+    Order: what is sent bears the mark, and its device pages are reserved, while the rest is scrubbed.
+    """
+    pages = [*sweep.scrubs, *((part.slot, part.offsets) for part in sweep.parts)]
+    with in_flight(store.pool, pages, taking=sweep.promised):
         for slot, offsets in sweep.scrubs:
-            yield from store.memory.scrub(slot, offsets)
-    finally:
-        for slot, offsets in sweep.scrubs:
-            slot.unmark(offsets, MOVING | TOUCHED | REPLACED)
-    return flight
+            yield from wipe(store, vm, slot, offsets)
+    return (yield from bring(store, vm, sweep.parts))
 
 
 def _in_flight(slot: VmSlot, left: tuple[HvGfnState, ...]) -> bool:
@@ -120,7 +144,6 @@ def _sweep(store: Store, vm: Vm, slot: VmSlot, event: GfnEvent, sweep: Sweep) ->
         table.advance(event, advanced)
         np.copyto(states, advanced, where=here)
         emptied = np.flatnonzero(here & ((marks & np.uint8(TOUCHED)) != 0)) + block.start
-        slot.mark(emptied, MOVING)
         sweep.scrubs.append((slot, emptied))
 
 

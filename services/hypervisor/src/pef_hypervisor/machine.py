@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from pef_hypervisor import invariants, views
+from pef_hypervisor.another_ultravisor import end_operations, fit_new_ultravisor
 from pef_hypervisor.checkpoint import HvCheckpoint, Spares, checkpoint
 from pef_hypervisor.frames import DevicePool
 from pef_hypervisor.from_guest.memory_access import Refused, load, store_bytes
@@ -16,6 +17,7 @@ from pef_hypervisor.from_ultravisor.svm_init_done import svm_init_done
 from pef_hypervisor.from_ultravisor.svm_init_start import svm_init_start
 from pef_hypervisor.from_ultravisor.svm_page_in import svm_page_in
 from pef_hypervisor.from_ultravisor.svm_page_out import svm_page_out
+from pef_hypervisor.from_ultravisor.whole_vm import require_meant
 from pef_hypervisor.from_vmm.add_slot import add_slot
 from pef_hypervisor.from_vmm.create_vm import create_vm
 from pef_hypervisor.from_vmm.destroy import destroy
@@ -27,7 +29,8 @@ from pef_hypervisor.from_vmm.unmap import unmap
 from pef_hypervisor.normal_memory import RealMemory
 from pef_hypervisor.store import Store
 from pef_kit.bus import NormalMemory
-from pef_kit.operations import Operation, Pause
+from pef_kit.core.lease import leased
+from pef_kit.operations import Operation
 from pef_protocol.calls import HYPERCALLS, Reply
 from pef_protocol.codes import HCode
 from pef_protocol.designs import Design
@@ -57,10 +60,17 @@ class Hypervisor:
         self.store = Store(RealMemory(memory), DevicePool(device_pages), digest_key, instance)
 
     def hypercall(self, caller: Caller, name: str, request: Any) -> Operation[Reply]:
-        """Answer hypercall `name`; one that there is not is H_FUNCTION."""
+        """Answer hypercall `name`; one that there is not is H_FUNCTION.
+
+        Raise OtherIncarnation where it means another SVM, and Ended where its epoch ends: nothing more is
+        done then.
+        """
         handler = HANDLERS.get(name)
         if handler is None:
             return Reply(HCode.H_FUNCTION, detail=f"{name} is not a hypercall")
+        vm = self.store.vms.get(request.lpid)
+        if vm is not None:
+            require_meant(vm, caller, starts=name == "H_SVM_INIT_START")
         return (yield from handler(self.store, caller, request))
 
     def create_vm(self, design: Design, *, secure_guest: bool, radix: bool) -> Operation[Outcome]:
@@ -105,15 +115,11 @@ class Hypervisor:
 
     def end_operations(self) -> Operation[None]:
         """End every operation at its next effect, and wait for all of them: the Ultravisor is another."""
-        self.store.epoch.end()
-        attempt = 0
-        while any(vm.open_calls for vm in self.store.vms.values()):
-            yield Pause(attempt, patient=True)
-            attempt += 1
+        return end_operations(self.store)
 
     def fit_new_ultravisor(self) -> Operation[None]:
         """Make every VM a normal one, and write its entry: no SVM of an earlier epoch lives."""
-        yield from ()
+        return leased(fit_new_ultravisor(self.store), self.store.epoch)
 
     def checkpoint(self) -> HvCheckpoint:
         """Return all that this side must not forget but the contents of pages, as a plain value."""

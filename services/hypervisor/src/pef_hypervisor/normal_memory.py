@@ -4,13 +4,17 @@ Trust: the Ultravisor writes to pages that it was offered or told to fill; nothi
 A page that nobody touched is never read through the mapping: that alone would make it cost memory.
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import Final
 
+import numpy as np
+
+from pef_hypervisor.bus_requests import BusRequests
 from pef_hypervisor.frames import TOUCHED, VmSlot
 from pef_kit.bus import NORMAL_BASE, NormalMemory
 from pef_kit.columns import Portion
-from pef_kit.operations import Operation, Work
+from pef_kit.operations import Operation, Pause, Work
 from pef_kit.spans import I64, breaks, stretches
 from pef_protocol.quantities import PAGE_SIZE, RealAddress, gpa_of
 
@@ -31,6 +35,7 @@ class RealMemory:
 
     def __init__(self, bytes_: NormalMemory) -> None:
         self.bytes = bytes_
+        self.requests = BusRequests()
         self._claims: dict[int, int] = {}
 
     @property
@@ -67,28 +72,60 @@ class RealMemory:
             raise Misplaced(message)
         del self._claims[base]
 
-    def scrub(self, slot: VmSlot, offsets: I64) -> Operation[None]:
+    def scrub(self, slot: VmSlot, offsets: I64) -> Operation[bool]:
         """Make the normal pages at `offsets` read as zero and give them back; in a thread where many.
 
-        Order: the caller has marked them MOVING where the thread is to have them.
+        Return whether they are: not where a request of the memory bus names one until time is over.
+        Order: the caller has marked them MOVING, or nobody else can reach them.
         """
         if not len(offsets):
-            return
+            return True
         firsts, counts = breaks(len(offsets), (offsets, 1))
-        ranges = list(zip(slot.places(offsets[firsts]).tolist(), (counts * PAGE_SIZE).tolist(), strict=True))
+        places, lengths = slot.places(offsets[firsts]), counts * PAGE_SIZE
+        if not (yield from self._at_rest(places, lengths)):
+            return False
+        ranges = list(zip(places.tolist(), lengths.tolist(), strict=True))
         if len(offsets) <= AT_ONCE:
             self._discard(ranges)
         else:
             yield Work(lambda: self._discard(ranges))
+        return True
 
-    def vacate(self, slot: VmSlot) -> None:
-        """Scrub the whole range of a slot and take it back."""
+    def _at_rest(self, places: I64, lengths: I64) -> Operation[bool]:
+        """Wait until no bus request names a byte of the ranges (bytes); return whether none does."""
+        order = np.argsort(places)
+        firsts, ends = places[order], (places + lengths)[order]
+        for attempt in itertools.count():
+            if not self.requests.touch(firsts, ends):
+                return True
+            if not (yield Pause(attempt, patient=True)):
+                break
+        return False
+
+    def vacate(self, slot: VmSlot) -> Operation[bool]:
+        """Scrub the whole range of a slot, in a thread where it is large, and take it back.
+
+        Return whether it was: see `scrub`. Order: the caller has marked all of it MOVING, or nobody else can
+        reach it.
+        """
+        length = slot.count * PAGE_SIZE
+        if not (yield from self._at_rest(np.array([slot.base]), np.array([length]))):
+            return False
         offsets = slot.where(TOUCHED)
         firsts, counts = breaks(len(offsets), (offsets, 1))
         places = slot.places(offsets[firsts]).tolist()
-        self._discard(list(zip(places, (counts * PAGE_SIZE).tolist(), strict=True)))
-        self.bytes.discard(slot.base, slot.count * PAGE_SIZE)
+        ranges = list(zip(places, (counts * PAGE_SIZE).tolist(), strict=True))
+
+        def discard() -> None:
+            self._discard(ranges)
+            self.bytes.discard(slot.base, length)  # what bears no mark is a hole, and costs nothing
+
+        if slot.count <= AT_ONCE:
+            discard()
+        else:
+            yield Work(discard)
         self.release(slot.base, slot.count)
+        return True
 
     def _discard(self, ranges: list[tuple[int, int]]) -> None:
         for ra, length in ranges:

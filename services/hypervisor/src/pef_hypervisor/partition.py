@@ -5,9 +5,11 @@ Source: Documentation/powerpc/ultravisor.rst, UV_WRITE_PATE and UV_SVM_TERMINATE
 
 from typing import Final
 
+from pef_hypervisor.frames import Vm
 from pef_hypervisor.to_ultravisor import Answer, insist
 from pef_kit.operations import Operation
 from pef_protocol.codes import UCode
+from pef_protocol.identity import Incarnation
 from pef_protocol.quantities import PAGE_SIZE, Lpid
 from pef_protocol.ultracalls import SvmTerminate, WritePate
 
@@ -19,28 +21,19 @@ NO_SVM: Final = frozenset({UCode.U_PARAMETER, UCode.U_INVALID})
 """Answers to UV_SVM_TERMINATE by which there is nothing to end."""
 
 
-def write_pate(lpid: Lpid, *, radix: bool) -> Operation[Answer]:
-    """Write the entry of a VM: where its partition-scoped and its process table stand."""
+def write_pate(lpid: Lpid, *, radix: bool, vm: Vm | None = None) -> Operation[Answer]:
+    """Write the entry of a VM, if it is there: where its partition-scoped and its process table stand."""
     tables = TABLES + lpid * 2 * PAGE_SIZE
     mode = RADIX if radix else 0
-    return insist("UV_WRITE_PATE", WritePate(lpid, mode | tables, mode | (tables + PAGE_SIZE)))
+    return insist("UV_WRITE_PATE", WritePate(lpid, mode | tables, mode | (tables + PAGE_SIZE)), vm)
 
 
-def take_lpid(lpid: Lpid, *, radix: bool) -> Operation[Answer]:
-    """Write the entry of a new VM; end an SVM that still has the lpid, for nobody has that one any more."""
-    answer = yield from write_pate(lpid, radix=radix)
-    if answer.code is not UCode.U_PERMISSION:
-        return answer
-    ended = yield from end_svm(lpid)
-    return (yield from write_pate(lpid, radix=radix)) if ended.succeeded else ended
-
-
-def clear_pate(lpid: Lpid) -> Operation[Answer]:
+def clear_pate(vm: Vm) -> Operation[Answer]:
     """Write an empty entry: the VM is no more."""
-    return insist("UV_WRITE_PATE", WritePate(lpid, 0, 0))
+    return insist("UV_WRITE_PATE", WritePate(vm.lpid, 0, 0), vm)
 
 
-def end_svm(lpid: Lpid) -> Operation[Answer]:
-    """End the SVM of a VM; that the Ultravisor has none is as good."""
-    answer = yield from insist("UV_SVM_TERMINATE", SvmTerminate(lpid))
+def end_svm(vm: Vm, incarnation: Incarnation | None = None) -> Operation[Answer]:
+    """End the SVM of a VM, or only the one that `incarnation` names; that there is none is as good."""
+    answer = yield from insist("UV_SVM_TERMINATE", SvmTerminate(vm.lpid), vm, incarnation)
     return Answer(UCode.U_SUCCESS, answer.detail) if answer.code in NO_SVM else answer

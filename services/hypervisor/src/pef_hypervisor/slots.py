@@ -1,33 +1,40 @@
 """Memory slots of a VM that the Ultravisor knows, or is to know, of."""
 
+from itertools import count
+from typing import Final
+
 import numpy as np
 
 from pef_hypervisor.frames import MOVING, REPLACED, TOUCHED, Vm, VmSlot
+from pef_hypervisor.in_flight import in_flight
 from pef_hypervisor.lifecycle import GfnEvent
+from pef_hypervisor.moves import wipe
 from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Answer, insist, try_once
-from pef_kit.operations import PATIENCE, Operation, Pause
+from pef_kit.operations import Operation, Pause
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_SIZE, gpa_of
 from pef_protocol.states import HvGfnState, HvVmState
 from pef_protocol.ultracalls import RegisterMemSlot, UnregisterMemSlot
 
+WHOLE: Final = slice(None)
+"""All GFNs of a slot."""
+NOT_THERE: Final = frozenset({UCode.U_P2, UCode.U_PARAMETER})
+"""Answers to UV_UNREGISTER_MEM_SLOT by which there is nothing to take back."""
+
 
 def register(vm: Vm, slot: VmSlot) -> Operation[Answer]:
     """Register a slot by UV_REGISTER_MEM_SLOT; busy is tried again, and in the end a refusal."""
     request = RegisterMemSlot(vm.lpid, gpa_of(slot.first), slot.count * PAGE_SIZE, 0, slot.slot_id)
-    answer = yield from insist("UV_REGISTER_MEM_SLOT", request)
-    if answer.code is UCode.U_P5:
-        # Nothing of ours has that id: an earlier call was done and never answered.
-        yield from insist("UV_UNREGISTER_MEM_SLOT", UnregisterMemSlot(vm.lpid, slot.slot_id))
-        answer = yield from insist("UV_REGISTER_MEM_SLOT", request)
+    answer = yield from insist("UV_REGISTER_MEM_SLOT", request, vm, vm.svm_incarnation)
     slot.registered = answer.succeeded
     return answer
 
 
 def unregister(vm: Vm, slot: VmSlot) -> Operation[Answer]:
     """Take a slot back by UV_UNREGISTER_MEM_SLOT; busy is tried again."""
-    answer = yield from insist("UV_UNREGISTER_MEM_SLOT", UnregisterMemSlot(vm.lpid, slot.slot_id))
+    request = UnregisterMemSlot(vm.lpid, slot.slot_id)
+    answer = yield from insist("UV_UNREGISTER_MEM_SLOT", request, vm, vm.svm_incarnation)
     slot.registered &= not answer.succeeded
     return answer
 
@@ -38,35 +45,47 @@ def unregister_if_idle(vm: Vm, slot: VmSlot) -> Operation[Answer]:
     Order: the Ultravisor may be busy because it waits for a hypercall that this VM, closed, tells is busy.
     Who insisted would wait for it in turn.
     """
-    answer = yield from try_once("UV_UNREGISTER_MEM_SLOT", UnregisterMemSlot(vm.lpid, slot.slot_id))
+    request = UnregisterMemSlot(vm.lpid, slot.slot_id)
+    answer = yield from try_once("UV_UNREGISTER_MEM_SLOT", request, vm, vm.svm_incarnation)
     slot.registered &= not answer.succeeded
     return answer
 
 
-def unregister_at_rest(vm: Vm, slot: VmSlot) -> Operation[Answer]:
-    """Take a slot back of which no GFN is in flight, here or there.
+def unregister_at_rest(store: Store, vm: Vm, slot: VmSlot) -> Operation[Answer]:
+    """Take a slot back of which no GFN is in flight, here or there; that it is not there is as good.
 
     Order: where the Ultravisor is busy, it may wait for a hypercall on a GFN of the slot; so the slot is let
     go of before each new try. While UV_ESM is open it may have measured pages of the slot, and wait in turn
     for a call that finds the VM held: then it is asked once.
     """
     answer = Answer(UCode.U_BUSY, "a page of the slot is in flight")
-    for attempt in range(PATIENCE):
+    for attempt in count():
         if not slot.moving:
-            slot.mark(slice(None), MOVING)
-            try:
+            with in_flight(store.pool, [(slot, WHOLE)]):
                 request = UnregisterMemSlot(vm.lpid, slot.slot_id)
-                answer = yield from try_once("UV_UNREGISTER_MEM_SLOT", request)
-            finally:
-                slot.unmark(slice(None), MOVING)
+                answer = yield from try_once("UV_UNREGISTER_MEM_SLOT", request, vm, vm.svm_incarnation)
             if answer.code is not UCode.U_BUSY or vm.state is HvVmState.TRANSIENT:
                 break
-        yield Pause(attempt)
-    if answer.code is UCode.U_P2:
-        # The Ultravisor has no such slot: an earlier call was done and never answered.
+        if not (yield Pause(attempt)):
+            break
+    if answer.code in NOT_THERE:
         answer = Answer(UCode.U_SUCCESS, answer.detail)
     slot.registered &= not answer.succeeded
     return answer
+
+
+def drop(store: Store, vm: Vm, slot: VmSlot) -> Operation[bool]:
+    """Take a slot that the Ultravisor does not know out of the VM, and its range of normal memory back.
+
+    Return whether it is out: not where a request of the memory bus still names its range. Order: no GFN of
+    the slot is in flight.
+    """
+    forget(store, vm, slot)
+    with in_flight(store.pool, [(slot, WHOLE)]):
+        gone = yield from store.memory.vacate(slot)
+        if gone and vm.slots.get(slot.slot_id) is slot:
+            vm.slots.remove(slot)
+    return gone
 
 
 def forget(store: Store, vm: Vm, slot: VmSlot) -> None:
@@ -77,15 +96,18 @@ def forget(store: Store, vm: Vm, slot: VmSlot) -> None:
         vm.rules.table.advance(GfnEvent.FORGET, column)
 
 
-def scrub_replaced(store: Store, vm: Vm) -> Operation[None]:
-    """Scrub what came in place of secure pages that were dropped: nobody can decrypt it any more.
+def drop_secure(store: Store, vm: Vm) -> Operation[None]:
+    """Drop what is secure of a VM whose SVM has ended, and scrub what came in place of secure pages.
 
-    Order: at once, for whatever fails later, the VM may be made normal by another way.
+    Where a call had no outcome, or could not be taken back, the normal page of a secure GFN may have bytes
+    too. Order: scrubbed at once, for whatever fails later, the VM may be made normal by another way.
     """
     for slot in vm.slots:
-        replaced = slot.where(REPLACED)
-        yield from store.memory.scrub(slot, replaced)
-        slot.unmark(replaced, TOUCHED | REPLACED)
+        if vm.must_reset:
+            secure = np.flatnonzero(slot.state == HvGfnState.SECURE)
+            slot.mark(secure, TOUCHED | REPLACED)
+        forget(store, vm, slot)
+        yield from wipe(store, vm, slot, slot.where(REPLACED))
 
 
 def make_plain(vm: Vm) -> None:

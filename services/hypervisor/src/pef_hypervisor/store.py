@@ -2,13 +2,18 @@
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from pef_hypervisor.frames import TOUCHED, DevicePool, Vm
 from pef_hypervisor.normal_memory import RealMemory
+from pef_kit.core.lease import leased
 from pef_kit.core.life import Life
+from pef_kit.operations import Operation
 from pef_kit.spans import breaks
 from pef_protocol.identity import Incarnation, InstanceId
 from pef_protocol.quantities import PAGE_SIZE, Lpid
+
+T = TypeVar("T")
 
 LPIDS = range(1, 4096)
 """The lpids a VM may have; 0 is the Hypervisor's own partition."""
@@ -26,14 +31,22 @@ class Store:
     digest_key: bytes
     instance: InstanceId
     vms: dict[int, Vm] = field(default_factory=dict)
-    epoch: Life = field(default_factory=lambda: Life("the epoch"))
     in_the_making: set[int] = field(default_factory=set)
     """Lpids of VMs whose partition-table entry is being written."""
-
     freed: dict[Lpid, None] = field(default_factory=dict)
     """Lpids that VMs had, the least recently freed first."""
     minted: int = 0
     """Incarnations that were minted."""
+    epoch: Life = field(default_factory=lambda: Life("the epoch"))
+    """This side's time at the present Ultravisor: no operation that needs the Ultravisor outlasts it."""
+
+    def leased(self, vm: Vm, turn: Life, operation: Operation[T]) -> Operation[T]:
+        """Run an operation on `vm`, which holds `turn` at its gate, for as long as VM and epoch last."""
+        vm.in_epoch += 1
+        try:
+            return (yield from leased(operation, vm.life, self.epoch, turn))
+        finally:
+            vm.in_epoch -= 1
 
     def new_incarnation(self) -> Incarnation:
         """Mint the incarnation of a VM: one that no VM had before."""
@@ -59,8 +72,8 @@ class Store:
         digest.update(repr((self.pool.size, self.pool.held)).encode())
         for lpid in sorted(self.vms):
             vm = self.vms[lpid]
-            record = (vm.lpid, vm.rules.design, vm.secure_guest, vm.radix, vm.state.name, vm.must_abort)
-            digest.update(repr(record).encode())
+            flags = vm.secure_guest, vm.radix, vm.must_abort, vm.must_reset
+            digest.update(repr((vm.lpid, vm.rules.design, vm.state.name, flags)).encode())
             for slot in vm.slots:
                 slot.digest_into(digest)
                 digest.update(repr((slot.base, slot.registered)).encode())

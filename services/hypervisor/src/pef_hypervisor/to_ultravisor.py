@@ -1,22 +1,32 @@
-"""What this side asks of the Ultravisor: single calls with patience, and pages in flight.
+"""What this side asks of the Ultravisor: single calls, and pages in flight.
 
-Trust: the Ultravisor may refuse, be down, or answer nonsense. Nothing of ours has changed until it accepted,
-so there is nothing to undo but the marks.
+Every call about an SVM names its incarnation. How a call can end:
+
+| outcome | means |
+|---|---|
+| an answer | what its code says; a refusal changes nothing, busy means nothing done |
+| refused as a message | nothing changed: `UNMADE`, as any refusal |
+| it can't be had | nobody knows: the VM must be reset, and nothing else is done for it until then |
+
+Trust: the Ultravisor may refuse, or answer nonsense. Nothing of ours has changed until it accepted, so
+there is nothing to undo but the marks.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Final, Self
+from itertools import count
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pef_hypervisor.frames import MOVING, Vm, VmSlot
-from pef_kit.operations import PATIENCE, Operation, Pause, PeerFailure, ask
+from pef_hypervisor.frames import MOVING, DevicePool, Reservation, Vm, VmSlot
+from pef_hypervisor.in_flight import in_flight
+from pef_kit.operations import Ask, Operation, Pause, PeerFailure
 from pef_kit.spans import I64, U8, Mask, among, breaks, columns_of, spread, words_of
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import Code, HCode, UCode
+from pef_protocol.identity import Incarnation
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
 from pef_protocol.runs import PageRuns, PlacedRuns
 from pef_protocol.ultracalls import PageIn, PageInval, PageOut
@@ -24,14 +34,17 @@ from pef_protocol.ultracalls import PageIn, PageInval, PageOut
 RUNS_AT_ONCE: Final = 1 << 20
 """Runs that one message carries."""
 PEER: Final = "ultravisor"
+UNMADE: Final = UCode.U_FUNCTION
+"""Stands for an answer where there is none: no success, not busy, and never read as "there is nothing"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of an ultracall: its code, or None where there was no answer; a sentence for people."""
+    """What came of an ultracall: its code, a sentence for people, and whether its outcome is `known`."""
 
-    code: Code | None
+    code: Code
     detail: str
+    known: bool = True
 
     @property
     def succeeded(self) -> bool:
@@ -39,24 +52,48 @@ class Answer:
         return self.code is UCode.U_SUCCESS
 
 
-def try_once(name: str, request: object) -> Operation[Answer]:
-    """Make an ultracall and say what came of it."""
+def try_once(
+    name: str, request: object, vm: Vm | None = None, incarnation: Incarnation | None = None
+) -> Operation[Answer]:
+    """Make an ultracall for `vm` and say what came of it; `incarnation` is that of the SVM it is about."""
     try:
-        reply = yield from ask(name, request)
+        reply: Reply = yield Ask(name, request, incarnation)
     except PeerFailure as failure:
-        return Answer(None, str(failure))
+        return Answer(UNMADE, note_failure(vm, failure), known=failure.done is False)
     return Answer(reply.code, f"{name}: {reply.code.name} {reply.detail}".rstrip())
 
 
-def insist(name: str, request: object) -> Operation[Answer]:
-    """Make an ultracall; while it is answered with U_BUSY, try again, a bounded number of times."""
-    answer = Answer(UCode.U_BUSY, "")
-    for attempt in range(PATIENCE):
-        answer = yield from try_once(name, request)
-        if answer.code is not UCode.U_BUSY:
+def note_failure(vm: Vm | None, failure: PeerFailure) -> str:
+    """Note that `vm` must be reset, where the outcome of a call for it can't be had; return the sentence."""
+    if vm is not None and failure.done is not False:
+        vm.must_reset = True
+    return str(failure)
+
+
+def insist(
+    name: str, request: object, vm: Vm | None = None, incarnation: Incarnation | None = None
+) -> Operation[Answer]:
+    """Make an ultracall; while it is answered with U_BUSY, try again as long as there is time."""
+    answer = yield from try_once(name, request, vm, incarnation)
+    for attempt in count():
+        if answer.code is not UCode.U_BUSY or not (yield Pause(attempt)):
             break
-        yield Pause(attempt)
+        answer = yield from try_once(name, request, vm, incarnation)
     return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why an operation on whole slots stopped: a sentence, or "" where nothing stopped it.
+
+    `busy`: it can be tried again, and will go on where it stopped.
+    """
+
+    why: str = ""
+    busy: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +107,13 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """What came of a part: an element a GFN.
-
-    `ours`: it still bears the flight's mark. `unheard`: nobody answered, so the call may have been done.
-    `named`: the answer speaks of single GFNs; else its code is about the call as a whole.
-    """
+    """What came of GFNs of a part: an element a GFN."""
 
     slot: VmSlot
     offsets: I64
     then: U8
     before: U8
     codes: NDArray[np.int16]
-    ours: Mask
-    unheard: Mask
-    named: Mask
 
     @property
     def done(self) -> Mask:
@@ -94,13 +124,19 @@ class Leg:
     @property
     def refused(self) -> Mask:
         """Mark those that it refused for good."""
-        return self.ours & ~self.done
+        refused: Mask = ~self.done & ~among(self.codes, UCode.U_BUSY)
+        return refused
+
+
+Land: TypeAlias = Callable[[Leg, Reservation], Operation[None]]
+"""Makes of the GFNs of a leg, which bear MOVING, what their codes say."""
 
 
 class Flight:
-    """GFNs of one VM that a call has in flight: marked so, from entering to leaving.
+    """GFNs of one VM that an ultracall carries, in as few messages as there can be.
 
-    `codes` has a return code a GFN, in the order of the parts; `failure` says why there was no answer.
+    `codes` has a return code a GFN, in the order of the parts. `failure` says why a message as a whole was
+    not done: then the codes say nothing of single GFNs.
     """
 
     def __init__(self, vm: Vm, parts: Sequence[Part]) -> None:
@@ -111,34 +147,20 @@ class Flight:
         self.ras: I64 = np.concatenate([part.slot.places(part.offsets) for part in self.parts] or empty)
         self.codes = np.zeros(len(self.gfns), np.int16)
         self.failure = ""
-        self._ours = np.zeros(len(self.gfns), np.bool_)
-        self._unheard = np.zeros(len(self.gfns), np.bool_)
-        self._named = np.zeros(len(self.gfns), np.bool_)
         self._part_of = np.repeat(np.arange(len(self.parts)), [len(part.offsets) for part in self.parts])
         self._before = [part.slot.state[part.offsets] for part in self.parts]
-
-    def __enter__(self) -> Self:
-        for part in self.parts:
-            part.slot.mark(part.offsets, MOVING)
-        self._ours[:] = True
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        failure: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._let_go(self._ours)
 
     def __len__(self) -> int:
         return len(self.gfns)
 
-    def legs(self) -> Iterator[Leg]:
-        """Yield each part with what came of it."""
+    def legs(self, chosen: Mask | None = None) -> Iterator[Leg]:
+        """Yield each part, or its `chosen` GFNs (a mask over all), with what came of it."""
         for (part, piece), before in zip(self._pieces(), self._before, strict=True):
-            came = self.codes[piece], self._ours[piece], self._unheard[piece], self._named[piece]
-            yield Leg(part.slot, part.offsets, part.then, before, *came)
+            codes = self.codes[piece]
+            if chosen is None:
+                yield Leg(part.slot, part.offsets, part.then, before, codes)
+            elif (mine := chosen[piece]).any():
+                yield Leg(part.slot, part.offsets[mine], part.then[mine], before[mine], codes[mine])
 
     def _pieces(self) -> Iterator[tuple[Part, slice]]:
         start = 0
@@ -146,59 +168,40 @@ class Flight:
             yield part, slice(start, start + len(part.offsets))
             start += len(part.offsets)
 
-    def _let_go(self, mask: Mask) -> None:
-        for part, piece in self._pieces():
-            part.slot.unmark(part.offsets[mask[piece]], MOVING)
-        self._ours &= ~mask
+    @property
+    def busy(self) -> Mask:
+        """Mark the GFNs that were answered with U_BUSY."""
+        return among(self.codes, UCode.U_BUSY)
 
-    def _take_again(self, mask: Mask) -> Mask:
-        """Mark once more those GFNs that are still as they were; return which."""
-        taken = np.zeros(len(self), np.bool_)
+    def unchanged(self, chosen: Mask) -> Mask:
+        """Return those of the `chosen` GFNs that are still as they were, and that nobody has in flight."""
+        still = np.zeros(len(self), np.bool_)
         for (part, piece), before in zip(self._pieces(), self._before, strict=True):
-            if self.vm.slots.get(part.slot.slot_id) is not part.slot:
-                continue
-            same = part.slot.state[part.offsets] == before
-            taken[piece] = mask[piece] & same & ~part.slot.marked(part.offsets, MOVING)
-            part.slot.mark(part.offsets[taken[piece]], MOVING)
-        self._ours |= taken
-        return taken
+            if self.vm.slots.get(part.slot.slot_id) is part.slot:
+                same = part.slot.state[part.offsets] == before
+                still[piece] = chosen[piece] & same & ~part.slot.marked(part.offsets, MOVING)
+        return still
 
-    def send(self, name: str) -> Operation[None]:
-        """Send the GFNs by ultracall `name`, in as few messages as there can be, and note their codes.
-
-        What is answered with U_BUSY is let go, and sent again after a while: bounded, and only as long as it
-        is still what it was. Where there is no answer the codes are those of a refusal.
-        """
-        if not len(self):
-            return
-        pending = np.ones(len(self), np.bool_)
-        for attempt in range(PATIENCE):
-            yield from self._send_once(name, pending.nonzero()[0])
-            busy = self._ours & among(self.codes, UCode.U_BUSY)
-            if not busy.any():
-                return
-            self._let_go(busy)
-            yield Pause(attempt)
-            pending = self._take_again(busy)
-            if not pending.any():
-                return
-
-    def _send_once(self, name: str, chosen: I64) -> Operation[None]:
-        ras, gfns = self.ras[chosen], self.gfns[chosen]
+    def send(self, name: str, chosen: Mask) -> Operation[None]:
+        """Send the `chosen` GFNs by ultracall `name` once, and note their codes."""
+        places = chosen.nonzero()[0]
+        ras, gfns = self.ras[places], self.gfns[places]
         # A run lies in one slot, though slots may abut here and there.
-        firsts, counts = breaks(len(chosen), (gfns, 1), (ras, PAGE_SIZE), (self._part_of[chosen], 0))
+        firsts, counts = breaks(len(places), (gfns, 1), (ras, PAGE_SIZE), (self._part_of[places], 0))
         for start in range(0, len(firsts), RUNS_AT_ONCE):
             some, pages = firsts[start : start + RUNS_AT_ONCE], counts[start : start + RUNS_AT_ONCE]
             sent = slice(int(some[0]), int(some[-1] + pages[-1]))
             request = self._request(name, ras[some], gfns[some] << PAGE_ORDER, pages)
             try:
-                reply = yield from ask(name, request)
-                self.codes[chosen[sent]] = codes_of(name, reply, gfns[sent])
-                self._named[chosen[sent]] = len(reply.refused) > 0
+                reply: Reply = yield Ask(name, request, self.vm.svm_incarnation)
+                self.codes[places[sent]] = codes_of(name, reply, gfns[sent])
+                if not (reply.code.succeeded or reply.code is UCode.U_BUSY or len(reply.refused)):
+                    self.failure = f"{name}: {reply.code.name} {reply.detail}".rstrip()
             except PeerFailure as failure:
-                self.failure = str(failure)
-                self.codes[chosen[int(some[0]) :]] = UCode.U_PARAMETER
-                self._unheard[chosen[sent]] = True
+                self.failure = note_failure(self.vm, failure)
+                self.codes[places[sent]] = UNMADE
+            if self.failure:
+                self.codes[places[sent.stop :]] = UNMADE
                 return
 
     def _request(self, name: str, ras: I64, gpas: I64, counts: I64) -> object:
@@ -208,6 +211,12 @@ class Flight:
         form = {"UV_PAGE_IN": PageIn, "UV_PAGE_OUT": PageOut}[name]
         return form(lpid, PlacedRuns(words_of(ras, gpas, counts)), 0, PAGE_ORDER)
 
+    @property
+    def obstacle(self) -> Obstacle:
+        """Say what kept GFNs from an answer of their own: a refused message, or time that is over."""
+        busy = not self.failure and bool(self.busy.any())
+        return Obstacle(self.detail() if self.failure or busy else "", busy)
+
     def detail(self) -> str:
         """Say, for people, what was refused; empty where nothing was."""
         if self.failure or not np.count_nonzero(self.codes):
@@ -216,10 +225,45 @@ class Flight:
         return ", ".join(UCode(code).name for code in refused)
 
 
+def fly(
+    pool: DevicePool,
+    flight: Flight,
+    name: str,
+    land: Land,
+    *,
+    taking: bool = False,
+    leaving: bool = False,
+) -> Operation[Flight]:
+    """Send the GFNs of a flight by ultracall `name`, and `land` them while they bear MOVING.
+
+    `taking`: each takes a device page, which the caller has seen to be free; `leaving`: each may give one
+    back. What is answered with U_BUSY is let go, and sent again after a while, as long as there is time, it
+    is still what it was, and there are device pages for it.
+    """
+    pending = np.ones(len(flight), np.bool_)
+    for attempt in count():
+        number = int(np.count_nonzero(pending))
+        if not number:
+            break
+        pages = [(leg.slot, leg.offsets) for leg in flight.legs(pending)]
+        with in_flight(pool, pages, taking=number * taking, leaving=number * leaving) as reserved:
+            yield from flight.send(name, pending)
+            for leg in flight.legs(pending):
+                yield from land(leg, reserved)
+        busy = flight.busy
+        if flight.failure or not busy.any() or not (yield Pause(attempt)):
+            break
+        pending = flight.unchanged(busy)
+        if taking and int(np.count_nonzero(pending)) > pool.free:
+            break
+    return flight
+
+
 def codes_of(name: str, reply: Reply, gfns: I64) -> NDArray[np.int16]:
     """Return the code of each of the `gfns` that a message carried.
 
-    Raise PeerFailure where the reply makes no sense.
+    A refusal of the message as a whole names no runs: it is the code of each. Raise PeerFailure where the
+    reply makes no sense.
     """
     codes = np.zeros(len(gfns), np.int16)
     if not len(reply.refused):

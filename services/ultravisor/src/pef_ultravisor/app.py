@@ -20,7 +20,7 @@ from pef_kit.observers import Observer
 from pef_kit.operations import PeerFailure
 from pef_kit.peer import Peer
 from pef_kit.performer import Performer
-from pef_kit.serving import serve
+from pef_kit.serving import build_and_serve
 from pef_kit.settings import GIBIBYTE, ServiceSettings
 from pef_kit.volume import Volume
 from pef_protocol.calls import ULTRACALLS
@@ -175,8 +175,7 @@ def add_views(service: Service, uv: Ultravisor) -> None:
 
 def main() -> None:
     """Run the service until it is told to stop."""
-    settings = UltravisorSettings()
-    serve(build(settings), settings)
+    build_and_serve(build, UltravisorSettings())
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from pef_kit.core.lease import Life
 from pef_protocol.designs import Design
 from pef_protocol.identity import Incarnation
 from pef_protocol.quantities import Gfn, Lpid, SlotId
@@ -64,12 +65,13 @@ class SvmRecord(NamedTuple):
 
 
 class UvCheckpoint(NamedTuple):
-    """The whole side: entries and incarnations by lpid, SVMs by lpid, and the counts of the machine."""
+    """The whole side: entries and incarnations by lpid, SVMs and those not scrubbed yet, and the counts."""
 
     pates: tuple[tuple[int, tuple[int, int]], ...]
     incarnations: tuple[tuple[int, Incarnation], ...]
     minted: int
     svms: tuple[SvmRecord, ...]
+    dying: tuple[SvmRecord, ...]
     promised: int
     clock_hand: tuple[int, int, int]
 
@@ -122,8 +124,8 @@ class Spares:
     """
 
     def __init__(self) -> None:
-        self._svms: dict[int, Svm] = {}
-        self._slots: dict[tuple[int, int, int, int], _Columns] = {}
+        self._svms: dict[tuple[int, int], Svm] = {}
+        self._slots: dict[tuple[int, int, int, int, int], _Columns] = {}
         self._sealers: dict[tuple[int, bytes, bytes], Sealer] = {}
 
     def svm(
@@ -132,22 +134,26 @@ class Spares:
         now: Svm | None,
         frames: Callable[[int], Frames],
         sealer: Callable[[Lpid, bytes, bytes], Sealer],
+        dying: int = 0,
     ) -> Svm:
-        """Return the SVM of a record, whose slots are those that it has `now` as far as they are the same."""
+        """Return the SVM of a record, whose slots are those that it has `now` as far as they are the same.
+
+        `dying`: its place among the SVMs that have ended, from 1; 0 where it has not.
+        """
         lpid = Lpid(record.lpid)
-        svm = self._svms.get(lpid)
+        svm = self._svms.get((lpid, dying))
         if svm is None:
-            svm = self._svms[lpid] = now or Svm(lpid, self._sealer(lpid, record.sealer, sealer))
+            svm = self._svms[lpid, dying] = now or Svm(lpid, self._sealer(lpid, record.sealer, sealer))
         svm.sealer = self._sealer(lpid, record.sealer, sealer)
         svm.state = STATES[record.state]
         svm.design = DESIGNS[record.design]
         svm.done_outstanding = record.done_outstanding
         svm.whole = record.whole
-        svm.alive = True
+        svm.life = Life(f"the SVM of lpid {lpid}", alive=not dying)
         svm.open_calls = record.open_calls
         svm.files = dict(record.files)
         svm.handed_out = dict(record.handed_out)
-        svm.slots.hold([self._slot(lpid, slot, now, frames) for slot in record.slots])
+        svm.slots.hold([self._slot((lpid, dying), slot, now, frames) for slot in record.slots])
         return svm
 
     def _sealer(
@@ -161,9 +167,9 @@ class Spares:
         return sealer
 
     def _slot(
-        self, lpid: Lpid, record: SlotRecord, now: Svm | None, frames: Callable[[int], Frames]
+        self, owner: tuple[int, int], record: SlotRecord, now: Svm | None, frames: Callable[[int], Frames]
     ) -> FrameSlot:
-        key = lpid, record.slot_id, record.first, record.pages
+        key = *owner, record.slot_id, record.first, record.pages
         columns = self._slots.get(key)
         if columns is None:
             columns = self._slots[key] = _columns(

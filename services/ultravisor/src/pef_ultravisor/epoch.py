@@ -23,6 +23,7 @@ from pef_kit.volume import Misnamed, Volume
 from pef_protocol.identity import Epoch, InstanceId
 from pef_protocol.problems import ProblemType
 from pef_protocol.wire import EPOCH_PATH, HELLO_PATH, Role
+from pef_ultravisor.leases import end_epoch
 from pef_ultravisor.machine import Ultravisor
 
 LONGEST_HELLO = 4 << 10
@@ -88,7 +89,7 @@ class Reception:
         self.under_way = True
         try:
             self.service.fence.end()
-            await self.service.run_alone(self.uv.end_all())
+            await self.service.run_alone(end_epoch(self.uv))
             if self.bus is not None:
                 self.bus.memory = memory
             self.peer.slots = form.slots

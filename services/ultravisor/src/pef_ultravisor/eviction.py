@@ -1,28 +1,35 @@
 """Making room in secure memory: pages not used lately go out, by H_SVM_PAGE_OUT.
 
 A clock passes over the columns of all SVMs. A page that was used since it last passed is spared once. So the
-SVMs of a host may together be larger than its secure memory.
+SVMs of a host may together be larger than its secure memory. An eviction takes a second lease, on its victim.
+A victim is tried once: where it is busy, refused or ended, the next one is.
 
 Source: ultravisor.rst, H_SVM_PAGE_OUT (its use under memory pressure).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
-from pef_kit.columns import Portion, chosen_where
-from pef_kit.operations import PATIENCE, Operation, Pause
+from pef_kit.columns import Portion
+from pef_kit.core.lease import Ended, leased
+from pef_kit.operations import Operation
 from pef_kit.spans import Mask
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
-from pef_ultravisor.frames import IN_FLIGHT, REFERENCED, WANTED, FrameSlot, Svm, held_pages, page_runs
+from pef_ultravisor.frames import (
+    IN_FLIGHT,
+    REFERENCED,
+    WANTED,
+    FrameSlot,
+    Svm,
+    held_pages,
+    page_runs,
+    portion_at,
+)
 from pef_ultravisor.machine import Ultravisor
 from pef_ultravisor.requests import Refused, page_out
-
-ROUNDS: Final = 4
-"""How often room is made anew when others take what was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,42 +43,54 @@ class Victims:
 def make_room(uv: Ultravisor, pages: int, *, new: bool = False) -> Operation[bool]:
     """Have enough pages moved out for `pages` more to come in; return whether there is room.
 
-    `new` pages are those of a slot being plugged, which no SVM has yet.
+    `new` pages are those of a slot being plugged, which no SVM has yet. Each page that may go is tried once.
+
+    Order: the caller holds no mark and no reservation, for victims may be waiting for it.
     """
     if pages > uv.capacity.secure_pages:
         return False
-    for attempt in range(ROUNDS):
-        if uv.has_room(pages, new=new):
-            return True
-        for victims in choose(uv, pages - uv.free):
-            try:
-                yield from page_out(victims.svm.lpid, page_runs([victims.portion]))
-            except Refused:
-                continue
-        yield Pause(min(attempt, PATIENCE))
-    return uv.has_room(pages, new=new)
+    tried: dict[FrameSlot, Mask] = {}
+    while not uv.has_room(pages, new=new):
+        found = choose(uv, pages - uv.free, tried)
+        if not found:
+            return False
+        for victims in found:
+            yield from _evict(victims)
+    return True
 
 
-def choose(uv: Ultravisor, wanted: int) -> list[Victims]:
-    """Let the clock pass until `wanted` pages are found, and remember where it stands."""
+def _evict(victims: Victims) -> Operation[None]:
+    """Ask for pages of one SVM to be taken out, under a lease on it."""
+    svm = victims.svm
+    try:
+        yield from leased(page_out(svm, page_runs([victims.portion])), svm.life)
+    except Ended as ended:
+        if ended.life is not svm.life:
+            raise
+    except Refused:
+        return
+
+
+def choose(uv: Ultravisor, wanted: int, tried: dict[FrameSlot, Mask]) -> list[Victims]:
+    """Let the clock pass until `wanted` pages are found that were not `tried`, and remember where it stands.
+
+    What is found counts as tried from now on.
+    """
     found: list[Victims] = []
     once_around = list(_from_hand(uv))
     for svm, slot, start in once_around + [(svm, slot, 0) for svm, slot, _ in once_around] * 2:
         candidates = _candidates(svm, slot)
         candidates[:start] = False
-        for earlier in found:
-            if earlier.portion.slot is slot:
-                candidates[earlier.portion.chosen] = False
+        if slot in tried:
+            candidates &= ~tried[slot]
         spared = candidates & slot.marked(slice(None), REFERENCED)
         offsets = np.flatnonzero(candidates & ~spared)[:wanted]
         passed = slice(start, int(offsets[-1]) + 1 if len(offsets) == wanted else slot.count)
         slot.unmark(passed, REFERENCED)
         if len(offsets):
-            chosen = np.zeros(slot.count, np.bool_)
+            chosen = tried.setdefault(slot, np.zeros(slot.count, np.bool_))
             chosen[offsets] = True
-            portion = chosen_where(slot, chosen)
-            if portion is not None:
-                found.append(Victims(svm, portion))
+            found.append(Victims(svm, portion_at(slot, offsets)))
             wanted -= len(offsets)
         uv.clock_hand = svm.lpid, slot.first, int(passed.stop)
         if wanted <= 0:

@@ -19,6 +19,7 @@ from typing import Final
 import numpy as np
 
 from pef_kit.columns import Portion, Slot, SlotMap
+from pef_kit.core.lease import Life
 from pef_kit.spans import I64, U8, U64, Mask, Selection, among, breaks, stretches, words_of
 from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gfn, Lpid, SlotId
@@ -86,12 +87,14 @@ class FrameSlot(Slot):
             digest.update(self.frames.at(int(first), int(count) * PAGE_SIZE).data)
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class Svm:
     """A VM that has made UV_ESM: all that the Ultravisor keeps of it."""
 
     lpid: Lpid
     sealer: Sealer
+    life: Life = field(default_factory=lambda: Life("the SVM"))
+    """What operations on this SVM are leased on: over once it is terminated, or its epoch ends."""
     state: UvVmState = UvVmState.ACTIVE
     design: Design = Design.TRACKED
     slots: SlotMap[FrameSlot] = field(default_factory=SlotMap)
@@ -101,8 +104,8 @@ class Svm:
     """Our H_SVM_INIT_DONE has not been answered yet."""
     whole: bool = False
     """Every GFN counts as held: from H_SVM_INIT_DONE on, which gives us what we did not ask for."""
-    alive: bool = True
-    """False once terminated: an open call that finds it so ends with an error."""
+    too_large: bool = False
+    """A slot was refused that this machine can never hold."""
     open_calls: int = 0
 
     @property
@@ -133,9 +136,13 @@ def narrowed(portion: Portion[FrameSlot], mask: Mask) -> Portion[FrameSlot] | No
     """Return the GFNs of `portion` that `mask` (one a page) picks, as runs, or None where it picks none."""
     if not np.count_nonzero(mask):
         return None
-    offsets = portion.places()[mask]
+    return portion_at(portion.slot, portion.places()[mask])
+
+
+def portion_at(slot: FrameSlot, offsets: I64) -> Portion[FrameSlot]:
+    """Return the GFNs at `offsets` of a slot (ascending, at least one) as a portion of runs."""
     firsts, counts = breaks(len(offsets), (offsets, 1))
-    return Portion(portion.slot, np.arange(len(firsts)), offsets[firsts], counts)
+    return Portion(slot, np.arange(len(firsts)), offsets[firsts], counts)
 
 
 def broken_invariants(svm: Svm) -> Iterator[str]:

@@ -62,6 +62,8 @@ class Event(IntEnum):
     """As PAGE_IN_PUSHED, where only one without a mapping must not."""
     PAGE_IN_BARRED = 21
     """UV_PAGE_IN at any time under a reading of `pushed` that has it refused for shared pages."""
+    UNSHARE_BUSY = 22
+    """The Hypervisor was busy: an unshare has not begun. For GFNs that still have their normal page."""
 
 
 class Deed(IntEnum):
@@ -257,6 +259,7 @@ CELLS: Final[Mapping[Event, Mapping[S, GfnCell]]] = {
     Event.PAGE_IN_PUSHED_VALID: {**_IMPORTS, **_kept(*VALID, code=UCode.U_P2)},
     Event.PAGE_IN_PUSHED_INVALIDATED: {**_IMPORTS, **_kept(*INVALIDATED, code=UCode.U_P2)},
     Event.PAGE_IN_BARRED: {**_PAGE_IN, **_kept(*SHARED_STATES, code=UCode.U_P2)},
+    Event.UNSHARE_BUSY: {**_kept(*S), S.HV_UNSHARING: _to(S.SHARED)},
 }
 
 GFN: Final = Table(S, Event, CELLS)

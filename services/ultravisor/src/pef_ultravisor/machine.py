@@ -11,9 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pef_kit.columns import Portion
 from pef_kit.core.life import Life
-from pef_kit.operations import Operation
 from pef_kit.spans import Selection
 from pef_protocol.designs import Design
 from pef_protocol.identity import Incarnation, instance_of
@@ -63,6 +61,10 @@ class Ultravisor:
         self.machine_key = MachineKey.generate(entropy(KEY_BYTES))
         self.pates: dict[Lpid, tuple[int, int]] = {}
         self.svms: dict[Lpid, Svm] = {}
+        self.dying: list[Svm] = []
+        """SVMs that have ended and are not scrubbed: their frames and normal pages count until they are."""
+        self.epoch = Life("the epoch")
+        """What every operation is leased on: one Hypervisor's time at this Ultravisor."""
         self.normal_pages = NormalPages(capacity.normal_bytes)
         self.clock_hand: tuple[int, int, int] = (0, 0, 0)
         """Where the search for pages not used lately goes on: lpid, first GFN of the slot, offset."""
@@ -70,7 +72,6 @@ class Ultravisor:
         """Most GFNs that a message of UV_ESM asks for; 0: no bound. 1 is how it was done in 2020."""
         self.promised = 0
         """Pages that have been given room in secure memory and do not count as resident yet."""
-        self.epoch = Life("the epoch")
         self._digest_key = entropy(DIGEST_KEY_BYTES)
         self.instance = instance_of(entropy(INSTANCE_BYTES))
         self.incarnations: dict[Lpid, Incarnation] = {}
@@ -99,14 +100,19 @@ class Ultravisor:
 
     def new_svm(self, lpid: Lpid) -> Svm:
         """Make the SVM object of a VM that begins to become secure."""
-        svm = Svm(lpid, self.sealer(lpid, self.entropy(KEY_BYTES), self.entropy(FIXED_BYTES)))
-        self.svms[lpid] = svm
+        sealer = self.sealer(lpid, self.entropy(KEY_BYTES), self.entropy(FIXED_BYTES))
+        svm = self.svms[lpid] = Svm(lpid, sealer, Life(f"the SVM of lpid {lpid}", self.incarnation_of(lpid)))
         return svm
+
+    @property
+    def holders(self) -> list[Svm]:
+        """Return every SVM that holds frames and normal pages, dying ones included."""
+        return [*self.svms.values(), *self.dying]
 
     @property
     def resident(self) -> int:
         """Count the pages in secure memory, as the Hypervisor counts its device pages."""
-        return sum(svm.resident for svm in self.svms.values())
+        return sum(svm.resident for svm in self.holders)
 
     @property
     def free(self) -> int:
@@ -116,17 +122,12 @@ class Ultravisor:
     @property
     def everything_fits(self) -> bool:
         """Tell whether every GFN of every SVM could be resident at once: then nobody need count."""
-        gfns = sum(svm.slots.gfns for svm in self.svms.values())
+        gfns = sum(svm.slots.gfns for svm in self.holders)
         return gfns + self.promised <= self.capacity.secure_pages
 
     def has_room(self, pages: int, *, new: bool = False) -> bool:
         """Tell whether `pages` more may become resident: of the SVMs' pages, or `new` ones being plugged."""
         return (self.everything_fits and not new) or pages <= self.free
-
-    def promise(self, part: Portion[FrameSlot]) -> None:
-        """Keep room for the GFNs of `part`; the caller has made sure that there is some."""
-        part.slot.mark(part.chosen, PROMISED)
-        self.promised += part.pages
 
     def redeem(self, slot: FrameSlot, chosen: Selection) -> None:
         """Keep no room any more for the chosen GFNs: they are here, or won't come."""
@@ -144,22 +145,21 @@ class Ultravisor:
         svm.slots.remove(slot)
         slot.frames.scrub(0, slot.count)
 
-    def release(self, svm: Svm) -> None:
-        """End an SVM: slots, frames, records and key are gone."""
-        svm.alive = False
-        for slot in svm.slots:
-            self.release_slot(svm, slot)
-        svm.files.clear()
-        del self.svms[svm.lpid]
-        self.renew(svm.lpid)
+    def end(self, svm: Svm) -> None:
+        """End an SVM: no call finds it any more, and none of its operations begins anything more."""
+        if svm.life.alive:
+            svm.life.end()
+            del self.svms[svm.lpid]
+            self.dying.append(svm)
+            self.renew(svm.lpid)
 
-    def end_all(self) -> Operation[None]:
-        """End every SVM and forget every entry: the Hypervisor is another one."""
-        self.epoch.end()
-        for svm in list(self.svms.values()):
-            self.release(svm)
-        self.pates.clear()
-        yield from ()
+    def scrub(self, svm: Svm) -> None:
+        """Take an SVM's slots, frames, records and files away, once it has ended and no byte of it moves."""
+        if svm in self.dying:
+            self.dying.remove(svm)
+            for slot in svm.slots:
+                self.release_slot(svm, slot)
+            svm.files.clear()
 
     def checkpoint(self) -> UvCheckpoint:
         """Return all that this side must not forget but the contents of pages, as a plain value."""
@@ -168,6 +168,7 @@ class Ultravisor:
             tuple(sorted(self.incarnations.items())),
             self._minted,
             tuple([svm_record(self.svms[lpid]) for lpid in sorted(self.svms)]),
+            tuple([svm_record(svm) for svm in self.dying]),
             self.promised,
             self.clock_hand,
         )
@@ -181,6 +182,10 @@ class Ultravisor:
         svms = [
             spares.svm(record, self.svm(record.lpid), self.frames, self.sealer) for record in checkpoint.svms
         ]
+        self.dying = [
+            spares.svm(record, None, self.frames, self.sealer, dying=place)
+            for place, record in enumerate(checkpoint.dying, 1)
+        ]
         self.svms.clear()
         self.svms.update((svm.lpid, svm) for svm in svms)
         self.pates.clear()
@@ -188,10 +193,12 @@ class Ultravisor:
         self.incarnations.clear()
         self.incarnations.update((Lpid(lpid), named) for lpid, named in checkpoint.incarnations)
         self._minted = checkpoint.minted
+        for svm in svms:
+            svm.life.incarnation = self.incarnation_of(svm.lpid)
         self.promised = checkpoint.promised
         self.clock_hand = checkpoint.clock_hand
         self.normal_pages.clear()
-        for svm in svms:
+        for svm in self.holders:
             for slot in svm.slots:
                 if np.count_nonzero(slot.normal):
                     self.normal_pages.take(slot.normal[slot.normal != 0])
@@ -203,8 +210,8 @@ class Ultravisor:
         """
         digest = hashlib.blake2b(key=self._digest_key, digest_size=32)
         digest.update(repr(sorted(self.pates.items())).encode())
-        for lpid, svm in sorted(self.svms.items()):
-            record = (lpid, svm.state, svm.design, svm.sealer.used, sorted(svm.handed_out.items()))
+        for svm in [self.svms[lpid] for lpid in sorted(self.svms)] + self.dying:
+            record = (svm.lpid, svm.state, svm.design, svm.sealer.used, sorted(svm.handed_out.items()))
             digest.update(repr(record).encode())
             for slot in svm.slots:
                 slot.digest_into(digest)
@@ -215,12 +222,15 @@ class Ultravisor:
         backing: list[np.ndarray[Any, np.dtype[np.uint64]]] = []
         for svm in self.svms.values():
             yield from broken_invariants(svm)
+        for svm in self.holders:
             backing += [slot.normal[slot.normal != 0] for slot in svm.slots]
         pages = np.concatenate(backing) if backing else np.zeros(0, np.uint64)
         if len(np.unique(pages)) != len(pages):
             yield "a normal page backs two GFNs"
         if self.normal_pages.used != len(pages):
             yield f"{self.normal_pages.used} normal pages are taken, {len(pages)} back a GFN"
+        if self.normal_pages.pinned and not any(svm.open_calls for svm in self.holders):
+            yield f"{self.normal_pages.pinned} normal pages are in flight while no call is open"
         if self.resident > self.capacity.secure_pages:
             yield f"{self.resident} pages are resident in {self.capacity.secure_pages}"
 

@@ -8,24 +8,26 @@ during UV_ESM.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any, Final, TypeVar
 
 import numpy as np
 
 from pef_kit.columns import portion_of
-from pef_kit.operations import Operation, Work
+from pef_kit.operations import Operation, Pause, Work
 from pef_kit.spans import Mask, Selection, among, words_of
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
 from pef_protocol.runs import PageRuns
 from pef_protocol.states import UvGfnState as S
 from pef_ultravisor.eviction import make_room
-from pef_ultravisor.faults import Unsettled, any_of, picked, settled
-from pef_ultravisor.frames import IMPORTED, MOVING, WAITING, WANTED, FrameSlot, Svm, page_runs
+from pef_ultravisor.faults import InHand, Unsettled, any_of, picked, settled
+from pef_ultravisor.frames import IMPORTED, MOVING, PROMISED, WAITING, WANTED, FrameSlot, Svm, page_runs
 from pef_ultravisor.guest_image import Extent
+from pef_ultravisor.in_flight import chosen_in, in_flight
 from pef_ultravisor.lifecycle import Deed, Event
 from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.requests import NONSHARED, Refused, page_in, pages_of
+from pef_ultravisor.requests import NONSHARED, Busy, Refused, page_in, pages_of
 from pef_ultravisor.sharing import Portions
 
 T = TypeVar("T")
@@ -65,27 +67,38 @@ def left_overs(svm: Svm) -> Portions:
 
 def bring(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
     """Import the pages of `portions` that were not imported yet; raise EsmFailure where they don't come."""
-    missing = picked(portions, [not_imported(part.slot, part.chosen) for part in portions])
-    if not missing:
-        return
-    if not (yield from make_room(uv, sum(part.pages for part in missing))):
-        raise EsmFailure(UCode.U_RETRY, "secure memory is full")
-    for part in missing:
-        uv.promise(part)
-        part.slot.mark(part.chosen, WANTED | WAITING)
-    try:
-        for runs in messages(page_runs(missing), uv.gfns_a_message):
-            yield from page_in(svm.lpid, runs, NONSHARED)
-    except Refused as refusal:
-        raise EsmFailure(UCode.U_STATE, str(refusal)) from None
-    finally:
+    for attempt in count():
+        missing = picked(portions, [not_imported(part.slot, part.chosen) for part in portions])
+        pages = sum(part.pages for part in missing)
+        if not missing:
+            return
+        if not uv.has_room(pages):
+            if not (yield from make_room(uv, pages)):
+                raise EsmFailure(UCode.U_RETRY, "secure memory is full")
+            continue
+        try:
+            with in_flight(uv, svm, WANTED | WAITING | PROMISED, chosen_in(missing)):
+                for runs in messages(page_runs(missing), uv.gfns_a_message):
+                    yield from page_in(svm, runs, NONSHARED)
+        except Busy as busy:
+            if not (yield Pause(attempt)):
+                raise refused(busy) from None
+            continue
+        except Refused as refusal:
+            raise refused(refusal) from None
         for part in missing:
-            uv.redeem(part.slot, part.chosen)
-            part.slot.unmark(part.chosen, WANTED | WAITING)
-    if not svm.alive:
-        raise EsmFailure(UCode.U_STATE, "the SVM was terminated")
-    for part in missing:
-        part.slot.mark(part.chosen, IMPORTED)
+            part.slot.mark(part.chosen, IMPORTED)
+        return
+
+
+def refused(refusal: Refused) -> EsmFailure:
+    """Return how UV_ESM fails by a hypercall that was not done; it can be tried again where that was busy."""
+    return EsmFailure(UCode.U_BUSY if isinstance(refusal, Busy) else UCode.U_STATE, str(refusal))
+
+
+def code_for(reason: Unsettled) -> UCode:
+    """Return the code of UV_ESM where pages can't be settled."""
+    return UCode.U_BUSY if isinstance(reason, InHand) else UCode.U_STATE
 
 
 def messages(runs: PageRuns, most: int) -> Iterator[PageRuns]:
@@ -106,18 +119,13 @@ def held(
     try:
         judgements = yield from settled(uv, svm, portions, Event.TOUCH)
     except Unsettled as reason:
-        raise EsmFailure(UCode.U_STATE, str(reason)) from None
+        raise EsmFailure(code_for(reason), str(reason)) from None
     if any_of(judgements, Deed.DENY) or any_of(judgements, Deed.NORMAL):
         raise EsmFailure(UCode.U_P2, "a part of the image lies on a shared page")
     if extent.size <= AT_ONCE:
         return use(_bytes(portions, extent))
-    for part in portions:
-        part.slot.mark(part.chosen, MOVING)
-    try:
+    with in_flight(uv, svm, MOVING, chosen_in(portions)):
         outcome: T = yield Work(lambda: use(_bytes(portions, extent)))
-    finally:
-        for part in portions:
-            part.slot.unmark(part.chosen, MOVING)
     return outcome
 
 

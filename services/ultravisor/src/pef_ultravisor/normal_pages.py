@@ -1,6 +1,8 @@
-"""Which pages of normal memory back a GFN of some SVM: one byte a page, for the whole machine.
+"""Which pages of normal memory back a GFN of some SVM, and which are in flight: two bytes a page, in all.
 
-Invariant: a real address backs at most one (SVM, GFN) at a time.
+A page is pinned from the check that lets bytes go to it, or come from it, to the landing of the last byte.
+
+Invariant: a real address backs at most one (SVM, GFN) at a time; a pinned one is given to nobody else.
 """
 
 from typing import Final
@@ -21,6 +23,7 @@ class NormalPages:
     def __init__(self, size: int) -> None:
         self._pages = size >> PAGE_ORDER
         self._backing: U8 = np.zeros(self._pages, np.uint8)
+        self._pins: U8 = np.zeros(self._pages, np.uint8)
 
     def __len__(self) -> int:
         return self._pages
@@ -46,13 +49,15 @@ class NormalPages:
         first, beyond = divmod(address - NORMAL_BASE, PAGE_SIZE)
         return not beyond and 0 <= first < self._pages and first + count <= self._pages
 
-    def backing(self, addresses: U64, counts: U64) -> Mask:
-        """Tell which runs of whole normal pages hold one that backs a GFN."""
+    def in_use(self, addresses: U64, counts: U64) -> Mask:
+        """Tell which runs of whole normal pages hold one that backs a GFN, or is in flight."""
         if len(addresses) == 1:
             first = int(self._place(addresses)[0])
-            return np.array([bool(self._backing[first : first + int(counts[0])].any())])
+            run = slice(first, first + int(counts[0]))
+            return np.array([bool(self._backing[run].any() or self._pins[run].any())])
         sizes = counts.astype(np.int64)
-        used = self._backing[spread(self._place(addresses), sizes, 1)]
+        places = spread(self._place(addresses), sizes, 1)
+        used = (self._backing[places] | self._pins[places]) != 0
         hits = np.bincount(np.repeat(np.arange(len(sizes)), sizes), weights=used, minlength=len(sizes))
         return hits > 0
 
@@ -64,14 +69,28 @@ class NormalPages:
         """Mark pages (one address each, 0 meaning none) as backing nothing."""
         self._backing[self._place(addresses[addresses != 0])] = 0
 
+    def pin(self, addresses: U64) -> None:
+        """Note that bytes will go to these pages or come from them (one address each, 0: none)."""
+        self._pins[self._place(addresses[addresses != 0])] += 1
+
+    def unpin(self, addresses: U64) -> None:
+        """Note that all bytes have landed for which these pages were pinned once."""
+        self._pins[self._place(addresses[addresses != 0])] -= 1
+
     def clear(self) -> None:
-        """Let no page back a GFN."""
+        """Let no page back a GFN, and none be in flight."""
         self._backing.fill(0)
+        self._pins.fill(0)
 
     @property
     def used(self) -> int:
         """Count the pages that back a GFN."""
         return int(np.count_nonzero(self._backing))
+
+    @property
+    def pinned(self) -> int:
+        """Count the pages that are in flight."""
+        return int(np.count_nonzero(self._pins))
 
 
 def table_in_normal_memory(double_word: int) -> bool:

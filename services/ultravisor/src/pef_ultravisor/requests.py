@@ -1,57 +1,92 @@
-"""Hypercalls as the Ultravisor makes them: asked with patience, answered with suspicion.
+"""Hypercalls as the Ultravisor makes them: answered with suspicion.
 
-A Hypervisor that is busy is asked again, a bounded number of times; one that is down or talks nonsense has
-refused. Either way the caller gets a `Refused` that says what happened, and decides what becomes of the VM.
+| outcome | raised | what it means |
+|---|---|---|
+| H_BUSY | `Busy` | nothing done: who holds anything lets go of it, pauses, and tries again |
+| any other refusal, by code or as a message | `Refused` | definite |
+| none can be had | `NoOutcome` | the SVM is aborted: giving a call up ends what it was for |
+
+A message that was lost is the transport's business. It is asked again there, and comes back with an outcome.
+
+Source: rules 7 to 9 of ARCHITECTURE.md, "Identity and time".
 """
 
 from dataclasses import replace
+from itertools import count
 from typing import Final
 
 import numpy as np
 
-from pef_kit.operations import PATIENCE, Operation, Pause, PeerFailure, ask
+from pef_kit.operations import Operation, Pause, PeerFailure, ask
 from pef_kit.spans import I64, columns_of, spread, words_of
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode
 from pef_protocol.hypercalls import SvmPageIn, SvmPageOut
-from pef_protocol.quantities import H_PAGE_IN_SHARED, PAGE_ORDER, PAGE_SIZE, Lpid
+from pef_protocol.quantities import H_PAGE_IN_SHARED, PAGE_ORDER, PAGE_SIZE
 from pef_protocol.runs import PageRuns
+from pef_protocol.states import UvVmState
+from pef_ultravisor.frames import Svm
 
 NONSHARED: Final = 0
 SHARED: Final = H_PAGE_IN_SHARED
 
 
 class Refused(Exception):
-    """The Hypervisor refused a hypercall, or gave no answer; `code` is None in that case.
+    """The Hypervisor refused a hypercall; `code` is None where it refused the message, not the call.
 
-    `runs` are those of a paging call that were not done; None where nobody knows.
+    `left` is the call with what was not done: of a paging call the runs that were refused.
     """
 
-    def __init__(self, call: str, code: HCode | None, detail: str, runs: PageRuns | None = None) -> None:
+    def __init__(self, call: str, code: HCode | None, detail: str, left: object = None) -> None:
         super().__init__(f"{call}: {detail}")
         self.code = code
-        self.runs = runs
+        self.left = left
+
+    @property
+    def runs(self) -> PageRuns | None:
+        """Return the runs of a paging call that were not done."""
+        return getattr(self.left, "runs", None)
 
 
-def request(name: str, arguments: object) -> Operation[Reply]:
-    """Make a hypercall, again while it is answered H_BUSY; raise Refused where it is not done.
+class Busy(Refused):
+    """The Hypervisor said H_BUSY."""
+
+
+class NoOutcome(Refused):
+    """Nobody can say what became of a hypercall. The SVM that it was for is aborted by now."""
+
+
+def request_once(svm: Svm, name: str, arguments: object) -> Operation[Reply]:
+    """Make a hypercall for `svm` and return the reply of its success; raise Refused else."""
+    try:
+        reply = yield from ask(name, arguments)
+    except PeerFailure as failure:
+        if failure.done is not None:
+            raise Refused(name, None, str(failure), arguments) from None
+        svm.state = UvVmState.ABORT
+        raise NoOutcome(name, None, str(failure), arguments) from None
+    if reply.code.succeeded:
+        return reply
+    busy = reply.code is HCode.H_BUSY
+    told = f"{reply.code.name} {reply.detail}".rstrip()
+    raise (Busy if busy else Refused)(name, HCode(reply.code), told, what_is_left(arguments, reply))
+
+
+def request(svm: Svm, name: str, arguments: object, *, patient: bool = False) -> Operation[Reply]:
+    """Make a hypercall, again while it is answered H_BUSY and there is time; `patient`: there is always time.
+
+    Order: only by those who hold nothing that others may wait for, or who undo what they hold.
 
     Of a paging call only what was refused is asked for again: the rest is done, and asking twice is an error.
     """
-    runs: PageRuns | None = None
-    for attempt in range(PATIENCE):
+    for attempt in count():
         try:
-            reply = yield from ask(name, arguments)
-        except PeerFailure as failure:
-            raise Refused(name, None, str(failure)) from None
-        if reply.code.succeeded:
-            return reply
-        arguments = what_is_left(arguments, reply)
-        runs = getattr(arguments, "runs", None)
-        if reply.code is not HCode.H_BUSY:
-            raise Refused(name, HCode(reply.code), f"{reply.code.name} {reply.detail}".rstrip(), runs)
-        yield Pause(attempt)
-    raise Refused(name, HCode.H_BUSY, f"still H_BUSY after {PATIENCE} tries", runs)
+            return (yield from request_once(svm, name, arguments))
+        except Busy as busy:
+            if not (yield Pause(attempt, patient=patient)):
+                raise
+            arguments = busy.left
+    raise AssertionError
 
 
 def what_is_left(arguments: object, reply: Reply) -> object:
@@ -75,11 +110,11 @@ def pages_of(runs: PageRuns) -> I64:
     return spread(gpas.view(np.int64), counts.view(np.int64), PAGE_SIZE)
 
 
-def page_in(lpid: Lpid, runs: PageRuns, flags: int) -> Operation[Reply]:
-    """Ask for pages by H_SVM_PAGE_IN, `flags` being NONSHARED or SHARED."""
-    return request("H_SVM_PAGE_IN", SvmPageIn(lpid, runs, flags, PAGE_ORDER))
+def page_in(svm: Svm, runs: PageRuns, flags: int) -> Operation[Reply]:
+    """Ask once for pages by H_SVM_PAGE_IN, `flags` being NONSHARED or SHARED."""
+    return request_once(svm, "H_SVM_PAGE_IN", SvmPageIn(svm.lpid, runs, flags, PAGE_ORDER))
 
 
-def page_out(lpid: Lpid, runs: PageRuns) -> Operation[Reply]:
-    """Ask the Hypervisor to take pages out of secure memory, by H_SVM_PAGE_OUT."""
-    return request("H_SVM_PAGE_OUT", SvmPageOut(lpid, runs, 0, PAGE_ORDER))
+def page_out(svm: Svm, runs: PageRuns) -> Operation[Reply]:
+    """Ask the Hypervisor once to take pages out of secure memory, by H_SVM_PAGE_OUT."""
+    return request_once(svm, "H_SVM_PAGE_OUT", SvmPageOut(svm.lpid, runs, 0, PAGE_ORDER))

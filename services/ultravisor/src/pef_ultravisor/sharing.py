@@ -6,26 +6,32 @@ GFN back as it was, contents included: the frame is scrubbed only once the share
 
 An unshare goes the other way. The frame of a shared GFN is zero already, so that is what the SVM finds.
 
+GFNs of a call that need no change of owner are zeroed at its end, and are in flight until then. Where the
+Hypervisor is busy everything is put back and let go of; the call begins anew after a pause.
+
 Source: ultravisor.rst, UV_SHARE_PAGE, UV_UNSHARE_PAGE; specification of the Ultravisor 2.3, minus D6-D8, D10,
 D11, D13; decisions on shares that are refused or withdrawn.
 """
 
 from enum import Enum
+from itertools import count
 
 import numpy as np
 
 from pef_kit.columns import Portion
-from pef_kit.operations import Operation, PeerFailure
+from pef_kit.operations import Operation, Pause, PeerFailure
 from pef_kit.spans import I64, among
 from pef_kit.transitions import Judgement
+from pef_protocol.hypercalls import SvmPageIn
 from pef_protocol.quantities import PAGE_ORDER
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
-from pef_ultravisor.faults import Unsettled, picked, require_alive, settled, settled_with_room
+from pef_ultravisor.faults import InHand, Unsettled, picked, require_running, settled, settled_with_room
 from pef_ultravisor.frames import IMPORTED, MOVING, FrameSlot, Svm, page_runs
+from pef_ultravisor.in_flight import chosen_in, in_flight, normal_pages_of
 from pef_ultravisor.lifecycle import GFN, Deed, Event
 from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.requests import NONSHARED, SHARED, Refused, page_in, pages_of
+from pef_ultravisor.requests import NONSHARED, SHARED, Busy, Refused, page_in, pages_of, request
 from pef_ultravisor.transfers import Pages, zeroing
 
 Portions = list[Portion[FrameSlot]]
@@ -73,59 +79,41 @@ def _pages(portions: Portions, judgements: list[Judgement], deed: Deed) -> Porti
 
 def share(uv: Ultravisor, svm: Svm, portions: Portions, kind: Kind) -> Operation[None]:
     """Share the GFNs of `portions`; raise Unsettled, with everything as it was, where that can't be."""
-    fresh: Portions = []
-    kept = 0
-    svm.open_calls += 1
-    try:
+    for attempt in count():
         judgements = yield from settled(uv, svm, portions, Event.SHARE)
         fresh = _pages(portions, judgements, Deed.ASK)
         already = _pages(portions, judgements, Deed.ZERO)
-        advance(uv, fresh, Event.SHARE)
-        kept = pages_in(fresh)
-        uv.promised += kept
-        if fresh:
-            yield from _offer(uv, svm, fresh)
-            yield from _mapped_again(uv, svm, fresh, already)
-        yield from _zero(svm, in_state(fresh, S.HV_SHARED) + in_state(already, S.SHARED))
-        _require_running(uv, svm, fresh)
-        advance(uv, fresh, kind.value)
-    except PeerFailure as failure:
-        yield from _take_back(uv, svm, fresh)
-        raise Unsettled(str(failure)) from None
-    finally:
-        uv.promised -= kept
-        svm.open_calls -= 1
+        held = in_flight(
+            uv, svm, MOVING, chosen_in(already), pages=normal_pages_of(already), room=pages_in(fresh)
+        )
+        with held:
+            advance(uv, fresh, Event.SHARE)
+            try:
+                yield from _offer(svm, fresh)
+                yield from _zero(uv, svm, in_state(fresh, S.HV_SHARED), already)
+                require_running(svm)
+            except (Refused, PeerFailure, Unsettled) as reason:
+                yield from _take_back(uv, svm, fresh)
+                refusal = reason
+            else:
+                advance(uv, fresh, kind.value)
+                return
+        if not isinstance(refusal, Busy):
+            raise Unsettled(str(refusal))
+        if not (yield Pause(attempt)):
+            raise InHand(str(refusal))
 
 
-def _require_running(uv: Ultravisor, svm: Svm, fresh: Portions) -> None:
-    """Raise Unsettled where the SVM ended meanwhile; then no GFN stays in a transient state."""
-    if svm.alive and svm.state is UvVmState.ABORT:
-        advance(uv, fresh, Event.ABORT_SHARE)
-    require_alive(svm)
-
-
-def _offer(uv: Ultravisor, svm: Svm, fresh: Portions) -> Operation[None]:
-    """Have the Hypervisor offer a normal page for each GFN, or take the share back."""
-    try:
-        yield from page_in(svm.lpid, page_runs(fresh), SHARED)
-    except Refused as refusal:
-        yield from _take_back(uv, svm, fresh)
-        raise Unsettled(str(refusal)) from None
-    _require_running(uv, svm, fresh)
+def _offer(svm: Svm, fresh: Portions) -> Operation[None]:
+    """Have the Hypervisor offer a normal page for each GFN; one that says so and doesn't ends the SVM."""
+    if not fresh:
+        return
+    yield from page_in(svm, page_runs(fresh), SHARED)
+    require_running(svm)
     if in_state(fresh, S.HV_SHARING):
-        abort(uv, svm, fresh, Event.ABORT_SHARE)
+        svm.state = UvVmState.ABORT
         message = "the Hypervisor says that it shared a page, and offered none: the SVM is aborted"
         raise Unsettled(message)
-
-
-def _mapped_again(uv: Ultravisor, svm: Svm, fresh: Portions, already: Portions) -> Operation[None]:
-    """Bring back those pages, shared before the call, that were withdrawn during it: they are zeroed, too."""
-    try:
-        yield from settled(uv, svm, already, Event.SHARE)
-    except Unsettled:
-        _require_running(uv, svm, fresh)
-        yield from _take_back(uv, svm, fresh)
-        raise
 
 
 def _take_back(uv: Ultravisor, svm: Svm, fresh: Portions) -> Operation[None]:
@@ -133,38 +121,36 @@ def _take_back(uv: Ultravisor, svm: Svm, fresh: Portions) -> Operation[None]:
 
     During UV_ESM the Hypervisor has thereby given pages that nobody imported; it gets them back as zeroes.
     """
-    if not svm.alive:
+    if svm.state is UvVmState.ABORT:
+        advance(uv, fresh, Event.ABORT_SHARE)
         return
     advance(uv, fresh, Event.REVERT_SHARE)
     granted = in_state(fresh, S.HV_UNSHARING, S.HV_UNSHARING_INV)
     if not granted:
         return
     try:
-        yield from page_in(svm.lpid, page_runs(granted), NONSHARED)
-    except Refused as refusal:
+        wanted = SvmPageIn(svm.lpid, page_runs(granted), NONSHARED, PAGE_ORDER)
+        yield from request(svm, "H_SVM_PAGE_IN", wanted, patient=True)
+        require_running(svm)
+    except (Refused, Unsettled) as refusal:
         abort(uv, svm, granted, Event.ABORT_SHARE)
         message = f"the Hypervisor keeps a page whose share failed: the SVM is aborted ({refusal})"
         raise Unsettled(message) from None
-    if svm.alive:
-        advance(uv, granted, Event.UNSHARE_GRANTED)
-        advance(uv, granted, Event.COMMIT_UNSHARE)
-        for part in () if svm.whole else granted:
-            part.slot.mark(part.chosen, IMPORTED)
+    advance(uv, granted, Event.UNSHARE_GRANTED)
+    advance(uv, granted, Event.COMMIT_UNSHARE)
+    for part in () if svm.whole else granted:
+        part.slot.mark(part.chosen, IMPORTED)
 
 
-def _zero(svm: Svm, portions: Portions) -> Operation[None]:
-    """Zero the normal pages behind the GFNs of `portions`, which nobody takes away meanwhile."""
-    for portion in portions:
-        portion.slot.mark(portion.chosen, MOVING)
-    try:
-        for portion in portions:
-            slot, offsets = portion.slot, offsets_of(portion)
-            addresses = slot.normal[offsets].astype(np.int64)
-            if svm.alive:
-                yield zeroing(Pages(slot, offsets, addresses))
-    finally:
-        for portion in portions:
-            portion.slot.unmark(portion.chosen, MOVING)
+def _zero(uv: Ultravisor, svm: Svm, offered: Portions, already: Portions) -> Operation[None]:
+    """Zero the normal pages behind all these GFNs, which nobody takes away meanwhile.
+
+    Those that were shared `already` are in flight by now.
+    """
+    with in_flight(uv, svm, MOVING, chosen_in(offered), pages=normal_pages_of(offered)):
+        for portion in offered + already:
+            offsets = offsets_of(portion)
+            yield zeroing(Pages(portion.slot, offsets, portion.slot.normal[offsets].astype(np.int64)))
 
 
 def unshare(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
@@ -172,72 +158,83 @@ def unshare(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
 
     A Hypervisor that keeps a page it no longer has a right to ends the SVM.
     """
-    promised = 0
-    svm.open_calls += 1
-    try:
+    for attempt in count():
         judgements = yield from settled_with_room(uv, svm, portions, Event.UNSHARE, Deed.ASK)
         shared = _pages(portions, judgements, Deed.ASK)
-        for part in _pages(portions, judgements, Deed.SCRUB):
-            part.slot.scrub(offsets_of(part))
-        advance(uv, shared, Event.UNSHARE)
-        promised = pages_in(shared)
-        uv.promised += promised
-        try:
-            yield from _reclaim(uv, svm, shared)
-        except Refused as refusal:
-            abort(uv, svm, shared, Event.REVERT_UNSHARE)
-            message = f"the Hypervisor keeps a shared page: the SVM is aborted ({refusal})"
-            raise Unsettled(message) from None
-        require_alive(svm)
-    finally:
-        uv.promised -= promised
-        svm.open_calls -= 1
+        secure = _pages(portions, judgements, Deed.SCRUB)
+        with in_flight(uv, svm, MOVING, chosen_in(secure), room=pages_in(shared)):
+            advance(uv, shared, Event.UNSHARE)
+            try:
+                yield from _reclaim(uv, svm, shared)
+            except Busy as reason:
+                _commit_granted(uv, shared, reason)
+                _not_begun(uv, shared)
+                busy = reason
+            except (Refused, Unsettled) as refusal:
+                abort(uv, svm, shared, Event.REVERT_UNSHARE)
+                message = f"the Hypervisor keeps a shared page: the SVM is aborted ({refusal})"
+                raise Unsettled(message) from None
+            else:
+                for part in secure:
+                    part.slot.scrub(offsets_of(part))
+                return
+        if not (yield Pause(attempt)):
+            raise InHand(str(busy))
 
 
 def unshare_all(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
     """Take back every GFN of `portions` that the SVM shared itself; raise Unsettled at a refusal.
 
     What was granted is done. The GFNs that were refused stay shared, without a mapping until they are next
-    used; so do all where the Hypervisor did not answer.
+    used; those that the Hypervisor was too busy for stay as they were.
     """
-    promised = 0
-    svm.open_calls += 1
-    try:
+    for attempt in count():
         judgements = yield from settled_with_room(uv, svm, portions, Event.UNSHARE_ALL, Deed.ASK)
         shared = _pages(portions, judgements, Deed.ASK)
-        advance(uv, shared, Event.UNSHARE_ALL)
-        promised = pages_in(shared)
-        uv.promised += promised
-        for place, part in enumerate(shared):
+        asked: Portions = []
+        with in_flight(uv, svm, 0, (), room=pages_in(shared)):
+            advance(uv, shared, Event.UNSHARE_ALL)
             try:
-                yield from _reclaim(uv, svm, [part])
-                require_alive(svm)
+                for asked in [[part] for part in shared]:
+                    yield from _reclaim(uv, svm, asked)
+            except Busy as reason:
+                _commit_granted(uv, asked, reason)
+                _not_begun(uv, shared)
+                busy = reason
             except (Refused, Unsettled) as reason:
-                if svm.alive:
-                    _commit_granted(uv, part, reason)
-                    advance(uv, shared[place:], Event.REVERT_UNSHARE)
+                _commit_granted(uv, asked, reason)
+                advance(uv, shared, Event.REVERT_UNSHARE)
                 raise Unsettled(str(reason)) from None
-    finally:
-        uv.promised -= promised
-        svm.open_calls -= 1
+            else:
+                return
+        if not (yield Pause(attempt)):
+            raise InHand(str(busy))
 
 
 def _reclaim(uv: Ultravisor, svm: Svm, shared: Portions) -> Operation[None]:
     """Have the Hypervisor give pages up, and make them secure and zero; raise Refused where it doesn't."""
     if not shared:
         return
-    yield from page_in(svm.lpid, page_runs(shared), NONSHARED)
-    if svm.alive:
-        advance(uv, shared, Event.UNSHARE_GRANTED)
-        advance(uv, shared, Event.COMMIT_UNSHARE)
+    yield from page_in(svm, page_runs(shared), NONSHARED)
+    require_running(svm)
+    advance(uv, shared, Event.UNSHARE_GRANTED)
+    advance(uv, shared, Event.COMMIT_UNSHARE)
 
 
-def _commit_granted(uv: Ultravisor, part: Portion[FrameSlot], reason: Exception) -> None:
-    """Make those GFNs of `part` secure that the Hypervisor gave up although it kept others."""
-    if not isinstance(reason, Refused) or reason.runs is None:
+def _not_begun(uv: Ultravisor, shared: Portions) -> None:
+    """Let those GFNs of `shared` be shared as before that the Hypervisor did not give up."""
+    mapped = [part.slot.normal[part.chosen] != 0 for part in shared]
+    advance(uv, picked(shared, mapped), Event.UNSHARE_BUSY)
+    advance(uv, shared, Event.REVERT_UNSHARE)
+
+
+def _commit_granted(uv: Ultravisor, asked: Portions, reason: Refused | Unsettled) -> None:
+    """Make those GFNs of `asked` secure that the Hypervisor gave up although it kept others."""
+    runs = reason.runs if isinstance(reason, Refused) else None
+    if runs is None:
         return
-    given_up = ~np.isin(part.gfns() << PAGE_ORDER, pages_of(reason.runs))
-    granted = picked([part], [given_up])
+    kept = pages_of(runs)
+    granted = picked(asked, [~np.isin(part.gfns() << PAGE_ORDER, kept) for part in asked])
     advance(uv, granted, Event.UNSHARE_GRANTED)
     advance(uv, granted, Event.COMMIT_UNSHARE)
 
@@ -248,6 +245,5 @@ def abort(uv: Ultravisor, svm: Svm, portions: Portions, event: Event) -> None:
     Its pages keep their bytes and stay out of reach; `event` takes the GFNs of `portions` out of their
     transient states.
     """
-    if svm.alive:
-        svm.state = UvVmState.ABORT
-        advance(uv, portions, event)
+    svm.state = UvVmState.ABORT
+    advance(uv, portions, event)

@@ -4,6 +4,10 @@ A number that names a VM is given to another one later. So an operation holds th
 at it before and after every effect: once the life is over, `Ended` is thrown into the operation, which may
 only take its own marks and reservations off. It makes no call, moves no byte and changes nothing else.
 
+An operation that may finish nothing more than it has begun - because what it acts for is about to end - is
+`ending`: its pauses are answered False and its calls with busy, without being performed. So it ends soon, and
+by itself.
+
 `Life.moving` counts the effects that move bytes for a life and are outstanding. Whoever ends a life waits for
 these, and only for these, before memory is scrubbed or handed over.
 
@@ -16,7 +20,9 @@ from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from pef_kit.core.life import Ended, Life
-from pef_kit.operations import Ask, Effect, Operation, Transfer, Work
+from pef_kit.operations import Ask, Effect, Operation, Pause, Transfer, Work
+from pef_protocol.calls import CALLS, Reply
+from pef_protocol.codes import HCode, UCode
 
 __all__ = ["Ended", "Leased", "Life", "leased"]
 
@@ -69,9 +75,16 @@ class Leased(Generator[Effect, Any, T]):
     def _step(self, resume: Callable[[], Effect]) -> Effect:
         over = self._over()
         effect = self.operation.throw(self._end(over)) if over else resume()
-        # The step itself may have ended a life; and an operation that was told so may not yield again.
-        while over := self._over():
-            effect = self.operation.throw(self._end(over))
+        while True:
+            # The step itself may have ended a life; and an operation that was told so may not yield again.
+            if over := self._over():
+                effect = self.operation.throw(self._end(over))
+            elif isinstance(effect, Pause) and self._ending():
+                effect = self.operation.send(False)
+            elif isinstance(effect, Ask) and self._ending():
+                effect = self.operation.send(_busy(effect.name))
+            else:
+                break
         if isinstance(effect, Transfer | Work):
             self._moves = True
             for life in self.lives:
@@ -80,6 +93,9 @@ class Leased(Generator[Effect, Any, T]):
 
     def _over(self) -> Life | None:
         return next((life for life in self.lives if not life.alive), None)
+
+    def _ending(self) -> bool:
+        return any(life.ending for life in self.lives)
 
     def _end(self, life: Life) -> Ended:
         if self._told:
@@ -108,6 +124,11 @@ class Leased(Generator[Effect, Any, T]):
     def _require_alive(self) -> None:
         if over := self._over():
             raise Ended(over)
+
+
+def _busy(name: str) -> Reply:
+    """Return the answer to a call that is not made: busy, for nothing was done."""
+    return Reply(UCode.U_BUSY if CALLS[name].is_ultracall else HCode.H_BUSY, detail="not sent")
 
 
 def leased(operation: Operation[T], *lives: Life) -> Operation[T]:

@@ -19,6 +19,8 @@ class Life:
     alive: bool = True
     moving: int = 0
     """Effects that move bytes for this life, and are outstanding."""
+    ending: bool = False
+    """Operations of this life begin no further try and no further call."""
 
     def end(self) -> None:
         """End the life: no operation of it begins anything more."""

@@ -70,7 +70,7 @@ FOR_EVER: Final[Mapping[str, tuple[Life, Letter, Deed, str, frozenset[str]]]] = 
     "page-out": (TRANSIENT, S, deeds.page_out, "UV_PAGE_OUT", frozenset({BUSY})),
     "init-start": (Life.NORMAL, N, deeds.init_start, "UV_REGISTER_MEM_SLOT", frozenset({BAD, BUSY})),
     "init-abort": (TRANSIENT, S, deeds.init_abort, "UV_PAGE_OUT", frozenset({STATE, BUSY})),
-    "host-read": (TRANSIENT, S, deeds.host_read, "UV_PAGE_OUT", frozenset({"EFAULT", "EBUSY"})),
+    "host-read": (TRANSIENT, S, deeds.host_read, "UV_PAGE_OUT", frozenset({"EBUSY"})),
 }
 """What is busy for ever: the wait is bounded, and GFN 0 is then what it was."""
 

@@ -134,7 +134,7 @@ EVENTS: Final[Mapping[str, Event]] = {
             H: Cell("OK", H),
         },
     ),
-    "host-read-refused": Event("VMM", host_is_refused, {S: Cell("EFAULT", S, OUT, 0, SEALED)}),
+    "host-read-refused": Event("VMM", host_is_refused, {S: Cell("EIO", S, OUT, 0, SEALED)}),
     "host-write": Event(
         "VMM",
         deeds.host_write,

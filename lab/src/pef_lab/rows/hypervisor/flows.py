@@ -28,7 +28,7 @@ RESET: Final[Mapping[Life, tuple[str, ...]]] = {
     Life.SECURE: (*[UNREGISTER] * len(SLOTS), END, ENTRY),
 }
 DESTROY: Final[Mapping[Life, tuple[str, ...]]] = {
-    Life.NORMAL: (ENTRY,),
+    Life.NORMAL: (END, ENTRY),
     Life.TRANSIENT: (END, ENTRY),
     Life.SECURE: (END, ENTRY),
 }
@@ -157,7 +157,7 @@ async def _act_unplugged(scene: OneVm) -> Finding:
 
 
 async def _act_unplug_refused(scene: OneVm) -> Finding:
-    scene.played.answers(UNREGISTER, refuse(UCode.U_PARAMETER), lpid=scene.lpid)
+    scene.played.answers(UNREGISTER, refuse(UCode.U_PERMISSION), lpid=scene.lpid)
     slotid = ONE_PAGE[0].slotid
 
     async def unplug() -> str:

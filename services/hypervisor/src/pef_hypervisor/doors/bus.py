@@ -11,7 +11,9 @@ from http import HTTPStatus
 import numpy as np
 from fastapi import Request, Response
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
+from pef_hypervisor.normal_memory import RealMemory
 from pef_kit.bus import NormalMemory, carry_out, chunks
 from pef_kit.core.fence import Message, Refuse
 from pef_kit.doors import Problem
@@ -37,8 +39,28 @@ class OwnBus:
         await loop.run_in_executor(self._threads, carry_out, self._memory, transfer)
 
 
-def add_bus_door(service: Service, memory: NormalMemory, rows_limit: int) -> None:
+class Contents(StreamingResponse):
+    """An answer that reads normal memory while it travels; its ranges are in use until it has ended."""
+
+    def __init__(self, pieces: list[tuple[int, int]], real_memory: RealMemory) -> None:
+        self._pieces = pieces
+        self._memory = real_memory
+        total = sum(length for _, length in pieces)
+        super().__init__(self._chunks(), media_type=OCTETS, headers={"content-length": str(total)})
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        for index, offset, length in chunks(self._pieces):
+            yield bytes(self._memory.bytes.at(self._pieces[index][0] + offset, length))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer, with its ranges noted as in use."""
+        with self._memory.requests.under_way(self._pieces):
+            await super().__call__(scope, receive, send)
+
+
+def add_bus_door(service: Service, real_memory: RealMemory, rows_limit: int) -> None:
     """Add the bus' routes; `rows_limit` bounds the bytes of addresses in one message."""
+    memory = real_memory.bytes
 
     def require_current(request: Request) -> None:
         """Raise Problem where it is not the Ultravisor of the current epoch that asks."""
@@ -51,14 +73,8 @@ def add_bus_door(service: Service, memory: NormalMemory, rows_limit: int) -> Non
 
     async def read(request: Request) -> Response:
         require_current(request)
-        pieces = rows_of(await service.body(request, rows_limit), memory)
-        total = sum(length for _, length in pieces)
-
-        async def contents() -> AsyncIterator[bytes]:
-            for index, offset, length in chunks(pieces):
-                yield bytes(memory.at(pieces[index][0] + offset, length))
-
-        return StreamingResponse(contents(), media_type=OCTETS, headers={"content-length": str(total)})
+        # Order: nothing runs between this check and the response, which notes its ranges first.
+        return Contents(rows_of(await service.body(request, rows_limit), memory), real_memory)
 
     async def write(request: Request) -> Response:
         require_current(request)
@@ -70,11 +86,13 @@ def add_bus_door(service: Service, memory: NormalMemory, rows_limit: int) -> Non
                 raise Problem(422, "Unprocessable Content", "the rows are not all there", "body")
             head += chunk
         wanted = head_bytes(head, rows_limit)
-        filling = Filling(rows_of(bytes(head[COUNT_BYTES:wanted]), memory), memory)
-        filling.take(memoryview(bytes(head[wanted:])))
-        async for chunk in stream:
-            filling.take(memoryview(chunk))
-        filling.end()
+        pieces = rows_of(bytes(head[COUNT_BYTES:wanted]), memory)
+        with real_memory.requests.under_way(pieces):
+            filling = Filling(pieces, memory)
+            filling.take(memoryview(bytes(head[wanted:])))
+            async for chunk in stream:
+                filling.take(memoryview(chunk))
+            filling.end()
         return Response(status_code=204)
 
     service.post(NORMAL_MEMORY_PATH + "read", read)

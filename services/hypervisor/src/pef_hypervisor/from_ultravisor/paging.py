@@ -44,12 +44,6 @@ class Paging:
             return []
         return self.vm.slots.portions(self.gpas, self.counts, (codes == 0).nonzero()[0], self.places)
 
-    def busy(self, codes: Codes) -> Reply:
-        """Answer that the whole VM is busy: each run that no rung refused (code 0) is H_BUSY."""
-        self.refusals.add_runs(np.where(codes == 0, HCode.H_BUSY, 0).astype(np.int16))
-        self.refusals.detail = "another operation has the whole VM"
-        return self.refusals.reply()
-
     def reply(self, verdicts: Sequence["Verdict"], detail: str) -> Reply:
         """Answer with the GFNs that were refused."""
         for verdict in verdicts:

@@ -7,17 +7,19 @@ decisions, "H_SVM_INIT_ABORT".
 
 from typing import Final
 
-from pef_hypervisor.from_ultravisor.whole_vm import BUSY, WholeVm, allowed, asked_for, from_ultravisor
+from pef_hypervisor.frames import Vm
+from pef_hypervisor.from_ultravisor.whole_vm import WholeVm, allowed, asked_for, busy, from_ultravisor
 from pef_hypervisor.give_back import give_back
 from pef_hypervisor.lifecycle import VmEvent, vm_cell
 from pef_hypervisor.partition import end_svm
 from pef_hypervisor.slots import make_plain
 from pef_hypervisor.store import Store
+from pef_hypervisor.to_ultravisor import Obstacle
 from pef_kit.ladder import Ladder
-from pef_kit.operations import PATIENCE, Operation, Pause
+from pef_kit.operations import Operation
 from pef_protocol import ladders
 from pef_protocol.calls import Reply
-from pef_protocol.codes import HCode
+from pef_protocol.codes import HCode, UCode
 from pef_protocol.hypercalls import SvmInitAbort
 from pef_protocol.wire import Caller
 
@@ -44,7 +46,8 @@ def svm_init_abort(store: Store, caller: Caller, request: SvmInitAbort) -> Opera
     """Get the VM's memory back in clear, end its SVM, and answer H_PARAMETER.
 
     A page that the Ultravisor refuses to give reads as zero; `detail` counts those. Where the SVM can't be
-    ended, or the Ultravisor does not answer, the code is H_STATE and the call can be made again.
+    ended, or a message about its pages is refused, the code is H_STATE and the call can be made again, as
+    after H_BUSY.
     """
     # parameters
     asked = asked_for(store, caller, request.lpid)
@@ -54,27 +57,29 @@ def svm_init_abort(store: Store, caller: Caller, request: SvmInitAbort) -> Opera
     rung = LADDER.climb(asked)
     if rung is not None or vm is None:
         return Reply(HCode(rung.code if rung else HCode.H_UNSUPPORTED))
-    if vm.held_by:
-        return Reply(HCode.H_BUSY, detail=BUSY)
+    if why := busy(vm, exclusive=True):
+        return Reply(HCode.H_BUSY, detail=why)
 
     # effect
-    with vm.held("H_SVM_INIT_ABORT", closed=True):
-        for attempt in range(PATIENCE):
-            if vm.open_calls == 1:
-                break
-            yield Pause(attempt)
-        else:
-            return Reply(HCode.H_BUSY, detail="calls of this VM are still open")
-        vm.must_abort = not vm.abort_due
-        lost, complaint = yield from give_back(store, vm)
-        if not complaint:
-            ended = yield from end_svm(vm.lpid)
-            complaint = "" if ended.succeeded else ended.detail
-        if complaint:
-            return Reply(HCode.H_STATE, detail=complaint)
-        make_plain(vm)
-        vm.state = vm_cell(VmEvent.UV_SVM_TERMINATE, vm.state).then
-        vm.must_abort = vm.abort_due = False
+    with vm.gate.aborting("H_SVM_INIT_ABORT") as turn:
+        reply = yield from store.leased(vm, turn, _abort(store, vm))
 
     # reply
+    return reply
+
+
+def _abort(store: Store, vm: Vm) -> Operation[Reply]:
+    """Wait for what is open, get the memory back, end the SVM, and call the VM normal."""
+    if not (yield from vm.gate.alone()):
+        return Reply(HCode.H_BUSY, detail="calls of this VM are still open")
+    vm.must_abort = not vm.abort_due
+    lost, obstacle = yield from give_back(store, vm)
+    if not obstacle:
+        ended = yield from end_svm(vm, vm.svm_incarnation)
+        obstacle = Obstacle("" if ended.succeeded else ended.detail, busy=ended.code is UCode.U_BUSY)
+    if obstacle or vm.must_reset:
+        return Reply(HCode.H_BUSY if obstacle.busy else HCode.H_STATE, detail=obstacle.why)
+    make_plain(vm)
+    vm.state = vm_cell(VmEvent.UV_SVM_TERMINATE, vm.state).then
+    vm.must_abort = vm.abort_due = False
     return Reply(HCode.H_PARAMETER, detail=f"{lost} pages were refused, and read as zero" if lost else "")

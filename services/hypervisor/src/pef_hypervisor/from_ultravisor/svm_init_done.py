@@ -6,7 +6,7 @@ specification of the Hypervisor, sections 3 to 5.
 
 from typing import Final
 
-from pef_hypervisor.from_ultravisor.whole_vm import BUSY, WholeVm, allowed, asked_for, from_ultravisor
+from pef_hypervisor.from_ultravisor.whole_vm import WholeVm, allowed, asked_for, busy, from_ultravisor
 from pef_hypervisor.left_over import secure_left_over
 from pef_hypervisor.lifecycle import GfnEvent, VmEvent, vm_cell
 from pef_hypervisor.store import Store
@@ -16,6 +16,7 @@ from pef_protocol import ladders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode
 from pef_protocol.hypercalls import SvmInitDone
+from pef_protocol.states import HvVmState
 from pef_protocol.wire import Caller
 
 
@@ -40,8 +41,8 @@ LADDER: Final = Ladder[WholeVm](
 def svm_init_done(store: Store, caller: Caller, request: SvmInitDone) -> Operation[Reply]:
     """Treat the left-over GFNs as the design says, and call the VM secure.
 
-    Where a GFN can't be secured the answer is H_STATE: those that were stay so, the VM stays transient, and
-    the call can be made again.
+    Where a GFN can't be secured the answer is H_STATE, or H_BUSY: those that were stay so, the VM stays
+    transient, and the call can be made again. Where device pages are short nothing was done.
     """
     # parameters
     asked = asked_for(store, caller, request.lpid)
@@ -51,14 +52,17 @@ def svm_init_done(store: Store, caller: Caller, request: SvmInitDone) -> Operati
     rung = LADDER.climb(asked)
     if rung is not None or vm is None:
         return Reply(HCode(rung.code if rung else HCode.H_UNSUPPORTED))
-    if vm.held_by:
-        return Reply(HCode.H_BUSY, detail=BUSY)
+    if why := busy(vm, exclusive=True):
+        return Reply(HCode.H_BUSY, detail=why)
 
     # effect
-    with vm.held("H_SVM_INIT_DONE"):
-        complaint = yield from secure_left_over(store, vm, vm.slots, GfnEvent.INIT_DONE)
-        if not complaint:
+    with vm.gate.held("H_SVM_INIT_DONE") as turn:
+        sweeping = secure_left_over(store, vm, vm.slots, GfnEvent.INIT_DONE)
+        obstacle = yield from store.leased(vm, turn, sweeping)
+        if not obstacle and not vm.must_reset:
             vm.state = vm_cell(VmEvent.INIT_DONE, vm.state).then
 
     # reply
-    return Reply(HCode.H_STATE, detail=complaint) if complaint else Reply(HCode.H_SUCCESS)
+    if vm.state is HvVmState.SECURE:
+        return Reply(HCode.H_SUCCESS)
+    return Reply(HCode.H_BUSY if obstacle.busy else HCode.H_STATE, detail=obstacle.why)

@@ -7,7 +7,14 @@ specification of the Hypervisor, sections 3, 5, 6.
 from typing import Final
 
 from pef_hypervisor.frames import Vm, VmSlot
-from pef_hypervisor.from_ultravisor.whole_vm import BUSY, WholeVm, allowed, asked_for, from_ultravisor
+from pef_hypervisor.from_ultravisor.whole_vm import (
+    WholeVm,
+    allowed,
+    asked_for,
+    busy,
+    from_ultravisor,
+    learn_svm,
+)
 from pef_hypervisor.lifecycle import VmEvent, vm_cell
 from pef_hypervisor.slots import register, unregister
 from pef_hypervisor.store import Store
@@ -49,15 +56,17 @@ def svm_init_start(store: Store, caller: Caller, request: SvmInitStart) -> Opera
     if rung is not None or vm is None:
         if rung is not None and vm is not None and rung.name in DENIALS:
             vm.abort_due = True
+            learn_svm(vm, caller)
         return Reply(HCode(rung.code if rung else HCode.H_PARAMETER))
-    if vm.held_by:
-        return Reply(HCode.H_BUSY, detail=BUSY)
+    if why := busy(vm, exclusive=True):
+        return Reply(HCode.H_BUSY, detail=why)
 
     # effect
-    with vm.held("H_SVM_INIT_START", closed=True):
+    with vm.gate.held("H_SVM_INIT_START") as turn:
         vm.state = vm_cell(VmEvent.INIT_START, vm.state).then
         vm.must_abort, vm.abort_due = True, False
-        complaint = yield from _register_all(vm)
+        learn_svm(vm, caller)
+        complaint = yield from store.leased(vm, turn, _register_all(vm))
         vm.must_abort = bool(complaint)
 
     # reply

@@ -8,15 +8,16 @@ from typing import Final
 
 import numpy as np
 
-from pef_hypervisor.frames import CARRIED, TOUCHED, DevicePool
+from pef_hypervisor.frames import CARRIED, TOUCHED, DevicePool, Vm
 from pef_hypervisor.from_ultravisor import paging
 from pef_hypervisor.from_ultravisor.paging import Paging, Verdict
+from pef_hypervisor.from_ultravisor.whole_vm import busy
 from pef_hypervisor.lifecycle import GfnDeed, GfnEvent
-from pef_hypervisor.moves import bring, doubt_unheard, offer, out_of_doubt, settle_doubts
+from pef_hypervisor.moves import bring, offer
 from pef_hypervisor.store import Store
-from pef_kit.ladder import Ladder
+from pef_kit.ladder import Codes, Ladder
 from pef_kit.operations import Operation
-from pef_kit.spans import I64, Mask, among
+from pef_kit.spans import Mask, among
 from pef_protocol import ladders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode
@@ -41,69 +42,60 @@ def svm_page_in(store: Store, caller: Caller, request: SvmPageIn) -> Operation[R
     """Offer the normal pages of the GFNs; one nested UV_PAGE_IN carries all that need it.
 
     A GFN that the Ultravisor holds already, for which there is no device page, or whose page the Ultravisor
-    does not take is H_PARAMETER and stays as it is; one that another call has in flight is H_BUSY, and so is
-    one for which there is a device page again because a page in doubt gave it back.
+    does not take is H_PARAMETER and stays as it is; one that another call has in flight is H_BUSY.
     """
     # parameters
     asked = Paging(store, caller, request)
 
     # checks
     rung, codes = LADDER.climb_runs(asked, len(asked.gpas))
-    asked.refusals.add_runs(codes)
-    if rung is not None or asked.vm is None:
-        return asked.refusals.reply(rung)
     vm = asked.vm
-    if vm.closed:
-        return asked.busy(codes)
+    if rung is not None or vm is None:
+        return Reply(HCode(rung.code) if rung else HCode.H_UNSUPPORTED)  # refused as a whole: names no run
+    asked.refusals.add_runs(codes)
+    if why := busy(vm):
+        return Reply(HCode.H_BUSY, detail=why)
 
     # effect
-    with vm.open():
-        event = GfnEvent.SHARE if request.flags == H_PAGE_IN_SHARED else GfnEvent.PAGE_IN
-        portions = asked.portions(codes)
-        if event is GfnEvent.PAGE_IN:
-            for portion in portions:
-                settle_doubts(store, vm, portion)
-        verdicts = [paging.judge(vm, event, portion) for portion in portions]
-        late = ration(verdicts, store.pool)
-        move = offer if event is GfnEvent.SHARE else bring
-        sent = [(verdict, carried(store, verdict)) for verdict in verdicts]
-        flight = yield from move(store, vm, [verdict.part(mask) for verdict, mask in sent])
-        paging.note(flight, sent)
-        if event is GfnEvent.PAGE_IN:
-            doubt_unheard(store, vm, flight)
-        if late and (yield from out_of_doubt(store)):
-            for verdict, places in zip(verdicts, late, strict=True):
-                verdict.codes[places] = HCode.H_BUSY
+    with vm.gate.admitted() as turn:
+        reply = yield from store.leased(vm, turn, _page_in(store, vm, asked, codes))
 
     # reply
+    return reply
+
+
+def _page_in(store: Store, vm: Vm, asked: Paging, codes: Codes) -> Operation[Reply]:
+    event = GfnEvent.SHARE if asked.request.flags == H_PAGE_IN_SHARED else GfnEvent.PAGE_IN
+    verdicts = [paging.judge(vm, event, portion) for portion in asked.portions(codes)]
+    ration(verdicts, store.pool)
+    move = offer if event is GfnEvent.SHARE else bring
+    sent = [(verdict, carried(store, verdict)) for verdict in verdicts]
+    flight = yield from move(store, vm, [verdict.part(mask) for verdict, mask in sent])
+    paging.note(flight, sent)
     return asked.reply(verdicts, flight.detail())
 
 
-def ration(verdicts: Sequence[Verdict], pool: DevicePool) -> list[I64]:
+def ration(verdicts: Sequence[Verdict], pool: DevicePool) -> None:
     """Refuse what there is no device page for: the message's first GFNs come first.
 
-    H_PARAMETER, or H_BUSY where device pages are on their way back or may be. Return which GFNs of each
-    verdict, by their places in it; nothing where there are enough.
+    H_PARAMETER, or H_BUSY where device pages are on their way back or may be.
     """
     free = pool.free
     code = HCode.H_BUSY if pool.leaving or pool.reserved else HCode.H_PARAMETER
     wanting = [(verdict.codes == 0) & among(verdict.does, GfnDeed.BRING) for verdict in verdicts]
     if sum(int(np.count_nonzero(want)) for want in wanting) <= free:
-        return []
+        return
     rows = [
         np.repeat(verdict.portion.rows, verdict.portion.counts)[want]
         for verdict, want in zip(verdicts, wanting, strict=True)
     ]
     late = np.argsort(np.concatenate(rows), kind="stable")[free:]
     start = 0
-    refused: list[I64] = []
     for verdict, want in zip(verdicts, wanting, strict=True):
         places = np.flatnonzero(want)
         mine = late[(late >= start) & (late < start + len(places))] - start
         verdict.codes[places[mine]] = code
-        refused.append(places[mine])
         start += len(places)
-    return refused
 
 
 def carried(store: Store, verdict: Verdict) -> Mask:

@@ -5,16 +5,19 @@ Source: Documentation/powerpc/ultravisor.rst, H_SVM_PAGE_OUT; specification of t
 
 from typing import Final
 
+from pef_hypervisor.frames import Vm
 from pef_hypervisor.from_ultravisor import paging
 from pef_hypervisor.from_ultravisor.paging import Paging
+from pef_hypervisor.from_ultravisor.whole_vm import busy
 from pef_hypervisor.lifecycle import GfnDeed, GfnEvent
 from pef_hypervisor.moves import take_out
 from pef_hypervisor.store import Store
-from pef_kit.ladder import Ladder
+from pef_kit.ladder import Codes, Ladder
 from pef_kit.operations import Operation
 from pef_kit.spans import among
 from pef_protocol import ladders
 from pef_protocol.calls import Reply
+from pef_protocol.codes import HCode
 from pef_protocol.hypercalls import SvmPageOut
 from pef_protocol.wire import Caller
 
@@ -41,21 +44,24 @@ def svm_page_out(store: Store, caller: Caller, request: SvmPageOut) -> Operation
 
     # checks
     rung, codes = LADDER.climb_runs(asked, len(asked.gpas))
-    asked.refusals.add_runs(codes)
-    if rung is not None or asked.vm is None:
-        return asked.refusals.reply(rung)
     vm = asked.vm
-    if vm.closed:
-        return asked.busy(codes)
+    if rung is not None or vm is None:
+        return Reply(HCode(rung.code) if rung else HCode.H_UNSUPPORTED)  # refused as a whole: names no run
+    asked.refusals.add_runs(codes)
+    if why := busy(vm):
+        return Reply(HCode.H_BUSY, detail=why)
 
     # effect
-    with vm.open():
-        verdicts = [paging.judge(vm, GfnEvent.PAGE_OUT, portion) for portion in asked.portions(codes)]
-        sent = [
-            (verdict, (verdict.codes == 0) & among(verdict.does, GfnDeed.TAKE_OUT)) for verdict in verdicts
-        ]
-        flight = yield from take_out(store, vm, [verdict.part(mask) for verdict, mask in sent])
-        paging.note(flight, sent)
+    with vm.gate.admitted() as turn:
+        reply = yield from store.leased(vm, turn, _page_out(store, vm, asked, codes))
 
     # reply
+    return reply
+
+
+def _page_out(store: Store, vm: Vm, asked: Paging, codes: Codes) -> Operation[Reply]:
+    verdicts = [paging.judge(vm, GfnEvent.PAGE_OUT, portion) for portion in asked.portions(codes)]
+    sent = [(verdict, (verdict.codes == 0) & among(verdict.does, GfnDeed.TAKE_OUT)) for verdict in verdicts]
+    flight = yield from take_out(store, vm, [verdict.part(mask) for verdict, mask in sent])
+    paging.note(flight, sent)
     return asked.reply(verdicts, flight.detail())

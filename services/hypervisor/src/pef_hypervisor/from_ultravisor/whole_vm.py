@@ -6,10 +6,13 @@ from typing import Final
 from pef_hypervisor.frames import Vm
 from pef_hypervisor.lifecycle import VmEvent, vm_cell
 from pef_hypervisor.store import Store
+from pef_kit.core.life import OtherIncarnation
 from pef_protocol.codes import HCode
+from pef_protocol.states import HvVmState
 from pef_protocol.wire import Caller, Role
 
 BUSY: Final = "another operation has the whole VM"
+MUST_RESET: Final = "the VM must be reset"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +37,34 @@ def from_ultravisor(asked: WholeVm) -> bool:
 def allowed(asked: WholeVm, event: VmEvent) -> bool:
     """Tell whether the VM table lets `event` happen, rather than refuse it with H_STATE."""
     return asked.vm is not None and vm_cell(event, asked.vm.state).code is not HCode.H_STATE
+
+
+def busy(vm: Vm, *, exclusive: bool = False) -> str:
+    """Say why a hypercall, or an `exclusive` one, is answered with H_BUSY; "" where it is served."""
+    if vm.gate.taken if exclusive else vm.gate.closed:
+        return BUSY
+    return MUST_RESET if vm.must_reset else ""
+
+
+def require_meant(vm: Vm, caller: Caller, *, starts: bool) -> None:
+    """Raise OtherIncarnation where a hypercall means another SVM than the one that stands behind the VM.
+
+    One that `starts` an SVM must mean a later one than any before. A normal VM has none: what is asked for an
+    SVM of the past is refused by the ladder, with nothing done.
+    """
+    meant, known = caller.incarnation, vm.svm_incarnation
+    if caller.role is not Role.ULTRAVISOR or meant is None or known is None:
+        return
+    if starts:
+        right = meant.instance == known.instance and meant > known
+    else:
+        right = meant == known or (vm.state is HvVmState.NORMAL and not vm.abort_due)
+    if not right:
+        message = f"the SVM of VM {vm.lpid} is {known}, not {meant}"
+        raise OtherIncarnation(message)
+
+
+def learn_svm(vm: Vm, caller: Caller) -> None:
+    """Note which SVM a H_SVM_INIT_START was for."""
+    if caller.incarnation is not None:
+        vm.svm_incarnation = caller.incarnation

@@ -4,10 +4,10 @@ Source: specification of the Hypervisor, section 6, "Hot-add"; designs, "hot-plu
 """
 
 from pef_hypervisor.frames import Vm, VmSlot
-from pef_hypervisor.from_vmm.outcome import DONE, HELD, Errno, Outcome, no_vm, refused
+from pef_hypervisor.from_vmm.outcome import DONE, Errno, Outcome, barred, no_vm, refused
 from pef_hypervisor.left_over import secure_left_over
 from pef_hypervisor.lifecycle import GfnDeed, GfnEvent, N
-from pef_hypervisor.slots import forget, register, unregister
+from pef_hypervisor.slots import drop, register, unregister_at_rest
 from pef_hypervisor.store import Store
 from pef_kit.operations import Operation
 from pef_protocol.quantities import PAGE_SIZE, SLOT_IDS, SlotId, gfn_of
@@ -20,7 +20,7 @@ def add_slot(store: Store, lpid: int, slot_id: int, gpa: int, size: int) -> Oper
     """
     # parameters
     vm = store.vms.get(lpid)
-    first, count = gfn_of(gpa), size // PAGE_SIZE
+    first, pages = gfn_of(gpa), size // PAGE_SIZE
 
     # checks
     if vm is None:
@@ -31,55 +31,70 @@ def add_slot(store: Store, lpid: int, slot_id: int, gpa: int, size: int) -> Oper
         return Outcome(Errno.EINVAL, f"slot ids are below {SLOT_IDS}")
     if vm.slots.get(slot_id) is not None:
         return Outcome(Errno.EEXIST, f"slot {slot_id} is there already")
-    if vm.slots.overlapping(first, count) is not None:
+    if vm.slots.overlapping(first, pages) is not None:
         return Outcome(Errno.EEXIST, "it overlaps another slot")
-    if vm.held_by:
-        return HELD
-    plugged = vm.started
-    secured = vm.rules.table.cells[GfnEvent.PLUG][N].does is not GfnDeed.NOTHING
-    if plugged and secured and count > store.pool.free:
-        return Outcome(Errno.ENOMEM, "there are not enough device pages")
-    base = store.memory.claim(count)
+    if why := barred(vm, exclusive=True):
+        return why
+    base = store.memory.claim(pages)
     if base is None:
         return Outcome(Errno.ENOMEM, "there is not enough normal memory")
 
     # effect
-    slot = VmSlot(SlotId(slot_id), first, count, base)
-    if not plugged:
+    slot = VmSlot(SlotId(slot_id), first, pages, base)
+    if not vm.started:
         vm.slots.add(slot)
         return DONE
-    with vm.held("add a slot"):
-        outcome = yield from _plug(store, vm, slot)
-        if outcome.errno is not Errno.OK:
-            forget(store, vm, slot)
-            if slot in tuple(vm.slots):
-                vm.slots.remove(slot)
-            store.memory.vacate(slot)
+    with vm.gate.held("add a slot") as turn:
+        outcome = yield from store.leased(vm, turn, _add(store, vm, slot))
 
     # reply
     return outcome
 
 
+def _add(store: Store, vm: Vm, slot: VmSlot) -> Operation[Outcome]:
+    """Plug a slot into a started VM; where that fails, take it back on both sides, or have the VM reset."""
+    try:
+        outcome = yield from _plug(store, vm, slot)
+        if outcome.errno is not Errno.OK and not (yield from _taken_back(store, vm, slot)):
+            vm.must_reset = True
+    finally:
+        # Order: a slot that the VM does not have is nobody's, and none of its pages was ever touched.
+        if vm.slots.get(slot.slot_id) is not slot and slot.base in store.memory.claims:
+            store.memory.release(slot.base, slot.count)
+    return outcome
+
+
+def _taken_back(store: Store, vm: Vm, slot: VmSlot) -> Operation[bool]:
+    """Take a slot back that was plugged in part; return whether neither side has it."""
+    if slot.registered:
+        answer = yield from unregister_at_rest(store, vm, slot)
+        if not answer.succeeded:
+            return False
+    return (yield from drop(store, vm, slot))
+
+
 def _plug(store: Store, vm: Vm, slot: VmSlot) -> Operation[Outcome]:
-    """Register a slot of a started VM; most designs let nested hypercalls reach it meanwhile."""
-    if vm.rules.plugged_visible:
+    """Register a slot of a started VM, then treat its GFNs; most designs let hypercalls reach it meanwhile.
+
+    Where there are too few device pages the Ultravisor is asked all the same: it makes room for the slot by
+    H_SVM_PAGE_OUT, which frees device pages here, too.
+    """
+    secured = vm.rules.table.cells[GfnEvent.PLUG][N].does is not GfnDeed.NOTHING
+    first = vm.rules.plugged_secure and slot.count <= store.pool.free
+    if first:
         vm.slots.add(slot)
-    if vm.rules.plugged_secure:
-        complaint = yield from secure_left_over(store, vm, [slot], GfnEvent.PLUG)
-        if complaint:
-            return Outcome(Errno.ENOMEM, complaint)
+        yield from secure_left_over(store, vm, [slot], GfnEvent.PLUG)
+    elif vm.rules.plugged_visible and not vm.rules.plugged_secure:
+        vm.slots.add(slot)
     answer = yield from register(vm, slot)
-    if answer.code is None:
-        # Nobody answered: the Ultravisor may have the slot, whose pages would fill its memory for good.
-        yield from unregister(vm, slot)
     if not answer.succeeded:
         return refused(answer)
-    if vm.rules.plugged_secure:
+    if first:
         return DONE  # What is normal by now was shared or paged out meanwhile: nothing is left over.
-    if not vm.rules.plugged_visible:
+    if vm.slots.get(slot.slot_id) is None:
         vm.slots.add(slot)
-    complaint = yield from secure_left_over(store, vm, [slot], GfnEvent.PLUG)
-    if complaint:
-        yield from unregister(vm, slot)
-        return Outcome(Errno.ENOMEM, complaint)
+    if secured:
+        obstacle = yield from secure_left_over(store, vm, [slot], GfnEvent.PLUG)
+        if obstacle:
+            return Outcome(Errno.EBUSY if obstacle.busy else Errno.ENOMEM, obstacle.why)
     return DONE

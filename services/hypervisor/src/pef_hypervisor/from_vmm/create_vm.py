@@ -1,14 +1,14 @@
 """Create a VM: give it an lpid and write its partition-table entry by UV_WRITE_PATE.
 
-Source: Documentation/powerpc/ultravisor.rst, UV_WRITE_PATE ("use cases");
-decisions, "an lpid that an SVM still has".
+Source: Documentation/powerpc/ultravisor.rst, UV_WRITE_PATE ("use cases").
 """
 
 from pef_hypervisor.designs import RULES
 from pef_hypervisor.frames import Vm
 from pef_hypervisor.from_vmm.outcome import Errno, Outcome, refused
-from pef_hypervisor.partition import take_lpid
+from pef_hypervisor.partition import write_pate
 from pef_hypervisor.store import Store
+from pef_kit.core.lease import leased
 from pef_kit.operations import Operation
 from pef_protocol.designs import Design
 
@@ -27,7 +27,7 @@ def create_vm(store: Store, design: Design, *, secure_guest: bool, radix: bool) 
 
     # effect
     try:
-        answer = yield from take_lpid(lpid, radix=radix)
+        answer = yield from leased(write_pate(lpid, radix=radix), store.epoch)
         if not answer.succeeded:
             return refused(answer)
         store.vms[lpid] = Vm(lpid, RULES[design], secure_guest, radix, store.new_incarnation())

@@ -3,9 +3,10 @@
 Source: specification of the Hypervisor, section 6, "VM destruction".
 """
 
-from pef_hypervisor.from_vmm.outcome import DONE, HELD, Errno, Outcome, no_vm, refused
+from pef_hypervisor.frames import Vm
+from pef_hypervisor.from_vmm.outcome import DONE, HELD, OPEN, Outcome, no_vm, refused
 from pef_hypervisor.partition import clear_pate, end_svm
-from pef_hypervisor.slots import forget, scrub_replaced
+from pef_hypervisor.slots import drop, drop_secure
 from pef_hypervisor.store import Store
 from pef_kit.operations import Operation
 from pef_protocol.states import HvVmState
@@ -19,29 +20,37 @@ def destroy(store: Store, lpid: int) -> Operation[Outcome]:
     # checks
     if vm is None:
         return no_vm(lpid)
-    if vm.held_by:
+    if vm.gate.ends_for_good:
         return HELD
-    if vm.open_calls or vm.moving:
-        return Outcome(Errno.EBUSY, "calls of this VM are open")
 
     # effect
-    with vm.held("destroy", closed=True):
-        if vm.state is not HvVmState.NORMAL or vm.abort_due:
-            answer = yield from end_svm(vm.lpid)
-            if not answer.succeeded:
-                return refused(answer)
-            for slot in vm.slots:
-                forget(store, vm, slot)
-                slot.registered = False
-            vm.state, vm.must_abort = HvVmState.TRANSIENT, True
-            yield from scrub_replaced(store, vm)
-        answer = yield from clear_pate(vm.lpid)
-        if not answer.succeeded:
-            return refused(answer)
-        for slot in vm.slots:
-            store.memory.vacate(slot)
-        del store.vms[lpid]
-        store.free_lpid(vm.lpid)
+    with vm.gate.ending("destroy") as turn:
+        outcome = yield from store.leased(vm, turn, _destroy(store, vm))
 
     # reply
+    return outcome
+
+
+def _destroy(store: Store, vm: Vm) -> Operation[Outcome]:
+    """Wait for what is open, then end the SVM, whatever this side believes, and drop all that the VM had."""
+    if not (yield from vm.gate.alone()):
+        return OPEN
+    answer = yield from end_svm(vm)
+    if not answer.succeeded:
+        return refused(answer)
+    for slot in vm.slots:
+        slot.registered = False
+    if vm.state is not HvVmState.NORMAL:
+        vm.state, vm.must_abort = HvVmState.TRANSIENT, True
+    yield from drop_secure(store, vm)
+    answer = yield from clear_pate(vm)
+    if not answer.succeeded:
+        return refused(answer)
+    vm.must_reset = True  # it has no entry any more
+    for slot in vm.slots:
+        if not (yield from drop(store, vm, slot)):
+            return OPEN
+    del store.vms[vm.lpid]
+    store.free_lpid(vm.lpid)
+    vm.life.end()
     return DONE

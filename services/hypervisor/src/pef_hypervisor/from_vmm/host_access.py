@@ -3,17 +3,18 @@
 Source: specification of the Hypervisor, section 4, "host (VMM) touches the page".
 """
 
+from itertools import count
+
 from pef_hypervisor.accesses import copy_in, copy_out
 from pef_hypervisor.frames import MOVING, Vm, VmSlot, picked
-from pef_hypervisor.from_vmm.outcome import DONE, HELD, Errno, Outcome, no_vm
+from pef_hypervisor.from_vmm.outcome import DONE, Errno, Outcome, barred, no_vm
 from pef_hypervisor.lifecycle import GfnDeed, GfnEvent
 from pef_hypervisor.moves import take_out
 from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Part
 from pef_kit.columns import Portion
-from pef_kit.operations import PATIENCE, Operation, Pause
+from pef_kit.operations import Operation, Pause
 from pef_kit.spans import among
-from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_SIZE, gfn_of, pages_in
 
 BUS_ERROR = "bus error"
@@ -27,18 +28,22 @@ def host_read(store: Store, lpid: int, gpa: int, length: int) -> Operation[Outco
     # checks
     if vm is None:
         return no_vm(lpid)
-    if vm.closed:
-        return HELD
+    if why := barred(vm):
+        return why
 
     # effect
-    with vm.open():
-        reached = yield from _reach(store, vm, gpa, length)
-        if isinstance(reached, Outcome):
-            return reached
-        seen = yield from copy_out(store, reached, gpa, length)
+    with vm.gate.admitted() as turn:
+        outcome = yield from store.leased(vm, turn, _read(store, vm, gpa, length))
 
     # reply
-    return seen
+    return outcome
+
+
+def _read(store: Store, vm: Vm, gpa: int, length: int) -> Operation[Outcome | bytes]:
+    reached = yield from _reach(store, vm, gpa, length)
+    if isinstance(reached, Outcome):
+        return reached
+    return (yield from copy_out(store, reached, gpa, length))
 
 
 def host_write(store: Store, lpid: int, gpa: int, content: bytes) -> Operation[Outcome]:
@@ -49,41 +54,49 @@ def host_write(store: Store, lpid: int, gpa: int, content: bytes) -> Operation[O
     # checks
     if vm is None:
         return no_vm(lpid)
-    if vm.closed:
-        return HELD
+    if why := barred(vm):
+        return why
 
     # effect
-    with vm.open():
-        reached = yield from _reach(store, vm, gpa, len(content))
-        if isinstance(reached, Outcome):
-            return reached
-        yield from copy_in(store, reached, gpa, content)
+    with vm.gate.admitted() as turn:
+        outcome = yield from store.leased(vm, turn, _write(store, vm, gpa, content))
 
     # reply
+    return outcome
+
+
+def _write(store: Store, vm: Vm, gpa: int, content: bytes) -> Operation[Outcome]:
+    reached = yield from _reach(store, vm, gpa, len(content))
+    if isinstance(reached, Outcome):
+        return reached
+    yield from copy_in(store, reached, gpa, content)
     return DONE
 
 
 def _reach(store: Store, vm: Vm, gpa: int, length: int) -> Operation[Outcome | list[Portion[VmSlot]]]:
     """Bring the range to where the host can touch it: page secure pages out, wait for those in flight."""
-    first, count = gfn_of(gpa), pages_in(gpa % PAGE_SIZE + length)
-    for attempt in range(PATIENCE):
-        portions = vm.slots.covered(first, count)
+    first, pages = gfn_of(gpa), pages_in(gpa % PAGE_SIZE + length)
+    for attempt in count():
+        portions = vm.slots.covered(first, pages)
         if portions is None:
             return Outcome(Errno.EFAULT, "the range is not all in slots")
-        if any(portion.slot.marked(portion.chosen, MOVING).any() for portion in portions):
-            yield Pause(attempt)
-            continue
-        parts: list[Part] = []
-        for portion in portions:
-            touched = vm.rules.table.judge(GfnEvent.HOST_TOUCH, portion.slot.state[portion.chosen])
-            out = among(touched.does, GfnDeed.TAKE_OUT)
-            parts.append(Part(portion.slot, picked(portion, out), touched.then[out]))
-        if not any(len(part.offsets) for part in parts):
-            return portions
-        flight = yield from take_out(store, vm, parts)
-        refused = flight.codes[flight.codes != 0]
-        if among(refused, UCode.U_BUSY).any():
-            return Outcome(Errno.EBUSY, flight.detail())
-        if len(refused):
-            return Outcome(Errno.EFAULT, f"{BUS_ERROR}: {flight.detail()}")
+        moving = any(portion.slot.marked(portion.chosen, MOVING).any() for portion in portions)
+        if not moving:
+            parts = [_secure_part(vm, portion) for portion in portions]
+            if not any(len(part.offsets) for part in parts):
+                return portions
+            flight = yield from take_out(store, vm, parts)
+            if refused := flight.detail():
+                errno = Errno.EBUSY if flight.obstacle.busy else Errno.EIO
+                return Outcome(errno, refused if errno is Errno.EBUSY else f"{BUS_ERROR}: {refused}")
+        # What is out may be in again by now; the first look after it needs no pause.
+        if (moving or attempt) and not (yield Pause(attempt)):
+            break
     return Outcome(Errno.EBUSY, "pages of the range are in flight")
+
+
+def _secure_part(vm: Vm, portion: Portion[VmSlot]) -> Part:
+    """Return those GFNs of a portion that must come out before the host touches them."""
+    touched = vm.rules.table.judge(GfnEvent.HOST_TOUCH, portion.slot.state[portion.chosen])
+    out = among(touched.does, GfnDeed.TAKE_OUT)
+    return Part(portion.slot, picked(portion, out), touched.then[out])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from types import MappingProxyType
 
+from pef_hypervisor.frames import Vm
 from pef_hypervisor.to_ultravisor import Answer
 from pef_protocol.codes import UCode
 
@@ -15,6 +16,7 @@ class Errno(IntEnum):
 
     OK = 0
     ENOENT = errno.ENOENT
+    EIO = errno.EIO
     ENOMEM = errno.ENOMEM
     EFAULT = errno.EFAULT
     EBUSY = errno.EBUSY
@@ -33,6 +35,8 @@ class Outcome:
 
 DONE = Outcome(Errno.OK)
 HELD = Outcome(Errno.EBUSY, "another operation has the whole VM")
+OPEN = Outcome(Errno.EBUSY, "calls of this VM are open")
+MUST_RESET = Outcome(Errno.EIO, "the VM must be reset")
 
 
 def no_vm(lpid: int) -> Outcome:
@@ -40,8 +44,15 @@ def no_vm(lpid: int) -> Outcome:
     return Outcome(Errno.ENOENT, f"no VM has lpid {lpid}")
 
 
+def barred(vm: Vm, *, exclusive: bool = False) -> Outcome | None:
+    """Say why no operation, or no `exclusive` one, may begin on a VM; None where one may."""
+    if vm.gate.taken if exclusive else vm.gate.closed:
+        return HELD
+    return MUST_RESET if vm.must_reset else None
+
+
 def refused(answer: Answer) -> Outcome:
     """Turn an ultracall that did not succeed into the VMM's error."""
     numbers = {UCode.U_BUSY: Errno.EBUSY, UCode.U_RETRY: Errno.ENOMEM}
-    number = Errno.EINVAL if answer.code is None else numbers.get(UCode(answer.code), Errno.EINVAL)
+    number = numbers.get(UCode(answer.code), Errno.EINVAL) if answer.known else Errno.EIO
     return Outcome(number, answer.detail)

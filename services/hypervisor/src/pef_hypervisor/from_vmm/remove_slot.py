@@ -3,8 +3,9 @@
 Source: specification of the Hypervisor, section 6, "Hot-remove".
 """
 
-from pef_hypervisor.from_vmm.outcome import DONE, HELD, Errno, Outcome, no_vm, refused
-from pef_hypervisor.slots import forget, unregister_at_rest
+from pef_hypervisor.frames import Vm, VmSlot
+from pef_hypervisor.from_vmm.outcome import DONE, OPEN, Errno, Outcome, barred, no_vm, refused
+from pef_hypervisor.slots import drop, unregister_at_rest
 from pef_hypervisor.store import Store
 from pef_kit.operations import Operation
 
@@ -23,20 +24,23 @@ def remove_slot(store: Store, lpid: int, slot_id: int) -> Operation[Outcome]:
         return no_vm(lpid)
     if slot is None:
         return Outcome(Errno.ENOENT, f"there is no slot {slot_id}")
-    if vm.held_by:
-        return HELD
+    if why := barred(vm, exclusive=True):
+        return why
     if slot.moving and not slot.registered:
         return Outcome(Errno.EBUSY, "a page of the slot is in flight")
 
     # effect
-    with vm.held("remove a slot"):
-        if slot.registered:
-            answer = yield from unregister_at_rest(vm, slot)
-            if not answer.succeeded:
-                return refused(answer)
-        forget(store, vm, slot)
-        vm.slots.remove(slot)
-        store.memory.vacate(slot)
+    with vm.gate.held("remove a slot") as turn:
+        outcome = yield from store.leased(vm, turn, _remove(store, vm, slot))
 
     # reply
-    return DONE
+    return outcome
+
+
+def _remove(store: Store, vm: Vm, slot: VmSlot) -> Operation[Outcome]:
+    """Have the Ultravisor let go of a slot, then drop it."""
+    if slot.registered:
+        answer = yield from unregister_at_rest(store, vm, slot)
+        if not answer.succeeded:
+            return refused(answer)
+    return DONE if (yield from drop(store, vm, slot)) else OPEN

@@ -4,10 +4,10 @@ Source: specification of the Hypervisor, section 6, "Reset"; section 7, K7, K11 
 """
 
 from pef_hypervisor.frames import Vm
-from pef_hypervisor.from_vmm.outcome import DONE, HELD, Errno, Outcome, no_vm, refused
+from pef_hypervisor.from_vmm.outcome import DONE, HELD, OPEN, Outcome, no_vm, refused
 from pef_hypervisor.lifecycle import VmEvent, vm_cell
 from pef_hypervisor.partition import end_svm, write_pate
-from pef_hypervisor.slots import forget, make_plain, scrub_replaced, unregister_if_idle
+from pef_hypervisor.slots import drop_secure, make_plain, unregister_if_idle
 from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Answer
 from pef_kit.operations import Operation
@@ -27,23 +27,29 @@ def reset(store: Store, lpid: int) -> Operation[Outcome]:
     # checks
     if vm is None:
         return no_vm(lpid)
-    if vm.state is HvVmState.NORMAL:
-        return DONE
-    if vm.held_by:
+    if vm.gate.ends_for_good:
         return HELD
-    if vm.open_calls or vm.moving:
-        return Outcome(Errno.EBUSY, "calls of this VM are open")
 
     # effect
-    with vm.held("reset", closed=True):
-        answer = yield from _end(store, vm)
-        if not answer.succeeded:
-            return refused(answer)
-        make_plain(vm)
-        vm.state = vm_cell(VmEvent.UV_SVM_TERMINATE, vm.state).then
-        vm.must_abort = vm.abort_due = False
+    with vm.gate.ending("reset") as turn:
+        outcome = yield from store.leased(vm, turn, _reset(store, vm))
 
     # reply
+    return outcome
+
+
+def _reset(store: Store, vm: Vm) -> Operation[Outcome]:
+    """Wait for what is open, then end the SVM, and call the VM normal."""
+    if not (yield from vm.gate.alone()):
+        return OPEN
+    if vm.state is HvVmState.NORMAL and not vm.must_reset:
+        return DONE
+    answer = yield from _end(store, vm)
+    if not answer.succeeded:
+        return refused(answer)
+    make_plain(vm)
+    vm.state = vm_cell(VmEvent.UV_SVM_TERMINATE, vm.state).then
+    vm.must_abort = vm.abort_due = vm.must_reset = False
     return DONE
 
 
@@ -53,16 +59,14 @@ def _end(store: Store, vm: Vm) -> Operation[Answer]:
     Order: pages are dropped when there is no way back: a slot's own once it is unregistered, the rest once
     the SVM has ended or a part of it is gone. Then only reset and H_SVM_INIT_ABORT can follow.
     """
-    for slot in vm.slots:
-        if slot.registered:
-            yield from unregister_if_idle(vm, slot)
-    gone = any(not slot.registered for slot in vm.slots)
-    answer = yield from end_svm(vm.lpid)
+    known = [slot for slot in vm.slots if slot.registered]
+    for slot in known:
+        yield from unregister_if_idle(vm, slot)
+    gone = any(not slot.registered for slot in known)
+    answer = yield from end_svm(vm)
     if answer.succeeded or gone:
-        for slot in vm.slots:
-            forget(store, vm, slot)
         vm.state, vm.must_abort = HvVmState.TRANSIENT, True
-        yield from scrub_replaced(store, vm)
+        yield from drop_secure(store, vm)
     if answer.succeeded:
-        answer = yield from write_pate(vm.lpid, radix=vm.radix)
+        answer = yield from write_pate(vm.lpid, radix=vm.radix, vm=vm)
     return answer

@@ -5,21 +5,23 @@ The bytes stay, as swap keeps them: the next H_SVM_PAGE_IN brings them back.
 Source: specification of the Hypervisor, section 6; decisions, "UV_PAGE_INVAL".
 """
 
-from pef_hypervisor.frames import MOVING, Vm, VmSlot, picked
-from pef_hypervisor.from_vmm.outcome import DONE, HELD, Errno, Outcome, no_vm
+from itertools import count
+
+from pef_hypervisor.frames import MOVING, Reservation, Vm, VmSlot, picked
+from pef_hypervisor.from_vmm.outcome import DONE, Errno, Outcome, barred, no_vm
 from pef_hypervisor.lifecycle import GfnDeed, GfnEvent
 from pef_hypervisor.store import Store
-from pef_hypervisor.to_ultravisor import Flight, Part
+from pef_hypervisor.to_ultravisor import Flight, Leg, Part, fly
 from pef_kit.columns import Portion
-from pef_kit.operations import PATIENCE, Operation, Pause
+from pef_kit.operations import Operation, Pause
 from pef_kit.spans import among
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_SIZE, gfn_of
 from pef_protocol.states import HvGfnState
 
 
-def unmap(store: Store, lpid: int, gpa: int, count: int) -> Operation[Outcome]:
-    """Unmap `count` pages from `gpa`; pages in flight are waited for (EBUSY in the end)."""
+def unmap(store: Store, lpid: int, gpa: int, pages: int) -> Operation[Outcome]:
+    """Unmap `pages` pages from `gpa`; pages in flight are waited for (EBUSY in the end)."""
     # parameters
     vm = store.vms.get(lpid)
 
@@ -28,27 +30,31 @@ def unmap(store: Store, lpid: int, gpa: int, count: int) -> Operation[Outcome]:
         return no_vm(lpid)
     if gpa % PAGE_SIZE:
         return Outcome(Errno.EINVAL, "gpa is not on a page boundary")
-    if vm.closed:
-        return HELD
+    if why := barred(vm):
+        return why
 
     # effect
-    with vm.open():
-        for attempt in range(PATIENCE):
-            portions = vm.slots.covered(gfn_of(gpa), count)
-            if portions is None:
-                return Outcome(Errno.EFAULT, "the range is not all in slots")
-            if not any(portion.slot.marked(portion.chosen, MOVING).any() for portion in portions):
-                break
-            yield Pause(attempt)
-        else:
-            return Outcome(Errno.EBUSY, "pages of the range are in flight")
-        outcome = yield from _invalidate(vm, portions)
+    with vm.gate.admitted() as turn:
+        outcome = yield from store.leased(vm, turn, _unmap(store, vm, gpa, pages))
 
     # reply
     return outcome
 
 
-def _invalidate(vm: Vm, portions: list[Portion[VmSlot]]) -> Operation[Outcome]:
+def _unmap(store: Store, vm: Vm, gpa: int, pages: int) -> Operation[Outcome]:
+    """Wait until nobody has a page of the range in flight, then tell the Ultravisor."""
+    for attempt in count():
+        portions = vm.slots.covered(gfn_of(gpa), pages)
+        if portions is None:
+            return Outcome(Errno.EFAULT, "the range is not all in slots")
+        if not any(portion.slot.marked(portion.chosen, MOVING).any() for portion in portions):
+            return (yield from _invalidate(store, vm, portions))
+        if not (yield Pause(attempt)):
+            break
+    return Outcome(Errno.EBUSY, "pages of the range are in flight")
+
+
+def _invalidate(store: Store, vm: Vm, portions: list[Portion[VmSlot]]) -> Operation[Outcome]:
     """Tell the Ultravisor of what may be shared; what it holds as secure it refuses, which is as well."""
     parts: list[Part] = []
     for portion in portions:
@@ -57,11 +63,15 @@ def _invalidate(vm: Vm, portions: list[Portion[VmSlot]]) -> Operation[Outcome]:
         judged = vm.rules.table.judge(GfnEvent.UNMAP, portion.slot.state[portion.chosen])
         shared = among(judged.does, GfnDeed.INVALIDATE)
         parts.append(Part(portion.slot, picked(portion, shared), judged.then[shared]))
-    flight = Flight(vm, parts)
-    with flight:
-        yield from flight.send("UV_PAGE_INVAL")
+
+    def landed(_: Leg, __: Reservation) -> Operation[None]:
+        yield from ()
+
+    flight = yield from fly(store.pool, Flight(vm, parts), "UV_PAGE_INVAL", landed)
     harmless = {0} if HvGfnState.SHARED in vm.rules.states else {0, UCode.U_P2}
     wrong = set(flight.codes.tolist()) - harmless
-    if not wrong:
+    if vm.must_reset:
+        return Outcome(Errno.EIO, flight.detail())
+    if not wrong and not flight.failure:
         return DONE
     return Outcome(Errno.EBUSY if wrong == {UCode.U_BUSY} else Errno.EINVAL, flight.detail())

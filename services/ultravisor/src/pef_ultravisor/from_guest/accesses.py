@@ -13,13 +13,15 @@ from typing import Final
 import numpy as np
 
 from pef_kit.columns import Portion
+from pef_kit.core.lease import Ended
 from pef_kit.operations import Operation, PeerFailure, Transfer, Work
 from pef_kit.spans import U8, Mask, among, breaks
-from pef_kit.transitions import Judgement
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Lpid
 from pef_protocol.states import UvVmState
-from pef_ultravisor.faults import Unsettled, any_of, require_alive, settled
+from pef_ultravisor.faults import Unsettled, any_of, picked, require_running, settled
 from pef_ultravisor.frames import FILLED, MOVING, REFERENCED, FrameSlot, Svm
+from pef_ultravisor.in_flight import chosen_in, in_flight, normal_pages_of
+from pef_ultravisor.leases import under_lease
 from pef_ultravisor.lifecycle import Deed, Event
 from pef_ultravisor.machine import Ultravisor
 
@@ -45,6 +47,7 @@ class Access:
     gpa: int
     content: U8
     stores: bool
+    patient: bool = False
 
     def pieces(self, most: int) -> "list[Access]":
         """Cut the access at page boundaries, at most `most` pages a piece."""
@@ -53,7 +56,7 @@ class Access:
         while at < len(self.content):
             gpa = self.gpa + at
             room = (most << PAGE_ORDER) - gpa % PAGE_SIZE
-            pieces.append(Access(gpa, self.content[at : at + room], self.stores))
+            pieces.append(Access(gpa, self.content[at : at + room], self.stores, self.patient))
             at += room
         return pieces
 
@@ -66,17 +69,29 @@ class Access:
 def guest_load(uv: Ultravisor, lpid: Lpid, gpa: int, length: int) -> Operation[memoryview]:
     """Load `length` bytes at `gpa` for the guest `lpid`; raise AccessFailure where it does not resolve."""
     content = np.zeros(length, np.uint8)
-    yield from _perform(uv, lpid, Access(gpa, content, stores=False))
+    yield from _leased(uv, lpid, Access(gpa, content, stores=False))
     return content.data
 
 
-def guest_store(uv: Ultravisor, lpid: Lpid, gpa: int, content: bytes) -> Operation[None]:
-    """Store `content` at `gpa` for the guest `lpid`; raise AccessFailure where it does not resolve."""
-    yield from _perform(uv, lpid, Access(gpa, np.frombuffer(content, np.uint8), stores=True))
+def guest_store(
+    uv: Ultravisor, lpid: Lpid, gpa: int, content: bytes, *, patient: bool = False
+) -> Operation[None]:
+    """Store `content` at `gpa` for the guest `lpid`; raise AccessFailure where it does not resolve.
+
+    `patient`: a Hypervisor that is busy is waited for as long as it takes.
+    """
+    return _leased(uv, lpid, Access(gpa, np.frombuffer(content, np.uint8), stores=True, patient=patient))
 
 
-def _perform(uv: Ultravisor, lpid: Lpid, access: Access) -> Operation[None]:
+def _leased(uv: Ultravisor, lpid: Lpid, access: Access) -> Operation[None]:
+    def over(ended: Ended) -> None:
+        raise AccessFailure(str(ended), access.gpa) from None
+
     svm = uv.svm(lpid)
+    return under_lease(uv, svm, _perform(uv, svm, access), over)
+
+
+def _perform(uv: Ultravisor, svm: Svm | None, access: Access) -> Operation[None]:
     if svm is None or svm.state is not UvVmState.SECURE:
         raise AccessFailure("aborted" if svm and svm.state is UvVmState.ABORT else "not secure", access.gpa)
     most = max(1, min(STRIDE, uv.capacity.secure_pages // 4))
@@ -91,31 +106,29 @@ def _resolve(uv: Ultravisor, svm: Svm, access: Access) -> Operation[None]:
     if portions is None:
         raise AccessFailure("no slot", access.gpa)
     try:
-        judgements = yield from settled(uv, svm, portions, Event.TOUCH)
+        judgements = yield from settled(uv, svm, portions, Event.TOUCH, patient=access.patient)
         if any_of(judgements, Deed.DENY):
             raise AccessFailure("the Ultravisor's own bounce page", access.gpa)
-        yield from _held_still(svm, portions, judgements, access)
-        require_alive(svm)
-    except Unsettled as reason:
+        shared = [among(judgement.does, Deed.NORMAL) for judgement in judgements]
+        yield from _pinned(uv, svm, portions, shared, access)
+        require_running(svm)
+    except (Unsettled, PeerFailure) as reason:
         raise AccessFailure(str(reason), access.gpa) from None
-    except PeerFailure as failure:
-        raise AccessFailure(str(failure), access.gpa) from None
 
 
-def _held_still(
-    svm: Svm, portions: list[Portion[FrameSlot]], judgements: list[Judgement], access: Access
+def _pinned(
+    uv: Ultravisor, svm: Svm, portions: list[Portion[FrameSlot]], shared: list[Mask], access: Access
 ) -> Operation[None]:
-    """Copy while no GFN of the access can be moved, for each was judged before the first is copied."""
-    for portion in portions:
-        portion.slot.mark(portion.chosen, MOVING | REFERENCED)
-    svm.open_calls += 1
-    try:
-        for portion, judgement in zip(portions, judgements, strict=True):
-            yield from _move(portion, among(judgement.does, Deed.NORMAL), access)
-    finally:
-        for portion in portions:
-            portion.slot.unmark(portion.chosen, MOVING)
-        svm.open_calls -= 1
+    """Copy while no GFN of the access can be moved, for each was judged before the first is copied.
+
+    `shared` tells, a mask a portion, which GFNs are normal pages.
+    """
+    gfns = chosen_in(portions)
+    for slot, chosen in gfns:
+        slot.mark(chosen, REFERENCED)
+    with in_flight(uv, svm, MOVING, gfns, pages=normal_pages_of(picked(portions, shared))):
+        for portion, over_the_bus in zip(portions, shared, strict=True):
+            yield from _move(portion, over_the_bus, access)
 
 
 def _move(portion: Portion[FrameSlot], shared: Mask, access: Access) -> Operation[None]:

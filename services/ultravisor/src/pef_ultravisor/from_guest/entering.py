@@ -7,11 +7,13 @@ Source: decisions, "UV_ESM errors", "H_SVM_INIT_ABORT".
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self, TypeAlias
 
 import numpy as np
 
+from pef_kit.core.lease import Ended
 from pef_kit.operations import Operation, PeerFailure
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
@@ -22,6 +24,8 @@ from pef_protocol.ultracalls import Esm
 from pef_ultravisor.esm_blob import OpenedBlob
 from pef_ultravisor.frames import IMPORTED, MOVING, Svm
 from pef_ultravisor.guest_image import Extent, GuestImage
+from pef_ultravisor.in_flight import in_flight
+from pef_ultravisor.leases import end_svm, no_object, under_lease
 from pef_ultravisor.machine import Ultravisor
 from pef_ultravisor.necessary_set import EsmFailure
 from pef_ultravisor.requests import Refused, request
@@ -67,11 +71,20 @@ class Entering:
         return cls(uv, svm, asked, steps)
 
     def next_phase(self) -> Operation[None]:
-        """Do the next step, or go back where one failed; at the end of either, `reply` is set."""
-        if self.failure is not None:
-            left = yield from go_on_as_normal_vm(self.uv, self.svm)
-            self._end_with(Reply(self.failure.code, detail=f"{self.failure}{left}"))
+        """Do the next step, or go back where one failed; at the end of either, `reply` is set.
+
+        Either is under a lease on the SVM, with which the call ends. The way back asks for that end itself.
+        """
+        if self.failure is None:
+            yield from under_lease(self.uv, self.svm, self._next_step(), self._over)
             return
+        way_back = go_on_as_normal_vm(self.uv, self.svm)
+        left = yield from under_lease(self.uv, self.svm, way_back, lambda _: "")
+        if not left:
+            yield from end_svm(self.uv, self.svm)
+        self._end_with(Reply(self.failure.code, detail=f"{self.failure}{left}"))
+
+    def _next_step(self) -> Operation[None]:
         try:
             yield from self.steps[self.place](self)
         except EsmFailure as failure:
@@ -82,6 +95,9 @@ class Entering:
             self._end_with(
                 Reply(UCode.U_SUCCESS, {"kernel_base": self.asked.kernel_base, "fdt": self.asked.fdt})
             )
+
+    def _over(self, ended: Ended) -> None:
+        self._end_with(no_object("UV_ESM", ended))
 
     def _end_with(self, reply: Reply) -> None:
         self.reply = reply
@@ -111,41 +127,32 @@ def together(*steps: Step) -> Step:
 def go_on_as_normal_vm(uv: Ultravisor, svm: Svm) -> Operation[str]:
     """Have the Hypervisor take the VM back by H_SVM_INIT_ABORT; return what there is to add to the reason.
 
-    A VM that is secure already can't go back: it is aborted and waits for UV_SVM_TERMINATE. So does one whose
-    Hypervisor does not answer.
+    Where that is nothing, the SVM is to be ended. A VM that is secure already can't go back: it is aborted
+    and waits for UV_SVM_TERMINATE. So does one whose Hypervisor refuses.
     """
-    if not svm.alive:
-        return ""
     was_secure = svm.state is UvVmState.SECURE
     svm.state = UvVmState.ABORT
     if was_secure:
         return "; the SVM is aborted"
-    yield from give_back_shared(svm)
+    yield from give_back_shared(uv, svm)
     try:
-        yield from request("H_SVM_INIT_ABORT", SvmInitAbort(svm.lpid))
+        yield from request(svm, "H_SVM_INIT_ABORT", SvmInitAbort(svm.lpid), patient=True)
     except Refused as answer:
         if answer.code not in {HCode.H_PARAMETER, HCode.H_UNSUPPORTED}:
             return f"; {answer}: the SVM waits for UV_SVM_TERMINATE"
-    if svm.alive:
-        uv.release(svm)
     return ""
 
 
-def give_back_shared(svm: Svm) -> Operation[None]:
+def give_back_shared(uv: Ultravisor, svm: Svm) -> Operation[None]:
     """Give imported pages that were pseudo-shared back to the normal pages behind them, which are zero.
 
     The other imported pages go back by UV_PAGE_OUT, for which the Hypervisor asks.
     """
     for slot in svm.slots:
-        offsets = np.flatnonzero((slot.state == S.PSEUDO_SHARED) & slot.marked(slice(None), IMPORTED))
+        shared = (slot.state == S.PSEUDO_SHARED) & slot.marked(slice(None), IMPORTED)
+        offsets = np.flatnonzero(shared & ~slot.in_flight(slice(None)))
         if not len(offsets):
             continue
-        slot.mark(offsets, MOVING)
-        svm.open_calls += 1
-        try:
-            yield giving_back(Pages(slot, offsets, slot.normal[offsets].astype(np.int64)))
-        except PeerFailure:
-            continue
-        finally:
-            slot.unmark(offsets, MOVING)
-            svm.open_calls -= 1
+        addresses = slot.normal[offsets]
+        with in_flight(uv, svm, MOVING, [(slot, offsets)], pages=[addresses]), suppress(PeerFailure):
+            yield giving_back(Pages(slot, offsets, addresses.astype(np.int64)))

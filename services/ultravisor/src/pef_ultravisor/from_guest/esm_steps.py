@@ -5,11 +5,12 @@ decided upon there. The sizes and addresses of a device tree are claims until th
 """
 
 from functools import partial
+from itertools import count
 from typing import Final, TypeVar
 
 import numpy as np
 
-from pef_kit.operations import Operation
+from pef_kit.operations import Operation, Pause
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.designs import PUSHING, Design
 from pef_protocol.hypercalls import SvmInitDone, SvmInitStart
@@ -26,24 +27,27 @@ from pef_ultravisor.device_tree import (
     with_reservations,
 )
 from pef_ultravisor.esm_blob import MalformedBlob, NoLockbox, TamperedBlob, open_blob
-from pef_ultravisor.eviction import ROUNDS, make_room
+from pef_ultravisor.eviction import make_room
 from pef_ultravisor.faults import Unsettled
 from pef_ultravisor.frames import IMPORTED, Svm
 from pef_ultravisor.from_guest.accesses import AccessFailure, guest_store
 from pef_ultravisor.from_guest.entering import Entering, Plan
 from pef_ultravisor.guest_image import Extent, GuestImage
+from pef_ultravisor.in_flight import in_flight
 from pef_ultravisor.measurement import Digests, differing, measure
 from pef_ultravisor.necessary_set import (
     EsmFailure,
     bring,
     brought,
+    code_for,
     covering,
     forget_marks,
     held,
     left_overs,
     not_imported,
+    refused,
 )
-from pef_ultravisor.requests import Refused, request
+from pef_ultravisor.requests import Busy, Refused, request, request_once
 from pef_ultravisor.sharing import Kind, share
 
 T = TypeVar("T")
@@ -52,6 +56,8 @@ HEADER: Final = 40
 """Bytes of a device tree's header."""
 BLOB_LIMIT: Final = 16 << 20
 RTAS_LIMIT: Final = 16 << 20
+ROUNDS: Final = 4
+"""How often H_SVM_INIT_DONE is made where the Hypervisor has too few device pages."""
 BOUNCE: Final = {"RTAS": 6, "TPM": 1}
 """Pages by which the SVM is heard by RTAS (arguments, 4 buffers, stop-self) and by the TPM."""
 
@@ -60,11 +66,11 @@ def start(entering: Entering) -> Operation[None]:
     """Make H_SVM_INIT_START, in which the Hypervisor registers the slots and names its design (step 1)."""
     uv, svm = entering.uv, entering.svm
     try:
-        reply = yield from request("H_SVM_INIT_START", SvmInitStart(svm.lpid))
+        reply = yield from request(svm, "H_SVM_INIT_START", SvmInitStart(svm.lpid))
     except Refused as refusal:
-        raise EsmFailure(UCode.U_STATE, str(refusal)) from None
-    if not svm.alive:
-        raise EsmFailure(UCode.U_STATE, "the SVM was terminated")
+        if svm.too_large:
+            raise EsmFailure(UCode.U_RETRY, "secure memory is too small for the VM") from None
+        raise refused(refusal) from None
     named = reply.outputs.get("design", Design.TRACKED)
     if named not in {design.value for design in uv.designs}:
         raise EsmFailure(UCode.U_STATE, f"the Hypervisor has a design that is not allowed: {named!s:.32}")
@@ -136,7 +142,7 @@ def share_extent(entering: Entering, extent: Extent, kind: Kind, what: str) -> O
     try:
         yield from share(entering.uv, svm, covering(svm, extent, UCode.U_P2, what), kind)
     except Unsettled as reason:
-        raise EsmFailure(UCode.U_STATE, f"{what} can't be shared: {reason}") from None
+        raise EsmFailure(code_for(reason), f"{what} can't be shared: {reason}") from None
 
 
 def bring_initrd(entering: Entering) -> Operation[None]:
@@ -196,31 +202,39 @@ def done(entering: Entering) -> Operation[None]:
     where the Hypervisor sends what it will be refused: it needs a device page for that, too, until it is.
     """
     uv, svm = entering.uv, entering.svm
-    for _ in range(ROUNDS):
+    too_few = 0
+    for attempt in count():
         spare = int(svm.design in PUSHING and not uv.everything_fits)
-        if not uv.everything_fits:
-            if not (yield from make_room(uv, rest_of(svm) + spare)):
-                raise EsmFailure(UCode.U_RETRY, "secure memory is full")
-            if not uv.has_room(rest_of(svm) + spare):
-                continue
-        if not svm.alive:  # the lpid may have another SVM by now, whose H_SVM_INIT_DONE it would be
-            raise EsmFailure(UCode.U_STATE, "the SVM was terminated")
-        svm.done_outstanding = svm.whole = True
-        uv.promised += spare
+        if not uv.everything_fits and not (yield from make_room(uv, rest_of(svm) + spare)):
+            raise EsmFailure(UCode.U_RETRY, "secure memory is full")
         try:
-            yield from request("H_SVM_INIT_DONE", SvmInitDone(svm.lpid))
-        except Refused as refusal:
-            svm.whole = False
-            if refusal.code is not HCode.H_STATE:
-                raise EsmFailure(UCode.U_STATE, str(refusal)) from None
-            continue
-        finally:
-            svm.done_outstanding = False
-            uv.promised -= spare
-        if not svm.alive:
-            raise EsmFailure(UCode.U_STATE, "the SVM was terminated")
-        return
-    raise EsmFailure(UCode.U_RETRY, "the Hypervisor can't take the rest of the VM's pages")
+            with in_flight(uv, svm, 0, (), room=spare):
+                yield from _all_are_ours(svm)
+        except Busy as busy:
+            refusal: Refused = busy
+        except Refused as few:
+            if few.code is not HCode.H_STATE:
+                raise refused(few) from None
+            too_few, refusal = too_few + 1, few
+        else:
+            return
+        if too_few == ROUNDS:
+            raise EsmFailure(UCode.U_RETRY, "the Hypervisor can't take the rest of the VM's pages")
+        if not (yield Pause(attempt)):
+            raise refused(refusal)
+    raise AssertionError
+
+
+def _all_are_ours(svm: Svm) -> Operation[None]:
+    """Make H_SVM_INIT_DONE once; every GFN counts as ours meanwhile, and from its success on."""
+    svm.done_outstanding = svm.whole = True
+    try:
+        yield from request_once(svm, "H_SVM_INIT_DONE", SvmInitDone(svm.lpid))
+    except BaseException:
+        svm.whole = False
+        raise
+    finally:
+        svm.done_outstanding = False
 
 
 def rest_of(svm: Svm) -> int:
@@ -242,7 +256,7 @@ def write_tree_back(entering: Entering) -> Operation[None]:
     """Store the device tree, with the bounce pages reserved, where the guest looks for it."""
     tree = needed(entering.plan).edited_tree
     try:
-        yield from guest_store(entering.uv, entering.svm.lpid, entering.asked.fdt, tree)
+        yield from guest_store(entering.uv, entering.svm.lpid, entering.asked.fdt, tree, patient=True)
     except AccessFailure as failure:
         raise EsmFailure(UCode.U_STATE, f"the device tree can't be written back: {failure}") from None
 

@@ -12,12 +12,11 @@ from typing import Final
 
 from pef_kit.columns import portion_of
 from pef_kit.ladder import Ladder
-from pef_kit.operations import Operation, PeerFailure, ask
+from pef_kit.operations import Operation
 from pef_protocol import ladders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
-from pef_protocol.hypercalls import SvmPageIn
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, SLOT_IDS, gfn_of
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import RegisterMemSlot, UnregisterMemSlot
@@ -25,10 +24,15 @@ from pef_protocol.wire import Caller, Role
 from pef_ultravisor.eviction import make_room
 from pef_ultravisor.frames import IMPORTED, FrameSlot, Svm, page_runs
 from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.requests import NONSHARED, Refused, page_in
 from pef_ultravisor.secure_memory import NoSecureMemory
 
 GUEST_MEMORY_END: Final = 1 << 46
 """No guest has memory at or beyond this address: 64 TiB."""
+
+IMAGE: Final = ("device tree", "RTAS area", "initrd", "ESM blob", "kernel")
+SHARED_AT_MOST: Final = 7
+"""Pages of a VM that never are in secure memory: the Ultravisor's bounce pages."""
 
 ASK_FOR_PLUGGED: Final = frozenset({Design.EAGER, Design.BROKEN})
 
@@ -114,6 +118,9 @@ def uv_register_mem_slot(uv: Ultravisor, caller: Caller, asked: RegisterMemSlot)
 
     # checks
     refused = REGISTER.climb(call)
+    if not refused and call.svm and pages > most_of(uv):
+        call.svm.too_large = True
+        return Reply(UCode.U_RETRY, detail="the machine can never hold a slot of that size")
     if not refused and call.svm and call.svm.whole:
         if not (yield from make_room(uv, pages, new=True)):
             return Reply(UCode.U_RETRY, detail="secure memory is full")
@@ -136,14 +143,22 @@ def uv_register_mem_slot(uv: Ultravisor, caller: Caller, asked: RegisterMemSlot)
     return Reply(UCode.U_SUCCESS, detail=detail)
 
 
+def most_of(uv: Ultravisor) -> int:
+    """Return more pages than a slot can have of a VM that becomes secure here.
+
+    Each part of the image has to be in secure memory at once, and so has what is not of the image.
+    """
+    return (len(IMAGE) + 1) * uv.capacity.secure_pages + SHARED_AT_MOST
+
+
 def _ask_for(svm: Svm, slot: FrameSlot) -> Operation[str]:
     """Ask for every GFN of a slot being plugged; return what was refused, which changes nothing."""
     runs = page_runs([portion_of(slot, 0, slot.count)])
     try:
-        reply = yield from ask("H_SVM_PAGE_IN", SvmPageIn(svm.lpid, runs, 0, PAGE_ORDER))
-    except PeerFailure as failure:
-        return str(failure)
-    return "" if reply.code.succeeded else f"H_SVM_PAGE_IN of the slot: {reply.code.name}"
+        yield from page_in(svm, runs, NONSHARED)
+    except Refused as refusal:
+        return f"of the slot: {refusal}"
+    return ""
 
 
 def uv_unregister_mem_slot(uv: Ultravisor, caller: Caller, asked: UnregisterMemSlot) -> Operation[Reply]:

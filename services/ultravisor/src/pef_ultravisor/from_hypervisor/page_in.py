@@ -8,6 +8,7 @@ Source: ultravisor.rst, UV_PAGE_IN; decisions, "UV_PAGE_IN on a resident secure 
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -27,6 +28,7 @@ from pef_protocol.wire import Caller
 from pef_ultravisor.frames import FILLED, IMPORTED, MOVING, PROMISED, REFERENCED, WANTED, FrameSlot, Svm
 from pef_ultravisor.from_hypervisor import paging as rungs
 from pef_ultravisor.from_hypervisor.paging import Paging
+from pef_ultravisor.in_flight import in_flight
 from pef_ultravisor.lifecycle import GFN, Deed, Event
 from pef_ultravisor.machine import Ultravisor
 from pef_ultravisor.readings import READINGS
@@ -36,11 +38,11 @@ Bring: TypeAlias = Callable[[Ultravisor, Svm, Pages], Operation[Codes]]
 
 
 def source_is_normal(paging: Paging) -> Mask:
-    """Pass runs whose source is whole normal pages that back no other GFN."""
+    """Pass runs whose source is whole normal pages that back no other GFN, and are not in flight."""
     uv = paging.uv
     passes = uv.normal_pages.whole(paging.addresses, paging.counts)
     rows = passes.nonzero()[0]
-    for row in rows[uv.normal_pages.backing(paging.addresses[rows], paging.counts[rows])]:
+    for row in rows[uv.normal_pages.in_use(paging.addresses[rows], paging.counts[rows])]:
         passes[row] = _is_its_own(paging, int(row))
     return passes
 
@@ -54,11 +56,21 @@ def _is_its_own(paging: Paging, row: int) -> bool:
         offered = portion.beside(paging.addresses).astype(np.uint64)
         free = now != offered
         rest = np.ones(int(free.sum()), np.uint64)
-        return not paging.uv.normal_pages.backing(offered[free], rest).any() if len(rest) else True
+        return not paging.uv.normal_pages.in_use(offered[free], rest).any() if len(rest) else True
     return False
 
 
-LADDER: Final = Ladder(ladders.PAGE_IN, {**rungs.PLACED, "ra": source_is_normal})
+def not_aborted(paging: Paging) -> Mask:
+    """Pass runs of an SVM that is not aborted; of an aborted one those imported ones that are not shared."""
+
+    def served(portion: Portion[FrameSlot]) -> Mask:
+        imported = portion.slot.marked(portion.chosen, IMPORTED)
+        return imported & among(portion.slot.state[portion.chosen], S.SECURE, S.PAGEDOUT)
+
+    return rungs.not_aborted_or(paging, served)
+
+
+LADDER: Final = Ladder(ladders.PAGE_IN, {**rungs.PLACED, "ra": source_is_normal, "aborted": not_aborted})
 
 
 def uv_page_in(uv: Ultravisor, caller: Caller, asked: PageIn) -> Operation[Reply]:
@@ -74,10 +86,12 @@ def uv_page_in(uv: Ultravisor, caller: Caller, asked: PageIn) -> Operation[Reply
 
     # effect
     if svm is not None:
-        entries: list[Entry] = []
-        for portion in paging.portions(codes):
-            entries += take_pages(uv, svm, portion, portion.beside(paging.addresses), refusals)
-        yield from bring_in(uv, svm, entries, refusals)
+        with ExitStack() as held:
+            entries: list[Entry] = []
+            for portion in paging.portions(codes):
+                addresses = portion.beside(paging.addresses)
+                entries += take_pages(uv, svm, portion, addresses, refusals, held)
+            yield from bring_in(uv, svm, entries, refusals)
 
     # reply
     return refusals.reply(refused_whole)
@@ -99,22 +113,26 @@ def events_of(svm: Svm, portion: Portion[FrameSlot]) -> U8:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Pages that come into their frames, marked MOVING; `promised` of them have been promised room."""
+    """Pages that come into their frames, and are in flight."""
 
     portion: Portion[FrameSlot]
     wanted: Mask
     pages: Pages
     bring: Bring
-    promised: int
 
 
 def take_pages(
-    uv: Ultravisor, svm: Svm, portion: Portion[FrameSlot], addresses: I64, refusals: Refusals
+    uv: Ultravisor,
+    svm: Svm,
+    portion: Portion[FrameSlot],
+    addresses: I64,
+    refusals: Refusals,
+    held: ExitStack,
 ) -> list[Entry]:
     """Do what UV_PAGE_IN means for each GFN of a portion; `addresses` has a normal page for each.
 
-    Return what remains to be brought in. Order: nothing is yielded here, so that all runs of a message are
-    judged and marked together, by the checks that they passed.
+    Return what remains to be brought in; `held` keeps it in flight. Order: nothing is yielded here, so that
+    all runs of a message are judged and marked together, by the checks that they passed.
     """
     slot, chosen = portion.slot, portion.chosen
     judgement = rungs.judged(portion, GFN.judge_each(events_of(svm, portion), slot.state[chosen]))
@@ -142,10 +160,10 @@ def take_pages(
         wanted = among(judgement.does, deed)
         if np.count_nonzero(wanted):
             pages = Pages(slot, offsets[wanted], addresses[wanted])
-            promised = int(np.count_nonzero(_not_counted(svm, slot, pages.offsets)))
-            entries.append(Entry(portion, wanted, pages, bring, promised))
-            slot.mark(pages.offsets, MOVING)
-            uv.promised += promised
+            room = int(np.count_nonzero(_not_counted(svm, slot, pages.offsets)))
+            gfns = [(slot, pages.offsets)]
+            held.enter_context(in_flight(uv, svm, MOVING, gfns, pages=[pages.addresses], room=room))
+            entries.append(Entry(portion, wanted, pages, bring))
     return entries
 
 
@@ -159,22 +177,15 @@ def _not_counted(svm: Svm, slot: FrameSlot, offsets: I64) -> Mask:
 
 
 def bring_in(uv: Ultravisor, svm: Svm, entries: list[Entry], refusals: Refusals) -> Operation[None]:
-    """Bring pages in, and let go of them all at the end."""
-    svm.open_calls += 1
-    try:
-        for entry in entries:
-            codes = np.zeros(entry.portion.pages, np.int16)
-            try:
-                codes[entry.wanted] = yield from entry.bring(uv, svm, entry.pages)
-            except PeerFailure as failure:
-                refusals.detail = str(failure)
-                codes[entry.wanted] = UCode.U_BUSY
-            refusals.add_pages(entry.portion, codes)
-    finally:
-        for entry in entries:
-            entry.pages.slot.unmark(entry.pages.offsets, MOVING)
-            uv.promised -= entry.promised
-        svm.open_calls -= 1
+    """Bring pages in, entry by entry."""
+    for entry in entries:
+        codes = np.zeros(entry.portion.pages, np.int16)
+        try:
+            codes[entry.wanted] = yield from entry.bring(uv, svm, entry.pages)
+        except PeerFailure as failure:
+            refusals.detail = str(failure)
+            codes[entry.wanted] = UCode.U_BUSY
+        refusals.add_pages(entry.portion, codes)
 
 
 def _import(uv: Ultravisor, _: Svm, pages: Pages) -> Operation[Codes]:

@@ -7,6 +7,7 @@ Source: ultravisor.rst, UV_PAGE_OUT; decisions, "UV_PAGE_OUT of a shared GFN", "
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,20 +25,21 @@ from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import PageOut
 from pef_protocol.wire import Caller
-from pef_ultravisor.frames import MOVING, WAITING, FrameSlot, Svm
+from pef_ultravisor.frames import IMPORTED, MOVING, WAITING, FrameSlot, Svm
 from pef_ultravisor.from_hypervisor import paging as rungs
 from pef_ultravisor.from_hypervisor.paging import Paging
+from pef_ultravisor.in_flight import in_flight
 from pef_ultravisor.lifecycle import GFN, Deed, Event
 from pef_ultravisor.machine import Ultravisor
 from pef_ultravisor.transfers import Pages, giving_back, sealing
 
 
 def target_is_free(paging: Paging) -> Mask:
-    """Pass runs whose target is whole normal pages that back no GFN of any SVM."""
+    """Pass runs whose target is whole normal pages that back no GFN of any SVM, and are not in flight."""
     uv = paging.uv
     passes = uv.normal_pages.whole(paging.addresses, paging.counts)
     rows = passes.nonzero()[0]
-    taken = rows[uv.normal_pages.backing(paging.addresses[rows], paging.counts[rows])]
+    taken = rows[uv.normal_pages.in_use(paging.addresses[rows], paging.counts[rows])]
     passes[taken] = False
     for row in taken if paging.svm else ():
         passes[row] = _are_shared(paging, int(row))
@@ -55,7 +57,17 @@ def _are_shared(paging: Paging, row: int) -> bool:
     )
 
 
-LADDER: Final = Ladder(ladders.PAGE_OUT, {**rungs.PLACED, "ra": target_is_free})
+def not_aborted(paging: Paging) -> Mask:
+    """Pass runs of an SVM that is not aborted; of an aborted one imported GFNs, and those that are out."""
+
+    def served(portion: Portion[FrameSlot]) -> Mask:
+        out = among(portion.slot.state[portion.chosen], S.PAGEDOUT)
+        return out | portion.slot.marked(portion.chosen, IMPORTED)
+
+    return rungs.not_aborted_or(paging, served)
+
+
+LADDER: Final = Ladder(ladders.PAGE_OUT, {**rungs.PLACED, "ra": target_is_free, "aborted": not_aborted})
 
 
 def uv_page_out(uv: Ultravisor, caller: Caller, asked: PageOut) -> Operation[Reply]:
@@ -71,10 +83,11 @@ def uv_page_out(uv: Ultravisor, caller: Caller, asked: PageOut) -> Operation[Rep
 
     # effect
     if svm is not None:
-        leaving: list[Leaving] = []
-        for portion in paging.portions(codes):
-            leaving += give_pages(svm, portion, portion.beside(paging.addresses), refusals)
-        yield from take_out(svm, leaving, refusals)
+        with ExitStack() as held:
+            leaving: list[Leaving] = []
+            for portion in paging.portions(codes):
+                leaving += give_pages(uv, svm, portion, portion.beside(paging.addresses), refusals, held)
+            yield from take_out(svm, leaving, refusals)
 
     # reply
     return refusals.reply(refused_whole)
@@ -82,7 +95,7 @@ def uv_page_out(uv: Ultravisor, caller: Caller, asked: PageOut) -> Operation[Rep
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """Pages that leave their frames, marked MOVING, and how."""
+    """Pages that leave their frames, and are in flight, and how."""
 
     portion: Portion[FrameSlot]
     wanted: Mask
@@ -90,11 +103,19 @@ class Leaving:
     take: Callable[[Svm, Pages], Operation[None]]
 
 
-def give_pages(svm: Svm, portion: Portion[FrameSlot], addresses: I64, refusals: Refusals) -> list[Leaving]:
+def give_pages(
+    uv: Ultravisor,
+    svm: Svm,
+    portion: Portion[FrameSlot],
+    addresses: I64,
+    refusals: Refusals,
+    held: ExitStack,
+) -> list[Leaving]:
     """Do what UV_PAGE_OUT means for each GFN of a portion; `addresses` has a normal page for each.
 
-    Return what remains to be taken out. Trust: nothing is yielded here. A run is given back in clear only by
-    the check of this moment, that the SVM never ran secure; later it may be aborted for another reason.
+    Return what remains to be taken out; `held` keeps it in flight. Trust: nothing is yielded here. A run is
+    given back in clear only by the check of this moment, that the SVM never ran secure; later it may be
+    aborted for another reason.
     """
     slot, chosen = portion.slot, portion.chosen
     event = Event.PAGE_OUT_ABORTED if svm.state is UvVmState.ABORT else Event.PAGE_OUT
@@ -108,24 +129,18 @@ def give_pages(svm: Svm, portion: Portion[FrameSlot], addresses: I64, refusals: 
         return []
     offsets = portion.places()
     pages = Pages(slot, offsets[leaves], addresses[leaves])
-    slot.mark(pages.offsets, MOVING)
+    held.enter_context(in_flight(uv, svm, MOVING, [(slot, pages.offsets)], pages=[pages.addresses]))
     return [Leaving(portion, leaves, pages, _give_back if event is Event.PAGE_OUT_ABORTED else _seal)]
 
 
 def take_out(svm: Svm, leaving: list[Leaving], refusals: Refusals) -> Operation[None]:
-    """Take pages out, and let go of them all at the end."""
-    svm.open_calls += 1
-    try:
-        for leave in leaving:
-            try:
-                yield from leave.take(svm, leave.pages)
-            except PeerFailure as failure:
-                refusals.detail = str(failure)
-                refusals.add_pages(leave.portion, np.where(leave.wanted, UCode.U_BUSY, 0).astype(np.int16))
-    finally:
-        for leave in leaving:
-            leave.pages.slot.unmark(leave.pages.offsets, MOVING)
-        svm.open_calls -= 1
+    """Take pages out, slot by slot."""
+    for leave in leaving:
+        try:
+            yield from leave.take(svm, leave.pages)
+        except PeerFailure as failure:
+            refusals.detail = str(failure)
+            refusals.add_pages(leave.portion, np.where(leave.wanted, UCode.U_BUSY, 0).astype(np.int16))
 
 
 def _seal(svm: Svm, pages: Pages) -> Operation[None]:

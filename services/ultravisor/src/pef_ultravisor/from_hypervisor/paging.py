@@ -16,7 +16,7 @@ from pef_protocol.quantities import PAGE_ORDER
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import PageIn, PageInval, PageOut
 from pef_protocol.wire import Caller, Role
-from pef_ultravisor.frames import IMPORTED, MOVING, FrameSlot, Svm
+from pef_ultravisor.frames import MOVING, FrameSlot, Svm
 from pef_ultravisor.lifecycle import Deed
 from pef_ultravisor.machine import Ultravisor
 
@@ -98,19 +98,16 @@ def not_aborted(paging: Paging) -> bool:
     return paging.svm is not None and paging.svm.state is not UvVmState.ABORT
 
 
-def not_aborted_or_imported(paging: Paging) -> Mask:
-    """Pass runs of an SVM that is not aborted, and of an aborted one those the Hypervisor had given."""
-    passes = np.ones(paging.runs, np.bool_)
+def not_aborted_or(paging: Paging, served: Callable[[Portion[FrameSlot]], Mask]) -> Mask:
+    """Pass runs of an SVM that is not aborted, and of an aborted one those whose GFNs are all `served`."""
     svm = paging.svm
     if svm is None or svm.state is not UvVmState.ABORT:
-        return passes
-    passes[:] = False
-    inside = np.flatnonzero(in_one_slot(paging))
+        return np.ones(paging.runs, np.bool_)
+    passes = in_one_slot(paging)
+    inside = np.flatnonzero(passes)
     for portion in svm.slots.portions(paging.gpas, paging.counts, inside, paging.places):
-        given = portion.slot.marked(portion.chosen, IMPORTED)
         rows = np.repeat(portion.rows, portion.counts)
-        passes[portion.rows] = True
-        passes[rows[~given]] = False
+        passes[rows[~served(portion)]] = False
     return passes
 
 
@@ -119,10 +116,9 @@ PLACED: Final[Mapping[str, Callable[[Paging], bool | Mask]]] = {
     "order": order_is_known,
     "flags": no_flags,
     "lpid": names_an_svm,
-    "aborted": not_aborted_or_imported,
     "gpa": in_one_slot,
 }
-"""The rungs that UV_PAGE_IN and UV_PAGE_OUT check alike: all but the real address."""
+"""The rungs that UV_PAGE_IN and UV_PAGE_OUT check alike."""
 
 
 def judged(portion: Portion[FrameSlot], judgement: Judgement) -> Judgement:

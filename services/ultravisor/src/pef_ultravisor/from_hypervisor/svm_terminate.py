@@ -1,7 +1,7 @@
 """UV_SVM_TERMINATE: end an SVM, in whatever state it is. Nothing of it is left behind.
 
-A call of the SVM that is open meanwhile finds it gone and ends with an error. Bytes that it has on their way
-arrive before this call is answered, for then the normal pages are the Hypervisor's to give to others.
+A call of the SVM that is open meanwhile begins nothing more and ends with an error; it is not waited for.
+Bytes are, for with the answer to this call the normal pages are the Hypervisor's to give to others.
 
 Source: ultravisor.rst, UV_SVM_TERMINATE; decisions, "UV_SVM_TERMINATE".
 """
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from pef_kit.ladder import Ladder
-from pef_kit.operations import PATIENCE, Operation, Pause
+from pef_kit.operations import Operation
 from pef_protocol import ladders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.ultracalls import SvmTerminate
 from pef_protocol.wire import Caller, Role
-from pef_ultravisor.frames import MOVING
+from pef_ultravisor.leases import end_svm
 from pef_ultravisor.machine import Ultravisor
 
 
@@ -46,16 +46,13 @@ def uv_svm_terminate(uv: Ultravisor, caller: Caller, asked: SvmTerminate) -> Ope
 
     # checks
     refused = LADDER.climb(Termination(uv, caller, asked))
-    if refused or svm is None:
-        return Reply(refused.code if refused else UCode.U_INVALID)
+    if refused and refused.name == "caller":
+        return Reply(refused.code)
 
     # effect
-    slots = tuple(svm.slots)
-    uv.release(svm)
-    for attempt in range(PATIENCE):
-        if not any(slot.marked(block, MOVING).any() for slot in slots for block in slot.marked_blocks()):
-            break
-        yield Pause(attempt)
+    dying = [each for each in uv.dying if each.lpid == asked.lpid]
+    for each in dying if svm is None else [*dying, svm]:
+        yield from end_svm(uv, each)
 
     # reply
-    return Reply(UCode.U_SUCCESS)
+    return Reply(refused.code if refused else UCode.U_SUCCESS)

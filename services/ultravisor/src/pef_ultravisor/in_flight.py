@@ -1,0 +1,60 @@
+"""What a call has in flight: marks, reservations, and the normal pages that its bytes go to or come from.
+
+All of them are set here, from the check that allows the effect to the landing of the last byte, and all go
+when the call leaves, whatever ends it. So nobody gives a page to others while bytes are under way to it.
+
+Source: rule 13 of ARCHITECTURE.md, "Identity and time"; attack 54.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import numpy as np
+
+from pef_kit.columns import Portion
+from pef_kit.spans import I64, U64, Selection
+from pef_ultravisor.frames import PROMISED, FrameSlot, Svm
+from pef_ultravisor.machine import Ultravisor
+
+Chosen: TypeAlias = Sequence[tuple[FrameSlot, Selection]]
+"""GFNs as offsets in their slots."""
+
+
+@contextmanager
+def in_flight(
+    uv: Ultravisor, svm: Svm, mark: int, gfns: Chosen, *, pages: Iterable[I64 | U64] = (), room: int = 0
+) -> Iterator[None]:
+    """Mark `gfns`, pin `pages` (real addresses, one a page), and keep `room` pages of secure memory.
+
+    Where `mark` includes PROMISED, room is kept for each of `gfns` too, until it is redeemed.
+    """
+    pinned = [each.astype(np.uint64) for each in pages]
+    promised = sum(len(slot.marks[chosen]) for slot, chosen in gfns) if mark & PROMISED else 0
+    svm.open_calls += 1
+    uv.promised += room + promised
+    for slot, chosen in gfns:
+        slot.mark(chosen, mark)
+    for each in pinned:
+        uv.normal_pages.pin(each)
+    try:
+        yield
+    finally:
+        for each in pinned:
+            uv.normal_pages.unpin(each)
+        for slot, chosen in gfns:
+            if mark & PROMISED:
+                uv.redeem(slot, chosen)
+            slot.unmark(chosen, mark)
+        uv.promised -= room
+        svm.open_calls -= 1
+
+
+def chosen_in(portions: Iterable[Portion[FrameSlot]]) -> Chosen:
+    """Return the GFNs of `portions` as `in_flight` takes them."""
+    return [(portion.slot, portion.chosen) for portion in portions]
+
+
+def normal_pages_of(portions: Iterable[Portion[FrameSlot]]) -> list[U64]:
+    """Return the normal pages behind the GFNs of `portions`; 0 stands for none."""
+    return [portion.slot.normal[portion.chosen] for portion in portions]

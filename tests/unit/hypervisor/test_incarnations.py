@@ -1,0 +1,93 @@
+"""Calls about an SVM name its incarnation, and those that name another one are refused with nothing done.
+
+Source: rule 6 of ARCHITECTURE.md, "Identity and time".
+"""
+
+from typing import Final
+
+import pytest
+
+from pef_kit.core.life import OtherIncarnation
+from pef_protocol.hypercalls import SvmInitAbort, SvmInitDone, SvmInitStart
+from pef_protocol.identity import Incarnation, InstanceId
+from pef_protocol.wire import Caller, Role
+from unit.hypervisor.world import World
+
+ONE, TWO = InstanceId("1" * 32), InstanceId("2" * 32)
+SECOND: Final = Incarnation(ONE, 2)
+
+
+def means(incarnation: Incarnation | None) -> Caller:
+    """Return the Ultravisor, whose call means that SVM."""
+    return Caller(Role.ULTRAVISOR, incarnation=incarnation)
+
+
+def started(incarnation: Incarnation = SECOND) -> World:
+    """Return a VM whose H_SVM_INIT_START named that incarnation."""
+    world = World()
+    world.write(0, b"text")
+    assert world.call("H_SVM_INIT_START", SvmInitStart(world.lpid), means(incarnation)).code.succeeded
+    return world
+
+
+def test_every_call_about_the_svm_names_it_and_no_other_does() -> None:
+    world = started()
+    world.call("H_SVM_PAGE_IN", world.paging_in((0, 1)), means(SECOND))
+    world.share((1, 1))
+    world.unmap(1)
+    world.read(0)
+    world.unplug(0)
+    named = {ask.name for ask in world.uv.asked if ask.incarnation == SECOND}
+    world.uv.asked.clear()
+    world.reset()
+    assert named == {
+        "UV_REGISTER_MEM_SLOT",
+        "UV_PAGE_IN",
+        "UV_PAGE_INVAL",
+        "UV_PAGE_OUT",
+        "UV_UNREGISTER_MEM_SLOT",
+    }
+    assert {ask.incarnation for ask in world.uv.asked} == {None}
+
+
+@pytest.mark.parametrize("other", [Incarnation(ONE, 1), Incarnation(ONE, 3), Incarnation(TWO, 2)], ids=str)
+def test_a_call_for_another_svm_is_refused_with_nothing_done(other: Incarnation) -> None:
+    world = started()
+    world.uv.asked.clear()
+    before = world.hv.digest()
+    for name, request in (
+        ("H_SVM_PAGE_IN", world.paging_in((0, 1))),
+        ("H_SVM_PAGE_OUT", world.paging_out((0, 1))),
+        ("H_SVM_INIT_DONE", SvmInitDone(world.lpid)),
+        ("H_SVM_INIT_ABORT", SvmInitAbort(world.lpid)),
+    ):
+        with pytest.raises(OtherIncarnation):
+            next(world.hv.hypercall(means(other), name, request))
+    assert (world.hv.digest(), world.uv.asked) == (before, [])
+    assert world.call("H_SVM_PAGE_IN", world.paging_in((0, 1)), means(SECOND)).code.succeeded
+
+
+@pytest.mark.parametrize("late", [SECOND, Incarnation(ONE, 1), Incarnation(TWO, 9)], ids=str)
+def test_an_svm_must_be_a_later_one_than_any_before(late: Incarnation) -> None:
+    world = started()
+    world.reset()
+    with pytest.raises(OtherIncarnation):
+        next(world.hv.hypercall(means(late), "H_SVM_INIT_START", SvmInitStart(world.lpid)))
+    later = means(Incarnation(ONE, 3))
+    assert world.call("H_SVM_INIT_START", SvmInitStart(world.lpid), later).code.succeeded
+
+
+def test_a_late_abort_of_an_svm_that_is_over_does_nothing() -> None:
+    world = started()
+    world.reset()
+    before = world.hv.digest()
+    reply = world.call("H_SVM_INIT_ABORT", SvmInitAbort(world.lpid), means(Incarnation(ONE, 1)))
+    assert (reply.code.name, world.hv.digest()) == ("H_UNSUPPORTED", before)
+
+
+def test_the_abort_of_a_denied_svm_ends_that_one_alone() -> None:
+    world = World(secure_guest=False)
+    world.call("H_SVM_INIT_START", SvmInitStart(world.lpid), means(SECOND))
+    world.uv.asked.clear()
+    assert world.call("H_SVM_INIT_ABORT", SvmInitAbort(world.lpid), means(SECOND)).code.name == "H_PARAMETER"
+    assert [(ask.name, ask.incarnation) for ask in world.uv.asked] == [("UV_SVM_TERMINATE", SECOND)]
