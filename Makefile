@@ -20,7 +20,7 @@ tokens := $(tokens:%=$(PEF_SECRETS)/pef_%)
 proofs := mutants containers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test verify lint rows interleavings bench docs pair pair-down clean style types contracts
+.PHONY: help demo test verify lint rows interleavings crash bench docs pair pair-down clean style types contracts
 .PHONY: $(proofs)
 .PHONY: secrets up healthy down compose-demo compose-rows compose-hostile compose-test
 .DELETE_ON_ERROR:
@@ -44,6 +44,9 @@ lint: style types contracts ## check style, types and import contracts
 
 rows: $(ready) ## play the protocol rows against services that are started for it
 	@.venv/bin/pef rows
+
+crash: $(ready) ## let either side die at each yield of each operation, and judge what the other one keeps
+	@PYTHONPATH=tests $(py) -m crash
 
 interleavings: $(ready) ## suspend each operation at each yield, and run every other one there
 	@PYTHONPATH=tests $(py) -m interleavings

@@ -1,0 +1,117 @@
+"""The crash matrix in one process: at each yield of each operation, before and after it, either side dies."""
+
+import gc
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Final
+
+from crash.kinds import Kind, Violation
+from crash.operations import OPERATIONS
+from crash.threads import Moment, NeverEnds, Thread, run
+from crash.verdict import REFUSED, Judge
+from pef_protocol.events import Side
+
+FIRST: Final = "what survives goes on before the other side is there again"
+LATE: Final = "what survives goes on once the other side has introduced itself"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One cell: at moment `place` of operation number `operation`, the side `dies`."""
+
+    operation: int
+    place: int
+    dies: Side
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """The whole matrix, played: the moments of each operation, the calls in them, what each case broke."""
+
+    moments: list[list[Moment]]
+    calls: frozenset[str]
+    outcomes: dict[Case, tuple[Violation, ...]]
+
+
+def play() -> Matrix:
+    """Play every case, in as many processes as there are processors."""
+    with get_context("spawn").Pool(os.cpu_count() or 1, gc.freeze) as pool:
+        found = pool.map(uninterrupted, range(len(OPERATIONS)), chunksize=1)
+        cases = [
+            Case(operation, place, side)
+            for operation, (moments, _) in enumerate(found)
+            for place in range(len(moments))
+            for side in Side
+        ]
+        outcomes = dict(zip(cases, pool.imap(judge, cases, chunksize=4), strict=True))
+    calls = frozenset[str]().union(*[names for _, names in found])
+    return Matrix([moments for moments, _ in found], calls, outcomes)
+
+
+def uninterrupted(number: int) -> tuple[list[Moment], frozenset[str]]:
+    """Return the moments of an operation that nobody interrupts, and the calls that were made."""
+    operation = OPERATIONS[number]
+    host, tenants = operation.scene()
+    thread = Thread.begin(host.machines, operation.side, operation.begin(host, tenants[0]))
+    found: list[Moment] = []
+    while not thread.ended:
+        found.append(thread.moment)
+        thread.step()
+    return found, frozenset({operation.call} - {""}).union(message.ask.name for message in host.machines.sent)
+
+
+def judge(case: Case) -> tuple[Violation, ...]:
+    """Play a case, in both orders where a part of the operation survives; return what it breaks."""
+    survives, found = _judge(case, FIRST)
+    if survives:
+        found += _judge(case, LATE)[1]
+    gc.collect()
+    return tuple(dict.fromkeys(found))
+
+
+def _judge(case: Case, order: str) -> tuple[bool, tuple[Violation, ...]]:
+    operation = OPERATIONS[case.operation]
+    host, tenants = operation.scene()
+    thread = Thread.begin(host.machines, operation.side, operation.begin(host, tenants[0]))
+    for _ in range(case.place):
+        thread.step()
+    judge = Judge(host, tenants, host.machines.sent)
+    left = thread.without(case.dies)
+    return bool(left), tuple(_judged(judge, left, case.dies, order))
+
+
+def _judged(judge: Judge, left: list[Thread], dies: Side, order: str) -> Iterator[Violation]:
+    machines = judge.machines
+    machines.stop(dies)
+    if order is FIRST:
+        yield from _go_on(left)
+    machines.start(dies)
+    run([Thread.begin(machines, Side.HYPERVISOR, machines.introduce())], meanwhile=left)
+    if dies is Side.HYPERVISOR:
+        yield from judge.before_its_first_call()
+    yield from _go_on(left)
+    if dies is Side.ULTRAVISOR:
+        yield from judge.living_on()
+    if order is LATE:
+        acted = list(judge.early())
+        yield from acted
+        if acted:
+            return
+    yield from judge.new_hypervisor() if dies is Side.HYPERVISOR else judge.new_ultravisor()
+    acted = [*judge.late(), *judge.repeated()]
+    yield from acted
+    if not acted:
+        yield from judge.nothing_stays()
+
+
+def _go_on(left: list[Thread]) -> Iterator[Violation]:
+    """Let what survived go on to its end."""
+    try:
+        run(left)
+    except NeverEnds as reason:
+        yield Violation(Kind.ENDLESS, str(reason))
+    for thread in left:
+        if thread.failure is not None and not isinstance(thread.failure, REFUSED):
+            yield Violation(Kind.RAISES, repr(thread.failure))

@@ -1,0 +1,211 @@
+"""A pair of services as processes, a go-between before each: either can be killed and started anew.
+
+The processes are forked from one that has imported everything. Every request between the two is kept, so that
+it can be sent once more after its sender is gone.
+"""
+
+import asyncio
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from aiohttp import ClientError, web
+
+from model.canaries import file_contents
+from mutants.forked import STARTING, ForkedService
+from pef_lab.between.go_between import GoBetween
+from pef_lab.between.passing import Passing
+from pef_lab.between.server import drop
+from pef_lab.door import Door
+from pef_lab.endpoints import Endpoints
+from pef_lab.failures import Unanswered
+from pef_lab.guest import Guest
+from pef_lab.pair import SHARED_MEMORY
+from pef_lab.starting import (
+    HYPERVISOR_SCRIPT,
+    ULTRAVISOR_SCRIPT,
+    fresh_endpoints,
+    on_free_ports,
+    told_the_hypervisor,
+    told_the_ultravisor,
+)
+from pef_lab.vmm import Vmm
+from pef_protocol.events import Side
+from pef_protocol.quantities import Lpid
+from pef_protocol.wire import OBSERVER_PATH
+
+NORMAL_BYTES: Final = 1 << 30
+STEP: Final = 0.003
+SCRIPTS: Final = {Side.ULTRAVISOR: ULTRAVISOR_SCRIPT, Side.HYPERVISOR: HYPERVISOR_SCRIPT}
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """Which side is killed, at which message between the two (from 0), before it is done or after."""
+
+    message: int
+    dies: Side
+    done: bool
+
+
+@dataclass(eq=False)
+class KillablePair:
+    """A running pair. `kept` are the messages since `arm`, `names` their names; `killed` is set by a kill."""
+
+    directory: Path
+    endpoints: Endpoints
+    betweens: dict[Side, GoBetween]
+    variables: dict[Side, dict[str, str]]
+    doors: dict[Side, Door]
+    vmm: Vmm
+    processes: dict[Side, ForkedService] = field(default_factory=dict)
+    kept: list[Passing] = field(default_factory=list)
+    killed: asyncio.Event = field(default_factory=asyncio.Event)
+    svms_at_first_call: list[int] | None = None
+    """Lpids of the SVMs that were there when a Hypervisor that was started anew made its first call."""
+    _kill: Kill | None = None
+    _watches: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names of the messages that are kept."""
+        return [passing.name for passing in self.kept]
+
+    def arm(self, kill: Kill | None) -> None:
+        """Keep messages from now on, and kill a side at the one that `kill` says."""
+        self.kept.clear()
+        self._kill = kill
+
+    async def conduct(self, passing: Passing) -> web.StreamResponse:
+        """Pass a request on, and its answer back; kill where it is time."""
+        if not (passing.is_call or passing.is_bus):
+            return (await passing.forward()).response()
+        kill, number = self._kill, len(self.kept)
+        self.kept.append(passing)
+        if self._watches and passing.to is Side.ULTRAVISOR and passing.is_call:
+            self._watches = False
+            self.svms_at_first_call = await self.svms()
+        if kill is not None and kill.message == number:
+            self._kill = None
+            if kill.done:
+                await passing.forward()
+            self.processes[kill.dies].stop()
+            self.killed.set()
+            return drop(passing.request)
+        return (await passing.forward()).response()
+
+    async def again(self, passing: Passing) -> None:
+        """Send a message once more, as it was; nobody reads what is answered."""
+        try:
+            await passing.forward()
+        except ClientError:
+            return
+
+    def start(self, side: Side) -> None:
+        """Start a side; nothing is left of what it knew."""
+        self._watches = self._watches or (side is Side.HYPERVISOR and self.killed.is_set())
+        log = self.directory / f"{side.value} {secrets.token_hex(4)}.log"
+        self.processes[side] = ForkedService((), SCRIPTS[side], self.variables[side], log)
+
+    async def until_ready(self, side: Side) -> None:
+        """Wait until a side that was started says that it is ready."""
+        async with asyncio.timeout(STARTING):
+            while True:
+                try:
+                    await self.doors[side].ask("GET", "/readyz")
+                except Unanswered:
+                    await asyncio.sleep(STEP)
+                else:
+                    return
+
+    # What observers see
+
+    async def svms(self) -> list[int]:
+        """Return the lpids of the SVMs that the Ultravisor has."""
+        seen = await self.doors[Side.ULTRAVISOR].view(OBSERVER_PATH + "vms")
+        return [vm["lpid"] for vm in seen["vms"] if vm["state"] != "NORMAL"]
+
+    async def view(self, side: Side, what: str) -> dict[str, Any]:
+        """Return what an observer sees of a side."""
+        seen: dict[str, Any] = await self.doors[side].view(OBSERVER_PATH + what)
+        return seen
+
+    async def public_key(self) -> bytes:
+        """Return the public key of the machine as it is now."""
+        return bytes.fromhex((await self.doors[Side.ULTRAVISOR].view("/v1/machine-key"))["public_key"])
+
+    def normal_memory(self) -> Iterator[bytes]:
+        """Yield all that normal memory holds."""
+        for path in sorted(self.directory.glob("volume/normal-memory-*")):
+            for _, content in file_contents(path):
+                yield content
+
+    # Roles
+
+    async def guest(self, lpid: int) -> Guest:
+        """Return the guest that has `lpid` now, with tokens that are current."""
+        return Guest(self.endpoints, Lpid(lpid))
+
+
+@asynccontextmanager
+async def killable_pair(secure_memory: int, *, mapped: bool) -> AsyncIterator[KillablePair]:
+    """Start a pair, and stop it at the end; `mapped`: the Ultravisor maps normal memory, else it is HTTP."""
+    async with on_free_ports(lambda: _started(secure_memory, mapped=mapped)) as pair:
+        yield pair
+
+
+@asynccontextmanager
+async def _started(secure_memory: int, *, mapped: bool) -> AsyncIterator[KillablePair]:
+    endpoints = fresh_endpoints()
+    directory = Path(tempfile.mkdtemp(prefix="pef-crash-", dir=SHARED_MEMORY))
+    volume = directory / "volume"
+    volume.mkdir(mode=0o700)
+    memory = str(volume)
+    async with AsyncExitStack() as stack:
+        stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        urls = {Side.ULTRAVISOR: endpoints.ultravisor_url, Side.HYPERVISOR: endpoints.hypervisor_url}
+        pair: KillablePair
+
+        async def conduct(passing: Passing) -> web.StreamResponse:
+            return await pair.conduct(passing)
+
+        betweens = {side: await stack.enter_async_context(GoBetween(side, conduct)) for side in Side}
+        for side, between in betweens.items():
+            between.upstream = urls[side]
+        size = {"PEF_NORMAL_MEMORY_SIZE": str(NORMAL_BYTES)}
+        variables = {
+            Side.ULTRAVISOR: size
+            | told_the_ultravisor(
+                endpoints,
+                peer_url=betweens[Side.HYPERVISOR].url,
+                normal_memory=memory if mapped else "",
+                secure_memory=secure_memory,
+            ),
+            Side.HYPERVISOR: size
+            | told_the_hypervisor(
+                endpoints,
+                peer_url=betweens[Side.ULTRAVISOR].url,
+                normal_memory=memory,
+                secure_memory=secure_memory,
+            ),
+        }
+        doors = {
+            side: await stack.enter_async_context(Door(side.capitalize(), url, endpoints.observer_token))
+            for side, url in urls.items()
+        }
+        vmm = await stack.enter_async_context(Vmm(endpoints))
+        pair = KillablePair(directory, endpoints, betweens, variables, doors, vmm)
+        try:
+            for side in (Side.HYPERVISOR, Side.ULTRAVISOR):
+                pair.start(side)
+            for side in Side:
+                await pair.until_ready(side)
+            yield pair
+        finally:
+            for process in pair.processes.values():
+                process.stop()

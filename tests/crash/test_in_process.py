@@ -1,0 +1,75 @@
+"""A side that dies and starts anew, at any yield: a short case for each kind of promise that was broken.
+
+All cases are played by `make crash`.
+"""
+
+from typing import Final
+
+import pytest
+from _pytest.mark.structures import ParameterSet
+
+from crash.kinds import Kind
+from crash.matrix import Case, judge, uninterrupted
+from crash.operations import OPERATIONS, Interrupted
+from crash.threads import Thread, run
+from crash.verdict import Judge
+from pef_protocol.calls import CALLS
+from pef_protocol.events import Side
+
+NUMBER: Final = {operation.name: number for number, operation in enumerate(OPERATIONS)}
+WITHOUT_YIELD: Final = {"remove a slot of a normal VM", "UV_ESMB_GET_FILE"}
+"""Operations that are done in one step: no side can die within."""
+
+
+def case(operation: str, place: int, dies: Side) -> Case:
+    return Case(NUMBER[operation], place, dies)
+
+
+SHORTEST: Final = {
+    Kind.SVM_OUTLIVES: case("create a VM", 0, Side.HYPERVISOR),
+    Kind.GUEST_SERVED: case("create a VM", 0, Side.HYPERVISOR),
+    Kind.GUEST_READS: case("create a VM", 0, Side.HYPERVISOR),
+    Kind.GUEST_WRITES: case("create a VM", 0, Side.HYPERVISOR),
+    Kind.OLD_TOKEN: case("create a VM", 0, Side.HYPERVISOR),
+    Kind.BYTES_LEFT: case("create a VM", 0, Side.HYPERVISOR),
+    Kind.NEW_NOT_SECURE: case("UV_ESM where secure memory is full", 0, Side.HYPERVISOR),
+    Kind.STILL_SECURE: case("create a VM", 0, Side.ULTRAVISOR),
+    Kind.IMAGE_DEAD: case("create a VM", 0, Side.ULTRAVISOR),
+    Kind.NORMAL_NOT_SECURE: case("create a VM", 0, Side.ULTRAVISOR),
+    Kind.LATE: case("create a VM", 0, Side.ULTRAVISOR),
+    Kind.AGAIN: case("reset", 0, Side.ULTRAVISOR),
+}
+"""For each kind the shortest case that showed it."""
+
+
+RED: Final = {
+    Kind.OLD_TOKEN: "a token names an lpid yet, and no incarnation",
+    Kind.STILL_SECURE: "the Hypervisor does not fit another Ultravisor yet",
+    Kind.NORMAL_NOT_SECURE: "the Hypervisor does not fit another Ultravisor yet",
+    Kind.IMAGE_DEAD: "the machine key is drawn at each start yet",
+}
+
+
+def marked(kind: Kind) -> ParameterSet:
+    red = pytest.mark.xfail(strict=True, raises=AssertionError, reason=RED.get(kind, ""))
+    return pytest.param(kind, marks=[red] if kind in RED else [], id=kind.name.lower())
+
+
+@pytest.mark.parametrize("kind", [marked(kind) for kind in SHORTEST])
+def test_a_side_that_starts_anew_breaks_no_promise(kind: Kind) -> None:
+    assert [violation.detail for violation in judge(SHORTEST[kind]) if violation.kind is kind] == []
+
+
+def test_each_call_is_interrupted_and_each_operation_has_yields() -> None:
+    found = [uninterrupted(number) for number in range(len(OPERATIONS))]
+    assert frozenset().union(*[calls for _, calls in found]) == CALLS.keys()
+    still = {operation.name for operation, (moments, _) in zip(OPERATIONS, found, strict=True) if not moments}
+    assert still == WITHOUT_YIELD
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_where_nobody_dies_no_promise_is_broken(operation: Interrupted) -> None:
+    host, tenants = operation.scene()
+    judge = Judge(host, tenants, [])
+    run([Thread.begin(host.machines, operation.side, operation.begin(host, tenants[0]))])
+    assert [*judge.living_on(), *judge.nothing_stays()] == []

@@ -1,0 +1,198 @@
+"""Operations nested in each other by messages, performed one half of a yield at a time, until a side dies.
+
+A yield has two moments. Before: the effect is wanted, and nothing of it is done; a message is on the wire.
+After: it is done, and the operation does not know yet; an answer is on the wire.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from crash.wire import Machines, Message, NotDone
+from pef_kit.core.lease import Ended
+from pef_kit.operations import PATIENCE, Ask, Effect, Operation, Pause, Transfer, Work
+from pef_protocol.events import Side
+from pef_protocol.problems import ProblemType
+
+LONGEST: Final = 20_000
+"""Half yields after which a set of operations counts as one that never ends."""
+
+
+class NeverEnds(Exception):
+    """Operations that go on for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Where a side may die: at a yield of the innermost operation, before it is performed, or after."""
+
+    depth: int
+    side: Side
+    effect: str
+    done: bool
+
+    def __str__(self) -> str:
+        when = "after" if self.done else "before"
+        return f"{when} {self.effect} of the {self.side.value} at depth {self.depth}"
+
+
+@dataclass(eq=False, slots=True)
+class Frame:
+    """An operation of one side; `waits_for` is its call that is not answered yet."""
+
+    side: Side
+    operation: Operation[Any]
+    effect: Effect | None = None
+    waits_for: Message | None = None
+    done: bool = False
+    answer: Any = None
+    failure: Exception | None = None
+
+    def performed(self, answer: Any = None, failure: Exception | None = None) -> None:
+        """Note what the effect is answered with."""
+        self.done, self.answer, self.failure = True, answer, failure
+
+
+class Thread:
+    """A stack of operations, each asked for by the one before; the last one runs."""
+
+    def __init__(self, machines: Machines, frame: Frame, *, begun: bool = False) -> None:
+        self._machines = machines
+        self._frames = [frame]
+        self.outcome: Any = None
+        self.failure: Exception | None = None
+        self.waits = False
+        """Its message has no outcome yet, and it asks again."""
+        if not begun:
+            self._resume(frame)
+
+    @classmethod
+    def begin(cls, machines: Machines, side: Side, operation: Operation[Any]) -> "Thread":
+        """Begin an operation of `side`; it stands at its first yield, or has ended."""
+        return cls(machines, Frame(side, operation))
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether its first operation has ended."""
+        return not self._frames
+
+    @property
+    def pauses(self) -> bool:
+        """Tell whether it lets others have a turn."""
+        return isinstance(self._frames[-1].effect, Pause)
+
+    @property
+    def moment(self) -> Moment:
+        """Say where it stands."""
+        frame = self._frames[-1]
+        name = frame.effect.name if isinstance(frame.effect, Ask) else type(frame.effect).__name__
+        return Moment(len(self._frames), frame.side, name, frame.done)
+
+    def step(self) -> None:
+        """Perform the effect that is wanted, or let the operation go on that does not know yet."""
+        frame = self._frames[-1]
+        if frame.done:
+            self._resume(frame)
+        else:
+            self._perform(frame)
+
+    def without(self, side: Side) -> list["Thread"]:
+        """Return what goes on of it where `side` has died: each operation of the other side, on its own.
+
+        The dead side's operations stay as they are, in this thread: whatever they hold is lost with them.
+        """
+        left = [frame for frame in self._frames if frame.side is not side]
+        for frame in left:
+            if frame.waits_for is not None:
+                frame.done = False  # the answer is lost: it is asked for again
+        return [Thread(self._machines, frame, begun=True) for frame in left]
+
+    def _perform(self, frame: Frame) -> None:
+        effect = frame.effect
+        match effect:
+            case Ask():
+                self._deliver(frame)
+            case Transfer():
+                self._machines.carry_out(frame.side, effect)
+                frame.performed()
+            case Work(run):
+                frame.performed(run())
+            case Pause(attempt, patient):
+                frame.performed(patient or attempt < PATIENCE - 1)
+
+    def _deliver(self, frame: Frame) -> None:
+        """Let a message arrive; where that has no outcome, it is sent again in the next step."""
+        message, machines = frame.waits_for, self._machines
+        assert message is not None
+        over = next((life for life in message.ask.lives if not life.alive), None)
+        self.waits = over is None and message.to in machines.down
+        if over is not None:
+            frame.performed(failure=Ended(over))
+        if over is not None or self.waits:
+            return
+        try:
+            operation = machines.receive(message)
+        except NotDone as refusal:
+            self._refused(frame, message, refusal)
+            return
+        inner = Frame(message.to, operation)
+        self._frames.append(inner)
+        self._resume(inner)
+
+    def _refused(self, frame: Frame, message: Message, refusal: NotDone) -> None:
+        outcome = self._machines.outcome(message, refusal)
+        self.waits = outcome is None
+        if outcome is not None:
+            message.session.give_back(message.slot, received=False)
+            frame.performed(failure=outcome)
+
+    def _resume(self, frame: Frame) -> None:
+        """Let the innermost operation run to its next yield, or to its end."""
+        answer, failure = frame.answer, frame.failure
+        frame.done, frame.answer, frame.failure, frame.waits_for = False, None, None, None
+        try:
+            effect = frame.operation.throw(failure) if failure else frame.operation.send(answer)
+        except StopIteration as end:
+            self._ended(end.value, None)
+            return
+        except Exception as reason:  # noqa: BLE001 - whoever asked is told
+            self._ended(None, reason)
+            return
+        frame.effect = effect
+        if isinstance(effect, Ask):
+            frame.waits_for = self._machines.send(frame.side, effect, len(self._frames))
+
+    def _ended(self, outcome: Any, failure: Exception | None) -> None:
+        self._frames.pop()
+        if not self._frames:
+            self.outcome, self.failure = outcome, failure
+            return
+        outer = self._frames[-1]
+        message = outer.waits_for
+        assert message is not None
+        if failure is not None:
+            kind = ProblemType.OTHER_EPOCH if isinstance(failure, Ended) else ProblemType.BROKEN
+            self._refused(outer, message, failure if isinstance(failure, NotDone) else NotDone(kind))
+            return
+        message.session.give_back(message.slot, received=True)
+        outer.performed(outcome)
+
+
+def run(threads: Iterable[Thread], meanwhile: Iterable[Thread] = ()) -> None:
+    """Let threads go on, in turn, until all have ended, or wait for a side that is not there.
+
+    Those of `meanwhile` go on while the others pause. Raise NeverEnds where one does not end.
+    """
+    beside = list(meanwhile)
+    going = [thread for thread in threads if not thread.ended]
+    for _ in range(LONGEST):
+        if all(thread.waits for thread in going):
+            return
+        for thread in going:
+            if thread.pauses:
+                for other in beside:
+                    if not other.ended:
+                        other.step()
+            thread.step()
+        going = [thread for thread in going if not thread.ended]
+    raise NeverEnds(", ".join(str(thread.moment) for thread in going))

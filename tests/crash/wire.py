@@ -1,0 +1,229 @@
+"""The adapter: how messages travel between the two sides, and what a side says when it starts anew.
+
+It is the fence without HTTP: the services' own receiver, slots and record of epochs. All that the crash
+matrix knows of the message layer stands here; the rest asks for it.
+"""
+
+import random
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from crash.memory import PrivateFrames, PrivateMemory
+from pef_hypervisor.from_guest.memory_access import Refused
+from pef_hypervisor.machine import Hypervisor
+from pef_kit.bus import carry_out
+from pef_kit.core.fence import Answer, Fence, Kept, KeptAnswer, Refuse, Run
+from pef_kit.core.fence import Message as Arrival
+from pef_kit.core.hello import Epochs, Hello
+from pef_kit.core.lease import Ended, leased
+from pef_kit.core.slots import Session, Slot
+from pef_kit.operations import Ask, Operation, PeerFailure, Transfer
+from pef_protocol.calls import CALLS, Reply
+from pef_protocol.events import Side
+from pef_protocol.identity import CallId, Epoch, instance_of
+from pef_protocol.problems import ProblemType
+from pef_protocol.quantities import Lpid
+from pef_protocol.wire import Caller, Role
+from pef_ultravisor.from_guest.accesses import guest_load, guest_store
+from pef_ultravisor.handlers import ultracall
+from pef_ultravisor.machine import Capacity, Ultravisor
+
+T = TypeVar("T")
+
+NORMAL_BYTES: Final = 128 << 20
+SLOTS: Final = 64
+
+
+class Unauthorized(Exception):
+    """A token that is not current: HTTP 401."""
+
+
+class NotDone(Exception):
+    """A message that was refused; `kind` says why."""
+
+    def __init__(self, kind: ProblemType) -> None:
+        super().__init__(kind.name)
+        self.kind = kind
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A call as it was sent; `number` counts all that were ever sent, in both directions."""
+
+    number: int
+    sender: Side
+    ask: Ask
+    epoch: Epoch | None
+    call: CallId
+    session: Session
+    slot: Slot
+
+    @property
+    def to(self) -> Side:
+        """Return the side that answers it."""
+        return Side.ULTRAVISOR if CALLS[self.ask.name].is_ultracall else Side.HYPERVISOR
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What a guest shows to one side: who it is there."""
+
+    side: Side
+    caller: Caller
+
+
+class Machines:
+    """Both sides as they run now, the normal memory between them, and every message that was ever sent."""
+
+    def __init__(self, secure_pages: int) -> None:
+        self.secure_pages = secure_pages
+        self.sent: list[Message] = []
+        self.down: set[Side] = set()
+        self.fences: dict[Side, Fence] = {}
+        self._sessions: dict[Side, Session] = {}
+        self._entropy = random.Random(1)
+        self.start(Side.ULTRAVISOR)
+        self.start(Side.HYPERVISOR)
+
+    def start(self, side: Side) -> None:
+        """Start a side anew; nothing is left of what it knew."""
+        self.down.discard(side)
+        self.fences[side] = Fence()
+        if side is Side.ULTRAVISOR:
+            self.frames: list[PrivateFrames] = []
+            self.mapped: PrivateMemory | None = None
+            self.uv = Ultravisor(
+                Capacity(self.secure_pages, NORMAL_BYTES), self._entropy.randbytes, frames=self._new_frames
+            )
+            self._epochs = Epochs(self.uv.instance)
+        else:
+            self.memory = PrivateMemory(NORMAL_BYTES)
+            instance = instance_of(self._entropy.randbytes(16))
+            self.hv = Hypervisor(
+                self.memory, device_pages=self.secure_pages, digest_key=b"crash", instance=instance
+            )
+
+    def _new_frames(self, count: int) -> PrivateFrames:
+        self.frames.append(PrivateFrames(count))
+        return self.frames[-1]
+
+    def stop(self, side: Side) -> None:
+        """Let a side die: who calls it finds nobody."""
+        self.down.add(side)
+
+    def introduce(self) -> Operation[None]:
+        """Return what the Hypervisor does once a side has started anew: hello, and what follows."""
+        if self.fences[Side.HYPERVISOR].epoch is not None:
+            self.fences[Side.HYPERVISOR].end()
+            yield from self.hv.end_operations()
+        instance = self.hv.store.instance
+        assert self._epochs.judge(instance, self._epochs.current) is Hello.TAKE_OVER
+        self.fences[Side.ULTRAVISOR].end()
+        yield from self.uv.end_all()
+        self.mapped = self.memory
+        epoch = self._epochs.take_over(instance)
+        self.uv.epoch = self.fences[Side.ULTRAVISOR].begin(epoch)
+        self.hv.store.epoch = self.fences[Side.HYPERVISOR].begin(epoch)
+        self._sessions = {side: Session(f"{side.value} {epoch}", SLOTS) for side in Side}
+        yield from self.leased(Side.HYPERVISOR, self.hv.fit_new_ultravisor())
+
+    def leased(self, side: Side, operation: Operation[T]) -> Operation[T]:
+        """Return an operation that ends with the current epoch."""
+        return leased(operation, self.fences[side].life)
+
+    def send(self, sender: Side, ask: Ask, depth: int) -> Message:
+        """Put a call on the wire, in a slot that it keeps until it has an outcome."""
+        session = self._sessions[sender]
+        slot = session.take(depth)
+        assert slot is not None
+        epoch = next((life.epoch for life in ask.lives if life.epoch), None)
+        message = Message(len(self.sent), sender, ask, epoch, session.call_id(slot), session, slot)
+        self.sent.append(message)
+        return message
+
+    def receive(self, message: Message) -> Operation[Reply]:
+        """Return the operation by which the side that is called answers a message that has arrived.
+
+        Raise NotDone where it is refused.
+        """
+        fence = self.fences[message.to]
+        fingerprint = repr((message.ask.name, message.ask.request)).encode()
+        verdict = fence.receive(Arrival(message.epoch, message.call, fingerprint))
+        match verdict:
+            case Run():
+                return self._answer(fence, verdict, self.leased(message.to, self._handler(message)))
+            case Answer():
+                return self._kept(message)
+            case Refuse(_, kind):
+                raise NotDone(kind)
+            case _:
+                raise NotDone(ProblemType.NOT_NOW)
+
+    def _handler(self, message: Message) -> Operation[Reply]:
+        name, request = message.ask.name, message.ask.request
+        if message.to is Side.ULTRAVISOR:
+            return ultracall(self.uv, Caller(Role.HYPERVISOR), name, request)
+        return self.hv.hypercall(Caller(Role.ULTRAVISOR), name, request)
+
+    def _answer(self, fence: Fence, verdict: Run, operation: Operation[Reply]) -> Operation[Reply]:
+        """Answer a message; its answer is kept at every end."""
+        try:
+            verdict.kept.task = yield from operation
+        finally:
+            fence.answered(verdict, KeptAnswer(200, "", b""))
+        reply: Reply = verdict.kept.task
+        return reply
+
+    def _kept(self, message: Message) -> Operation[Reply]:
+        """Give the answer again that a message had."""
+        reply: Reply | None = self._last(message).task
+        yield from ()
+        if reply is None:
+            raise NotDone(ProblemType.BROKEN)
+        return reply
+
+    def _last(self, message: Message) -> Kept:
+        return self.fences[message.to]._sessions[message.call.session][message.call.depth, message.call.slot]
+
+    def outcome(self, message: Message, refusal: NotDone) -> Exception | None:
+        """Return what a refusal means to the sender; None where it asks again."""
+        life = next((life for life in message.ask.lives if life.epoch), None)
+        match refusal.kind:
+            case ProblemType.OTHER_EPOCH if message.sender is Side.HYPERVISOR and life is not None:
+                return Ended(life)
+            case ProblemType.OTHER_EPOCH | ProblemType.NOT_NOW:
+                return None
+            case ProblemType.BROKEN:
+                return PeerFailure(message.ask.name, message.to.value, "500")
+            case _:
+                return PeerFailure(message.ask.name, message.to.value, str(refusal), done=False)
+
+    def carry_out(self, side: Side, transfer: Transfer) -> None:
+        """Move bytes over the memory bus, as far as `side` reaches."""
+        memory = self.mapped if side is Side.ULTRAVISOR else self.memory
+        assert memory is not None
+        carry_out(memory, transfer)
+
+    # Guests
+
+    def token(self, side: Side, lpid: int) -> Token:
+        """Return a token for the guest that has `lpid` now."""
+        return Token(side, Caller(Role.GUEST, Lpid(lpid)))
+
+    def guest_call(self, token: Token, name: str, request: object) -> Operation[Reply]:
+        """Return an ultracall of a guest; raise Unauthorized where its token is not current."""
+        return self.leased(Side.ULTRAVISOR, ultracall(self.uv, token.caller, name, request))
+
+    def load(self, token: Token, gpa: int, length: int) -> Operation[memoryview | bytes | Refused]:
+        """Return a guest's load; raise Unauthorized where its token is not current."""
+        lpid = token.caller.lpid or Lpid(0)
+        if token.side is Side.ULTRAVISOR:
+            return self.leased(token.side, guest_load(self.uv, lpid, gpa, length))
+        return self.hv.load(lpid, gpa, length)
+
+    def store(self, token: Token, gpa: int, content: bytes) -> Operation[Refused | None]:
+        """Return a guest's store; raise Unauthorized where its token is not current."""
+        lpid = token.caller.lpid or Lpid(0)
+        if token.side is Side.ULTRAVISOR:
+            return self.leased(token.side, guest_store(self.uv, lpid, gpa, content))
+        return self.hv.store_bytes(lpid, gpa, content)
