@@ -26,6 +26,7 @@ from pef_protocol.quantities import Lpid
 from pef_protocol.wire import Caller, Role
 from pef_ultravisor.from_guest.accesses import guest_load, guest_store
 from pef_ultravisor.handlers import ultracall
+from pef_ultravisor.leases import end_epoch
 from pef_ultravisor.machine import Capacity, Ultravisor
 
 T = TypeVar("T")
@@ -119,7 +120,7 @@ class Machines:
         instance = self.hv.store.instance
         assert self._epochs.judge(instance, self._epochs.current) is Hello.TAKE_OVER
         self.fences[Side.ULTRAVISOR].end()
-        yield from self.uv.end_all()
+        yield from end_epoch(self.uv)
         self.mapped = self.memory
         epoch = self._epochs.take_over(instance)
         self.uv.epoch = self.fences[Side.ULTRAVISOR].begin(epoch)
