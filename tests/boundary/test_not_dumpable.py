@@ -56,7 +56,6 @@ def opened_by_another(path: str) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-@pytest.mark.xfail(strict=True, reason="the Ultravisor is dumpable", raises=AssertionError)
 async def test_the_ultravisor_is_not_dumpable() -> None:
     with not_all_of_root():
         async with live_pair(LivePlan(between=False)) as pair:

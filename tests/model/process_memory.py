@@ -55,6 +55,15 @@ class MappedRange:
         return Place.FRAMES if self.private and not self.name and self.flags >= FRAME_FLAGS else Place.HEAP
 
 
+def may_read(pid: int) -> bool:
+    """Tell whether this test may read the memory of process `pid`: of one not dumpable, only root may."""
+    try:
+        os.close(os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC))
+    except PermissionError:
+        return False
+    return True
+
+
 def mapped_ranges(pid: int) -> Iterator[MappedRange]:
     """Yield the mappings of process `pid` that it can read itself."""
     header, text = None, Path(f"/proc/{pid}/smaps").read_text(encoding="ascii")
