@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 import uvicorn
 from fastapi import FastAPI
 
+from pef_kit.connections import ForgetfulConnection
 from pef_kit.settings import ServiceSettings
 from pef_kit.volume import VolumeTaken
 
@@ -46,7 +47,7 @@ def serve(app: FastAPI, settings: ServiceSettings) -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=ForgetfulConnection,  # type: ignore[arg-type] # a protocol of asyncio all the same
         timeout_keep_alive=KEEPALIVE,
         access_log=False,
         log_level="warning",

@@ -199,9 +199,5 @@ def add_views(service: Service, uv: Ultravisor) -> None:
 
 
 def main() -> None:
-    """Run the service until it is told to stop."""
+    """Run the service until it is told to stop; `pef_ultravisor.start` prepares the process for it."""
     build_and_serve(build, UltravisorSettings())
-
-
-if __name__ == "__main__":
-    main()

@@ -98,7 +98,8 @@ class Svm:
     state: UvVmState = UvVmState.ACTIVE
     design: Design = Design.TRACKED
     slots: SlotMap[FrameSlot] = field(default_factory=SlotMap)
-    files: dict[str, bytes] = field(default_factory=dict, repr=False)
+    files: dict[str, bytearray] = field(default_factory=dict, repr=False)
+    """What the ESM blob attached, by name: zeroes as far as it was handed out."""
     handed_out: dict[str, int] = field(default_factory=dict)
     done_outstanding: bool = False
     """Our H_SVM_INIT_DONE has not been answered yet."""
@@ -107,6 +108,13 @@ class Svm:
     too_large: bool = False
     """A slot was refused that this machine can never hold."""
     open_calls: int = 0
+
+    def forget_files(self) -> None:
+        """Zero what is attached, and drop it."""
+        for content in self.files.values():
+            content[:] = bytes(len(content))
+        self.files.clear()
+        self.handed_out.clear()
 
     @property
     def resident(self) -> int:

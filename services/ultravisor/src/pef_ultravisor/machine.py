@@ -170,7 +170,7 @@ class Ultravisor:
             self.dying.remove(svm)
             for slot in svm.slots:
                 self.release_slot(svm, slot)
-            svm.files.clear()
+            svm.forget_files()
 
     def checkpoint(self) -> UvCheckpoint:
         """Return all that this side must not forget but the contents of pages, as a plain value."""
