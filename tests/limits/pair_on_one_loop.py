@@ -17,11 +17,11 @@ from typing import Any, Final
 
 import pytest
 import uvicorn
-from fastapi import FastAPI
 from pydantic import SecretStr
 
 from pef_hypervisor.app import Settings as HypervisorSettings
 from pef_hypervisor.app import build as build_hypervisor
+from pef_kit.serving import configured
 from pef_lab.endpoints import Endpoints
 from pef_ultravisor.app import UltravisorSettings
 from pef_ultravisor.app import build as build_ultravisor
@@ -84,23 +84,6 @@ class MeasuredPair:
         return self.memory.stat().st_blocks * 512
 
 
-def served(application: FastAPI, listening: socket.socket) -> Server:
-    """Return a server for `application`, set as a service sets it."""
-    host, port = listening.getsockname()
-    return Server(
-        uvicorn.Config(
-            application,
-            host=host,
-            port=port,
-            http="httptools",
-            ws="none",
-            access_log=False,
-            log_level="critical",
-            timeout_keep_alive=3600,
-        )
-    )
-
-
 @contextmanager
 def measured_pair(*, mapped: bool = True, memory: int = 2048 * GIB) -> Iterator[MeasuredPair]:
     """Start a pair whose secure and normal memory have `memory` bytes each; both cost what is touched."""
@@ -119,24 +102,22 @@ def measured_pair(*, mapped: bool = True, memory: int = 2048 * GIB) -> Iterator[
     loops: list[asyncio.AbstractEventLoop] = []
 
     async def serve() -> None:
-        hypervisor = build_hypervisor(
-            HypervisorSettings(
-                **common,
-                peer_url=urls[0],
-                guest_key=SecretStr(keys[1]),
-                vmm_token=SecretStr(tokens["vmm"]),
-                normal_memory=str(file),
-            )
+        of_hypervisor = HypervisorSettings(
+            **common,
+            peer_url=urls[0],
+            guest_key=SecretStr(keys[1]),
+            vmm_token=SecretStr(tokens["vmm"]),
+            normal_memory=str(file),
         )
-        ultravisor = build_ultravisor(
-            UltravisorSettings(
-                **common,
-                peer_url=urls[1],
-                guest_key=SecretStr(keys[0]),
-                normal_memory=str(file) if mapped else "",
-            )
+        hypervisor = Server(configured(build_hypervisor(of_hypervisor), of_hypervisor))
+        of_ultravisor = UltravisorSettings(
+            **common,
+            peer_url=urls[1],
+            guest_key=SecretStr(keys[0]),
+            normal_memory=str(file) if mapped else "",
         )
-        servers = [served(app, at) for app, at in zip((ultravisor, hypervisor), sockets, strict=True)]
+        ultravisor = Server(configured(build_ultravisor(of_ultravisor), of_ultravisor))
+        servers = [ultravisor, hypervisor]
         tasks = [
             asyncio.ensure_future(server.serve([at])) for server, at in zip(servers, sockets, strict=True)
         ]

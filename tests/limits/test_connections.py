@@ -1,5 +1,6 @@
 """Connections that are slow, silent, half sent, many, or offer what we do not speak."""
 
+import re
 import select
 import socket
 from collections.abc import AsyncIterator
@@ -52,7 +53,6 @@ def side_of(service: Alone) -> str:
     return service.process.name.lower()
 
 
-@pytest.mark.xfail(strict=True, reason="nothing bounds the reading of a request")
 async def test_a_connection_that_does_not_finish_is_closed(service: Alone) -> None:
     whole = request("/v1/guest/store?gpa=0", service.guest_token(), 100)
     sent = {
@@ -78,7 +78,6 @@ async def test_a_connection_that_does_not_finish_is_closed(service: Alone) -> No
     assert not open_ones
 
 
-@pytest.mark.xfail(strict=True, reason="nothing bounds the reading of a request")
 @pytest.mark.parametrize("part", ["head", "body"])
 async def test_a_connection_that_trickles_is_closed(part: str) -> None:
     async with alone("hypervisor") as service:
@@ -102,7 +101,6 @@ def closed_while_it_trickles(connection: socket.socket, content: bytes) -> bool:
     return False
 
 
-@pytest.mark.xfail(strict=True, reason="any number of connections, for an hour each")
 async def test_hundreds_of_idle_connections_are_bounded_and_closed(service: Alone) -> None:
     def descriptors() -> int:
         return len(list(Path(f"/proc/{service.process.pid}/fd").iterdir()))
@@ -121,7 +119,6 @@ async def test_hundreds_of_idle_connections_are_bounded_and_closed(service: Alon
     assert await is_served(service)
 
 
-@pytest.mark.xfail(strict=True, reason="the service waits for the rest of the body")
 async def test_half_a_body_does_not_keep_a_service_from_stopping(service: Alone) -> None:
     with service.connect() as connection:
         connection.sendall(request("/v1/guest/store?gpa=0", service.guest_token(), 100) + bytes(50))
@@ -131,7 +128,6 @@ async def test_half_a_body_does_not_keep_a_service_from_stopping(service: Alone)
     assert status in {0, -15}
 
 
-@pytest.mark.xfail(strict=True, reason="the body is read to its end, whoever sends it")
 @pytest.mark.parametrize("known", [False, True], ids=["without a token", "with a guest's token"])
 async def test_sixty_mebibytes_to_a_small_call_are_not_read(service: Alone, known: bool) -> None:
     assert await is_served(service)
@@ -150,7 +146,6 @@ async def test_sixty_mebibytes_to_a_small_call_are_not_read(service: Alone, know
     assert answer.startswith(b"HTTP/1.1 413" if known else b"HTTP/1.1 401")
 
 
-@pytest.mark.xfail(strict=True, reason="the body behind an offered upgrade is run as a request")
 @pytest.mark.parametrize("protocol", UPGRADES)
 async def test_a_body_behind_an_offered_upgrade_is_never_a_request(service: Alone, protocol: str) -> None:
     inner = b"GET /livez HTTP/1.1\r\nHost: visor\r\n\r\n"
@@ -161,11 +156,9 @@ async def test_a_body_behind_an_offered_upgrade_is_never_a_request(service: Alon
         with suppress(OSError):
             connection.sendall(inner)
         came += everything(connection)
-    assert came.count(b"HTTP/1.1 ") == 1, came
-    assert came.startswith(b"HTTP/1.1 4"), came
+    assert re.findall(rb"HTTP/1.1 (\d)\d\d ", came) == [b"4"], came
 
 
-@pytest.mark.xfail(strict=True, reason="a library reads its own environment variables")
 @pytest.mark.parametrize("side", SIDES)
 async def test_variables_of_a_library_decide_nothing(side: str) -> None:
     async with alone(side, WEB_CONCURRENCY="3", FORWARDED_ALLOW_IPS="*") as service:

@@ -18,11 +18,11 @@ from typing import Any, Final, TypeVar
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from pef_kit import decoding
+from pef_kit import bodies, decoding
 from pef_kit.core.fence import Answer, Fence, Join, KeptAnswer, Message, Refuse, Run
 from pef_kit.core.lease import leased
 from pef_kit.core.life import Ended, Life, OtherIncarnation
-from pef_kit.doors import Doorkeeper, Handler, Problem, number, read_body
+from pef_kit.doors import Doorkeeper, Handler, Problem, number
 from pef_kit.observers import CURRENT, CallContext, Observer
 from pef_kit.operations import Operation, Perform, drive
 from pef_protocol.calls import Call, Reply
@@ -112,8 +112,8 @@ class Service:
         doorkeeper: Doorkeeper,
         perform: Perform,
         observer: Observer,
-        body_limit: int,
         fence: Fence,
+        read_timeout: float = bodies.READ_TIMEOUT,
     ) -> None:
         self.side = side
         self.fence = fence
@@ -122,7 +122,7 @@ class Service:
         self.observer = observer
         self._perform = perform
         self._answer = answer
-        self._body_limit = body_limit
+        self._read_timeout = read_timeout
         self.not_ready: Callable[[], str] = lambda: "no epoch has begun"
         """Says why there is no epoch."""
         self._starters: list[Callable[[], Any]] = []
@@ -132,6 +132,7 @@ class Service:
         self.app.add_exception_handler(HTTPException, _refused)
         self.app.add_exception_handler(Ended, _ended)
         self.app.add_exception_handler(Exception, _failed)
+        self.app.add_middleware(bodies.RefuseUpgrades)
         for call in calls:
             self._add_call(call)
         path = ULTRACALL_PATH if side is Side.ULTRAVISOR else HYPERCALL_PATH
@@ -154,13 +155,32 @@ class Service:
         for close in reversed(self._closers):
             await close()
 
-    def post(self, path: str, handler: Handler, **describes: Any) -> None:
-        """Add a route for POST."""
+    def post(self, path: str, handler: Handler, *, reads: bool = True, **describes: Any) -> None:
+        """Add a route for POST; `reads`: the handler reads its body, by `body` or `pieces`."""
+        handler = handler if reads else self._without_body(handler)
         self.app.add_api_route(path, handler, methods=["POST"], response_model=None, **describes)
 
-    def get(self, path: str, handler: Handler) -> None:
-        """Add a route for GET."""
-        self.app.add_api_route(path, handler, methods=["GET"], response_model=None)
+    def delete(self, path: str, handler: Handler) -> None:
+        """Add a route for DELETE, which reads no body."""
+        bounded = self._without_body(handler)
+        self.app.add_api_route(path, bounded, methods=["DELETE"], response_model=None)
+
+    def get(self, path: str, handler: Handler, *, open_to_all: bool = False) -> None:
+        """Add a route for GET, which reads no body; `open_to_all`: it asks for no token."""
+        bounded = self._without_body(handler, open_to_all=open_to_all)
+        self.app.add_api_route(path, bounded, methods=["GET"], response_model=None)
+
+    def _without_body(self, handler: Handler, *, open_to_all: bool = False) -> Handler:
+        """Return `handler` for requests that should have no body: one that comes is bounded all the same."""
+
+        async def bounded(request: Request) -> Response:
+            if bodies.announced_length(request) != 0:
+                if not open_to_all:
+                    self.doorkeeper.caller(request)
+                await self.body(request)
+            return await handler(request)
+
+        return bounded
 
     def require_epoch(self) -> None:
         """Raise Problem 503 where there is no epoch: nothing that needs the peer is admitted."""
@@ -176,9 +196,13 @@ class Service:
         """Drive an operation that needs no peer, and so no epoch, to its end."""
         return await drive(operation, self._perform)
 
-    async def body(self, request: Request, limit: int | None = None) -> bytes:
-        """Return the body of a request; raise Problem 413 where it is over the limit."""
-        return await read_body(request, self._body_limit if limit is None else limit)
+    async def body(self, request: Request, limit: int = bodies.SMALL) -> bytes:
+        """Return the body of a request, of at most `limit` bytes; raise Problem as `bodies` says."""
+        return await bodies.read_body(request, limit, self._read_timeout)
+
+    def pieces(self, request: Request) -> AsyncIterator[bytes]:
+        """Yield the body of a request as it comes, however long it is."""
+        return bodies.pieces_of(request, None, self._read_timeout)
 
     def _add_call(self, call: Call) -> None:
         async def handler(request: Request) -> Response:
@@ -197,11 +221,12 @@ class Service:
 
     async def _answer_call(self, call: Call, request: Request) -> Response:
         caller = self.doorkeeper.caller(request)
-        body = await self.body(request)
+        octets = request.headers.get("content-type", JSON).startswith(OCTETS)
+        body = await self.body(request, bodies.limit_of(call, caller, octets=octets))
         if not body and caller.role is self._peer_role and (known := self._known(request)) is not None:
             return as_response(await kept_answer(known))
         try:
-            if request.headers.get("content-type", JSON).startswith(OCTETS):
+            if octets:
                 asked = decoding.from_octets(call, request.query_params, body)
             else:
                 asked = decoding.from_json(call, body)
@@ -273,8 +298,8 @@ class Service:
             self.doorkeeper.admit(request, Role.OBSERVER)
             return json_response(self.observer.since(number(request, "after")))
 
-        self.get("/livez", live)
-        self.get("/readyz", ready)
+        self.get("/livez", live, open_to_all=True)
+        self.get("/readyz", ready, open_to_all=True)
         self.get("/metrics", metrics)
         self.get(OBSERVER_PATH + "trace", trace)
 

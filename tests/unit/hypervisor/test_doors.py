@@ -27,7 +27,7 @@ from unit.hypervisor.world import World
 
 TOKENS = {role: f"the token of the {role}" for role in Role}
 EPOCH_OF_TESTS = Epoch(InstanceId("0" * 32), 1)
-LIMIT = 1 << 20
+LIMIT = 16 << 20
 U64 = (1 << 64) - 1
 
 
@@ -45,12 +45,11 @@ class Doors:
             ),
             perform=self.perform,
             observer=Observer(Side.HYPERVISOR),
-            body_limit=LIMIT,
             fence=Fence(life=Life("the epoch of the tests", epoch=EPOCH_OF_TESTS)),
         )
-        add_vmm_door(self.service, self.world.hv, LIMIT)
+        add_vmm_door(self.service, self.world.hv)
         add_guest_door(self.service, self.world.hv)
-        add_bus_door(self.service, self.world.hv.store.memory, LIMIT)
+        add_bus_door(self.service, self.world.hv.store.memory)
         add_views(self.service, self.world.hv)
         transport = httpx.ASGITransport(app=self.service.app)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://hypervisor")

@@ -72,7 +72,7 @@ def build(settings: Settings) -> FastAPI:
         ),
         perform=Performer(peer, OwnBus(memory, threads), threads, observer),
         observer=observer,
-        body_limit=settings.body_limit,
+        read_timeout=settings.read_timeout,
         fence=fence,
     )
     file = {"name": volume.name_of(instance), "size": size} if volume else None
@@ -84,9 +84,9 @@ def build(settings: Settings) -> FastAPI:
     link = Link(service, hypervisor, peer, instance, file, joined)
     service.at_start(link.start)
     service.at_end(link.stop)
-    add_vmm_door(service, hypervisor, settings.body_limit)
+    add_vmm_door(service, hypervisor)
     add_guest_door(service, hypervisor)
-    add_bus_door(service, hypervisor.store.memory, settings.body_limit)
+    add_bus_door(service, hypervisor.store.memory)
     add_hint_route(service, link)
     add_views(service, hypervisor)
 
@@ -109,7 +109,7 @@ def add_hint_route(service: Service, link: Link) -> None:
         link.doubt()
         return Response(status_code=204)
 
-    service.post(HELLO_PATH, hint)
+    service.post(HELLO_PATH, hint, reads=False)
 
 
 def add_views(service: Service, hypervisor: Hypervisor) -> None:

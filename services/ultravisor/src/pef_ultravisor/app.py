@@ -81,7 +81,7 @@ def build(settings: UltravisorSettings, entropy: Callable[[int], bytes] = secret
         ),
         perform=Performer(peer, bus, threads, observer),
         observer=observer,
-        body_limit=settings.body_limit,
+        read_timeout=settings.read_timeout,
         fence=Fence(),
     )
     epochs = Epochs(instance_of(entropy(16)))
@@ -135,9 +135,9 @@ def add_guest_door(service: Service, uv: Ultravisor) -> None:
         key = uv.machine_key
         return json_response({"public_key": key.public_bytes.hex(), "key_id": key.key_id.hex()})
 
-    service.post(GUEST_PATH + "load", load)
+    service.post(GUEST_PATH + "load", load, reads=False)
     service.post(GUEST_PATH + "store", store)
-    service.get("/v1/machine-key", machine_key)
+    service.get("/v1/machine-key", machine_key, open_to_all=True)
 
 
 def _refused(failure: AccessFailure) -> Response:

@@ -32,7 +32,7 @@ def add_guest_door(service: Service, hypervisor: Hypervisor) -> None:
         refused = await service.run_alone(hypervisor.store_bytes(lpid, gpa, content))
         return json_response({"access": "resolved"}) if refused is None else refusal(refused)
 
-    service.post(GUEST_PATH + "load", load)
+    service.post(GUEST_PATH + "load", load, reads=False)
     service.post(GUEST_PATH + "store", store)
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pef_hypervisor.from_vmm.outcome import Outcome
 from pef_hypervisor.machine import Hypervisor
+from pef_kit.bodies import MEMORY
 from pef_kit.doors import Problem, number
 from pef_kit.http import Service, json_response
 from pef_protocol.designs import Design
@@ -53,8 +54,8 @@ class Unmap(Form):
 FormT = TypeVar("FormT", bound=Form)
 
 
-def add_vmm_door(service: Service, hypervisor: Hypervisor, read_limit: int) -> None:
-    """Add the VMM's routes; a read may have `read_limit` bytes."""
+def add_vmm_door(service: Service, hypervisor: Hypervisor) -> None:
+    """Add the VMM's routes; a read or a write may have `MEMORY` bytes."""
 
     async def form(request: Request, kind: type[FormT]) -> FormT:
         service.doorkeeper.admit(request, Role.VMM)
@@ -88,15 +89,15 @@ def add_vmm_door(service: Service, hypervisor: Hypervisor, read_limit: int) -> N
     async def read(request: Request) -> Response:
         service.doorkeeper.admit(request, Role.VMM)
         lpid, gpa, length = path_number(request, "lpid"), number(request, "gpa"), number(request, "length")
-        if length > read_limit:
-            raise Problem(422, "Unprocessable Content", f"length: at most {read_limit} bytes", "length")
+        if length > MEMORY:
+            raise Problem(422, "Unprocessable Content", f"length: at most {MEMORY} bytes", "length")
         seen = await service.run(hypervisor.host_read(lpid, gpa, length))
         return answer(seen) if isinstance(seen, Outcome) else Response(seen, media_type=OCTETS)
 
     async def write(request: Request) -> Response:
         service.doorkeeper.admit(request, Role.VMM)
         lpid, gpa = path_number(request, "lpid"), number(request, "gpa")
-        content = await service.body(request)
+        content = await service.body(request, MEMORY)
         return answer(await service.run(hypervisor.host_write(lpid, gpa, content)))
 
     async def unmap(request: Request) -> Response:
@@ -110,13 +111,13 @@ def add_vmm_door(service: Service, hypervisor: Hypervisor, read_limit: int) -> N
 
     vm = VMM_PATH + "vms/{lpid}"
     service.post(VMM_PATH + "vms", create)
-    service.app.add_api_route(vm, destroy, methods=["DELETE"], response_model=None)
+    service.delete(vm, destroy)
     service.post(vm + "/slots", add_slot)
-    service.app.add_api_route(vm + "/slots/{slotid}", remove_slot, methods=["DELETE"], response_model=None)
-    service.post(vm + "/read", read)
+    service.delete(vm + "/slots/{slotid}", remove_slot)
+    service.post(vm + "/read", read, reads=False)
     service.post(vm + "/write", write)
     service.post(vm + "/unmap", unmap)
-    service.post(vm + "/reset", reset)
+    service.post(vm + "/reset", reset, reads=False)
 
 
 def answer(outcome: Outcome) -> Response:
