@@ -19,18 +19,20 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from pef_kit import bodies, decoding
+from pef_kit.answers import encode_reply
 from pef_kit.core.fence import Answer, Fence, Join, KeptAnswer, Message, Refuse, Run
 from pef_kit.core.lease import leased
 from pef_kit.core.life import Ended, Life, OtherIncarnation
 from pef_kit.doors import Doorkeeper, Handler, Problem, number
 from pef_kit.observers import CURRENT, CallContext, Observer
 from pef_kit.operations import Operation, Perform, drive
+from pef_kit.spans import pages_in
 from pef_protocol.calls import Call, Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.events import CallEvent, Side
 from pef_protocol.identity import CallId, Epoch, Incarnation
 from pef_protocol.problems import ProblemType
-from pef_protocol.runs import Runs
+from pef_protocol.runs import WORD_BYTES, CodedRuns, Runs
 from pef_protocol.wire import (
     CALL_ID,
     DEPTH,
@@ -39,12 +41,13 @@ from pef_protocol.wire import (
     HYPERCALL_PATH,
     INCARNATION,
     JSON,
-    LONGEST_ANSWER,
     MAX_DEPTH,
     OBSERVER_PATH,
     OCTETS,
+    PAGES_AT_ONCE,
     PARENT_ID,
     PROBLEM,
+    RUNS_IN_JSON,
     SLOT,
     TIME_LEFT,
     TRACEPARENT,
@@ -60,7 +63,9 @@ ROWS_SHOWN: Final = 8
 LONGEST_ENVELOPE: Final = 8 << 10
 """Bytes that an answer may have beside its refused runs."""
 REFUSED_ROW: Final = 64
-"""Bytes of one refused run, at most."""
+"""Bytes of one refused run as JSON, at most."""
+REFUSED_WORDS: Final = CodedRuns.WIDTH * WORD_BYTES
+"""Bytes of one among many refused runs."""
 LONGEST_TIME: Final = 3_600_000
 TIME_DIGITS: Final = 10
 VISORS: Final = frozenset({Role.ULTRAVISOR, Role.HYPERVISOR})
@@ -73,15 +78,10 @@ def json_response(content: object, status: int = 200) -> Response:
     return Response(json.dumps(content), status, media_type=JSON)
 
 
-def envelope(name: str, reply: Reply) -> dict[str, Any]:
-    """Return a reply as it travels."""
-    return {
-        "call": name,
-        "code": {"name": reply.code.name, "number": int(reply.code)},
-        "outputs": dict(reply.outputs),
-        "refused": list(reply.refused.coded()),
-        "detail": reply.detail,
-    }
+def reply_response(name: str, reply: Reply) -> Response:
+    """Return the answer to call `name` as a response."""
+    body, media = encode_reply(name, reply)
+    return Response(body, media_type=media)
 
 
 def told(request: Any) -> tuple[dict[str, int | str], int]:
@@ -94,7 +94,7 @@ def told(request: Any) -> tuple[dict[str, int | str], int]:
             rows = list(value)[:ROWS_SHOWN] if len(value) <= ROWS_SHOWN else []
             shown = " ".join("+".join(f"{word:#x}" for word in row) for row in rows)
             arguments[argument.name] = shown or f"{len(value)} runs"
-            pages = value.pages
+            pages = pages_in(value)
         else:
             arguments[argument.name] = value
     return arguments, pages
@@ -230,13 +230,16 @@ class Service:
                 asked = decoding.from_octets(call, request.query_params, body)
             else:
                 asked = decoding.from_json(call, body)
+            decoding.require_few_pages(asked)
         except decoding.Malformed as fault:
             raise Problem(422, "Unprocessable Content", str(fault), fault.field) from None
+        except decoding.TooManyPages as fault:
+            raise Problem(413, "Content Too Large", str(fault), "runs") from None
         seconds = time_left(request) if caller.role in VISORS else None
         if caller.role is not self._peer_role:
             self.require_epoch()
             reply = await self._perform_call(call, request, caller, asked, self.fence.life, seconds)
-            return json_response(envelope(call.name, reply))
+            return reply_response(call.name, reply)
         # Order: from here to the verdict nothing is awaited: a message is judged as it arrived whole.
         caller = replace(caller, incarnation=Incarnation.parse(request.headers.get(INCARNATION, "")))
         verdict = self.fence.receive(message_of(request, asked))
@@ -245,7 +248,8 @@ class Service:
         answer = BROKEN
         try:
             reply = await self._perform_call(call, request, caller, asked, verdict.life, seconds)
-            answer = KeptAnswer(200, JSON, json.dumps(envelope(call.name, reply)).encode())
+            content, media = encode_reply(call.name, reply)
+            answer = KeptAnswer(200, media, content)
         except OtherIncarnation as reason:
             answer = refusal(Refuse(409, ProblemType.OTHER_INCARNATION, str(reason)))
         except Ended as reason:
@@ -280,7 +284,7 @@ class Service:
         await self.body(request)
         name = request.path_params["name"]
         code = UCode.U_FUNCTION if self.side is Side.ULTRAVISOR else HCode.H_FUNCTION
-        return json_response(envelope(name, Reply(code, detail=f"{name} is not a call of this side")))
+        return reply_response(name, Reply(code, detail=f"{name} is not a call of this side"))
 
     def _add_views(self) -> None:
         async def live(_: Request) -> Response:
@@ -345,9 +349,10 @@ def _names(request: Request) -> tuple[Epoch | None, CallId | None, bytes]:
 def message_of(request: Request, asked: Any) -> Message:
     """Return a call of the peer as the fence judges it."""
     runs = getattr(asked, "runs", None)
-    longest = min(
-        LONGEST_ENVELOPE + (runs.pages * REFUSED_ROW if isinstance(runs, Runs) else 0), LONGEST_ANSWER
-    )
+    longest = LONGEST_ENVELOPE
+    if isinstance(runs, Runs):
+        rows = min(pages_in(runs), PAGES_AT_ONCE + len(runs))
+        longest += min(rows, RUNS_IN_JSON) * REFUSED_ROW + rows * REFUSED_WORDS
     return Message(*_names(request), longest=longest)
 
 

@@ -17,7 +17,7 @@ from pef_kit.columns import Portion
 from pef_kit.ladder import Ladder
 from pef_kit.operations import Operation, PeerFailure
 from pef_kit.refusals import Refusals
-from pef_kit.spans import I64, NOWHERE, Mask, among
+from pef_kit.spans import I64, Mask, among
 from pef_protocol import ladders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
@@ -41,20 +41,12 @@ def target_is_free(paging: Paging) -> Mask:
     rows = passes.nonzero()[0]
     taken = rows[uv.normal_pages.in_use(paging.addresses[rows], paging.counts[rows])]
     passes[taken] = False
-    for row in taken if paging.svm else ():
-        passes[row] = _are_shared(paging, int(row))
+    for portion in rungs.portions_of(paging, taken):
+        # A page that backs the very GFN it is offered for is shared: nothing is to do.
+        elsewhere = portion.slot.normal[portion.chosen] != portion.beside(paging.addresses).view(np.uint64)
+        passes[portion.rows] = True
+        passes[portion.row_of_each()[elsewhere]] = False
     return passes
-
-
-def _are_shared(paging: Paging, row: int) -> bool:
-    """Tell whether each GFN of a run is backed by the very page it would go to: then nothing is to do."""
-    if paging.svm is None or paging.places[row] == NOWHERE:
-        return False
-    portions = paging.svm.slots.portions(paging.gpas, paging.counts, np.array([row]), paging.places)
-    return all(
-        bool((portion.slot.normal[portion.chosen] == portion.beside(paging.addresses).view(np.uint64)).all())
-        for portion in portions
-    )
 
 
 def not_aborted(paging: Paging) -> Mask:
