@@ -127,7 +127,7 @@ def measured_pair(*, mapped: bool = True, memory: int = 2048 * GIB) -> Iterator[
         started.set()
         await ended[0].wait()
         for server in servers:
-            server.should_exit = server.force_exit = True
+            server.should_exit = True
         await asyncio.gather(*tasks)
 
     gc.collect()

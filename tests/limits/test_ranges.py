@@ -35,7 +35,6 @@ async def vm(pair: MeasuredPair) -> AsyncIterator[LargeVm]:
         yield made
 
 
-@pytest.mark.xfail(strict=True, reason="an untouched page is zeroed by writing zeroes")
 async def test_sharing_what_nobody_touched_takes_no_memory(pair: MeasuredPair, vm: LargeVm) -> None:
     for pages in (FEW, MANY):
         before = pair.allocated

@@ -53,8 +53,8 @@ RUNS_IN_JSON: Final = 256
 RUNS_AT_ONCE: Final = 1 << 16
 """Most runs of one message: who has more sends several."""
 
-PAGES_AT_ONCE: Final = 1 << 18
-"""Most pages that the runs of one message name together, 16 GiB."""
+PAGES_AT_ONCE: Final = 1 << 17
+"""Most pages that the runs of one message name together, 8 GiB."""
 
 LONGEST_ANSWER: Final = 64 << 20
 """Bytes that the answer to a call may have."""

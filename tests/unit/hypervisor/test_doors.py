@@ -1,6 +1,7 @@
 """The HTTP doors in process: who may enter, what is malformed, how outcomes travel. No socket is opened."""
 
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -8,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from pef_hypervisor.app import Settings, add_views, build
-from pef_hypervisor.doors.bus import add_bus_door
+from pef_hypervisor.doors.bus import OwnBus, add_bus_door
 from pef_hypervisor.doors.guest import add_guest_door
 from pef_hypervisor.doors.vmm import add_vmm_door
 from pef_kit.bus import NORMAL_BASE
@@ -49,7 +50,9 @@ class Doors:
         )
         add_vmm_door(self.service, self.world.hv)
         add_guest_door(self.service, self.world.hv)
-        add_bus_door(self.service, self.world.hv.store.memory)
+        self.threads = ThreadPoolExecutor(1)
+        bus = OwnBus(self.world.memory, self.threads)
+        add_bus_door(self.service, self.world.hv.store.memory, bus)
         add_views(self.service, self.world.hv)
         transport = httpx.ASGITransport(app=self.service.app)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://hypervisor")
@@ -69,7 +72,8 @@ class Doors:
 async def doors() -> AsyncIterator[Doors]:
     world = Doors()
     async with world.client:
-        yield world
+        with world.threads:
+            yield world
 
 
 ROUTES = [

@@ -13,7 +13,7 @@ from pef_ultravisor.requests import messages, pages_of
 
 @given(st.lists(st.integers(1, 40), max_size=30))
 def test_messages_name_what_the_runs_name(counts: list[int]) -> None:
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]]) * 2 if counts else []
+    starts = (np.cumsum(counts) - counts) * 2
     runs = PageRuns.of(
         *((int(start) * PAGE_SIZE, count) for start, count in zip(starts, counts, strict=True))
     )

@@ -58,6 +58,7 @@ def build(settings: Settings) -> FastAPI:
         new_id=lambda: secrets.token_hex(8),
         other_epoch=lambda: link.doubt(),  # noqa: PLW0108 - the link is made below, of this peer
     )
+    bus = OwnBus(memory, threads)
     service = Service(
         Side.HYPERVISOR,
         HYPERCALLS,
@@ -70,7 +71,7 @@ def build(settings: Settings) -> FastAPI:
             },
             settings.guest_key.get_secret_value(),
         ),
-        perform=Performer(peer, OwnBus(memory, threads), threads, observer),
+        perform=Performer(peer, bus, threads, observer),
         observer=observer,
         read_timeout=settings.read_timeout,
         fence=fence,
@@ -86,7 +87,7 @@ def build(settings: Settings) -> FastAPI:
     service.at_end(link.stop)
     add_vmm_door(service, hypervisor)
     add_guest_door(service, hypervisor)
-    add_bus_door(service, hypervisor.store.memory)
+    add_bus_door(service, hypervisor.store.memory, bus)
     add_hint_route(service, link)
     add_views(service, hypervisor)
 

@@ -150,7 +150,9 @@ def _zero(uv: Ultravisor, svm: Svm, offered: Portions, already: Portions) -> Ope
     with in_flight(uv, svm, MOVING, chosen_in(offered), pages=normal_pages_of(offered)):
         for portion in offered + already:
             offsets = offsets_of(portion)
-            yield zeroing(Pages(portion.slot, offsets, portion.slot.normal[offsets].astype(np.int64)))
+            addresses = portion.slot.normal[offsets].astype(np.int64)
+            for some in Pages(portion.slot, offsets, addresses).batches():
+                yield zeroing(some)
 
 
 def unshare(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:

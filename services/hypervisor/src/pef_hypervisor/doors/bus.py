@@ -14,7 +14,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from pef_hypervisor.normal_memory import RealMemory
-from pef_kit.bus import NormalMemory, carry_out, chunks
+from pef_kit.bus import NormalMemory, carry_out, chunks, zero
 from pef_kit.core.fence import Message, Refuse
 from pef_kit.doors import Problem
 from pef_kit.http import Service
@@ -37,13 +37,14 @@ class OwnBus:
     async def perform(self, transfer: Transfer) -> None:
         """Carry out a transfer in a thread."""
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._threads, carry_out, self._memory, transfer)
+        carry = zero if transfer.zeroes else carry_out
+        await loop.run_in_executor(self._threads, carry, self._memory, transfer)
 
 
 class Contents(StreamingResponse):
     """An answer that reads normal memory while it travels; its ranges are in use until it has ended."""
 
-    def __init__(self, pieces: list[tuple[int, int]], real_memory: RealMemory) -> None:
+    def __init__(self, pieces: list[tuple[int, int]], real_memory: RealMemory, bus: OwnBus) -> None:
         self._pieces = pieces
         self._memory = real_memory
         total = sum(length for _, length in pieces)
@@ -59,7 +60,7 @@ class Contents(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-def add_bus_door(service: Service, real_memory: RealMemory) -> None:
+def add_bus_door(service: Service, real_memory: RealMemory, bus: OwnBus) -> None:
     """Add the bus' routes; a message has at most `RUNS_AT_ONCE` rows."""
     memory = real_memory.bytes
 
@@ -96,6 +97,14 @@ def add_bus_door(service: Service, real_memory: RealMemory) -> None:
             filling.end()
         return Response(status_code=204)
 
+    async def zeroed(request: Request) -> Response:
+        require_current(request)
+        pieces = rows_of(await service.body(request, ROWS_LIMIT), memory)
+        with real_memory.requests.under_way(pieces):
+            await bus.perform(Transfer(pieces, lambda *_: None, writes=True, zeroes=True))
+        return Response(status_code=204)
+
+    service.post(NORMAL_MEMORY_PATH + "zero", zeroed)
     service.post(NORMAL_MEMORY_PATH + "read", read)
     service.post(NORMAL_MEMORY_PATH + "write", write)
 

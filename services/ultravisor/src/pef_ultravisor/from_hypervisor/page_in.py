@@ -184,7 +184,8 @@ def _import(uv: Ultravisor, _: Svm, pages: Pages) -> Operation[Codes]:
     slot, offsets = pages.slot, pages.offsets
     slot.mark(offsets, FILLED)
     try:
-        yield importing(pages)
+        for some in pages.batches():
+            yield importing(some)
     except BaseException:
         slot.scrub(offsets)
         slot.unmark(offsets, IMPORTED)
@@ -196,13 +197,17 @@ def _import(uv: Ultravisor, _: Svm, pages: Pages) -> Operation[Codes]:
 
 def _open(uv: Ultravisor, svm: Svm, pages: Pages) -> Operation[Codes]:
     slot, offsets = pages.slot, pages.offsets
-    transfer, genuine = opening(pages, svm.sealer)
     slot.mark(offsets, FILLED)
+    found: list[Mask] = []
     try:
-        yield transfer
+        for some in pages.batches():
+            transfer, opened = opening(some, svm.sealer)
+            yield transfer
+            found.append(opened)
     except BaseException:
         slot.scrub(offsets)
         raise
+    genuine = np.concatenate(found)
     slot.scrub(offsets[~genuine])
     slot.state[offsets[genuine]] = S.SECURE
     slot.mark(offsets[genuine], REFERENCED)

@@ -17,7 +17,7 @@ from pef_kit.columns import Portion
 from pef_kit.ladder import Ladder
 from pef_kit.operations import Operation, PeerFailure
 from pef_kit.refusals import Refusals
-from pef_kit.spans import I64, Mask, among
+from pef_kit.spans import I64, U8, U64, Mask, among
 from pef_protocol import ladders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
@@ -137,13 +137,17 @@ def take_out(svm: Svm, leaving: list[Leaving], refusals: Refusals) -> Operation[
 
 def _seal(svm: Svm, pages: Pages) -> Operation[None]:
     slot, offsets = pages.slot, pages.offsets
-    transfer, counters, tags = sealing(pages, svm.sealer)
-    yield transfer
-    slot.counter[offsets] = counters
-    slot.tag[offsets] = tags
+    records: list[tuple[U64, U8]] = []
+    for some in pages.batches():
+        transfer, counters, tags = sealing(some, svm.sealer)
+        yield transfer
+        records.append((counters, tags))
+    slot.counter[offsets] = np.concatenate([counters for counters, _ in records])
+    slot.tag[offsets] = np.concatenate([tags for _, tags in records])
     slot.state[offsets] = S.PAGEDOUT
     slot.scrub(offsets)
 
 
 def _give_back(_: Svm, pages: Pages) -> Operation[None]:
-    yield giving_back(pages)
+    for some in pages.batches():
+        yield giving_back(some)
