@@ -44,7 +44,6 @@ async def test_sharing_what_nobody_touched_takes_no_memory(pair: MeasuredPair, v
         assert pair.allocated <= before + SLACK
 
 
-@pytest.mark.xfail(strict=True, reason="zeroed by writing zeroes; a column at a time")
 async def test_sharing_a_large_range_holds_nobody_up(pair: MeasuredPair, vm: LargeVm) -> None:
     before = pair.allocated
     await vm.guest.share(FREE, FEW)
@@ -69,11 +68,10 @@ async def test_sharing_a_large_range_holds_nobody_up(pair: MeasuredPair, vm: Lar
     assert max(took.values()) <= LONGEST_CALLBACK, took
 
 
-@pytest.mark.xfail(strict=True, reason="slots are let go of on the event loop")
 @pytest.mark.parametrize("design", [Design.TRACKED, Design.PUSHED_FIXED])
 async def test_the_life_of_a_large_vm_holds_nobody_up(pair: MeasuredPair, design: Design) -> None:
     took: dict[str, float] = {}
-    async with large_vm(pair, design, size=LARGE) as vm, Watch(pair.endpoints) as watch:
+    async with large_vm(pair, design, size=LARGE) as vm:
         content = bytes(range(256)) * (ACCESS // 256)
         for start in range(0, ACCESS, PIECE):
             await vm.guest.store(FREE * PAGE_SIZE + start, content[start : start + PIECE])
@@ -88,6 +86,14 @@ async def test_the_life_of_a_large_vm_holds_nobody_up(pair: MeasuredPair, design
         took["plug"] = pair.meter.read()
         await vm.vmm.unplug(vm.lpid, 1)
         took["unplug"] = pair.meter.read()
+    took["destroy"] = pair.meter.read()
+    assert not slow(took), f"ms: {slow(took)}"
+
+
+@pytest.mark.xfail(strict=True, reason="views and reset look at whole slots on the event loop")
+async def test_views_of_a_large_vm_hold_nobody_up(pair: MeasuredPair) -> None:
+    took: dict[str, float] = {}
+    async with large_vm(pair, size=LARGE) as vm, Watch(pair.endpoints) as watch:
         for door in watch._doors.values():
             for view in ("vms", "digest", "invariants"):
                 await door.view(f"/v1/observer/{view}")
@@ -96,6 +102,9 @@ async def test_the_life_of_a_large_vm_holds_nobody_up(pair: MeasuredPair, design
             took[f"gfns of {door.name}"] = pair.meter.read()
         await vm.vmm.reset(vm.lpid)
         took["reset"] = pair.meter.read()
-    took["destroy"] = pair.meter.read()
-    slow = {what: round(seconds * 1000) for what, seconds in took.items() if seconds > LONGEST_CALLBACK}
-    assert not slow, f"ms: {slow}"
+    assert not slow(took), f"ms: {slow(took)}"
+
+
+def slow(took: dict[str, float]) -> dict[str, int]:
+    """Return what took longer than it may, in ms."""
+    return {what: round(seconds * 1000) for what, seconds in took.items() if seconds > LONGEST_CALLBACK}

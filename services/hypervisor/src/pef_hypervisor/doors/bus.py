@@ -44,7 +44,7 @@ class OwnBus:
 class Contents(StreamingResponse):
     """An answer that reads normal memory while it travels; its ranges are in use until it has ended."""
 
-    def __init__(self, pieces: list[tuple[int, int]], real_memory: RealMemory, bus: OwnBus) -> None:
+    def __init__(self, pieces: list[tuple[int, int]], real_memory: RealMemory) -> None:
         self._pieces = pieces
         self._memory = real_memory
         total = sum(length for _, length in pieces)
