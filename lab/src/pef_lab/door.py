@@ -11,7 +11,8 @@ from typing import Any, Final, Self
 
 import httpx
 
-from pef_kit.peer import client_of, decode_reply, encode_call
+from pef_kit.answers import decode_reply
+from pef_kit.peer import client_of, encode_call
 from pef_lab.failures import Unanswered
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.wire import EPOCH, IDEMPOTENCY_KEY, JSON, OCTETS, OPERATIONS_PATH, PROBLEM
@@ -113,7 +114,8 @@ class Door:
         form["headers"] |= self._epoch
         response = await self.ask("POST", form.pop("url"), once=once, **form)
         try:
-            return decode_reply(CALLS[name], response.content)
+            media = response.headers.get("content-type", JSON)
+            return decode_reply(CALLS[name], response.content, media)
         except (ValueError, KeyError, TypeError) as failure:
             raise Unanswered(
                 f"{name} at the {self.name}", f"not an answer of the protocol: {failure}"

@@ -112,19 +112,6 @@ class Doorkeeper:
         return caller, caller.lpid
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """Return the body of a request; raise Problem 413 as soon as it is over `limit` bytes."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > limit:
-        raise Problem(413, "Content Too Large", f"a body may have {limit} bytes, not {announced}")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise Problem(413, "Content Too Large", f"a body may have {limit} bytes")
-    return bytes(body)
-
-
 def number(request: Request, name: str) -> int:
     """Return the unsigned 64-bit query parameter `name`; raise Problem 422 where it is none."""
     text = request.query_params.get(name)

@@ -18,21 +18,23 @@ from typing import Any, Final, TypeVar
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from pef_kit import decoding
+from pef_kit import bodies, decoding
+from pef_kit.answers import encode_reply
 from pef_kit.clients import ANSWER_WITHIN, Check, Clients, NothingDone, begun_if
 from pef_kit.core.fence import Answer, Fence, Join, KeptAnswer, Message, Refuse, Run
 from pef_kit.core.lease import leased
 from pef_kit.core.life import Ended, Life, OtherIncarnation
-from pef_kit.doors import Doorkeeper, Handler, Problem, number, path_number, read_body
+from pef_kit.doors import Doorkeeper, Handler, Problem, number, path_number
 from pef_kit.observers import CURRENT, CallContext, Observer
 from pef_kit.operations import Operation, Perform, drive
+from pef_kit.spans import pages_in
 from pef_protocol.calls import Call, Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.events import CallEvent, Side
 from pef_protocol.identity import CallId, Epoch, Incarnation
 from pef_protocol.problems import ProblemType
 from pef_protocol.quantities import Lpid
-from pef_protocol.runs import Runs
+from pef_protocol.runs import WORD_BYTES, CodedRuns, Runs
 from pef_protocol.wire import (
     CALL_ID,
     DEPTH,
@@ -42,13 +44,14 @@ from pef_protocol.wire import (
     HYPERCALL_PATH,
     INCARNATION,
     JSON,
-    LONGEST_ANSWER,
     MAX_DEPTH,
     OBSERVER_PATH,
     OCTETS,
     OPERATIONS_PATH,
+    PAGES_AT_ONCE,
     PARENT_ID,
     PROBLEM,
+    RUNS_IN_JSON,
     SLOT,
     TIME_LEFT,
     TRACEPARENT,
@@ -66,7 +69,9 @@ ROWS_SHOWN: Final = 8
 LONGEST_ENVELOPE: Final = 8 << 10
 """Bytes that an answer may have beside its refused runs."""
 REFUSED_ROW: Final = 64
-"""Bytes of one refused run, at most."""
+"""Bytes of one refused run as JSON, at most."""
+REFUSED_WORDS: Final = CodedRuns.WIDTH * WORD_BYTES
+"""Bytes of one among many refused runs."""
 LONGEST_TIME: Final = 3_600_000
 TIME_DIGITS: Final = 10
 VISORS: Final = frozenset({Role.ULTRAVISOR, Role.HYPERVISOR})
@@ -80,15 +85,11 @@ def json_response(content: object, status: int = 200, *, nothing_done: bool = Fa
     return kind(json.dumps(content), status, media_type=JSON)
 
 
-def envelope(name: str, reply: Reply) -> dict[str, Any]:
-    """Return a reply as it travels."""
-    return {
-        "call": name,
-        "code": {"name": reply.code.name, "number": int(reply.code)},
-        "outputs": dict(reply.outputs),
-        "refused": list(reply.refused.coded()),
-        "detail": reply.detail,
-    }
+def reply_response(name: str, reply: Reply, *, nothing_done: bool = False) -> Response:
+    """Return the answer to call `name` as a response; `nothing_done`: so that a repeat acts."""
+    body, media = encode_reply(name, reply)
+    kind = NothingDone if nothing_done else Response
+    return kind(body, media_type=media)
 
 
 def told(request: Any) -> tuple[dict[str, int | str], int]:
@@ -101,7 +102,7 @@ def told(request: Any) -> tuple[dict[str, int | str], int]:
             rows = list(value)[:ROWS_SHOWN] if len(value) <= ROWS_SHOWN else []
             shown = " ".join("+".join(f"{word:#x}" for word in row) for row in rows)
             arguments[argument.name] = shown or f"{len(value)} runs"
-            pages = value.pages
+            pages = pages_in(value)
         else:
             arguments[argument.name] = value
     return arguments, pages
@@ -119,9 +120,9 @@ class Service:
         doorkeeper: Doorkeeper,
         perform: Perform,
         observer: Observer,
-        body_limit: int,
         fence: Fence,
         answer_within: float = ANSWER_WITHIN,
+        read_timeout: float = bodies.READ_TIMEOUT,
     ) -> None:
         self.side = side
         self.fence = fence
@@ -130,7 +131,7 @@ class Service:
         self.observer = observer
         self._perform = perform
         self._answer = answer
-        self._body_limit = body_limit
+        self._read_timeout = read_timeout
         self.not_ready: Callable[[], str] = lambda: "no epoch has begun"
         """Says why there is no epoch."""
         self._starters: list[Callable[[], Any]] = []
@@ -144,6 +145,7 @@ class Service:
         self.app.add_exception_handler(HTTPException, _refused)
         self.app.add_exception_handler(Ended, _ended)
         self.app.add_exception_handler(Exception, _failed)
+        self.app.add_middleware(bodies.RefuseUpgrades)
         for call in calls:
             self._add_call(call)
         path = ULTRACALL_PATH if side is Side.ULTRAVISOR else HYPERCALL_PATH
@@ -166,13 +168,32 @@ class Service:
         for close in reversed(self._closers):
             await close()
 
-    def post(self, path: str, handler: Handler, **describes: Any) -> None:
-        """Add a route for POST."""
+    def post(self, path: str, handler: Handler, *, reads: bool = True, **describes: Any) -> None:
+        """Add a route for POST; `reads`: the handler reads its body, by `body` or `pieces`."""
+        handler = handler if reads else self._without_body(handler)
         self.app.add_api_route(path, handler, methods=["POST"], response_model=None, **describes)
 
-    def get(self, path: str, handler: Handler) -> None:
-        """Add a route for GET."""
-        self.app.add_api_route(path, handler, methods=["GET"], response_model=None)
+    def delete(self, path: str, handler: Handler) -> None:
+        """Add a route for DELETE, which reads no body."""
+        bounded = self._without_body(handler)
+        self.app.add_api_route(path, bounded, methods=["DELETE"], response_model=None)
+
+    def get(self, path: str, handler: Handler, *, open_to_all: bool = False) -> None:
+        """Add a route for GET, which reads no body; `open_to_all`: it asks for no token."""
+        bounded = self._without_body(handler, open_to_all=open_to_all)
+        self.app.add_api_route(path, bounded, methods=["GET"], response_model=None)
+
+    def _without_body(self, handler: Handler, *, open_to_all: bool = False) -> Handler:
+        """Return `handler` for requests that should have no body: one that comes is bounded all the same."""
+
+        async def bounded(request: Request) -> Response:
+            if bodies.announced_length(request) != 0:
+                if not open_to_all:
+                    self.doorkeeper.caller(request)
+                await self.body(request)
+            return await handler(request)
+
+        return bounded
 
     def require_epoch(self) -> None:
         """Raise Problem 503 where there is no epoch: nothing that needs the peer is admitted."""
@@ -205,9 +226,13 @@ class Service:
         current()
         return await self.clients.act(request, caller, body, current, lambda: work(current), looks=looks)
 
-    async def body(self, request: Request, limit: int | None = None) -> bytes:
-        """Return the body of a request; raise Problem 413 where it is over the limit."""
-        return await read_body(request, self._body_limit if limit is None else limit)
+    async def body(self, request: Request, limit: int = bodies.SMALL) -> bytes:
+        """Return the body of a request, of at most `limit` bytes; raise Problem as `bodies` says."""
+        return await bodies.read_body(request, limit, self._read_timeout)
+
+    def pieces(self, request: Request) -> AsyncIterator[bytes]:
+        """Yield the body of a request as it comes, however long it is."""
+        return bodies.pieces_of(request, None, self._read_timeout)
 
     def _add_call(self, call: Call) -> None:
         async def handler(request: Request) -> Response:
@@ -226,23 +251,27 @@ class Service:
 
     async def _answer_call(self, call: Call, request: Request) -> Response:
         caller = self.doorkeeper.caller(request)
-        body = await self.body(request)
+        octets = request.headers.get("content-type", JSON).startswith(OCTETS)
+        body = await self.body(request, bodies.limit_of(call, caller, octets=octets))
         if not body and caller.role is self._peer_role and (known := self._known(request)) is not None:
             return as_response(await kept_answer(known))
         try:
-            if request.headers.get("content-type", JSON).startswith(OCTETS):
+            if octets:
                 asked = decoding.from_octets(call, request.query_params, body)
             else:
                 asked = decoding.from_json(call, body)
+            decoding.require_few_pages(asked)
         except decoding.Malformed as fault:
             raise Problem(422, "Unprocessable Content", str(fault), fault.field) from None
+        except decoding.TooManyPages as fault:
+            raise Problem(413, "Content Too Large", str(fault), "runs") from None
         seconds = time_left(request) if caller.role in VISORS else None
 
         async def answered(check: Check | None = None) -> Response:
             self.require_epoch()
             life = self.fence.life
             reply = await self._perform_call(call, request, caller, asked, life, seconds, check)
-            return json_response(envelope(call.name, reply), nothing_done=reply.code in BUSY)
+            return reply_response(call.name, reply, nothing_done=reply.code in BUSY)
 
         if caller.role is Role.GUEST:
             return await self.as_guest(request, caller, body, answered)
@@ -256,7 +285,8 @@ class Service:
         answer = BROKEN
         try:
             reply = await self._perform_call(call, request, caller, asked, verdict.life, seconds)
-            answer = KeptAnswer(200, JSON, json.dumps(envelope(call.name, reply)).encode())
+            content, media = encode_reply(call.name, reply)
+            answer = KeptAnswer(200, media, content)
         except OtherIncarnation as reason:
             answer = refusal(Refuse(409, ProblemType.OTHER_INCARNATION, str(reason)))
         except Ended as reason:
@@ -299,7 +329,7 @@ class Service:
         await self.body(request)
         name = request.path_params["name"]
         code = UCode.U_FUNCTION if self.side is Side.ULTRAVISOR else HCode.H_FUNCTION
-        return json_response(envelope(name, Reply(code, detail=f"{name} is not a call of this side")))
+        return reply_response(name, Reply(code, detail=f"{name} is not a call of this side"))
 
     def _add_views(self) -> None:
         async def live(_: Request) -> Response:
@@ -331,8 +361,8 @@ class Service:
 
         self.get(GUESTS_PATH + "{lpid}/incarnation", incarnation)
         self.get(OPERATIONS_PATH + "{operation}", operation)
-        self.get("/livez", live)
-        self.get("/readyz", ready)
+        self.get("/livez", live, open_to_all=True)
+        self.get("/readyz", ready, open_to_all=True)
         self.get("/metrics", metrics)
         self.get(OBSERVER_PATH + "trace", trace)
 
@@ -378,9 +408,10 @@ def _names(request: Request) -> tuple[Epoch | None, CallId | None, bytes]:
 def message_of(request: Request, asked: Any) -> Message:
     """Return a call of the peer as the fence judges it."""
     runs = getattr(asked, "runs", None)
-    longest = min(
-        LONGEST_ENVELOPE + (runs.pages * REFUSED_ROW if isinstance(runs, Runs) else 0), LONGEST_ANSWER
-    )
+    longest = LONGEST_ENVELOPE
+    if isinstance(runs, Runs):
+        rows = min(pages_in(runs), PAGES_AT_ONCE + len(runs))
+        longest += min(rows, RUNS_IN_JSON) * REFUSED_ROW + rows * REFUSED_WORDS
     return Message(*_names(request), longest=longest)
 
 

@@ -54,7 +54,13 @@ EPOCH_PATH: Final = "/v1/epoch"
 HELLO_PATH: Final = "/v1/hello"
 
 RUNS_IN_JSON: Final = 256
-"""A message with more runs than this travels as octets."""
+"""A message with more runs than this travels as octets; so does an answer that refuses more."""
+
+RUNS_AT_ONCE: Final = 1 << 16
+"""Most runs of one message: who has more sends several."""
+
+PAGES_AT_ONCE: Final = 1 << 17
+"""Most pages that the runs of one message name together, 8 GiB."""
 
 LONGEST_ANSWER: Final = 64 << 20
 """Bytes that the answer to a call may have."""

@@ -17,7 +17,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pef_kit.peer import decode_reply, encode_call
+from pef_kit.answers import decode_reply
+from pef_kit.peer import encode_call
 from pef_lab.designs.scene import SVM_STATES
 from pef_lab.door import Door
 from pef_lab.endpoints import Endpoints
@@ -202,7 +203,8 @@ class Stage:
         form: dict[str, Any] = encode_call(CALLS[name], request)
         form["headers"] |= {CALL_ID: call_id}
         response = await self.ultravisor.ask("POST", form.pop("url"), **form)
-        return decode_reply(CALLS[name], response.content).code.name
+        media = response.headers.get("content-type", "")
+        return decode_reply(CALLS[name], response.content, media).code.name
 
     def _guest(self, vcpu: int) -> Guest:
         guest = self.guests[vcpu]

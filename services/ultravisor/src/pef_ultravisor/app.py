@@ -35,8 +35,6 @@ from pef_ultravisor.handlers import ultracall
 from pef_ultravisor.machine import Capacity, Ultravisor, state_runs, vm_row
 
 LONGEST_ACCESS: Final = 16 << 20
-NO_BODY: Final = 4096
-"""Bytes of a body that a request without one may have: they are read, and not looked at."""
 BUSY: Final = "busy"
 THREADS: Final = 4
 
@@ -88,7 +86,7 @@ def build(settings: UltravisorSettings, entropy: Callable[[int], bytes] = secret
         ),
         perform=Performer(peer, bus, threads, observer),
         observer=observer,
-        body_limit=settings.body_limit,
+        read_timeout=settings.read_timeout,
         fence=Fence(),
         answer_within=settings.answer_within,
     )
@@ -130,7 +128,6 @@ def add_guest_door(service: Service, uv: Ultravisor) -> None:
         gpa, length = number(request, "gpa"), number(request, "length")
         if length > LONGEST_ACCESS:
             raise Problem(422, "Unprocessable Content", f"length: at most {LONGEST_ACCESS}", "length")
-        body = await service.body(request, NO_BODY)
 
         async def loaded(current: Check) -> Response:
             try:
@@ -139,7 +136,7 @@ def add_guest_door(service: Service, uv: Ultravisor) -> None:
                 return _refused(failure)
             return Response(content, media_type=OCTETS)
 
-        return await service.as_guest(request, caller, body, loaded, looks=True)
+        return await service.as_guest(request, caller, b"", loaded, looks=True)
 
     async def store(request: Request) -> Response:
         caller, lpid = service.doorkeeper.guest(request)
@@ -159,9 +156,9 @@ def add_guest_door(service: Service, uv: Ultravisor) -> None:
         key = uv.machine_key
         return json_response({"public_key": key.public_bytes.hex(), "key_id": key.key_id.hex()})
 
-    service.post(GUEST_PATH + "load", load)
+    service.post(GUEST_PATH + "load", load, reads=False)
     service.post(GUEST_PATH + "store", store)
-    service.get("/v1/machine-key", machine_key)
+    service.get("/v1/machine-key", machine_key, open_to_all=True)
 
 
 def _refused(failure: AccessFailure) -> Response:

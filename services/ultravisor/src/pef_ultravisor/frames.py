@@ -73,7 +73,9 @@ class FrameSlot(Slot):
     def in_flight(self, chosen: Selection) -> Mask:
         """Tell which of the chosen GFNs another call has in hand."""
         states = self.state[chosen]
-        busy: Mask = IS_TRANSIENT[states] | self.marked(chosen, IN_FLIGHT)
+        busy: Mask = self.marked(chosen, IN_FLIGHT)
+        if np.count_nonzero(states):
+            busy |= IS_TRANSIENT[states]
         return busy
 
     def digest_into(self, digest: "hashlib.blake2b") -> None:
@@ -142,8 +144,11 @@ def page_runs(portions: "list[Portion[FrameSlot]]") -> PageRuns:
 
 def narrowed(portion: Portion[FrameSlot], mask: Mask) -> Portion[FrameSlot] | None:
     """Return the GFNs of `portion` that `mask` (one a page) picks, as runs, or None where it picks none."""
-    if not np.count_nonzero(mask):
+    picked = np.count_nonzero(mask)
+    if not picked:
         return None
+    if picked == len(mask) and len(portion.offsets) == 1:
+        return portion
     return portion_at(portion.slot, portion.places()[mask])
 
 

@@ -150,9 +150,10 @@ class Ultravisor:
 
         Invariant: an open call that still knows the slot finds no normal page in it.
         """
-        self.normal_pages.give_back(slot.normal)
-        slot.normal[np.flatnonzero(slot.normal)] = 0
-        slot.state[np.flatnonzero(slot.state)] = UvGfnState.SECURE
+        used = np.flatnonzero(slot.state)  # no normal page backs a secure GFN, whose state is 0
+        self.normal_pages.give_back(slot.normal[used])
+        slot.normal[used] = 0
+        slot.state[used] = UvGfnState.SECURE
         svm.slots.remove(slot)
         slot.frames.scrub(0, slot.count)
 

@@ -13,8 +13,6 @@ from pef_protocol.wire import GUEST_PATH, OCTETS
 
 LONGEST: Final = 16 << 20
 """Bytes of one load or store."""
-NO_BODY: Final = 4096
-"""Bytes of a body that a request without one may have: they are read, and not looked at."""
 BUSY: Final = "busy"
 
 
@@ -26,13 +24,12 @@ def add_guest_door(service: Service, hypervisor: Hypervisor) -> None:
         gpa, length = number(request, "gpa"), number(request, "length")
         if length > LONGEST:
             raise Problem(422, "Unprocessable Content", f"length: at most {LONGEST} bytes", "length")
-        body = await service.body(request, NO_BODY)
 
         async def loaded(current: Check) -> Response:
             seen = await service.run_alone(hypervisor.load(lpid, gpa, length), current)
             return refusal(seen) if isinstance(seen, Refused) else Response(seen, media_type=OCTETS)
 
-        return await service.as_guest(request, caller, body, loaded, looks=True)
+        return await service.as_guest(request, caller, b"", loaded, looks=True)
 
     async def store(request: Request) -> Response:
         caller, lpid = service.doorkeeper.guest(request)
@@ -45,7 +42,7 @@ def add_guest_door(service: Service, hypervisor: Hypervisor) -> None:
 
         return await service.as_guest(request, caller, content, stored)
 
-    service.post(GUEST_PATH + "load", load)
+    service.post(GUEST_PATH + "load", load, reads=False)
     service.post(GUEST_PATH + "store", store)
 
 

@@ -5,13 +5,14 @@ that names the field. An operation on a VM takes `If-Match: "incarnation"`: 412 
 """
 
 from collections.abc import Callable
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, TypeVar
 
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pef_hypervisor.from_vmm.outcome import Errno, Outcome
 from pef_hypervisor.machine import Hypervisor
+from pef_kit.bodies import MEMORY
 from pef_kit.clients import Check
 from pef_kit.doors import Problem, number, path_number
 from pef_kit.http import Service, json_response
@@ -22,8 +23,6 @@ from pef_protocol.quantities import U64_MAX
 from pef_protocol.wire import IF_MATCH, OCTETS, VMM_PATH, Caller, Role
 
 U64 = Annotated[int, Field(strict=True, ge=0, le=U64_MAX)]
-NO_BODY: Final = 4096
-"""Bytes of a body that a request without one may have: they are read, and not looked at."""
 
 
 class Form(BaseModel):
@@ -59,8 +58,8 @@ FormT = TypeVar("FormT", bound=Form)
 Begin = Callable[[], Operation[Outcome | bytes] | Operation[Outcome]]
 
 
-def add_vmm_door(service: Service, hypervisor: Hypervisor, read_limit: int) -> None:
-    """Add the VMM's routes; a read may have `read_limit` bytes."""
+def add_vmm_door(service: Service, hypervisor: Hypervisor) -> None:
+    """Add the VMM's routes; a read or a write may have `MEMORY` bytes."""
 
     async def run(
         request: Request, caller: Caller, body: bytes, begin: Begin, *, looks: bool = False
@@ -95,8 +94,7 @@ def add_vmm_door(service: Service, hypervisor: Hypervisor, read_limit: int) -> N
 
     async def destroy(request: Request) -> Response:
         caller, lpid = admit(request), path_number(request, "lpid")
-        body = await service.body(request, NO_BODY)
-        return await run(request, caller, body, lambda: hypervisor.destroy(lpid))
+        return await run(request, caller, b"", lambda: hypervisor.destroy(lpid))
 
     async def add_slot(request: Request) -> Response:
         caller, body = admit(request), await service.body(request)
@@ -111,21 +109,19 @@ def add_vmm_door(service: Service, hypervisor: Hypervisor, read_limit: int) -> N
     async def remove_slot(request: Request) -> Response:
         caller = admit(request)
         lpid, slot_id = path_number(request, "lpid"), path_number(request, "slotid")
-        body = await service.body(request, NO_BODY)
-        return await run(request, caller, body, lambda: hypervisor.remove_slot(lpid, slot_id))
+        return await run(request, caller, b"", lambda: hypervisor.remove_slot(lpid, slot_id))
 
     async def read(request: Request) -> Response:
         caller = admit(request)
         lpid, gpa, length = path_number(request, "lpid"), number(request, "gpa"), number(request, "length")
-        if length > read_limit:
-            raise Problem(422, "Unprocessable Content", f"length: at most {read_limit} bytes", "length")
-        body = await service.body(request, NO_BODY)
-        return await run(request, caller, body, lambda: hypervisor.host_read(lpid, gpa, length), looks=True)
+        if length > MEMORY:
+            raise Problem(422, "Unprocessable Content", f"length: at most {MEMORY} bytes", "length")
+        return await run(request, caller, b"", lambda: hypervisor.host_read(lpid, gpa, length), looks=True)
 
     async def write(request: Request) -> Response:
         caller = admit(request)
         lpid, gpa = path_number(request, "lpid"), number(request, "gpa")
-        content = await service.body(request)
+        content = await service.body(request, MEMORY)
         return await run(request, caller, content, lambda: hypervisor.host_write(lpid, gpa, content))
 
     async def unmap(request: Request) -> Response:
@@ -135,19 +131,18 @@ def add_vmm_door(service: Service, hypervisor: Hypervisor, read_limit: int) -> N
 
     async def reset(request: Request) -> Response:
         caller, lpid = admit(request), path_number(request, "lpid")
-        body = await service.body(request, NO_BODY)
-        return await run(request, caller, body, lambda: hypervisor.reset(lpid))
+        return await run(request, caller, b"", lambda: hypervisor.reset(lpid))
 
     vm = VMM_PATH + "vms/{lpid}"
     service.post(VMM_PATH + "vms", create)
     service.get(VMM_PATH + "vms", listed)
-    service.app.add_api_route(vm, destroy, methods=["DELETE"], response_model=None)
+    service.delete(vm, destroy)
     service.post(vm + "/slots", add_slot)
-    service.app.add_api_route(vm + "/slots/{slotid}", remove_slot, methods=["DELETE"], response_model=None)
-    service.post(vm + "/read", read)
+    service.delete(vm + "/slots/{slotid}", remove_slot)
+    service.post(vm + "/read", read, reads=False)
     service.post(vm + "/write", write)
     service.post(vm + "/unmap", unmap)
-    service.post(vm + "/reset", reset)
+    service.post(vm + "/reset", reset, reads=False)
 
 
 def form(body: bytes, kind: type[FormT]) -> FormT:
