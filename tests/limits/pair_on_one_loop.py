@@ -6,7 +6,9 @@ The time is the thread's CPU time, so what runs beside the test does not count.
 import asyncio
 import gc
 import secrets
+import shutil
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import pytest
 import uvicorn
 from pydantic import SecretStr
@@ -23,12 +26,18 @@ from pef_hypervisor.app import Settings as HypervisorSettings
 from pef_hypervisor.app import build as build_hypervisor
 from pef_kit.serving import configured
 from pef_lab.endpoints import Endpoints
+from pef_lab.service_process import READY
 from pef_ultravisor.app import UltravisorSettings
 from pef_ultravisor.app import build as build_ultravisor
 
 GIB: Final = 1 << 30
 LONGEST_CALLBACK: Final = 0.020
 """Seconds of its thread's CPU time that one callback on the event loop may take."""
+
+
+ATTEMPTS: Final = 1000
+STEP: Final = 0.02
+"""Seconds between two looks at a service that starts."""
 
 
 class Meter:
@@ -72,7 +81,7 @@ class Server(uvicorn.Server):
 
 @dataclass(slots=True)
 class MeasuredPair:
-    """A running pair. `memory` is the file that holds normal memory."""
+    """A running pair. `memory` is the directory of the file that holds normal memory."""
 
     endpoints: Endpoints
     meter: Meter = field(repr=False)
@@ -81,13 +90,26 @@ class MeasuredPair:
     @property
     def allocated(self) -> int:
         """Return how many bytes of normal memory the machine has given."""
-        return self.memory.stat().st_blocks * 512
+        return sum(file.stat().st_blocks * 512 for file in self.memory.glob("normal-memory-*"))
+
+
+def until_ready(url: str) -> None:
+    """Wait until a service has an epoch with its peer."""
+    for _ in range(ATTEMPTS):
+        try:
+            if httpx.get(url + READY, trust_env=False).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        threading.Event().wait(STEP)
+    message = f"{url} is not ready"
+    raise TimeoutError(message)
 
 
 @contextmanager
 def measured_pair(*, mapped: bool = True, memory: int = 2048 * GIB) -> Iterator[MeasuredPair]:
     """Start a pair whose secure and normal memory have `memory` bytes each; both cost what is touched."""
-    file = Path("/dev/shm") / f"pef-limits-{secrets.token_hex(8)}"  # noqa: S108 - a file of memory
+    directory = Path(tempfile.mkdtemp(prefix="pef-limits-", dir="/dev/shm"))
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
     urls = ["http://{}:{}".format(*each.getsockname()) for each in sockets]
     tokens = {name: secrets.token_hex(16) for name in ("hypervisor", "ultravisor", "observer", "vmm")}
@@ -107,14 +129,14 @@ def measured_pair(*, mapped: bool = True, memory: int = 2048 * GIB) -> Iterator[
             peer_url=urls[0],
             guest_key=SecretStr(keys[1]),
             vmm_token=SecretStr(tokens["vmm"]),
-            normal_memory=str(file),
+            normal_memory=str(directory),
         )
         hypervisor = Server(configured(build_hypervisor(of_hypervisor), of_hypervisor))
         of_ultravisor = UltravisorSettings(
             **common,
             peer_url=urls[1],
             guest_key=SecretStr(keys[0]),
-            normal_memory=str(file) if mapped else "",
+            normal_memory=str(directory) if mapped else "",
         )
         ultravisor = Server(configured(build_ultravisor(of_ultravisor), of_ultravisor))
         servers = [ultravisor, hypervisor]
@@ -147,10 +169,12 @@ def measured_pair(*, mapped: bool = True, memory: int = 2048 * GIB) -> Iterator[
                 ultravisor_token=tokens["ultravisor"],
                 hypervisor_token=tokens["hypervisor"],
             )
-            yield MeasuredPair(endpoints, meter, file)
+            for url in urls:
+                until_ready(url)
+            yield MeasuredPair(endpoints, meter, directory)
         finally:
             if loops:
                 loops[0].call_soon_threadsafe(ended[0].set)
             thread.join()
             gc.unfreeze()
-            file.unlink(missing_ok=True)
+            shutil.rmtree(directory, ignore_errors=True)

@@ -15,7 +15,16 @@ from pef_hypervisor.app import build as build_hypervisor
 from pef_protocol.calls import CALLS
 from pef_protocol.quantities import Lpid
 from pef_protocol.tokens import mint_guest_token
-from pef_protocol.wire import GUEST_PATH, JSON, NORMAL_MEMORY_PATH, OBSERVER_PATH, OCTETS, VMM_PATH
+from pef_protocol.wire import (
+    EPOCH_PATH,
+    GUEST_PATH,
+    HELLO_PATH,
+    JSON,
+    NORMAL_MEMORY_PATH,
+    OBSERVER_PATH,
+    OCTETS,
+    VMM_PATH,
+)
 from pef_ultravisor.app import UltravisorSettings
 from pef_ultravisor.app import build as build_ultravisor
 
@@ -84,8 +93,8 @@ def applications() -> tuple[FastAPI, FastAPI]:
     )
 
 
-def role_of(path: str) -> str:
-    """Return who may use a path."""
+def role_of(path: str, peer: str) -> str:
+    """Return who may use a path of a service whose peer is `peer`."""
     call = CALLS.get(path.rpartition("/")[2])
     if call is not None:
         return next(iter(sorted(call.callers))).value
@@ -95,6 +104,8 @@ def role_of(path: str) -> str:
         (NORMAL_MEMORY_PATH, "ultravisor"),
         (OBSERVER_PATH, "observer"),
         ("/metrics", "observer"),
+        (HELLO_PATH, peer),
+        (EPOCH_PATH, peer),
     ):
         if path.startswith(start):
             return role
@@ -111,7 +122,7 @@ def bodies_of(path: str, method: str) -> Iterator[Body]:
     elif path == GUEST_PATH + "store" or path.endswith("/write"):
         of_bus = path.startswith(NORMAL_MEMORY_PATH)
         yield Body("octets of memory", OCTETS, MOST_RUNS if of_bus else MEMORY, "gpa=65536")
-    elif path == NORMAL_MEMORY_PATH + "read":
+    elif path in {NORMAL_MEMORY_PATH + "read", NORMAL_MEMORY_PATH + "zero"}:
         yield Body("octets of runs", OCTETS, MOST_RUNS)
     elif call is not None:
         yield Body("JSON without runs", JSON, SMALL)
@@ -122,7 +133,7 @@ def bodies_of(path: str, method: str) -> Iterator[Body]:
 def visits() -> list[Visit]:
     """Return every route with every kind of its bodies."""
     found: list[Visit] = []
-    for app in applications():
+    for app, peer in zip(applications(), ("hypervisor", "ultravisor"), strict=True):
         for route in app.routes:
             if not isinstance(route, Route):
                 continue
@@ -130,7 +141,7 @@ def visits() -> list[Visit]:
             for name, value in NAMES.items():
                 path = path.replace("{" + name + "}", value)
             for method in sorted((route.methods or set()) - {"HEAD"}):
-                role = role_of(path)
+                role = role_of(path, peer)
                 found += [Visit(app, method, path, role, body) for body in bodies_of(path, method)]
     return found
 

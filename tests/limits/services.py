@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from pef_lab.service_process import ServiceProcess, free_ports
+from pef_lab.service_process import LIVE, ServiceProcess, free_ports
 from pef_lab.starting import HYPERVISOR_SCRIPT, ULTRAVISOR_SCRIPT
 from pef_protocol.quantities import Lpid
 from pef_protocol.tokens import mint_guest_token
@@ -74,7 +74,7 @@ async def alone(side: str, **variables: str) -> AsyncIterator[Alone]:
         directory / "log",
     )
     try:
-        await process.until_ready(f"http://127.0.0.1:{port}")
+        await process.until_ready(f"http://127.0.0.1:{port}", LIVE)
         yield Alone(process, port, tokens, key)
     finally:
         process.stop()

@@ -243,7 +243,7 @@ class OwnerBus:
         async def content() -> AsyncGenerator[bytes, None]:
             yield rows
 
-        await self._peer.send(NORMAL_MEMORY_PATH + "zero", content(), len(rows))
+        await self._peer.send(NORMAL_MEMORY_PATH + "zero", content(), len(rows), transfer.lives)
 
     async def _write(self, transfer: Transfer) -> None:
         async with aclosing(self._filled(transfer)) as content:
