@@ -45,8 +45,6 @@ def broken_by(dies: Side) -> tuple[Violation, ...]:
 
 RED: Final = {
     Kind.OLD_TOKEN: "a token names an lpid yet, and no incarnation",
-    Kind.STILL_SECURE: "the Hypervisor does not fit another Ultravisor yet",
-    Kind.NORMAL_NOT_SECURE: "the Hypervisor does not fit another Ultravisor yet",
     Kind.IMAGE_DEAD: "the machine key is drawn at each start yet",
 }
 

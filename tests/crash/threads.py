@@ -143,7 +143,8 @@ class Thread:
         outcome = self._machines.outcome(message, refusal)
         self.waits = outcome is None
         if outcome is not None:
-            message.session.give_back(message.slot, received=False)
+            used_up = {ProblemType.BROKEN, ProblemType.OTHER_INCARNATION}
+            message.session.give_back(message.slot, received=refusal.kind in used_up)
             frame.performed(failure=outcome)
 
     def _resume(self, frame: Frame) -> None:
@@ -171,8 +172,8 @@ class Thread:
         message = outer.waits_for
         assert message is not None
         if failure is not None:
-            kind = ProblemType.OTHER_EPOCH if isinstance(failure, Ended) else ProblemType.BROKEN
-            self._refused(outer, message, failure if isinstance(failure, NotDone) else NotDone(kind))
+            refusal = failure if isinstance(failure, NotDone) else NotDone(ProblemType.BROKEN)
+            self._refused(outer, message, refusal)
             return
         message.session.give_back(message.slot, received=True)
         outer.performed(outcome)

@@ -16,6 +16,7 @@ from pef_kit.core.fence import Answer, Fence, Kept, KeptAnswer, Refuse, Run
 from pef_kit.core.fence import Message as Arrival
 from pef_kit.core.hello import Epochs, Hello
 from pef_kit.core.lease import Ended, leased
+from pef_kit.core.life import OtherIncarnation
 from pef_kit.core.slots import Session, Slot
 from pef_kit.operations import Ask, Operation, PeerFailure, Transfer
 from pef_protocol.calls import CALLS, Reply
@@ -161,27 +162,33 @@ class Machines:
                 raise NotDone(ProblemType.NOT_NOW)
 
     def _handler(self, message: Message) -> Operation[Reply]:
-        name, request = message.ask.name, message.ask.request
+        name, request, named = message.ask.name, message.ask.request, message.ask.incarnation
         if message.to is Side.ULTRAVISOR:
-            return ultracall(self.uv, Caller(Role.HYPERVISOR), name, request)
-        return self.hv.hypercall(Caller(Role.ULTRAVISOR), name, request)
+            return ultracall(self.uv, Caller(Role.HYPERVISOR, incarnation=named), name, request)
+        return self.hv.hypercall(Caller(Role.ULTRAVISOR, incarnation=named), name, request)
 
     def _answer(self, fence: Fence, verdict: Run, operation: Operation[Reply]) -> Operation[Reply]:
         """Answer a message; its answer is kept at every end."""
+        verdict.kept.task = NotDone(ProblemType.BROKEN)
         try:
-            verdict.kept.task = yield from operation
+            reply = verdict.kept.task = yield from operation
+        except OtherIncarnation:
+            verdict.kept.task = NotDone(ProblemType.OTHER_INCARNATION)
+            raise verdict.kept.task from None
+        except Ended:
+            verdict.kept.task = NotDone(ProblemType.OTHER_EPOCH)
+            raise verdict.kept.task from None
         finally:
             fence.answered(verdict, KeptAnswer(200, "", b""))
-        reply: Reply = verdict.kept.task
         return reply
 
     def _kept(self, message: Message) -> Operation[Reply]:
         """Give the answer again that a message had."""
-        reply: Reply | None = self._last(message).task
+        kept: Reply | NotDone = self._last(message).task
         yield from ()
-        if reply is None:
-            raise NotDone(ProblemType.BROKEN)
-        return reply
+        if isinstance(kept, NotDone):
+            raise kept
+        return kept
 
     def _last(self, message: Message) -> Kept:
         return self.fences[message.to]._sessions[message.call.session][message.call.depth, message.call.slot]
