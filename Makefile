@@ -13,7 +13,7 @@ install := $(py) -m pip install -qq --disable-pip-version-check --no-compile -c 
 compose = $(shell if docker compose version >/dev/null 2>&1; then echo docker compose; else echo docker-compose; fi)
 export PEF_SECRETS ?= ./secrets
 PEF_REPORTS ?= reports
-tokens := ultravisor_token hypervisor_token observer_token vmm_token ultravisor_guest_key hypervisor_guest_key
+tokens := ultravisor_token hypervisor_token observer_token vmm_token ultravisor_guest_key hypervisor_guest_key machine_key
 tokens := $(tokens:%=$(PEF_SECRETS)/pef_%)
 
 # The long proofs: what `make verify` runs, each a target of its own. One that fails does not stop those after it.

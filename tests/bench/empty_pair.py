@@ -80,7 +80,6 @@ def main() -> None:
         ),
         perform=Performer(peer, MappedBus(threads), threads, observer),
         observer=observer,
-        body_limit=settings.body_limit,
         fence=Fence(life=Life("the one epoch", epoch=Epoch(InstanceId("0" * 32), 1))),
     )
     serve(service.app, settings)

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from model.live import LivePair, LivePlan, live_pair
 from model.live_vm import FREE, secure_vm
+from pef_lab.minting import guest_token
 from pef_protocol.calls import CALLS
+from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_SIZE, U64_MAX
 from pef_protocol.runs import PageRuns, PlacedRuns
-from pef_protocol.tokens import mint_guest_token
 from pef_protocol.wire import GUEST_PATH, HYPERCALL_PATH, JSON, OCTETS, PROBLEM, ULTRACALL_PATH, VMM_PATH
 
 # A test that is not async gets an async fixture only where it names the backend.
@@ -39,7 +40,7 @@ ENDING = {"UV_SVM_TERMINATE", "UV_UNREGISTER_MEM_SLOT"}
 class Mouth:
     """Speaks to both services as whoever is asked for; short of words when a test fails."""
 
-    def __init__(self, pair: LivePair, lpid: int) -> None:
+    def __init__(self, pair: LivePair, lpid: int, at_ultravisor: str, at_hypervisor: str) -> None:
         self.lpid = lpid
         self.urls = {
             "ultravisor": pair.endpoints.ultravisor_url,
@@ -47,8 +48,8 @@ class Mouth:
         }
         self.tokens = {
             **{name.lower(): token for name, token in pair.tokens.items()},
-            "guest": mint_guest_token(pair.endpoints.ultravisor_guest_key, lpid),
-            "guest of the hypervisor": mint_guest_token(pair.endpoints.hypervisor_guest_key, lpid),
+            "guest": at_ultravisor,
+            "guest of the hypervisor": at_hypervisor,
             "nobody": "",
         }
         self.client = httpx.Client(trust_env=False, timeout=60)
@@ -68,7 +69,10 @@ async def mouth() -> AsyncIterator[Mouth]:
     """Start a pair with a secure VM; whatever is said to it, both sides hold what they promise."""
     async with live_pair(LivePlan(between=False)) as pair, secure_vm(pair) as vm:
         await vm.write(FREE)
-        speaker = Mouth(pair, vm.lpid)
+        tokens = [
+            await guest_token(pair.endpoints, side, vm.lpid) for side in (Side.ULTRAVISOR, Side.HYPERVISOR)
+        ]
+        speaker = Mouth(pair, vm.lpid, *tokens)
         yield speaker
         speaker.client.close()
         assert await pair.broken() == []

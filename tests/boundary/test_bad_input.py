@@ -12,23 +12,23 @@ import pytest
 from model.live import LivePair, LivePlan, live_pair
 from model.live_vm import FREE, LiveVm, secure_vm
 from pef_kit.peer import client_of
+from pef_lab.minting import guest_token
 from pef_protocol.calls import CALLS, Call
 from pef_protocol.codes import HCode, UCode
+from pef_protocol.events import Side
 from pef_protocol.runs import PageRuns, PlacedRuns
-from pef_protocol.tokens import mint_guest_token
 from pef_protocol.wire import HYPERCALL_PATH, JSON, OCTETS, PROBLEM, ULTRACALL_PATH
 
 pytestmark = pytest.mark.sockets
 
-BODY_LIMIT = 1 << 20
+BODY_LIMIT = 64 << 10
 CALL_NAMES = list(CALLS)
 
 
 @pytest.fixture(scope="module")
 async def pair() -> AsyncIterator[LivePair]:
-    """Start a pair that takes bodies of 1 MiB at most."""
-    variables = (("PEF_BODY_LIMIT", str(BODY_LIMIT)),)
-    async with live_pair(LivePlan(between=False, variables=variables)) as running:
+    """Start a pair."""
+    async with live_pair(LivePlan(between=False)) as running:
         yield running
 
 
@@ -49,18 +49,18 @@ def url_of(pair: LivePair, call: Call) -> str:
     return f"{base}{path}{call.name}"
 
 
-def token_of(pair: LivePair, vm: LiveVm, call: Call) -> str:
+async def token_of(pair: LivePair, vm: LiveVm, call: Call) -> str:
     """Return the token of who may make a call."""
     role = next(iter(call.callers)).value
     if role == "guest":
-        return mint_guest_token(pair.endpoints.ultravisor_guest_key, vm.lpid)
+        return await guest_token(pair.endpoints, Side.ULTRAVISOR, vm.lpid)
     return pair.tokens[role.upper()]
 
 
 @asynccontextmanager
 async def speaking(pair: LivePair, vm: LiveVm, call: Call) -> AsyncIterator[httpx.AsyncClient]:
     """Open a client for who may make a call."""
-    client = client_of("", token_of(pair, vm, call), connections=4, timeout=60)
+    client = client_of("", await token_of(pair, vm, call), connections=4, timeout=60)
     try:
         yield client
     finally:
@@ -152,7 +152,8 @@ async def test_a_body_over_the_limit_is_413(pair: LivePair, vm: LiveVm, name: st
 
     async with speaking(pair, vm, call) as client:
         for announced in ({"content-length": str(3 * (BODY_LIMIT // 2))}, {}):
-            response = await client.post(url_of(pair, call), content=in_parts(), headers=announced)
+            headers = announced | {"content-type": JSON}
+            response = await client.post(url_of(pair, call), content=in_parts(), headers=headers)
             assert response.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE
             assert response.headers["content-type"] == PROBLEM
     assert await pair.digests() == before
@@ -162,11 +163,11 @@ async def test_a_body_over_the_limit_is_413(pair: LivePair, vm: LiveVm, name: st
 async def test_wrong_roles_get_the_code_of_their_rung(pair: LivePair, vm: LiveVm, name: str) -> None:
     call = CALLS[name]
     expected = UCode.U_PERMISSION if call.is_ultracall else HCode.H_UNSUPPORTED
-    key = pair.endpoints.ultravisor_guest_key if call.is_ultracall else pair.endpoints.hypervisor_guest_key
+    side = Side.ULTRAVISOR if call.is_ultracall else Side.HYPERVISOR
     other = "HYPERVISOR" if call.is_ultracall else "VMM"
     tokens = {
         "observer": pair.tokens["OBSERVER"],
-        "guest": mint_guest_token(key, vm.lpid),
+        "guest": await guest_token(pair.endpoints, side, vm.lpid),
         other.lower(): pair.tokens[other],
     }
     before = await pair.digests()

@@ -15,7 +15,8 @@ from pef_lab.guest import World
 
 FOR_BOTH: Final = {"pef_ultravisor_token", "pef_hypervisor_token", "pef_observer_token"}
 GIVEN: Final = {
-    "ultravisor": {name: name for name in FOR_BOTH} | {"pef_guest_key": "pef_ultravisor_guest_key"},
+    "ultravisor": {name: name for name in FOR_BOTH}
+    | {"pef_guest_key": "pef_ultravisor_guest_key", "pef_machine_key": "pef_machine_key"},
     "hypervisor": {name: name for name in FOR_BOTH}
     | {"pef_guest_key": "pef_hypervisor_guest_key", "pef_vmm_token": "pef_vmm_token"},
 }
@@ -145,7 +146,9 @@ def test_a_side_is_given_its_own_secrets_and_no_other(pair: Project, side: str) 
 
 def test_no_token_is_in_what_the_engine_knows_or_a_side_tells(pair: Project, side: str) -> None:
     shown = output_of("docker", "inspect", pair.container(side)) + pair.logs(side)
-    shown += pair.python(side, "print(*(open('/proc/1/' + each).read() for each in ('environ', 'cmdline')))")
+    shown += pair.python(
+        side, "print(*(open('/proc/' + each).read() for each in ('self/environ', '1/cmdline')))"
+    )
     assert pair.container(side) in shown
     assert not [name for name, token in pair.tokens.items() if token in shown]
 

@@ -103,7 +103,7 @@ def _share(gfn: int, kind: Kind) -> Step:
 
 def attach_and_write_back(entering: Entering) -> Operation[None]:
     """Attach a file, and store as the Ultravisor stores the edited device tree."""
-    entering.svm.files[FILE] = b"key of the disk"
+    entering.svm.files[FILE] = bytearray(b"key of the disk")
     yield from guest_store(entering.uv, entering.svm.lpid, IMAGE * PAGE_SIZE + KNOWN_BYTES, bytes(8))
 
 

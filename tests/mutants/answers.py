@@ -3,7 +3,7 @@
 Source: decisions, "return codes"; the ledger, "runs".
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from fastapi import Request, Response
 
 from mutants.exchange import attribute, everywhere
-from pef_kit import http
+from pef_kit import answers, http
 from pef_kit.ladder import Codes, Ladder
 from pef_kit.operations import Operation
 from pef_kit.refusals import Refusals
@@ -29,9 +29,9 @@ def nothing(*_: object) -> Operation[None]:
 @contextmanager
 def wrong_numbers() -> Iterator[None]:
     """Answer a refusal with the right name and the number next to it."""
-    original = http.envelope
+    original = answers.envelope
 
-    def envelope(name: str, reply: Reply) -> Mapping[str, Any]:
+    def envelope(name: str, reply: Reply) -> dict[str, Any]:
         told = original(name, reply)
         if not reply.code.succeeded:
             told["code"]["number"] -= 1
@@ -75,7 +75,7 @@ def unknown_is_done() -> Iterator[None]:
     async def succeed(service: http.Service, request: Request) -> Response:
         service.doorkeeper.caller(request)
         success = UCode.U_SUCCESS if service.side is Side.ULTRAVISOR else HCode.H_SUCCESS
-        return http.json_response(http.envelope(request.path_params["name"], Reply(success)))
+        return http.reply_response(request.path_params["name"], Reply(success))
 
     with attribute(http.Service, "_unknown_call", succeed):
         yield

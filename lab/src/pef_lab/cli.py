@@ -15,6 +15,7 @@ from pef_lab.endpoints import find_endpoints
 from pef_lab.failures import WrongInput
 from pef_lab.hostile.command import hostile
 from pef_lab.keeping import keep_up, machine_key_at
+from pef_lab.minting import token_of_vm
 from pef_lab.pair import NormalMemoryForm, PairPlan
 from pef_lab.progress import telling
 from pef_lab.replay import drawing
@@ -28,6 +29,7 @@ from pef_lab.tables import console_for, designs_table, faults_of, sequence_table
 from pef_lab.tour import tour
 from pef_lab.trace import Recording
 from pef_protocol.designs import SHOWN, Design
+from pef_protocol.events import Side
 
 app: Final = Command(
     help="Two visors over HTTP: start them, tour them, and see what each design of page-in cost and break.",
@@ -38,6 +40,14 @@ app: Final = Command(
 )
 images: Final = typer.Typer(help="Guest images.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(images, name="image")
+tokens: Final = typer.Typer(help="Tokens.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(tokens, name="token")
+
+
+@tokens.callback()
+def tokens_of() -> None:
+    """Mint tokens."""
+
 
 MemoryOption = Annotated[
     NormalMemoryForm,
@@ -53,10 +63,20 @@ HypervisorOption = Annotated[str | None, typer.Option(help="URL of a running Hyp
 def up(
     normal_memory: MemoryOption = NormalMemoryForm.SHM,
     secure_memory: Annotated[str, typer.Option(metavar="SIZE", help="Secure memory.")] = "16GiB",
+    ultravisor_port: Annotated[int, typer.Option(metavar="PORT", min=0, max=65535, help="0: any.")] = 0,
+    hypervisor_port: Annotated[int, typer.Option(metavar="PORT", min=0, max=65535, help="0: any.")] = 0,
+    for_tests: Annotated[
+        bool, typer.Option("--for-tests", help="Write the tokens of the two visors into pair.env, too.")
+    ] = False,
 ) -> None:
     """Start both services on loopback and keep them up until Ctrl-C."""
-    plan = PairPlan(parse_size(secure_memory, "--secure-memory"), normal_memory)
-    run(keep_up(plan, console_for()), signal_is_end=True)
+    plan = PairPlan(
+        parse_size(secure_memory, "--secure-memory"),
+        normal_memory,
+        ultravisor_port=ultravisor_port,
+        hypervisor_port=hypervisor_port,
+    )
+    run(keep_up(plan, console_for(), for_tests=for_tests), signal_is_end=True)
 
 
 @app.command()
@@ -162,6 +182,24 @@ def replay_counterexample(
 
 
 app.command()(rows)
+
+
+@tokens.command()
+def guest(
+    lpid: Annotated[int, typer.Argument(metavar="LPID", min=1, help="The VM.")],
+    endpoint: Annotated[Side, typer.Option(help="Where the token is to be shown.")] = Side.ULTRAVISOR,
+    problem_state: Annotated[
+        bool, typer.Option("--problem-state", help="For a user program of the VM, not its kernel.")
+    ] = False,
+    ultravisor_url: UltravisorOption = None,
+    hypervisor_url: HypervisorOption = None,
+) -> None:
+    """Print the token of a guest: the endpoint is asked which VM has the lpid now. It is good for that VM."""
+    needs = frozenset({f"{endpoint}_url", f"{endpoint}_guest_key", "observer_token"})
+    endpoints = find_endpoints(needs=needs, ultravisor_url=ultravisor_url, hypervisor_url=hypervisor_url)
+    if endpoints is None:
+        raise WrongInput("whose guest? Set what `pef up` wrote, or give --ultravisor-url or --hypervisor-url")
+    typer.echo(run(token_of_vm(endpoints, endpoint, lpid, problem_state=problem_state)))
 
 
 @images.command()

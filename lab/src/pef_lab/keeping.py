@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Final
 
 from rich.console import Console
@@ -14,19 +15,31 @@ from pef_lab.pair import Pair, PairPlan, started
 from pef_lab.progress import waiting
 from pef_lab.sizes import show_size
 
+WARNING: Final = (
+    "For tests only: the file also holds the tokens of both visors. Whoever has them can play the Hypervisor"
+    " to the Ultravisor, and the Ultravisor to the Hypervisor."
+)
 GLANCE: Final = 0.5
 """Seconds between looks at whether both processes are alive."""
 
 
-async def keep_up(plan: PairPlan, console: Console) -> None:
-    """Start a pair and keep it until cancelled; raise Unanswered where a service ends by itself."""
+async def keep_up(plan: PairPlan, console: Console, *, for_tests: bool = False) -> None:
+    """Start a pair and keep it until cancelled; raise Unanswered where a service ends by itself.
+
+    `for_tests`: the tokens by which the two sides know each other are written too.
+    """
     path = standing.standing_file()
+    plan = replace(plan, machine_key=standing.kept_machine_key(path.parent))
     with standing.standing(path) as file:
         async with AsyncExitStack() as stack:
             with waiting(console, "starting both services"):
                 pair = await stack.enter_async_context(started(plan))
-            standing.write(file, pair.endpoints.environment)
+            visors = {f"{role}_token": token for role, token in pair.visor_tokens.items()}
+            endpoints = replace(pair.endpoints, **visors) if for_tests else pair.endpoints
+            standing.write(file, endpoints.environment)
             _tell(plan, pair, str(path), console)
+            if for_tests:
+                console.print(WARNING, style="bold yellow", markup=False, soft_wrap=True)
             while (ended := pair.ended) is None:  # noqa: ASYNC110 - a process that ends sets no event
                 await asyncio.sleep(GLANCE)
             raise Unanswered(f"the {ended.name}", f"it ended; its last words:\n{ended.last_words()}")
@@ -47,6 +60,7 @@ def _tell(plan: PairPlan, pair: Pair, path: str, console: Console) -> None:
         '  curl -H "Authorization: Bearer $PEF_VMM_TOKEN" -H "Content-Type: application/json" \\',
         """    -d '{"design":"tracked","secure_guest":true,"radix":true}' \\""",
         '    "$PEF_HYPERVISOR_URL/v1/vmm/vms"',
+        "  pef token guest 1 --endpoint hypervisor",
         "",
         "With these variables set, `pef designs` runs on this pair. Ctrl-C or `pef down` stops it.",
     )

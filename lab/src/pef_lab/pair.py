@@ -47,6 +47,11 @@ class PairPlan:
     ultravisor_called_at: str = ""
     """URL at which the Hypervisor calls the Ultravisor, if somebody stands between; and the other way."""
     hypervisor_called_at: str = ""
+    ultravisor_port: int = 0
+    """Loopback port of the Ultravisor, 0 for any; and of the Hypervisor."""
+    hypervisor_port: int = 0
+    machine_key: str = field(default="", repr=False)
+    """What the machine's key pair is made of; empty: another one each time."""
     peer_timeout: float | None = None
     """Seconds of one attempt of a nested call; None: as long as it is by itself."""
     give_up: float | None = None
@@ -101,7 +106,7 @@ async def _started_once(plan: PairPlan) -> AsyncIterator[Pair]:
 async def _start(
     plan: PairPlan, memory: Path | None, directory: Path, processes: list[ServiceProcess]
 ) -> Pair:
-    endpoints = fresh_endpoints()
+    endpoints = fresh_endpoints(plan.ultravisor_port, plan.hypervisor_port)
     plan.announce(endpoints)
     of_ultravisor = told_the_ultravisor(
         endpoints,
@@ -109,6 +114,7 @@ async def _start(
         normal_memory=str(memory or ""),
         secure_memory=plan.secure_memory,
         gfns_a_message=plan.gfns_a_message,
+        machine_key=plan.machine_key,
     )
     of_hypervisor = told_the_hypervisor(
         endpoints,

@@ -6,6 +6,7 @@ up holds a lock on the file, so that a file that was left behind is told from on
 
 import fcntl
 import os
+import secrets
 import shlex
 import signal
 import stat
@@ -18,6 +19,7 @@ from typing import Final, TextIO
 from pef_lab.failures import WrongInput
 
 PID: Final = "PEF_UP_PID"
+MACHINE_KEY: Final = "machine_key"
 
 
 def standing_file(environment: Mapping[str, str] = os.environ) -> Path:
@@ -29,6 +31,18 @@ def standing_file(environment: Mapping[str, str] = os.environ) -> Path:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise WrongInput(f"{directory} is not a directory of this user's alone: remove it first")
     return directory / "pair.env"
+
+
+def kept_machine_key(directory: Path) -> str:
+    """Return what the key of this user's machine is made of: made once, so that images stay good."""
+    path = directory / MACHINE_KEY
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return path.read_text(encoding="utf-8").strip()
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(key := secrets.token_hex(32))
+    return key
 
 
 @contextmanager

@@ -24,9 +24,10 @@ PORT_TAKEN: Final = "address already in use"
 T = TypeVar("T")
 
 
-def fresh_endpoints() -> Endpoints:
-    """Return two free loopback ports, as URLs, and all tokens and keys, fresh."""
-    ultravisor, hypervisor = free_ports(2)
+def fresh_endpoints(ultravisor_port: int = 0, hypervisor_port: int = 0) -> Endpoints:
+    """Return two loopback ports, as URLs, and all tokens and keys, fresh; port 0 is any that is free."""
+    some, other = free_ports(2)
+    ultravisor, hypervisor = ultravisor_port or some, hypervisor_port or other
     tokens = {
         part: secrets.token_hex(32)
         for part in (
@@ -48,12 +49,14 @@ def told_the_ultravisor(
     normal_memory: str,
     secure_memory: int,
     gfns_a_message: int = 0,
+    machine_key: str = "",
 ) -> dict[str, str]:
     """Return the environment of the Ultravisor of `endpoints`; memory in bytes, normal memory as its file."""
     return _told_both(endpoints, endpoints.ultravisor_url, peer_url, normal_memory) | {
         "PEF_SECURE_MEMORY": str(secure_memory),
         "PEF_GFNS_A_MESSAGE": str(gfns_a_message),
         "PEF_GUEST_KEY": endpoints.ultravisor_guest_key,
+        **({"PEF_MACHINE_KEY": machine_key} if machine_key else {}),
     }
 
 

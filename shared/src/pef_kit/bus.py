@@ -44,6 +44,9 @@ BLOCK: Final = 64 * PAGE_SIZE
 AT_ONCE: Final = 4 * PAGE_SIZE
 """Bytes that are moved without a thread."""
 
+HOLE: Final = 1 << 28
+"""Bytes that are given back at once: between two such parts a transfer can stop."""
+
 LANES: Final = min(os.cpu_count() or 1, 4)
 """Threads that share one transfer."""
 
@@ -130,6 +133,10 @@ class MappedBus:
         memory = self.memory
         if memory is None:
             raise PeerFailure("memory bus", "normal memory", "nobody has said which file it is")
+        if transfer.zeroes:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._threads, zero, memory, transfer)
+            return
         if sum(length for _, length in transfer.pieces) <= AT_ONCE:
             carry_out(memory, transfer)
             return
@@ -158,6 +165,19 @@ def carry_out(
         transfer.each(index, offset, memory.at(transfer.pieces[index][0] + offset, length))
 
 
+NOTHING: Final = memoryview(bytearray())
+
+
+def zero(memory: NormalMemory, transfer: Transfer) -> None:
+    """Carry out a transfer that zeroes: give whole pages back, for a hole reads as zero and costs nothing.
+
+    `each` is called before every part, with no bytes: it raises where the transfer is to stop.
+    """
+    for index, offset, length in chunks(transfer.pieces, HOLE):
+        transfer.each(index, offset, NOTHING)
+        memory.discard(transfer.pieces[index][0] + offset, length)
+
+
 class OwnerBus:
     """Normal memory over HTTP, by its owner.
 
@@ -176,7 +196,10 @@ class OwnerBus:
         longest = self._peer.timeout + sum(length for _, length in transfer.pieces) / SLOWEST
         try:
             async with asyncio.timeout(longest):
-                await (self._write(transfer) if transfer.writes else self._read(transfer))
+                if transfer.zeroes:
+                    await self._zero(transfer)
+                else:
+                    await (self._write(transfer) if transfer.writes else self._read(transfer))
         except TimeoutError:
             reason = f"not done within {longest:.1f} s"
             raise PeerFailure(NORMAL_MEMORY_PATH, self._peer.name, reason) from None
@@ -211,6 +234,16 @@ class OwnerBus:
                 raise outcome
         if turn is not None or surplus:
             raise PeerFailure(path, self._peer.name, "wrong number of bytes")
+
+    async def _zero(self, transfer: Transfer) -> None:
+        """Have the owner give the pages back; `each` sees no bytes, but may stop the transfer."""
+        rows = rows_of(transfer)
+        transfer.each(0, 0, NOTHING)
+
+        async def content() -> AsyncGenerator[bytes, None]:
+            yield rows
+
+        await self._peer.send(NORMAL_MEMORY_PATH + "zero", content(), len(rows), transfer.lives)
 
     async def _write(self, transfer: Transfer) -> None:
         async with aclosing(self._filled(transfer)) as content:

@@ -122,6 +122,11 @@ class Portion(Generic[SlotT]):
         """Return every GFN of the portion (int64, one a page)."""
         return spread(self.offsets + self.slot.first, self.counts, 1)
 
+    def row_of_each(self) -> I64:
+        """Return the place in the message of the run that each GFN is of (int64, one a page)."""
+        rows: I64 = np.repeat(self.rows, self.counts)
+        return rows
+
     def beside(self, starts: U64) -> I64:
         """Expand one address a *run of the message* (bytes) into one a page of this portion (int64)."""
         return spread(starts[self.rows].astype(np.int64), self.counts, PAGE_SIZE)

@@ -8,14 +8,19 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Annotated, Any, Final
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
 
+from pef_kit.spans import columns_of
 from pef_protocol.calls import CALLS, Call
 from pef_protocol.quantities import U64_MAX
-from pef_protocol.runs import PageRuns, PlacedRuns
+from pef_protocol.runs import PageRuns, PlacedRuns, Runs
+from pef_protocol.wire import PAGES_AT_ONCE
 
 U64 = Annotated[int, Field(strict=True, ge=0, le=U64_MAX)]
 U64_DIGITS: Final = 20
+LONGEST_SLOT: Final = 1 << 30
+"""Pages of the longest memory slot, 64 TiB."""
 Name = Annotated[str, StringConstraints(strict=True, max_length=64)]
 
 KINDS: Final[Mapping[Any, Any]] = {
@@ -33,6 +38,25 @@ class Malformed(ValueError):
         super().__init__(f"{field}: {reason}")
         self.field = field
         self.reason = reason
+
+
+class TooManyPages(ValueError):
+    """A message whose runs name more pages than one message may."""
+
+
+def require_few_pages(asked: Any) -> None:
+    """Raise TooManyPages where the runs that may lie in a slot have over `PAGES_AT_ONCE` pages together.
+
+    A longer run than any slot is refused by the checks of the call, and costs nothing.
+    """
+    runs = getattr(asked, "runs", None)
+    if not isinstance(runs, Runs):
+        return
+    counts = columns_of(runs)[-1]
+    pages = int(counts[counts <= np.uint64(LONGEST_SLOT)].sum())
+    if pages > PAGES_AT_ONCE:
+        message = f"a message may name {PAGES_AT_ONCE} pages, not {pages}: send several"
+        raise TooManyPages(message)
 
 
 def _model(call: Call) -> type[BaseModel]:
@@ -56,7 +80,8 @@ def from_json(call: Call, body: bytes) -> Any:
         raise Malformed(where, first["msg"]) from None
     arguments = {name: getattr(form, name) for name in call.arguments}
     if call.runs is not None:
-        arguments["runs"] = call.runs.from_rows(arguments["runs"])
+        rows = np.array(arguments["runs"], np.uint64).reshape(-1, call.runs.WIDTH)
+        arguments["runs"] = call.runs(rows.astype("<u8", copy=False).tobytes())
     return call.request(**arguments)
 
 
@@ -86,6 +111,7 @@ def from_octets(call: Call, query: Mapping[str, str], body: bytes) -> Any:
         if name not in arguments:
             raise Malformed(name, "Extra inputs are not permitted in the query")
     try:
-        return call.request(**arguments, runs=call.runs(body))
+        runs = call.runs(body)
     except ValueError as refusal:
         raise Malformed("runs", str(refusal)) from None
+    return call.request(**arguments, runs=runs)

@@ -9,7 +9,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import fields, replace
 from http import HTTPStatus
@@ -18,33 +18,40 @@ from typing import Any, Final, TypeVar
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from pef_kit import decoding
+from pef_kit import bodies, decoding
+from pef_kit.answers import encode_reply
+from pef_kit.clients import ANSWER_WITHIN, Check, Clients, NothingDone, begun_if
 from pef_kit.core.fence import Answer, Fence, Join, KeptAnswer, Message, Refuse, Run
 from pef_kit.core.lease import leased
 from pef_kit.core.life import Ended, Life, OtherIncarnation
-from pef_kit.doors import Doorkeeper, Handler, Problem, number, read_body
+from pef_kit.doors import Doorkeeper, Handler, Problem, number, path_number
 from pef_kit.observers import CURRENT, CallContext, Observer
 from pef_kit.operations import Operation, Perform, drive
+from pef_kit.spans import pages_in
 from pef_protocol.calls import Call, Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.events import CallEvent, Side
 from pef_protocol.identity import CallId, Epoch, Incarnation
 from pef_protocol.problems import ProblemType
-from pef_protocol.runs import Runs
+from pef_protocol.quantities import Lpid
+from pef_protocol.runs import WORD_BYTES, CodedRuns, Runs
 from pef_protocol.wire import (
     CALL_ID,
     DEPTH,
     EPOCH,
     FINGERPRINT,
+    GUESTS_PATH,
     HYPERCALL_PATH,
     INCARNATION,
     JSON,
-    LONGEST_ANSWER,
     MAX_DEPTH,
     OBSERVER_PATH,
     OCTETS,
+    OPERATIONS_PATH,
+    PAGES_AT_ONCE,
     PARENT_ID,
     PROBLEM,
+    RUNS_IN_JSON,
     SLOT,
     TIME_LEFT,
     TRACEPARENT,
@@ -55,12 +62,16 @@ from pef_protocol.wire import (
 
 T = TypeVar("T")
 Handle = Callable[[Caller, str, Any], Operation[Reply]]
+BUSY: Final = frozenset({UCode.U_BUSY, HCode.H_BUSY})
+"""Answers after which nothing was done, and trying again may help."""
 ROWS_SHOWN: Final = 8
 """Runs of a call that its event names; the rest is counted."""
 LONGEST_ENVELOPE: Final = 8 << 10
 """Bytes that an answer may have beside its refused runs."""
 REFUSED_ROW: Final = 64
-"""Bytes of one refused run, at most."""
+"""Bytes of one refused run as JSON, at most."""
+REFUSED_WORDS: Final = CodedRuns.WIDTH * WORD_BYTES
+"""Bytes of one among many refused runs."""
 LONGEST_TIME: Final = 3_600_000
 TIME_DIGITS: Final = 10
 VISORS: Final = frozenset({Role.ULTRAVISOR, Role.HYPERVISOR})
@@ -68,20 +79,17 @@ CALL_ID_FORM: Final = re.compile("[!-~]{1,64}")
 TRACEPARENT_FORM: Final = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-def json_response(content: object, status: int = 200) -> Response:
-    """Return `content` as JSON."""
-    return Response(json.dumps(content), status, media_type=JSON)
+def json_response(content: object, status: int = 200, *, nothing_done: bool = False) -> Response:
+    """Return `content` as JSON; `nothing_done`: so that a repeat of the request acts."""
+    kind = NothingDone if nothing_done else Response
+    return kind(json.dumps(content), status, media_type=JSON)
 
 
-def envelope(name: str, reply: Reply) -> dict[str, Any]:
-    """Return a reply as it travels."""
-    return {
-        "call": name,
-        "code": {"name": reply.code.name, "number": int(reply.code)},
-        "outputs": dict(reply.outputs),
-        "refused": list(reply.refused.coded()),
-        "detail": reply.detail,
-    }
+def reply_response(name: str, reply: Reply, *, nothing_done: bool = False) -> Response:
+    """Return the answer to call `name` as a response; `nothing_done`: so that a repeat acts."""
+    body, media = encode_reply(name, reply)
+    kind = NothingDone if nothing_done else Response
+    return kind(body, media_type=media)
 
 
 def told(request: Any) -> tuple[dict[str, int | str], int]:
@@ -94,7 +102,7 @@ def told(request: Any) -> tuple[dict[str, int | str], int]:
             rows = list(value)[:ROWS_SHOWN] if len(value) <= ROWS_SHOWN else []
             shown = " ".join("+".join(f"{word:#x}" for word in row) for row in rows)
             arguments[argument.name] = shown or f"{len(value)} runs"
-            pages = value.pages
+            pages = pages_in(value)
         else:
             arguments[argument.name] = value
     return arguments, pages
@@ -112,8 +120,9 @@ class Service:
         doorkeeper: Doorkeeper,
         perform: Perform,
         observer: Observer,
-        body_limit: int,
         fence: Fence,
+        answer_within: float = ANSWER_WITHIN,
+        read_timeout: float = bodies.READ_TIMEOUT,
     ) -> None:
         self.side = side
         self.fence = fence
@@ -122,16 +131,21 @@ class Service:
         self.observer = observer
         self._perform = perform
         self._answer = answer
-        self._body_limit = body_limit
+        self._read_timeout = read_timeout
         self.not_ready: Callable[[], str] = lambda: "no epoch has begun"
         """Says why there is no epoch."""
         self._starters: list[Callable[[], Any]] = []
         self._closers: list[Callable[[], Any]] = []
+        self.clients = Clients(
+            within=answer_within, clock=time.monotonic, new_id=lambda: secrets.token_hex(16)
+        )
+        self.at_end(self.clients.close)
         self.app = FastAPI(title=f"PEF {side}", lifespan=self._lifespan, redoc_url=None)
         self.app.add_exception_handler(Problem, _problem)
         self.app.add_exception_handler(HTTPException, _refused)
         self.app.add_exception_handler(Ended, _ended)
         self.app.add_exception_handler(Exception, _failed)
+        self.app.add_middleware(bodies.RefuseUpgrades)
         for call in calls:
             self._add_call(call)
         path = ULTRACALL_PATH if side is Side.ULTRAVISOR else HYPERCALL_PATH
@@ -154,31 +168,71 @@ class Service:
         for close in reversed(self._closers):
             await close()
 
-    def post(self, path: str, handler: Handler, **describes: Any) -> None:
-        """Add a route for POST."""
+    def post(self, path: str, handler: Handler, *, reads: bool = True, **describes: Any) -> None:
+        """Add a route for POST; `reads`: the handler reads its body, by `body` or `pieces`."""
+        handler = handler if reads else self._without_body(handler)
         self.app.add_api_route(path, handler, methods=["POST"], response_model=None, **describes)
 
-    def get(self, path: str, handler: Handler) -> None:
-        """Add a route for GET."""
-        self.app.add_api_route(path, handler, methods=["GET"], response_model=None)
+    def delete(self, path: str, handler: Handler) -> None:
+        """Add a route for DELETE, which reads no body."""
+        bounded = self._without_body(handler)
+        self.app.add_api_route(path, bounded, methods=["DELETE"], response_model=None)
+
+    def get(self, path: str, handler: Handler, *, open_to_all: bool = False) -> None:
+        """Add a route for GET, which reads no body; `open_to_all`: it asks for no token."""
+        bounded = self._without_body(handler, open_to_all=open_to_all)
+        self.app.add_api_route(path, bounded, methods=["GET"], response_model=None)
+
+    def _without_body(self, handler: Handler, *, open_to_all: bool = False) -> Handler:
+        """Return `handler` for requests that should have no body: one that comes is bounded all the same."""
+
+        async def bounded(request: Request) -> Response:
+            if bodies.announced_length(request) != 0:
+                if not open_to_all:
+                    self.doorkeeper.caller(request)
+                await self.body(request)
+            return await handler(request)
+
+        return bounded
 
     def require_epoch(self) -> None:
         """Raise Problem 503 where there is no epoch: nothing that needs the peer is admitted."""
         if self.fence.epoch is None:
             raise Problem(503, "Service Unavailable", self.not_ready(), kind=ProblemType.NOT_NOW)
 
-    async def run(self, operation: Operation[T]) -> T:
-        """Drive an operation of the current epoch to its end."""
+    async def run(self, operation: Operation[T], check: Check | None = None) -> T:
+        """Drive an operation of the current epoch to its end, if `check` passes at its first step."""
         self.require_epoch()
-        return await drive(leased(operation, self.fence.life), self._perform)
+        return await drive(leased(begun_if(check, operation), self.fence.life), self._perform)
 
-    async def run_alone(self, operation: Operation[T]) -> T:
+    async def run_alone(self, operation: Operation[T], check: Check | None = None) -> T:
         """Drive an operation that needs no peer, and so no epoch, to its end."""
-        return await drive(operation, self._perform)
+        return await drive(begun_if(check, operation), self._perform)
 
-    async def body(self, request: Request, limit: int | None = None) -> bytes:
-        """Return the body of a request; raise Problem 413 where it is over the limit."""
-        return await read_body(request, self._body_limit if limit is None else limit)
+    async def as_guest(
+        self,
+        request: Request,
+        caller: Caller,
+        body: bytes,
+        work: Callable[[Check], Awaitable[Response]],
+        *,
+        looks: bool = False,
+    ) -> Response:
+        """Answer a guest's request by `work`, which runs its operation under the check that it is given."""
+
+        def current() -> None:
+            self.doorkeeper.require_current(caller)
+
+        current()
+        return await self.clients.act(request, caller, body, current, lambda: work(current), looks=looks)
+
+    async def body(self, request: Request, limit: int = bodies.SMALL) -> bytes:
+        """Return the body of a request, of at most `limit` bytes; raise Problem as `bodies` says."""
+        return await bodies.read_body(request, limit, self._read_timeout)
+
+    def pieces(self, request: Request) -> AsyncIterator[bytes]:
+        """Yield the body of a request as it comes, however long it is."""
+        return bodies.pieces_of(request, None, self._read_timeout)
 
     def _add_call(self, call: Call) -> None:
         async def handler(request: Request) -> Response:
@@ -197,21 +251,32 @@ class Service:
 
     async def _answer_call(self, call: Call, request: Request) -> Response:
         caller = self.doorkeeper.caller(request)
-        body = await self.body(request)
+        octets = request.headers.get("content-type", JSON).startswith(OCTETS)
+        body = await self.body(request, bodies.limit_of(call, caller, octets=octets))
         if not body and caller.role is self._peer_role and (known := self._known(request)) is not None:
             return as_response(await kept_answer(known))
         try:
-            if request.headers.get("content-type", JSON).startswith(OCTETS):
+            if octets:
                 asked = decoding.from_octets(call, request.query_params, body)
             else:
                 asked = decoding.from_json(call, body)
+            decoding.require_few_pages(asked)
         except decoding.Malformed as fault:
             raise Problem(422, "Unprocessable Content", str(fault), fault.field) from None
+        except decoding.TooManyPages as fault:
+            raise Problem(413, "Content Too Large", str(fault), "runs") from None
         seconds = time_left(request) if caller.role in VISORS else None
-        if caller.role is not self._peer_role:
+
+        async def answered(check: Check | None = None) -> Response:
             self.require_epoch()
-            reply = await self._perform_call(call, request, caller, asked, self.fence.life, seconds)
-            return json_response(envelope(call.name, reply))
+            life = self.fence.life
+            reply = await self._perform_call(call, request, caller, asked, life, seconds, check)
+            return reply_response(call.name, reply, nothing_done=reply.code in BUSY)
+
+        if caller.role is Role.GUEST:
+            return await self.as_guest(request, caller, body, answered)
+        if caller.role is not self._peer_role:
+            return await answered()
         # Order: from here to the verdict nothing is awaited: a message is judged as it arrived whole.
         caller = replace(caller, incarnation=Incarnation.parse(request.headers.get(INCARNATION, "")))
         verdict = self.fence.receive(message_of(request, asked))
@@ -220,7 +285,8 @@ class Service:
         answer = BROKEN
         try:
             reply = await self._perform_call(call, request, caller, asked, verdict.life, seconds)
-            answer = KeptAnswer(200, JSON, json.dumps(envelope(call.name, reply)).encode())
+            content, media = encode_reply(call.name, reply)
+            answer = KeptAnswer(200, media, content)
         except OtherIncarnation as reason:
             answer = refusal(Refuse(409, ProblemType.OTHER_INCARNATION, str(reason)))
         except Ended as reason:
@@ -232,12 +298,20 @@ class Service:
         return as_response(answer)
 
     async def _perform_call(
-        self, call: Call, request: Request, caller: Caller, asked: Any, life: Life, seconds: float | None
+        self,
+        call: Call,
+        request: Request,
+        caller: Caller,
+        asked: Any,
+        life: Life,
+        seconds: float | None,
+        check: Check | None = None,
     ) -> Reply:
         """Do what a call asks for, for as long as its epoch lasts, and put it into the trace."""
         with _Recorded(self, request, caller, call.name, seconds) as recorded:
             recorded.arguments, recorded.pages = told(asked)
-            reply = await drive(leased(self._answer(caller, call.name, asked), life), self._perform)
+            operation = begun_if(check, self._answer(caller, call.name, asked))
+            reply = await drive(leased(operation, life), self._perform)
             recorded.code, recorded.detail = reply.code.name, reply.detail
         return reply
 
@@ -255,7 +329,7 @@ class Service:
         await self.body(request)
         name = request.path_params["name"]
         code = UCode.U_FUNCTION if self.side is Side.ULTRAVISOR else HCode.H_FUNCTION
-        return json_response(envelope(name, Reply(code, detail=f"{name} is not a call of this side")))
+        return reply_response(name, Reply(code, detail=f"{name} is not a call of this side"))
 
     def _add_views(self) -> None:
         async def live(_: Request) -> Response:
@@ -273,8 +347,22 @@ class Service:
             self.doorkeeper.admit(request, Role.OBSERVER)
             return json_response(self.observer.since(number(request, "after")))
 
-        self.get("/livez", live)
-        self.get("/readyz", ready)
+        async def incarnation(request: Request) -> Response:
+            self.doorkeeper.admit(request, Role.OBSERVER, Role.VMM)
+            lpid = path_number(request, "lpid")
+            found = self.doorkeeper.incarnation_of(Lpid(lpid))
+            if found is None:
+                raise Problem(404, "Not Found", f"no VM has lpid {lpid} at the {self.side}")
+            return json_response({"lpid": lpid, "incarnation": str(found)})
+
+        async def operation(request: Request) -> Response:
+            caller = self.doorkeeper.admit(request, Role.GUEST, Role.VMM)
+            return await self.clients.read(request, caller)
+
+        self.get(GUESTS_PATH + "{lpid}/incarnation", incarnation)
+        self.get(OPERATIONS_PATH + "{operation}", operation)
+        self.get("/livez", live, open_to_all=True)
+        self.get("/readyz", ready, open_to_all=True)
         self.get("/metrics", metrics)
         self.get(OBSERVER_PATH + "trace", trace)
 
@@ -320,9 +408,10 @@ def _names(request: Request) -> tuple[Epoch | None, CallId | None, bytes]:
 def message_of(request: Request, asked: Any) -> Message:
     """Return a call of the peer as the fence judges it."""
     runs = getattr(asked, "runs", None)
-    longest = min(
-        LONGEST_ENVELOPE + (runs.pages * REFUSED_ROW if isinstance(runs, Runs) else 0), LONGEST_ANSWER
-    )
+    longest = LONGEST_ENVELOPE
+    if isinstance(runs, Runs):
+        rows = min(pages_in(runs), PAGES_AT_ONCE + len(runs))
+        longest += min(rows, RUNS_IN_JSON) * REFUSED_ROW + rows * REFUSED_WORDS
     return Message(*_names(request), longest=longest)
 
 

@@ -30,15 +30,15 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 from httpx_aiohttp.transport import AiohttpResponseStream
 
+from pef_kit.answers import decode_reply, longest_answer
 from pef_kit.core.life import Ended, Life
 from pef_kit.core.slots import Session, Slot
 from pef_kit.observers import CURRENT, CallContext
 from pef_kit.operations import Ask, PeerFailure
 from pef_protocol.calls import CALLS, Call, Reply
-from pef_protocol.codes import Code, HCode, UCode
 from pef_protocol.identity import Epoch
 from pef_protocol.problems import ProblemType
-from pef_protocol.runs import CodedRuns, Runs
+from pef_protocol.runs import Runs
 from pef_protocol.wire import (
     CALL_ID,
     DEPTH,
@@ -47,7 +47,6 @@ from pef_protocol.wire import (
     HYPERCALL_PATH,
     INCARNATION,
     JSON,
-    LONGEST_ANSWER,
     MAX_DEPTH,
     OCTETS,
     PARENT_ID,
@@ -154,26 +153,6 @@ def encode_call(call: Call, request: Any) -> dict[str, Any]:
         "content": json.dumps(arguments).encode(),
         "headers": {"content-type": JSON},
     }
-
-
-def decode_reply(call: Call, body: bytes) -> Reply:
-    """Return the reply in `body`; raise ValueError where it is no reply that `call` may have."""
-    envelope = json.loads(body)
-    codes: type[Code] = UCode if call.is_ultracall else HCode
-    code = codes[envelope["code"]["name"]]
-    if code not in call.codes or envelope["code"]["number"] != code:
-        message = f"{code.name} ({envelope['code']['number']}) is not an answer to it"
-        raise ValueError(message)
-    outputs = envelope["outputs"]
-    if not isinstance(outputs, dict):
-        message = "its outputs are not an object"
-        raise TypeError(message)
-    refused = CodedRuns.from_rows(envelope["refused"])
-    impossible = {number for _, _, number in refused.coded()} - (call.codes - {call.success})
-    if impossible:
-        message = f"a run of it can't be refused with {min(impossible)}"
-        raise ValueError(message)
-    return Reply(code, outputs, refused, str(envelope["detail"]))
 
 
 def fingerprint_of(path: str, query: str, media: str, body: bytes) -> str:
@@ -317,8 +296,8 @@ class Peer:
                 return None
             asking.settled, asking.received = False, True
             try:
-                status, body = await self._attempt(asking, left)
-                reply = self._outcome(asking, status, body)
+                status, body, media = await self._attempt(asking, left)
+                reply = self._outcome(asking, status, body, media)
             except (PeerFailure, Ended):
                 asking.settled = True
                 raise
@@ -334,8 +313,8 @@ class Peer:
                 asking.settled = True
                 return reply
 
-    async def _attempt(self, asking: _Asking, seconds: float) -> tuple[int, bytes]:
-        """Send the call once, return status and body; raise _NoOutcome where nothing whole comes back."""
+    async def _attempt(self, asking: _Asking, seconds: float) -> tuple[int, bytes, str]:
+        """Send the call once: return status, body and media type; raise _NoOutcome where no answer comes."""
         form = asking.form
         form["headers"][TIME_LEFT] = str(int(self._time_left(seconds) * 1000))
         sent = form if asking.with_body else form | {"content": b""}
@@ -347,20 +326,22 @@ class Peer:
             ):
                 if response.headers.get("content-encoding", "identity") != "identity":
                     raise _NoOutcome("an answer that is packed, which nobody asked for")
+                media = response.headers.get("content-type", JSON)
+                longest = longest_answer(media)
                 body = bytearray()
                 async for chunk in response.aiter_raw():
                     body += chunk
-                    if len(body) > LONGEST_ANSWER:
-                        reason = f"an answer of over {LONGEST_ANSWER} bytes"
+                    if len(body) > longest:
+                        reason = f"an answer of over {longest} bytes"
                         raise PeerFailure(asking.ask.name, self.name, reason)
-        return response.status_code, bytes(body)
+        return response.status_code, bytes(body), media
 
-    def _outcome(self, asking: _Asking, status: int, body: bytes) -> Reply | None:
+    def _outcome(self, asking: _Asking, status: int, body: bytes, media: str) -> Reply | None:
         """Return the reply; None where the body has to be sent again; raise what the answer means else."""
         name = asking.ask.name
         if status == httpx.codes.OK:
             try:
-                return decode_reply(asking.call, body)
+                return decode_reply(asking.call, body, media)
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as failure:
                 raise _NoOutcome(f"not an answer of the protocol: {failure}") from None
         kind = problem_type(body)

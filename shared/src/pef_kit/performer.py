@@ -38,7 +38,7 @@ class Performer:
                 if time_is_over():
                     return Reply(UCode.U_BUSY if CALLS[name].is_ultracall else HCode.H_BUSY)
                 return await self._peer.call(effect)
-            case Transfer(pieces, _, writes, _):
+            case Transfer(pieces=pieces, writes=writes):
                 await self._bus.perform(effect)
                 way = "to normal memory" if writes else "from normal memory"
                 self._observer.moved.labels(way).inc(sum(length for _, length in pieces))

@@ -33,10 +33,16 @@ class ServiceSettings(BaseSettings):
     peer_url: str
     peer_timeout: float = Field(default=60.0, gt=0)
     """Longest wait for one nested call, with all that nests in it."""
+    answer_within: float = Field(default=60.0, gt=0)
+    """Longest wait of a request of a guest or VMM; then it reads that its operation is still open."""
     peer_connections: int = Field(default=64, gt=0)
     """Nested calls in flight at one depth; more wait for their turn."""
-    body_limit: int = Field(default=64 * MEBIBYTE, gt=0)
-    """Largest body of a request, but for the memory bus."""
+    read_timeout: float = Field(default=30.0, gt=0)
+    """Longest time that a request may take to arrive; a large body gets more, by its size."""
+    stop_timeout: float = Field(default=3.0, gt=0)
+    """Longest wait for requests that are under way when the service is told to stop."""
+    connections: int = Field(default=2048, gt=0)
+    """Most connections; beyond that the one that has been idle for longest makes way."""
     normal_memory: str = ""
     """Directory of the file of normal memory, which both sides map; empty: over HTTP, by its owner."""
     normal_memory_size: int = Field(default=4 * TEBIBYTE, gt=0)

@@ -24,6 +24,13 @@ def columns_of(runs: Runs) -> tuple[U64, ...]:
     return tuple(rows.reshape(-1, runs.WIDTH).T)
 
 
+def pages_in(runs: Runs) -> int:
+    """Return how many pages `runs` have together; a count may be any 64-bit number."""
+    counts = columns_of(runs)[runs.COLUMNS.index("count")]
+    high, low = counts >> np.uint64(32), counts & np.uint64(0xFFFFFFFF)
+    return (int(high.sum()) << 32) + int(low.sum())
+
+
 def words_of(*columns: NDArray[np.int64] | U64 | NDArray[np.int16]) -> bytes:
     """Return columns of one length as the words of `Runs`; negative numbers in two's complement."""
     table = np.empty((len(columns[0]), len(columns)), dtype="<u8")

@@ -71,7 +71,11 @@ class Runs:
     @property
     def pages(self) -> int:
         """Sum the pages of all runs."""
-        return sum(row[self.COLUMNS.index("count")] for row in self)
+        flat = array("Q")
+        flat.frombytes(self.words)
+        if sys.byteorder == "big":  # pragma: no cover
+            flat.byteswap()
+        return sum(flat[self.COLUMNS.index("count") :: self.WIDTH])
 
 
 class PageRuns(Runs):

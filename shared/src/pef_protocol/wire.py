@@ -23,6 +23,8 @@ NORMAL_MEMORY_PATH: Final = "/v1/normal-memory/"
 GUEST_PATH: Final = "/v1/guest/"
 VMM_PATH: Final = "/v1/vmm/"
 OBSERVER_PATH: Final = "/v1/observer/"
+GUESTS_PATH: Final = "/v1/guests/"
+OPERATIONS_PATH: Final = "/v1/operations/"
 
 JSON: Final = "application/json"
 OCTETS: Final = "application/octet-stream"
@@ -32,6 +34,10 @@ CALL_ID: Final = "pef-call-id"
 PARENT_ID: Final = "pef-parent-id"
 DEPTH: Final = "pef-depth"
 TRACEPARENT: Final = "traceparent"
+IDEMPOTENCY_KEY: Final = "idempotency-key"
+REPLAYED: Final = "idempotency-replayed"
+"""With an answer that was given to an earlier request with the same key, or is read by its operation's id."""
+IF_MATCH: Final = "if-match"
 
 EPOCH: Final = "pef-epoch"
 """The epoch that a call between the sides is made in."""
@@ -48,7 +54,13 @@ EPOCH_PATH: Final = "/v1/epoch"
 HELLO_PATH: Final = "/v1/hello"
 
 RUNS_IN_JSON: Final = 256
-"""A message with more runs than this travels as octets."""
+"""A message with more runs than this travels as octets; so does an answer that refuses more."""
+
+RUNS_AT_ONCE: Final = 1 << 16
+"""Most runs of one message: who has more sends several."""
+
+PAGES_AT_ONCE: Final = 1 << 17
+"""Most pages that the runs of one message name together, 8 GiB."""
 
 LONGEST_ANSWER: Final = 64 << 20
 """Bytes that the answer to a call may have."""
@@ -69,7 +81,10 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes a call. A guest has an lpid and runs as its kernel unless `problem_state`."""
+    """Who makes a call. A guest has an lpid and runs as its kernel unless `problem_state`.
+
+    `incarnation` is the life of the VM that is meant, as the side that is called names it.
+    """
 
     role: Role
     lpid: Lpid | None = None

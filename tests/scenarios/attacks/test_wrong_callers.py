@@ -14,6 +14,7 @@ from pef_lab.between.passing import Passing
 from pef_lab.door import Door
 from pef_lab.failures import Refusal
 from pef_lab.hostile.requests import NOBODY, guest_only, hypervisor_only, inval, page_in, page_out
+from pef_lab.minting import guest_token
 from pef_protocol.calls import CALLS, ULTRACALLS
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.events import Side
@@ -85,7 +86,7 @@ async def test_29_a_guest_makes_the_hypervisors_calls(
     pair: LivePair, vm: LiveVm, *, problem_state: bool
 ) -> None:
     await vm.write(ONE)
-    token = mint_guest_token(pair.endpoints.ultravisor_guest_key, vm.lpid, problem_state=problem_state)
+    token = await guest_token(pair.endpoints, Side.ULTRAVISOR, vm.lpid, problem_state=problem_state)
     await pair.vmm.plug(vm.lpid, 1, 1 << 28, PAGE_SIZE)
     before_all = await pair.digests()
     async with Door("Ultravisor", pair.endpoints.ultravisor_url, token) as guest:
@@ -109,7 +110,7 @@ async def test_29_the_hypervisor_makes_a_guests_calls(pair: LivePair, vm: LiveVm
 async def test_30_a_normal_vm_shares(pair: LivePair) -> None:
     async with live_vm(pair) as vm:
         await vm.load_image()
-        token = mint_guest_token(pair.endpoints.ultravisor_guest_key, vm.lpid)
+        token = await guest_token(pair.endpoints, Side.ULTRAVISOR, vm.lpid)
         before_all = await pair.digests()
         async with Door("Ultravisor", pair.endpoints.ultravisor_url, token) as guest:
             for name, request in guest_only(ONE).items():
@@ -170,7 +171,7 @@ async def test_38_calls_into_an_aborted_svm(pair: LivePair, vm: LiveVm) -> None:
     await foiled(pair, requests["UV_PAGE_OUT"], UCode.U_STATE)
     await foiled(pair, page_in(vm.lpid, TWO, vm.ra(TWO)), UCode.U_STATE)
     await foiled(pair, requests["UV_WRITE_PATE"], UCode.U_PERMISSION)
-    token = mint_guest_token(pair.endpoints.ultravisor_guest_key, vm.lpid)
+    token = await guest_token(pair.endpoints, Side.ULTRAVISOR, vm.lpid)
     async with Door("Ultravisor", pair.endpoints.ultravisor_url, token) as guest:
         for name, request in guest_only(ONE).items():
             assert (await guest.call(name, request)).code is UCode.U_STATE, name
@@ -188,7 +189,7 @@ async def test_45_forged_peers(pair: LivePair, vm: LiveVm) -> None:
         "an empty token": '""',
         "a token cut short": pair.tokens["HYPERVISOR"][:-1],
         "a token that is longer": pair.tokens["HYPERVISOR"] + "0",
-        "a guest by the other door's key": mint_guest_token(keys.hypervisor_guest_key, vm.lpid),
+        "a guest by the other door's key": await guest_token(keys, Side.HYPERVISOR, vm.lpid),
         "a guest whose lpid was exchanged": mint_guest_token(keys.ultravisor_guest_key, 1).replace(
             "guest.1.", f"guest.{vm.lpid + 1}."
         ),

@@ -1,6 +1,7 @@
 """The HTTP doors in process: who may enter, what is malformed, how outcomes travel. No socket is opened."""
 
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -8,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from pef_hypervisor.app import Settings, add_views, build
-from pef_hypervisor.doors.bus import add_bus_door
+from pef_hypervisor.doors.bus import OwnBus, add_bus_door
 from pef_hypervisor.doors.guest import add_guest_door
 from pef_hypervisor.doors.vmm import add_vmm_door
 from pef_kit.bus import NORMAL_BASE
@@ -27,7 +28,7 @@ from unit.hypervisor.world import World
 
 TOKENS = {role: f"the token of the {role}" for role in Role}
 EPOCH_OF_TESTS = Epoch(InstanceId("0" * 32), 1)
-LIMIT = 1 << 20
+LIMIT = 16 << 20
 U64 = (1 << 64) - 1
 
 
@@ -45,12 +46,13 @@ class Doors:
             ),
             perform=self.perform,
             observer=Observer(Side.HYPERVISOR),
-            body_limit=LIMIT,
             fence=Fence(life=Life("the epoch of the tests", epoch=EPOCH_OF_TESTS)),
         )
-        add_vmm_door(self.service, self.world.hv, LIMIT)
+        add_vmm_door(self.service, self.world.hv)
         add_guest_door(self.service, self.world.hv)
-        add_bus_door(self.service, self.world.hv.store.memory, LIMIT)
+        self.threads = ThreadPoolExecutor(1)
+        bus = OwnBus(self.world.memory, self.threads)
+        add_bus_door(self.service, self.world.hv.store.memory, bus)
         add_views(self.service, self.world.hv)
         transport = httpx.ASGITransport(app=self.service.app)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://hypervisor")
@@ -70,7 +72,8 @@ class Doors:
 async def doors() -> AsyncIterator[Doors]:
     world = Doors()
     async with world.client:
-        yield world
+        with world.threads:
+            yield world
 
 
 ROUTES = [
@@ -145,7 +148,8 @@ async def test_too_much_is_413(doors: Doors) -> None:
 async def test_the_life_of_a_vm_over_http(doors: Doors) -> None:
     form = {"design": "tracked", "secure_guest": True, "radix": True}
     made = (await doors.ask(Role.VMM, "POST", "/v1/vmm/vms", json=form)).json()
-    assert made == {"errno": 0, "name": "OK", "detail": "", "lpid": 2}
+    incarnation = str(doors.world.hv.incarnation_of(2))
+    assert made == {"errno": 0, "name": "OK", "detail": "", "lpid": 2, "incarnation": incarnation}
     slot = {"slotid": 0, "gpa": 0, "size": 65536}
     for name in ("OK", "EEXIST"):
         answer = await doors.ask(Role.VMM, "POST", "/v1/vmm/vms/2/slots", json=slot)

@@ -4,11 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pef_hypervisor.doors.bus import COUNT_BYTES, Filling, head_bytes, rows_of
+from pef_hypervisor.doors.bus import COUNT_BYTES, ROWS_LIMIT, Filling, head_bytes, rows_of
 from pef_hypervisor.normal_memory import Misplaced, RealMemory
 from pef_kit.bus import NORMAL_BASE, NormalMemory
 from pef_kit.doors import Problem
 from pef_protocol.quantities import PAGE_SIZE, RealAddress
+from pef_protocol.wire import RUNS_AT_ONCE
 from unit.hypervisor.world import World
 
 PAGES = 32
@@ -80,12 +81,12 @@ def test_rows_outside_normal_memory_are_refused_before_a_byte_moves() -> None:
 
 
 def test_the_length_of_the_head_is_known_once_the_count_is_there() -> None:
-    assert head_bytes(bytearray(3), 100) == COUNT_BYTES
-    assert head_bytes(bytearray((5).to_bytes(8, "little")), 100) == COUNT_BYTES + 80
-    with pytest.raises(Problem, match="addresses may have"):
-        head_bytes(bytearray((6).to_bytes(8, "little")), 100)
-    with pytest.raises(Problem, match="addresses may have"):
-        head_bytes(bytearray(b"\xff" * 8), 100)
+    assert head_bytes(bytearray(3)) == COUNT_BYTES
+    assert head_bytes(bytearray((5).to_bytes(8, "little"))) == COUNT_BYTES + 80
+    assert head_bytes(bytearray(RUNS_AT_ONCE.to_bytes(8, "little"))) == COUNT_BYTES + ROWS_LIMIT
+    for rows in (RUNS_AT_ONCE + 1, (1 << 64) - 1):
+        with pytest.raises(Problem, match="addresses may have"):
+            head_bytes(bytearray(rows.to_bytes(8, "little")))
 
 
 @given(st.lists(st.integers(0, 50), max_size=6), st.lists(st.integers(1, 60), max_size=6))

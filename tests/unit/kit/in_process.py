@@ -29,7 +29,7 @@ TOKENS: Mapping[Role, str] = {
 }
 LIFE = Life("the epoch of the tests", epoch=Epoch(InstanceId("0" * 32), 1))
 GUEST_KEY = "the secret key of this door's guests"
-BODY_LIMIT = 1 << 14
+BODY_LIMIT = 1 << 12
 
 
 def ids(prefix: str) -> Callable[[], str]:
@@ -98,7 +98,6 @@ def toy_service(
         doorkeeper=Doorkeeper(TOKENS, GUEST_KEY),
         perform=perform,
         observer=Observer(side),
-        body_limit=BODY_LIMIT,
         fence=Fence(life=LIFE),
     )
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pef_kit.http import envelope
+from pef_kit.answers import decode_reply, encode_reply
 from pef_kit.observers import CURRENT, CallContext
 from pef_kit.operations import Operation, PeerFailure
-from pef_kit.peer import decode_reply, encode_call
+from pef_kit.peer import encode_call
 from pef_protocol.calls import CALLS, Call, Reply
 from pef_protocol.codes import HCode
 from pef_protocol.hypercalls import SvmInitDone, SvmPageIn
@@ -113,7 +113,7 @@ async def test_a_packed_body_is_a_failure() -> None:
 
 
 async def test_an_answer_that_is_too_long_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pef_kit.peer.LONGEST_ANSWER", len(with_()))
+    monkeypatch.setattr("pef_kit.answers.LONGEST_JSON", len(with_()))
     assert (await failure_of(answering(with_() + b" "))).startswith("an answer of over ")
 
 
@@ -183,7 +183,7 @@ def replies(draw: st.DrawFn) -> tuple[Call, Reply]:
 @given(replies())
 def test_a_reply_goes_there_and_back(example: tuple[Call, Reply]) -> None:
     call, reply = example
-    assert decode_reply(call, json.dumps(envelope(call.name, reply)).encode()) == reply
+    assert decode_reply(call, *encode_reply(call.name, reply)) == reply
 
 
 @pytest.mark.parametrize("runs", [RUNS_IN_JSON, RUNS_IN_JSON + 1])

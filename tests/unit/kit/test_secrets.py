@@ -75,7 +75,9 @@ def test_a_short_token_is_refused_and_not_shown(name: str, monkeypatch: pytest.M
         ("PEF_PEER_TIMEOUT", "0"),
         ("PEF_PEER_TIMEOUT", "soon"),
         ("PEF_PEER_CONNECTIONS", "0"),
-        ("PEF_BODY_LIMIT", "-1"),
+        ("PEF_READ_TIMEOUT", "-1"),
+        ("PEF_STOP_TIMEOUT", "0"),
+        ("PEF_CONNECTIONS", "0"),
         ("PEF_NORMAL_MEMORY_SIZE", "0"),
     ],
 )

@@ -19,7 +19,7 @@ from pef_lab.rows.catalogue import all_rows, rows_of
 from pef_lab.rows.row import Subject
 from pef_lab.service_process import free_ports
 from pef_protocol.tokens import mint_guest_token
-from pef_protocol.wire import EPOCH_PATH
+from pef_protocol.wire import EPOCH_PATH, GUESTS_PATH
 
 Answer = tuple[int, str, bytes]
 Behaviour = Callable[["Asked"], Answer]
@@ -190,7 +190,8 @@ def test_a_refused_token_is_one_line_and_no_row(
     assert (out, err.count("\n")) == ("", 1)
     assert f"refuses the token from {variable}: HTTP status {status}" in err
     assert token not in err
-    harmless = {EPOCH_PATH, "/readyz", NO_ULTRACALL, NO_HYPERCALL, DIGEST, NO_BYTES}
+    incarnation = f"{GUESTS_PATH}1/incarnation"
+    harmless = {EPOCH_PATH, incarnation, "/readyz", NO_ULTRACALL, NO_HYPERCALL, DIGEST, NO_BYTES}
     assert {each.path for each in fake.asked} <= harmless
 
 

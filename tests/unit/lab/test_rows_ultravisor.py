@@ -29,7 +29,7 @@ NO_SUCH_MESSAGE = {
     ("UV_PAGE_IN", "lpid", "state"),
     ("UV_PAGE_IN", "gpa", "state"),
     ("UV_PAGE_OUT", "lpid", "aborted"),
-    ("UV_PAGE_OUT", "aborted", "state"),
+    ("UV_PAGE_OUT", "state", "aborted"),
     ("UV_PAGE_OUT", "gpa", "state"),
     ("UV_PAGE_INVAL", "lpid", "aborted"),
     ("UV_PAGE_INVAL", "lpid", "state"),

@@ -17,7 +17,7 @@ from pef_lab.hostile.trial import Outcome, Trial
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side
 
-ROWS = range(1, 46)
+ROWS = range(1, 62)
 """Numbers of the catalogue."""
 
 
@@ -26,6 +26,9 @@ class QuietWatch:
 
     def __init__(self, *used: int) -> None:
         self.used = list(used)
+
+    async def fresh_events(self) -> list[dict[str, Any]]:
+        return []
 
     async def pools(self) -> dict[Side, int]:
         pages = self.used.pop(0) if len(self.used) > 1 else self.used[0]

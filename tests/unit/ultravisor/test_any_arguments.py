@@ -53,7 +53,7 @@ def scene() -> ScriptedHypervisor:
     svm = secure_vm(hv, LPID, (0, FIRST, 8))
     for at, state in enumerate(STATES):
         put(hv, FIRST + at, state, frame=text("text"), page=text("mail"))
-    svm.files["disk-key"] = bytes(100)
+    svm.files["disk-key"] = bytearray(100)
     hv.new_vm(2, (0, 0, 4))
     return hv
 

@@ -30,6 +30,19 @@ def test_an_attached_file_is_read_once_from_front_to_back() -> None:
     assert get_file(hv, "disk-key", (1 << 64) - 1) == (UCode.U_PARAMETER, b"")
 
 
+def test_what_was_handed_out_or_passed_over_is_zeroed() -> None:
+    hv = guest_vm()
+    esm(hv)
+    svm = hv.uv.svm(LPID)
+    assert svm is not None
+    file = svm.files["disk-key"]
+    whole = FILES["disk-key"]
+    assert get_file(hv, "disk-key", 10) == (UCode.U_SUCCESS, whole[10:74])
+    assert file == bytes(74) + whole[74:]
+    assert get_file(hv, "disk-key", 90) == (UCode.U_SUCCESS, whole[90:])
+    assert file == bytes(len(whole))
+
+
 def test_files_that_are_empty_or_not_there() -> None:
     hv = guest_vm()
     esm(hv)

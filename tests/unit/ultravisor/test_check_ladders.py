@@ -53,7 +53,7 @@ def scene() -> ScriptedHypervisor:
     put(hv, OTHER, S.SHARED, page=text("mail"))
     put(hv, PAGED_OUT, S.PAGEDOUT, frame=text("text"))
     put(hv, BOUNCE, S.SHARED_IMPLICIT)
-    svm.files["disk-key"] = bytes(100)
+    svm.files["disk-key"] = bytearray(100)
     return hv
 
 

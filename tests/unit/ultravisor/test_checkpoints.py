@@ -28,7 +28,7 @@ def scene() -> ScriptedHypervisor:
     put(hv, 17, S.PAGEDOUT, frame=text("sealed"))
     put(hv, 41, S.SHARED)
     svm = svm_of(hv)
-    svm.files["disk-key"] = b"the contents of a file"
+    svm.files["disk-key"] = bytearray(b"the contents of a file")
     svm.handed_out["disk-key"] = 4
     return hv
 
@@ -55,7 +55,7 @@ CHANGES: dict[str, Callable[[Ultravisor], object]] = {
     "H_SVM_INIT_DONE outstanding": lambda uv: setattr(svm_in(uv), "done_outstanding", True),
     "whole": lambda uv: setattr(svm_in(uv), "whole", False),
     "open calls": lambda uv: setattr(svm_in(uv), "open_calls", 2),
-    "a file": lambda uv: svm_in(uv).files.update({"disk-key": b"another"}),
+    "a file": lambda uv: svm_in(uv).files.update({"disk-key": bytearray(b"another")}),
     "what was handed out": lambda uv: svm_in(uv).handed_out.clear(),
     "IVs used": lambda uv: svm_in(uv).sealer.take_ivs(5),
     "a state": lambda uv: slot_of(uv).state.fill(S.SHARED_INV),

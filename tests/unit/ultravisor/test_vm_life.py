@@ -67,7 +67,7 @@ def test_the_entry_of_an_svm_is_not_written(state: UvVmState, entry: tuple[int, 
 def test_an_svm_ends_in_any_state_and_leaves_nothing(state: UvVmState) -> None:
     hv = machine()
     svm = active_vm(hv, LPID, (0, 0, 14))
-    svm.files["key"] = b"secret"
+    file = svm.files["key"] = bytearray(b"secret")
     for gfn, of in enumerate(S):
         put(hv, gfn, of, frame=text("text"), page=text("mail"))
     slot, _ = place(hv, 0)
@@ -75,6 +75,7 @@ def test_an_svm_ends_in_any_state_and_leaves_nothing(state: UvVmState) -> None:
     assert terminate(hv) is UCode.U_SUCCESS
     assert hv.uv.svm(LPID) is None
     assert (hv.uv.resident, hv.uv.normal_pages.used, svm.files) == (0, 0, {})
+    assert file == bytes(len(b"secret"))
     assert not slot.frames.at(0, 14 * PAGE_SIZE).any()
     assert terminate(hv) is UCode.U_INVALID
     assert write(hv, LPID) is UCode.U_SUCCESS

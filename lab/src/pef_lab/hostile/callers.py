@@ -23,13 +23,13 @@ from pef_lab.hostile.requests import (
 )
 from pef_lab.hostile.trial import Trial
 from pef_lab.hostile.victim import FREE, MEMORY, Victim
+from pef_lab.minting import guest_token
 from pef_protocol.calls import HYPERCALLS, ULTRACALLS
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.events import Side
 from pef_protocol.hypercalls import SvmInitAbort, SvmInitDone, SvmInitStart, SvmPageIn, SvmPageOut
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, SlotId, gpa_of
 from pef_protocol.runs import PageRuns
-from pef_protocol.tokens import mint_guest_token
 from pef_protocol.ultracalls import RegisterMemSlot, SvmTerminate, UnregisterMemSlot, WritePate
 from pef_protocol.wire import GUEST_PATH, HYPERCALL_PATH, JSON, OBSERVER_PATH, ULTRACALL_PATH, Role
 
@@ -51,11 +51,11 @@ SLOTS: Final = (
 """Slots that can't be: address and bytes, and the code that the document gives."""
 
 
-def guest_door(at: Trial, vm: Victim, *, problem_state: bool = False, lpid: int | None = None) -> Door:
+async def guest_door(at: Trial, vm: Victim, *, problem_state: bool = False, lpid: int | None = None) -> Door:
     """Return the Ultravisor's door as a guest enters it."""
     endpoints = at.ground.endpoints
     whose = vm.lpid if lpid is None else lpid
-    token = mint_guest_token(endpoints.ultravisor_guest_key, whose, problem_state=problem_state)
+    token = await guest_token(endpoints, Side.ULTRAVISOR, whose, problem_state=problem_state)
     return Door("Ultravisor", endpoints.ultravisor_url, token)
 
 
@@ -91,8 +91,8 @@ async def esm_of_nobody(at: Trial) -> None:
     async with at.vm() as vm:
         await vm.load_image()
         digests = await at.ground.digests()
-        for guest in (guest_door(at, vm, lpid=0), guest_door(at, vm, problem_state=True)):
-            async with guest:
+        for who in (guest_door(at, vm, lpid=0), guest_door(at, vm, problem_state=True)):
+            async with await who as guest:
                 request = guest_only(ONE)["UV_ESM"]
                 at.answered("UV_ESM", (await guest.call("UV_ESM", request)).code, UCode.U_PERMISSION)
         await at.digests_are(digests)
@@ -126,7 +126,7 @@ async def entry_written_during_esm(at: Trial) -> None:
 async def guest_makes_hypercalls(at: Trial) -> None:
     """Make the Ultravisor's hypercalls as the kernel of a normal VM, at the Hypervisor's door."""
     async with at.vm() as vm:
-        token = mint_guest_token(at.ground.endpoints.hypervisor_guest_key, vm.lpid)
+        token = await guest_token(at.ground.endpoints, Side.HYPERVISOR, vm.lpid)
         runs = PageRuns.of((gpa_of(ONE), 1))
         digests = await at.ground.digests()
         async with Door("Hypervisor", at.ground.endpoints.hypervisor_url, token) as guest:
@@ -147,7 +147,7 @@ async def guest_makes_the_hypervisors_calls(at: Trial) -> None:
         digests = await at.ground.digests()
         theirs = hypervisor_only(vm.lpid, ONE, at.ground.spare())
         for problem_state, requests in ((False, theirs), (True, theirs | guest_only(ONE))):
-            async with guest_door(at, vm, problem_state=problem_state) as guest:
+            async with await guest_door(at, vm, problem_state=problem_state) as guest:
                 for name, request in requests.items():
                     at.answered(name, (await guest.call(name, request)).code, UCode.U_PERMISSION)
         await at.digests_are(digests)
@@ -178,7 +178,7 @@ async def normal_vm_shares(at: Trial) -> None:
     async with at.vm() as vm:
         await vm.load_image()
         digests = await at.ground.digests()
-        async with guest_door(at, vm) as guest:
+        async with await guest_door(at, vm) as guest:
             for name, request in guest_only(ONE).items():
                 if name != "UV_ESM":
                     at.answered(name, (await guest.call(name, request)).code, UCode.U_INVALID)
@@ -222,7 +222,7 @@ async def calls_into_an_aborted_svm(at: Trial) -> None:
             await at.foiled(requests[name], UCode.U_STATE)
         await at.foiled(page_in(vm.lpid, TWO, vm.ra(TWO)), UCode.U_STATE)
         await at.foiled(requests["UV_WRITE_PATE"], UCode.U_PERMISSION)
-        async with guest_door(at, vm) as guest:
+        async with await guest_door(at, vm) as guest:
             for name, request in guest_only(ONE).items():
                 at.answered(name, (await guest.call(name, request)).code, UCode.U_STATE)
         for gfn in (ONE, TWO):
@@ -237,10 +237,10 @@ async def forged_peers(at: Trial) -> None:
     async with at.svm() as vm:
         await vm.write(ONE)
         keys, right = at.ground.endpoints, at.ground.tokens[Role.HYPERVISOR]
-        mine = mint_guest_token(keys.ultravisor_guest_key, vm.lpid)
+        mine = await guest_token(keys, Side.ULTRAVISOR, vm.lpid)
         forged = (
             *(b"", b'""', right[:-1].encode(), right.encode() + b"0", keys.vmm_token.encode()),
-            mint_guest_token(keys.hypervisor_guest_key, vm.lpid).encode(),
+            (await guest_token(keys, Side.HYPERVISOR, vm.lpid)).encode(),
             mine.replace(f"guest.{vm.lpid}.", f"guest.{vm.lpid + 1}.").encode(),
             *(b"\xff\xfe", b"..."),
         )

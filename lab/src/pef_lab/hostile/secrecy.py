@@ -19,9 +19,10 @@ from pef_lab.hostile.ground import Ground
 from pef_lab.hostile.requests import inval, page_in, page_out
 from pef_lab.hostile.trial import AS_WRITTEN, NOWHERE, Trial
 from pef_lab.hostile.victim import DISK_KEY, FREE, MEMORY, Victim, flipped
+from pef_lab.minting import guest_token
 from pef_protocol.codes import HCode, UCode
+from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_SIZE, gpa_of
-from pef_protocol.tokens import mint_guest_token
 from pef_protocol.ultracalls import EsmbGetFile
 from pef_protocol.wire import JSON, OBSERVER_PATH, Role
 
@@ -45,7 +46,7 @@ async def plaintext_anywhere(at: Trial) -> None:
     disk_key = hidden.page("the attached file")[: 3 * CANARY_BYTES]
     async with at.vm(disk_key=disk_key) as vm:
         await vm.boot()
-        token = mint_guest_token(at.ground.endpoints.ultravisor_guest_key, vm.lpid)
+        token = await guest_token(at.ground.endpoints, Side.ULTRAVISOR, vm.lpid)
         async with Door("Ultravisor", at.ground.endpoints.ultravisor_url, token) as guest:
             got = await guest.call("UV_ESMB_GET_FILE", EsmbGetFile(DISK_KEY, 0))
         given = str(got.outputs.get("bytes")).encode()

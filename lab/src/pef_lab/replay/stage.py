@@ -17,7 +17,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pef_kit.peer import decode_reply, encode_call
+from pef_kit.answers import decode_reply
+from pef_kit.peer import encode_call
 from pef_lab.designs.scene import SVM_STATES
 from pef_lab.door import Door
 from pef_lab.endpoints import Endpoints
@@ -34,7 +35,6 @@ from pef_protocol.designs import Design
 from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_SIZE, Gfn, Gpa, Lpid, gfn_of, gpa_of
 from pef_protocol.states import HvVmState, UvGfnState, UvVmState
-from pef_protocol.tokens import mint_guest_token
 from pef_protocol.ultracalls import Esm, SharePage, UnshareAllPages, UnsharePage
 from pef_protocol.wire import CALL_ID
 
@@ -203,7 +203,8 @@ class Stage:
         form: dict[str, Any] = encode_call(CALLS[name], request)
         form["headers"] |= {CALL_ID: call_id}
         response = await self.ultravisor.ask("POST", form.pop("url"), **form)
-        return decode_reply(CALLS[name], response.content).code.name
+        media = response.headers.get("content-type", "")
+        return decode_reply(CALLS[name], response.content, media).code.name
 
     def _guest(self, vcpu: int) -> Guest:
         guest = self.guests[vcpu]
@@ -267,9 +268,7 @@ async def set_up(system: System, design: Design, endpoints: Endpoints) -> AsyncI
         stack.push_async_callback(_destroy, vmm, lpid)
         await vmm.plug(lpid, 0, gpa_of(0), MEMORY)
         guests = [await stack.enter_async_context(Guest(endpoints, lpid)) for _ in range(system.vcpus)]
-        token = mint_guest_token(endpoints.ultravisor_guest_key, lpid)
-        door = await stack.enter_async_context(Door("Ultravisor", endpoints.ultravisor_url, token))
-        stage = Stage(system, lpid, vmm, watch, guests, door, image, mapping(system, image))
+        stage = Stage(system, lpid, vmm, watch, guests, guests[0].ultravisor, image, mapping(system, image))
         await stage.load_image()
         yield stage
 

@@ -15,6 +15,7 @@ import httpx
 
 from pef_kit.peer import client_of, encode_call
 from pef_lab.failures import Unanswered
+from pef_lab.minting import incarnation_at
 from pef_protocol.calls import CALLS
 from pef_protocol.tokens import mint_guest_token
 from pef_protocol.wire import EPOCH, JSON, OBSERVER_PATH, PROBLEM, Role
@@ -94,13 +95,20 @@ class Doors:
         """Tell whether there is an observer's view, and a token for it."""
         return self.has_view and bool(self._tokens.get(Role.OBSERVER))
 
-    def _client(self, who: Who) -> httpx.AsyncClient:
+    async def _token(self, who: Who) -> str:
+        """Return the token of a role, or one that is minted for the VM that has a guest's lpid now."""
+        if who.role is not Role.GUEST:
+            return self._tokens.get(who.role, "")
+        asking = self._tokens.get(Role.OBSERVER) or self._tokens.get(Role.VMM, "")
+        try:
+            incarnation = await incarnation_at(self.url, asking, who.lpid) if asking else None
+        except Unanswered:
+            incarnation = None  # the token speaks for no VM, and what it is answered is judged
+        return mint_guest_token(self._guest_key, who.lpid, incarnation, problem_state=who.problem_state)
+
+    async def _client(self, who: Who) -> httpx.AsyncClient:
         if who not in self._clients:
-            token = (
-                mint_guest_token(self._guest_key, who.lpid, problem_state=who.problem_state)
-                if who.role is Role.GUEST
-                else self._tokens.get(who.role, "")
-            )
+            token = await self._token(who)
             client = client_of(self.url, token, connections=CONNECTIONS, timeout=self._patience)
             self._stack.push_async_callback(client.aclose)
             self._clients[who] = client
@@ -118,7 +126,13 @@ class Doors:
         if who.role in {Role.ULTRAVISOR, Role.HYPERVISOR} and self.epoch:
             form["headers"] = {EPOCH: self.epoch, **form.get("headers", {})}
         try:
-            return await self._client(who).request(method, path, **form)
+            answer = await (await self._client(who)).request(method, path, **form)
+            if answer.status_code == httpx.codes.UNAUTHORIZED and who.role is Role.GUEST:
+                # The VM of this token has ended: whoever is a guest of that lpid now has another one.
+                client = await self._client(who)
+                client.headers["authorization"] = f"Bearer {await self._token(who)}"
+                answer = await client.request(method, path, **form)
+            return answer
         except (httpx.HTTPError, OSError) as failure:
             reason = str(failure) or type(failure).__name__
             raise Unanswered(f"{method} {path} at the {self.name}", f"no answer ({reason})") from None

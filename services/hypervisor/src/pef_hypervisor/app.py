@@ -58,6 +58,7 @@ def build(settings: Settings) -> FastAPI:
         new_id=lambda: secrets.token_hex(8),
         other_epoch=lambda: link.doubt(),  # noqa: PLW0108 - the link is made below, of this peer
     )
+    bus = OwnBus(memory, threads)
     service = Service(
         Side.HYPERVISOR,
         HYPERCALLS,
@@ -69,12 +70,15 @@ def build(settings: Settings) -> FastAPI:
                 Role.OBSERVER: settings.observer_token.get_secret_value(),
             },
             settings.guest_key.get_secret_value(),
+            hypervisor.incarnation_of,
         ),
-        perform=Performer(peer, OwnBus(memory, threads), threads, observer),
+        perform=Performer(peer, bus, threads, observer),
         observer=observer,
-        body_limit=settings.body_limit,
+        read_timeout=settings.read_timeout,
         fence=fence,
+        answer_within=settings.answer_within,
     )
+    hypervisor.store.at_end_of = service.clients.drop
     file = {"name": volume.name_of(instance), "size": size} if volume else None
 
     def joined() -> None:
@@ -84,9 +88,9 @@ def build(settings: Settings) -> FastAPI:
     link = Link(service, hypervisor, peer, instance, file, joined)
     service.at_start(link.start)
     service.at_end(link.stop)
-    add_vmm_door(service, hypervisor, settings.body_limit)
+    add_vmm_door(service, hypervisor)
     add_guest_door(service, hypervisor)
-    add_bus_door(service, hypervisor.store.memory, settings.body_limit)
+    add_bus_door(service, hypervisor.store.memory, bus)
     add_hint_route(service, link)
     add_views(service, hypervisor)
 
@@ -109,7 +113,7 @@ def add_hint_route(service: Service, link: Link) -> None:
         link.doubt()
         return Response(status_code=204)
 
-    service.post(HELLO_PATH, hint)
+    service.post(HELLO_PATH, hint, reads=False)
 
 
 def add_views(service: Service, hypervisor: Hypervisor) -> None:

@@ -34,7 +34,7 @@ from pef_kit.operations import Operation
 from pef_protocol.calls import HYPERCALLS, Reply
 from pef_protocol.codes import HCode
 from pef_protocol.designs import Design
-from pef_protocol.identity import InstanceId
+from pef_protocol.identity import Incarnation, InstanceId
 from pef_protocol.wire import Caller
 
 HANDLERS: Final[Mapping[str, Callable[[Store, Caller, Any], Operation[Reply]]]] = {
@@ -121,6 +121,11 @@ class Hypervisor:
         """Make every VM a normal one, and write its entry: no SVM of an earlier epoch lives."""
         return leased(fit_new_ultravisor(self.store), self.store.epoch)
 
+    def incarnation_of(self, lpid: int) -> Incarnation | None:
+        """Return the incarnation of the VM that has `lpid` now, or None."""
+        vm = self.store.vms.get(lpid)
+        return None if vm is None else vm.incarnation
+
     def checkpoint(self) -> HvCheckpoint:
         """Return all that this side must not forget but the contents of pages, as a plain value."""
         return checkpoint(self.store)
@@ -143,6 +148,10 @@ class Hypervisor:
     def vms(self) -> dict[str, Any]:
         """Return the observer's view of all VMs."""
         return views.vms(self.store)
+
+    def vmm_list(self) -> dict[str, Any]:
+        """Return the VMM's list of all VMs."""
+        return views.vmm_list(self.store)
 
     def gfns(self, lpid: int) -> dict[str, Any]:
         """Return the observer's view of one VM's GFNs."""

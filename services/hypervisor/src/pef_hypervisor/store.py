@@ -1,6 +1,7 @@
 """All that this side must not forget, on one object: VMs with their slots, device pages, normal memory."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -33,6 +34,9 @@ class Store:
     vms: dict[int, Vm] = field(default_factory=dict)
     in_the_making: set[int] = field(default_factory=set)
     """Lpids of VMs whose partition-table entry is being written."""
+
+    at_end_of: Callable[[Incarnation], None] = lambda _: None
+    """Called with the incarnation of each VM that ends: for who keeps something of it."""
     freed: dict[Lpid, None] = field(default_factory=dict)
     """Lpids that VMs had, the least recently freed first."""
     minted: int = 0
@@ -65,6 +69,13 @@ class Store:
     def free_lpid(self, lpid: Lpid) -> None:
         """Note that no VM has `lpid` any more."""
         self.freed[lpid] = None
+
+    def end(self, vm: Vm) -> None:
+        """End a VM of which nothing is left."""
+        del self.vms[vm.lpid]
+        self.free_lpid(vm.lpid)
+        vm.life.end()
+        self.at_end_of(vm.incarnation)
 
     def digest(self) -> str:
         """Return a keyed hash (hex) of all state, contents of normal memory included."""

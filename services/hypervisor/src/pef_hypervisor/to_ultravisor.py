@@ -14,7 +14,7 @@ there is nothing to undo but the marks.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, pairwise
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -30,9 +30,8 @@ from pef_protocol.identity import Incarnation
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
 from pef_protocol.runs import PageRuns, PlacedRuns
 from pef_protocol.ultracalls import PageIn, PageInval, PageOut
+from pef_protocol.wire import PAGES_AT_ONCE, RUNS_AT_ONCE
 
-RUNS_AT_ONCE: Final = 1 << 20
-"""Runs that one message carries."""
 PEER: Final = "ultravisor"
 UNMADE: Final = UCode.U_FUNCTION
 """Stands for an answer where there is none: no success, not busy, and never read as "there is nothing"."""
@@ -186,10 +185,12 @@ class Flight:
         """Send the `chosen` GFNs by ultracall `name` once, and note their codes."""
         places = chosen.nonzero()[0]
         ras, gfns = self.ras[places], self.gfns[places]
-        # A run lies in one slot, though slots may abut here and there.
-        firsts, counts = breaks(len(places), (gfns, 1), (ras, PAGE_SIZE), (self._part_of[places], 0))
-        for start in range(0, len(firsts), RUNS_AT_ONCE):
-            some, pages = firsts[start : start + RUNS_AT_ONCE], counts[start : start + RUNS_AT_ONCE]
+        # A run lies in one slot, though slots may abut here and there, and in one message.
+        message_of = np.arange(len(places)) // PAGES_AT_ONCE
+        cuts = (gfns, 1), (ras, PAGE_SIZE), (self._part_of[places], 0), (message_of, 0)
+        firsts, counts = breaks(len(places), *cuts)
+        for message in messages(message_of[firsts]):
+            some, pages = firsts[message], counts[message]
             sent = slice(int(some[0]), int(some[-1] + pages[-1]))
             request = self._request(name, ras[some], gfns[some] << PAGE_ORDER, pages)
             try:
@@ -223,6 +224,14 @@ class Flight:
             return self.failure
         refused = np.unique(self.codes[self.codes != 0]).tolist()
         return ", ".join(UCode(code).name for code in refused)
+
+
+def messages(message_of: I64) -> Iterator[slice]:
+    """Yield the runs of each message: those of one number (ascending, one a run), `RUNS_AT_ONCE` at most."""
+    edges = np.flatnonzero(np.diff(message_of)) + 1
+    for start, end in pairwise([0, *edges.tolist(), len(message_of)]):
+        for first in range(start, end, RUNS_AT_ONCE):
+            yield slice(first, min(first + RUNS_AT_ONCE, end))
 
 
 def fly(

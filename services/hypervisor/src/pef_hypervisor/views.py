@@ -7,6 +7,7 @@ import numpy as np
 from pef_hypervisor.frames import MOVING, VmSlot
 from pef_hypervisor.store import Store
 from pef_kit.spans import breaks
+from pef_protocol.quantities import PAGE_SIZE, gpa_of
 from pef_protocol.states import HvGfnState
 
 
@@ -27,6 +28,25 @@ def vms(store: Store) -> dict[str, Any]:
             for _, vm in sorted(store.vms.items())
         ],
         "pool": {"size": store.pool.size, "used": store.pool.used},
+    }
+
+
+def vmm_list(store: Store) -> dict[str, Any]:
+    """Return all VMs as their VMM lists them; slots in bytes."""
+    return {
+        "vms": [
+            {
+                "lpid": vm.lpid,
+                "incarnation": str(vm.incarnation),
+                "design": vm.rules.design.value,
+                "state": vm.state.name,
+                "slots": [
+                    {"slotid": slot.slot_id, "gpa": gpa_of(slot.first), "size": slot.count * PAGE_SIZE}
+                    for slot in vm.slots
+                ],
+            }
+            for _, vm in sorted(store.vms.items())
+        ]
     }
 
 

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Request, Response
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from pef_kit.bus import Bus, MappedBus, OwnerBus
+from pef_kit.clients import Check
 from pef_kit.core.fence import Fence
 from pef_kit.core.hello import Epochs
 from pef_kit.doors import Doorkeeper, Problem, number
@@ -26,7 +27,6 @@ from pef_kit.volume import Volume
 from pef_protocol.calls import ULTRACALLS
 from pef_protocol.designs import Design
 from pef_protocol.events import Side
-from pef_protocol.identity import instance_of
 from pef_protocol.quantities import PAGE_ORDER
 from pef_protocol.wire import GUEST_PATH, HELLO_PATH, OCTETS, Role
 from pef_ultravisor.epoch import Reception, add_epoch_routes
@@ -35,6 +35,7 @@ from pef_ultravisor.handlers import ultracall
 from pef_ultravisor.machine import Capacity, Ultravisor, state_runs, vm_row
 
 LONGEST_ACCESS: Final = 16 << 20
+BUSY: Final = "busy"
 THREADS: Final = 4
 
 
@@ -47,6 +48,8 @@ class UltravisorSettings(ServiceSettings):
     """Most GFNs that UV_ESM asks for in one message; 0: no bound. For measuring the history only."""
     give_up: float = Field(default=600.0, gt=0)
     """Seconds after which an SVM is aborted whose hypercall has no outcome."""
+    machine_key: Annotated[SecretStr, Field(min_length=32)] | None = None
+    """What the machine's key pair is made of, so that images stay good; none: drawn anew at each start."""
     designs: frozenset[Design] = frozenset(Design)
     """Designs that a Hypervisor may have."""
 
@@ -68,7 +71,8 @@ def build(settings: UltravisorSettings, entropy: Callable[[int], bytes] = secret
     mapped = MappedBus(threads) if volume else None
     bus: Bus = mapped or OwnerBus(peer, threads)
     capacity = Capacity(settings.secure_memory >> PAGE_ORDER, settings.normal_memory_size)
-    uv = Ultravisor(capacity, entropy, designs=settings.designs)
+    kept = settings.machine_key.get_secret_value().encode() if settings.machine_key else None
+    uv = Ultravisor(capacity, entropy, designs=settings.designs, machine_key=kept)
     uv.gfns_a_message = settings.gfns_a_message
     tokens = {Role.HYPERVISOR: settings.hypervisor_token, Role.OBSERVER: settings.observer_token}
     service = Service(
@@ -78,15 +82,24 @@ def build(settings: UltravisorSettings, entropy: Callable[[int], bytes] = secret
         doorkeeper=Doorkeeper(
             {role: token.get_secret_value() for role, token in tokens.items()},
             settings.guest_key.get_secret_value(),
+            uv.incarnation_of,
         ),
         perform=Performer(peer, bus, threads, observer),
         observer=observer,
-        body_limit=settings.body_limit,
+        read_timeout=settings.read_timeout,
         fence=Fence(),
+        answer_within=settings.answer_within,
     )
-    epochs = Epochs(instance_of(entropy(16)))
+    uv.at_end_of = service.clients.drop
+    epochs = Epochs(uv.instance)
     add_epoch_routes(Reception(service, uv, epochs, peer, mapped, volume))
     service.at_start(partial(say_that_we_start, peer))
+
+    async def let_volume_go() -> None:
+        if volume is not None:
+            volume.close()
+
+    service.at_end(let_volume_go)
     service.at_end(peer.close)
     add_guest_door(service, uv)
     add_views(service, uv)
@@ -111,37 +124,46 @@ def add_guest_door(service: Service, uv: Ultravisor) -> None:
     """Add the loads and stores of SVMs, and the machine's public key."""
 
     async def load(request: Request) -> Response:
-        lpid = service.doorkeeper.guest(request)
+        caller, lpid = service.doorkeeper.guest(request)
         gpa, length = number(request, "gpa"), number(request, "length")
         if length > LONGEST_ACCESS:
             raise Problem(422, "Unprocessable Content", f"length: at most {LONGEST_ACCESS}", "length")
-        try:
-            content = await service.run(guest_load(uv, lpid, gpa, length))
-        except AccessFailure as failure:
-            return _refused(failure)
-        return Response(content, media_type=OCTETS)
+
+        async def loaded(current: Check) -> Response:
+            try:
+                content = await service.run(guest_load(uv, lpid, gpa, length), current)
+            except AccessFailure as failure:
+                return _refused(failure)
+            return Response(content, media_type=OCTETS)
+
+        return await service.as_guest(request, caller, b"", loaded, looks=True)
 
     async def store(request: Request) -> Response:
-        lpid = service.doorkeeper.guest(request)
+        caller, lpid = service.doorkeeper.guest(request)
         gpa = number(request, "gpa")
         content = await service.body(request, LONGEST_ACCESS)
-        try:
-            await service.run(guest_store(uv, lpid, gpa, content))
-        except AccessFailure as failure:
-            return _refused(failure)
-        return json_response({"access": "resolved"})
+
+        async def stored(current: Check) -> Response:
+            try:
+                await service.run(guest_store(uv, lpid, gpa, content), current)
+            except AccessFailure as failure:
+                return _refused(failure)
+            return json_response({"access": "resolved"})
+
+        return await service.as_guest(request, caller, content, stored)
 
     async def machine_key(_: Request) -> Response:
         key = uv.machine_key
         return json_response({"public_key": key.public_bytes.hex(), "key_id": key.key_id.hex()})
 
-    service.post(GUEST_PATH + "load", load)
+    service.post(GUEST_PATH + "load", load, reads=False)
     service.post(GUEST_PATH + "store", store)
-    service.get("/v1/machine-key", machine_key)
+    service.get("/v1/machine-key", machine_key, open_to_all=True)
 
 
 def _refused(failure: AccessFailure) -> Response:
-    return json_response({"access": "refused", "reason": failure.reason, "gpa": failure.gpa})
+    shown = {"access": "refused", "reason": failure.reason, "gpa": failure.gpa}
+    return json_response(shown, nothing_done=failure.reason == BUSY)
 
 
 def add_views(service: Service, uv: Ultravisor) -> None:
@@ -174,9 +196,5 @@ def add_views(service: Service, uv: Ultravisor) -> None:
 
 
 def main() -> None:
-    """Run the service until it is told to stop."""
+    """Run the service until it is told to stop; `pef_ultravisor.start` prepares the process for it."""
     build_and_serve(build, UltravisorSettings())
-
-
-if __name__ == "__main__":
-    main()

@@ -85,7 +85,7 @@ def svm_record(svm: Svm) -> SvmRecord:
         svm.done_outstanding,
         svm.whole,
         svm.open_calls,
-        tuple(sorted(svm.files.items())),
+        tuple(sorted((name, bytes(content)) for name, content in svm.files.items())),
         tuple(sorted(svm.handed_out.items())),
         svm.sealer.record,
         tuple([slot_record(slot) for slot in svm.slots]),
@@ -151,7 +151,7 @@ class Spares:
         svm.whole = record.whole
         svm.life = Life(f"the SVM of lpid {lpid}", alive=not dying)
         svm.open_calls = record.open_calls
-        svm.files = dict(record.files)
+        svm.files = {name: bytearray(content) for name, content in record.files}
         svm.handed_out = dict(record.handed_out)
         svm.slots.hold([self._slot((lpid, dying), slot, now, frames) for slot in record.slots])
         return svm

@@ -73,7 +73,9 @@ class FrameSlot(Slot):
     def in_flight(self, chosen: Selection) -> Mask:
         """Tell which of the chosen GFNs another call has in hand."""
         states = self.state[chosen]
-        busy: Mask = IS_TRANSIENT[states] | self.marked(chosen, IN_FLIGHT)
+        busy: Mask = self.marked(chosen, IN_FLIGHT)
+        if np.count_nonzero(states):
+            busy |= IS_TRANSIENT[states]
         return busy
 
     def digest_into(self, digest: "hashlib.blake2b") -> None:
@@ -98,7 +100,8 @@ class Svm:
     state: UvVmState = UvVmState.ACTIVE
     design: Design = Design.TRACKED
     slots: SlotMap[FrameSlot] = field(default_factory=SlotMap)
-    files: dict[str, bytes] = field(default_factory=dict, repr=False)
+    files: dict[str, bytearray] = field(default_factory=dict, repr=False)
+    """What the ESM blob attached, by name: zeroes as far as it was handed out."""
     handed_out: dict[str, int] = field(default_factory=dict)
     done_outstanding: bool = False
     """Our H_SVM_INIT_DONE has not been answered yet."""
@@ -107,6 +110,13 @@ class Svm:
     too_large: bool = False
     """A slot was refused that this machine can never hold."""
     open_calls: int = 0
+
+    def forget_files(self) -> None:
+        """Zero what is attached, and drop it."""
+        for content in self.files.values():
+            content[:] = bytes(len(content))
+        self.files.clear()
+        self.handed_out.clear()
 
     @property
     def resident(self) -> int:
@@ -134,8 +144,11 @@ def page_runs(portions: "list[Portion[FrameSlot]]") -> PageRuns:
 
 def narrowed(portion: Portion[FrameSlot], mask: Mask) -> Portion[FrameSlot] | None:
     """Return the GFNs of `portion` that `mask` (one a page) picks, as runs, or None where it picks none."""
-    if not np.count_nonzero(mask):
+    picked = np.count_nonzero(mask)
+    if not picked:
         return None
+    if picked == len(mask) and len(portion.offsets) == 1:
+        return portion
     return portion_at(portion.slot, portion.places()[mask])
 
 

@@ -67,7 +67,8 @@ def end_epoch(uv: Ultravisor) -> Operation[None]:
     for svm in tuple(uv.dying):
         uv.scrub(svm)
     uv.pates.clear()
-    uv.incarnations.clear()
+    for lpid in tuple(uv.incarnations):
+        uv.retire(lpid)
 
 
 def _still(life: Life) -> Operation[None]:

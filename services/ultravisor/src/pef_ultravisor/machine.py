@@ -42,6 +42,7 @@ class Ultravisor:
     """The trusted side. `entropy(n)` gives n random bytes: the same bytes make the same machine.
 
     `frames(n)` makes the n frames of a slot, `sealer` what seals the pages of an SVM.
+    `machine_key` (32 bytes or more) is what the machine's key pair is made of, if it outlives this run.
     """
 
     def __init__(
@@ -52,13 +53,14 @@ class Ultravisor:
         designs: frozenset[Design] = frozenset(Design),
         frames: Callable[[int], Frames] = Frames,
         sealer: Callable[[Lpid, bytes, bytes], Sealer] = Sealer,
+        machine_key: bytes | None = None,
     ) -> None:
         self.capacity = capacity
         self.entropy = entropy
         self.designs = designs
         self.frames = frames
         self.sealer = sealer
-        self.machine_key = MachineKey.generate(entropy(KEY_BYTES))
+        self.machine_key = MachineKey.generate(machine_key or entropy(KEY_BYTES))
         self.pates: dict[Lpid, tuple[int, int]] = {}
         self.svms: dict[Lpid, Svm] = {}
         self.dying: list[Svm] = []
@@ -77,6 +79,8 @@ class Ultravisor:
         self.incarnations: dict[Lpid, Incarnation] = {}
         """Which life of its VM each lpid with an entry stands for; see `renew`."""
         self._minted = 0
+        self.at_end_of: Callable[[Incarnation], None] = lambda _: None
+        """Called with each incarnation that ends: for who keeps something of it."""
 
     def svm(self, lpid: int | None) -> Svm | None:
         """Return the SVM of that lpid, or None."""
@@ -95,8 +99,15 @@ class Ultravisor:
 
         Order: where an entry is written for an lpid that has none, and each time an SVM of that lpid ends.
         """
+        self.retire(lpid)
         self._minted += 1
         self.incarnations[lpid] = Incarnation(self.instance, self._minted)
+
+    def retire(self, lpid: Lpid) -> None:
+        """Take its incarnation from `lpid`: the VM that had it has ended."""
+        ended = self.incarnations.pop(lpid, None)
+        if ended is not None:
+            self.at_end_of(ended)
 
     def new_svm(self, lpid: Lpid) -> Svm:
         """Make the SVM object of a VM that begins to become secure."""
@@ -139,9 +150,10 @@ class Ultravisor:
 
         Invariant: an open call that still knows the slot finds no normal page in it.
         """
-        self.normal_pages.give_back(slot.normal)
-        slot.normal[np.flatnonzero(slot.normal)] = 0
-        slot.state[np.flatnonzero(slot.state)] = UvGfnState.SECURE
+        used = np.flatnonzero(slot.state)  # no normal page backs a secure GFN, whose state is 0
+        self.normal_pages.give_back(slot.normal[used])
+        slot.normal[used] = 0
+        slot.state[used] = UvGfnState.SECURE
         svm.slots.remove(slot)
         slot.frames.scrub(0, slot.count)
 
@@ -159,7 +171,7 @@ class Ultravisor:
             self.dying.remove(svm)
             for slot in svm.slots:
                 self.release_slot(svm, slot)
-            svm.files.clear()
+            svm.forget_files()
 
     def checkpoint(self) -> UvCheckpoint:
         """Return all that this side must not forget but the contents of pages, as a plain value."""

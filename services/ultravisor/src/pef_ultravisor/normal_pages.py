@@ -58,8 +58,16 @@ class NormalPages:
         sizes = counts.astype(np.int64)
         places = spread(self._place(addresses), sizes, 1)
         used = (self._backing[places] | self._pins[places]) != 0
-        hits = np.bincount(np.repeat(np.arange(len(sizes)), sizes), weights=used, minlength=len(sizes))
-        return hits > 0
+        hits = np.zeros(len(sizes), np.bool_)
+        if np.count_nonzero(used):
+            hits[np.repeat(np.arange(len(sizes)), sizes)[used]] = True
+        return hits
+
+    def each_in_use(self, addresses: U64) -> Mask:
+        """Tell which whole normal pages (one address each) back a GFN, or are in flight."""
+        places = self._place(addresses)
+        used: Mask = (self._backing[places] | self._pins[places]) != 0
+        return used
 
     def take(self, addresses: U64) -> None:
         """Mark pages (one address each) as backing a GFN."""

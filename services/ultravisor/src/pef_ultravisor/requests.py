@@ -11,20 +11,22 @@ A message that was lost is the transport's business. It is asked again there, an
 Source: rules 7 to 9 of ARCHITECTURE.md, "Identity and time".
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import count
+from itertools import count, pairwise
 from typing import Final
 
 import numpy as np
 
 from pef_kit.operations import Operation, Pause, PeerFailure, ask
-from pef_kit.spans import I64, columns_of, spread, words_of
+from pef_kit.spans import I64, columns_of, pages_in, spread, words_of
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode
 from pef_protocol.hypercalls import SvmPageIn, SvmPageOut
 from pef_protocol.quantities import H_PAGE_IN_SHARED, PAGE_ORDER, PAGE_SIZE
 from pef_protocol.runs import PageRuns
 from pef_protocol.states import UvVmState
+from pef_protocol.wire import PAGES_AT_ONCE, RUNS_AT_ONCE
 from pef_ultravisor.frames import Svm
 
 NONSHARED: Final = 0
@@ -110,11 +112,44 @@ def pages_of(runs: PageRuns) -> I64:
     return spread(gpas.view(np.int64), counts.view(np.int64), PAGE_SIZE)
 
 
-def page_in(svm: Svm, runs: PageRuns, flags: int) -> Operation[Reply]:
+def page_in(svm: Svm, runs: PageRuns, flags: int) -> Operation[None]:
     """Ask once for pages by H_SVM_PAGE_IN, `flags` being NONSHARED or SHARED."""
-    return request_once(svm, "H_SVM_PAGE_IN", SvmPageIn(svm.lpid, runs, flags, PAGE_ORDER))
+    calls = [SvmPageIn(svm.lpid, some, flags, PAGE_ORDER) for some in messages(runs)]
+    return _in_turn(svm, "H_SVM_PAGE_IN", calls)
 
 
-def page_out(svm: Svm, runs: PageRuns) -> Operation[Reply]:
+def page_out(svm: Svm, runs: PageRuns) -> Operation[None]:
     """Ask the Hypervisor once to take pages out of secure memory, by H_SVM_PAGE_OUT."""
-    return request_once(svm, "H_SVM_PAGE_OUT", SvmPageOut(svm.lpid, runs, 0, PAGE_ORDER))
+    calls = [SvmPageOut(svm.lpid, some, 0, PAGE_ORDER) for some in messages(runs)]
+    return _in_turn(svm, "H_SVM_PAGE_OUT", calls)
+
+
+def _in_turn(svm: Svm, name: str, calls: Sequence[SvmPageIn | SvmPageOut]) -> Operation[None]:
+    """Make calls one after the other; raise Refused at the first that is not done, for all that were not."""
+    for place, call in enumerate(calls):
+        try:
+            yield from request_once(svm, name, call)
+        except Refused as refusal:
+            if refusal.runs is not None:
+                words = [refusal.runs.words, *(later.runs.words for later in calls[place + 1 :])]
+                refusal.left = replace(call, runs=PageRuns(b"".join(words)))
+            raise
+
+
+def messages(runs: PageRuns) -> list[PageRuns]:
+    """Cut runs, which overlap nowhere, into messages with as many runs and pages as one may have."""
+    if len(runs) <= RUNS_AT_ONCE and pages_in(runs) <= PAGES_AT_ONCE:
+        return [runs]
+    gpas, counts = (column.view(np.int64) for column in columns_of(runs))
+    # Cut each run where the pages before it and its own reach a whole message.
+    ends = np.cumsum(counts)
+    edges = np.union1d(ends, np.arange(PAGES_AT_ONCE, int(ends[-1]), PAGES_AT_ONCE))
+    starts = np.concatenate([[0], edges[:-1]])
+    of_run = np.searchsorted(ends, starts, side="right")
+    gpas = gpas[of_run] + (starts - (ends - counts)[of_run]) * PAGE_SIZE
+    counts = edges - starts
+    number = starts // PAGES_AT_ONCE
+    first_of = np.searchsorted(number, number)
+    number = number * (PAGES_AT_ONCE // RUNS_AT_ONCE) + (np.arange(len(number)) - first_of) // RUNS_AT_ONCE
+    cuts = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(number)]
+    return [PageRuns(words_of(gpas[start:end], counts[start:end])) for start, end in pairwise(cuts)]

@@ -27,7 +27,7 @@ from pef_protocol.quantities import PAGE_ORDER
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_ultravisor.faults import InHand, Unsettled, picked, require_running, settled, settled_with_room
-from pef_ultravisor.frames import IMPORTED, MOVING, FrameSlot, Svm, page_runs
+from pef_ultravisor.frames import FILLED, IMPORTED, MOVING, FrameSlot, Svm, page_runs
 from pef_ultravisor.in_flight import chosen_in, in_flight, normal_pages_of
 from pef_ultravisor.lifecycle import GFN, Deed, Event
 from pef_ultravisor.machine import Ultravisor
@@ -63,14 +63,17 @@ def in_state(portions: Portions, *states: S) -> Portions:
 def advance(uv: Ultravisor, portions: Portions, event: Event) -> None:
     """Apply an event to every GFN of `portions`, with the deeds that need no yield."""
     for portion in portions:
-        slot, offsets = portion.slot, offsets_of(portion)
-        judgement = GFN.judge(event, slot.state[offsets])
-        lost = offsets[among(judgement.does, Deed.UNMAP)]
-        if len(lost):
-            uv.normal_pages.give_back(slot.normal[lost])
-            slot.normal[lost] = 0
-        slot.scrub(offsets[among(judgement.does, Deed.SCRUB)])
-        slot.state[offsets] = judgement.then
+        slot, chosen = portion.slot, portion.chosen
+        judgement = GFN.judge(event, slot.state[chosen])
+        lost = among(judgement.does, Deed.UNMAP)
+        if np.count_nonzero(lost):
+            offsets = offsets_of(portion)[lost]
+            uv.normal_pages.give_back(slot.normal[offsets])
+            slot.normal[offsets] = 0
+        filled = among(judgement.does, Deed.SCRUB) & slot.marked(chosen, FILLED)
+        if np.count_nonzero(filled):
+            slot.scrub(offsets_of(portion)[filled])
+        slot.state[chosen] = judgement.then
 
 
 def _pages(portions: Portions, judgements: list[Judgement], deed: Deed) -> Portions:
@@ -83,15 +86,9 @@ def share(uv: Ultravisor, svm: Svm, portions: Portions, kind: Kind) -> Operation
         judgements = yield from settled(uv, svm, portions, Event.SHARE)
         fresh = _pages(portions, judgements, Deed.ASK)
         already = _pages(portions, judgements, Deed.ZERO)
-        held = in_flight(
-            uv, svm, MOVING, chosen_in(already), pages=normal_pages_of(already), room=pages_in(fresh)
-        )
-        with held:
-            advance(uv, fresh, Event.SHARE)
+        with in_flight(uv, svm, 0, (), room=pages_in(fresh)):
             try:
-                yield from _offer(svm, fresh)
-                yield from _zero(uv, svm, in_state(fresh, S.HV_SHARED), already)
-                require_running(svm)
+                yield from _offered_and_zero(uv, svm, fresh, already)
             except (Refused, PeerFailure, Unsettled) as reason:
                 yield from _take_back(uv, svm, fresh)
                 refusal = reason
@@ -102,6 +99,15 @@ def share(uv: Ultravisor, svm: Svm, portions: Portions, kind: Kind) -> Operation
             raise Unsettled(str(refusal))
         if not (yield Pause(attempt)):
             raise InHand(str(refusal))
+
+
+def _offered_and_zero(uv: Ultravisor, svm: Svm, fresh: Portions, already: Portions) -> Operation[None]:
+    """Have a normal page offered for each of `fresh`, and all the pages zeroed."""
+    with in_flight(uv, svm, MOVING, chosen_in(already), pages=normal_pages_of(already)):
+        advance(uv, fresh, Event.SHARE)
+        yield from _offer(svm, fresh)
+        yield from _zero(uv, svm, in_state(fresh, S.HV_SHARED), already)
+        require_running(svm)
 
 
 def _offer(svm: Svm, fresh: Portions) -> Operation[None]:
@@ -150,7 +156,9 @@ def _zero(uv: Ultravisor, svm: Svm, offered: Portions, already: Portions) -> Ope
     with in_flight(uv, svm, MOVING, chosen_in(offered), pages=normal_pages_of(offered)):
         for portion in offered + already:
             offsets = offsets_of(portion)
-            yield zeroing(Pages(portion.slot, offsets, portion.slot.normal[offsets].astype(np.int64)))
+            addresses = portion.slot.normal[offsets].astype(np.int64)
+            for some in Pages(portion.slot, offsets, addresses).batches():
+                yield zeroing(some)
 
 
 def unshare(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:

@@ -4,8 +4,10 @@ Every function here makes a `Transfer` whose work touches only frames of GFNs th
 MOVING. Pages that stand side by side on both sides travel as one piece; the cipher works page by page.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Final
 
 import numpy as np
 
@@ -14,6 +16,9 @@ from pef_kit.spans import I64, U8, U64, Mask, breaks
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
 from pef_ultravisor.frames import FrameSlot
 from pef_ultravisor.sealing import TAG_BYTES, Sealer
+
+PIECES: Final = 2048
+"""Pieces of one transfer: they are a list, which is made on the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +38,21 @@ class Pages:
         `first` is a place in `offsets`; `normal` are the bytes of `count` normal pages.
         """
         firsts, counts = breaks(len(self), (self.offsets, 1), (self.addresses, PAGE_SIZE))
-        pieces = [
-            (int(self.addresses[first]), int(count) << PAGE_ORDER)
-            for first, count in zip(firsts, counts, strict=True)
-        ]
+        sizes = counts << PAGE_ORDER
+        pieces = list(zip(self.addresses[firsts].tolist(), sizes.tolist(), strict=True))
 
         def of_view(index: int, offset: int, view: memoryview) -> None:
             first = int(firsts[index]) + (offset >> PAGE_ORDER)
             each(first, len(view) >> PAGE_ORDER, np.frombuffer(view, np.uint8))
 
         return Transfer(pieces, of_view, writes)
+
+    def batches(self) -> "Iterator[Pages]":
+        """Yield these pages in parts of at most `PIECES` pieces, each for a transfer of its own."""
+        firsts, _ = breaks(len(self), (self.offsets, 1), (self.addresses, PAGE_SIZE))
+        edges = [*firsts[::PIECES].tolist(), len(self)]
+        for start, end in pairwise(edges):
+            yield Pages(self.slot, self.offsets[start:end], self.addresses[start:end])
 
     def frame(self, first: int, count: int) -> U8:
         """Return the frames of `count` pages from place `first`, which stand side by side."""
@@ -78,7 +88,7 @@ def zeroing(pages: Pages) -> Transfer:
     def each(_: int, __: int, normal: U8) -> None:
         normal.fill(0)
 
-    return pages.transfer(each, writes=True)
+    return replace(pages.transfer(each, writes=True), zeroes=True)
 
 
 def sealing(pages: Pages, sealer: Sealer) -> tuple[Transfer, U64, U8]:

@@ -54,7 +54,7 @@ class OwnedMemory:
         return held
 
     async def carry(self, way: str, body: bytes) -> web.Response:
-        """Answer a message of the bus, `read` or `write`; raise NotOurs where it names no normal memory."""
+        """Answer a message of the bus, or raise NotOurs where it names none of ours."""
         writes = way == "write"
         start = COUNT.size if writes else 0
         end = start + ROW.size * (COUNT.unpack_from(body)[0] if writes else len(body) // ROW.size)
@@ -65,6 +65,10 @@ class OwnedMemory:
             views = [self._memory.at(ra, length) for ra, length in pieces]
         except ValueError as fault:
             raise NotOurs(422, str(fault)) from None
+        if way == "zero":
+            for ra, length in pieces:
+                self._memory.discard(ra, length)
+            return web.Response(status=204)
         if not writes:
             return web.Response(body=b"".join(views), content_type=OCTETS)
         for view in views:

@@ -14,16 +14,17 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from pef_hypervisor.normal_memory import RealMemory
-from pef_kit.bus import NormalMemory, carry_out, chunks
+from pef_kit.bus import NormalMemory, carry_out, chunks, zero
 from pef_kit.core.fence import Message, Refuse
 from pef_kit.doors import Problem
 from pef_kit.http import Service
 from pef_kit.operations import Transfer
 from pef_protocol.identity import Epoch
-from pef_protocol.wire import EPOCH, NORMAL_MEMORY_PATH, OCTETS, Role
+from pef_protocol.wire import EPOCH, NORMAL_MEMORY_PATH, OCTETS, RUNS_AT_ONCE, Role
 
 ROW_BYTES = 16
 COUNT_BYTES = 8
+ROWS_LIMIT = ROW_BYTES * RUNS_AT_ONCE
 
 
 class OwnBus:
@@ -36,7 +37,8 @@ class OwnBus:
     async def perform(self, transfer: Transfer) -> None:
         """Carry out a transfer in a thread."""
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._threads, carry_out, self._memory, transfer)
+        carry = zero if transfer.zeroes else carry_out
+        await loop.run_in_executor(self._threads, carry, self._memory, transfer)
 
 
 class Contents(StreamingResponse):
@@ -58,8 +60,8 @@ class Contents(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-def add_bus_door(service: Service, real_memory: RealMemory, rows_limit: int) -> None:
-    """Add the bus' routes; `rows_limit` bounds the bytes of addresses in one message."""
+def add_bus_door(service: Service, real_memory: RealMemory, bus: OwnBus) -> None:
+    """Add the bus' routes; a message has at most `RUNS_AT_ONCE` rows."""
     memory = real_memory.bytes
 
     def require_current(request: Request) -> None:
@@ -74,18 +76,18 @@ def add_bus_door(service: Service, real_memory: RealMemory, rows_limit: int) -> 
     async def read(request: Request) -> Response:
         require_current(request)
         # Order: nothing runs between this check and the response, which notes its ranges first.
-        return Contents(rows_of(await service.body(request, rows_limit), memory), real_memory)
+        return Contents(rows_of(await service.body(request, ROWS_LIMIT), memory), real_memory)
 
     async def write(request: Request) -> Response:
         require_current(request)
-        stream = request.stream()
+        stream = service.pieces(request)
         head = bytearray()
-        while len(head) < head_bytes(head, rows_limit):
+        while len(head) < head_bytes(head):
             chunk = await anext(stream, None)
             if chunk is None:
                 raise Problem(422, "Unprocessable Content", "the rows are not all there", "body")
             head += chunk
-        wanted = head_bytes(head, rows_limit)
+        wanted = head_bytes(head)
         pieces = rows_of(bytes(head[COUNT_BYTES:wanted]), memory)
         with real_memory.requests.under_way(pieces):
             filling = Filling(pieces, memory)
@@ -95,6 +97,14 @@ def add_bus_door(service: Service, real_memory: RealMemory, rows_limit: int) -> 
             filling.end()
         return Response(status_code=204)
 
+    async def zeroed(request: Request) -> Response:
+        require_current(request)
+        pieces = rows_of(await service.body(request, ROWS_LIMIT), memory)
+        with real_memory.requests.under_way(pieces):
+            await bus.perform(Transfer(pieces, lambda *_: None, writes=True, zeroes=True))
+        return Response(status_code=204)
+
+    service.post(NORMAL_MEMORY_PATH + "zero", zeroed)
     service.post(NORMAL_MEMORY_PATH + "read", read)
     service.post(NORMAL_MEMORY_PATH + "write", write)
 
@@ -112,13 +122,13 @@ def rows_of(body: bytes, memory: NormalMemory) -> list[tuple[int, int]]:
     return rows
 
 
-def head_bytes(head: bytearray, limit: int) -> int:
-    """Return how many bytes the count and the rows take; raise Problem 413 over `limit`."""
+def head_bytes(head: bytearray) -> int:
+    """Return how many bytes the count and the rows take; raise Problem 413 over the limit."""
     if len(head) < COUNT_BYTES:
         return COUNT_BYTES
     wanted = COUNT_BYTES + ROW_BYTES * int.from_bytes(head[:COUNT_BYTES], "little")
-    if wanted > limit:
-        raise Problem(413, "Content Too Large", f"addresses may have {limit} bytes")
+    if wanted > COUNT_BYTES + ROWS_LIMIT:
+        raise Problem(413, "Content Too Large", f"addresses may have {ROWS_LIMIT} bytes")
     return wanted
 
 

@@ -1,24 +1,28 @@
 """The VMM's door: operations on VMs as JSON, guest memory as octets.
 
 Every operation that is understood is HTTP 200 with `errno`, `name` and `detail`; a malformed one is a problem
-that names the field.
+that names the field. An operation on a VM takes `If-Match: "incarnation"`: 412 where the VM is another.
 """
 
+from collections.abc import Callable
 from typing import Annotated, TypeVar
 
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pef_hypervisor.from_vmm.outcome import Outcome
+from pef_hypervisor.from_vmm.outcome import Errno, Outcome
 from pef_hypervisor.machine import Hypervisor
-from pef_kit.doors import Problem, number
+from pef_kit.bodies import MEMORY
+from pef_kit.clients import Check
+from pef_kit.doors import Problem, number, path_number
 from pef_kit.http import Service, json_response
+from pef_kit.operations import Operation
 from pef_protocol.designs import Design
+from pef_protocol.identity import Incarnation
 from pef_protocol.quantities import U64_MAX
-from pef_protocol.wire import OCTETS, VMM_PATH, Role
+from pef_protocol.wire import IF_MATCH, OCTETS, VMM_PATH, Caller, Role
 
 U64 = Annotated[int, Field(strict=True, ge=0, le=U64_MAX)]
-LPID_DIGITS = 20
 
 
 class Form(BaseModel):
@@ -51,89 +55,129 @@ class Unmap(Form):
 
 
 FormT = TypeVar("FormT", bound=Form)
+Begin = Callable[[], Operation[Outcome | bytes] | Operation[Outcome]]
 
 
-def add_vmm_door(service: Service, hypervisor: Hypervisor, read_limit: int) -> None:
-    """Add the VMM's routes; a read may have `read_limit` bytes."""
+def add_vmm_door(service: Service, hypervisor: Hypervisor) -> None:
+    """Add the VMM's routes; a read or a write may have `MEMORY` bytes."""
 
-    async def form(request: Request, kind: type[FormT]) -> FormT:
-        service.doorkeeper.admit(request, Role.VMM)
-        body = await service.body(request)
-        try:
-            return kind.model_validate_json(body or b"null")
-        except ValidationError as refusal:
-            first = refusal.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(step) for step in first["loc"]) or "body"
-            raise Problem(422, "Unprocessable Content", f"{where}: {first['msg']}", where) from None
+    async def run(
+        request: Request, caller: Caller, body: bytes, begin: Begin, *, looks: bool = False
+    ) -> Response:
+        """Answer by the operation that `begin` gives, once the body is there."""
+        check = matching(request, hypervisor)
+
+        async def worked() -> Response:
+            outcome = await service.run(begin(), check)
+            if not isinstance(outcome, Outcome):
+                return Response(outcome, media_type=OCTETS)
+            return answer(outcome, hypervisor.incarnation_of(outcome.outputs.get("lpid", 0)))
+
+        return await service.clients.act(request, caller, body, check, worked, looks=looks)
+
+    def admit(request: Request) -> Caller:
+        return service.doorkeeper.admit(request, Role.VMM)
 
     async def create(request: Request) -> Response:
-        asked = await form(request, CreateVm)
-        operation = hypervisor.create_vm(asked.design, secure_guest=asked.secure_guest, radix=asked.radix)
-        return answer(await service.run(operation))
+        caller, body = admit(request), await service.body(request)
+        asked = form(body, CreateVm)
+        return await run(
+            request,
+            caller,
+            body,
+            lambda: hypervisor.create_vm(asked.design, secure_guest=asked.secure_guest, radix=asked.radix),
+        )
+
+    async def listed(request: Request) -> Response:
+        admit(request)
+        return json_response(hypervisor.vmm_list())
 
     async def destroy(request: Request) -> Response:
-        service.doorkeeper.admit(request, Role.VMM)
-        return answer(await service.run(hypervisor.destroy(path_number(request, "lpid"))))
+        caller, lpid = admit(request), path_number(request, "lpid")
+        return await run(request, caller, b"", lambda: hypervisor.destroy(lpid))
 
     async def add_slot(request: Request) -> Response:
-        asked = await form(request, AddSlot)
-        lpid = path_number(request, "lpid")
-        return answer(await service.run(hypervisor.add_slot(lpid, asked.slotid, asked.gpa, asked.size)))
+        caller, body = admit(request), await service.body(request)
+        asked, lpid = form(body, AddSlot), path_number(request, "lpid")
+        return await run(
+            request,
+            caller,
+            body,
+            lambda: hypervisor.add_slot(lpid, asked.slotid, asked.gpa, asked.size),
+        )
 
     async def remove_slot(request: Request) -> Response:
-        service.doorkeeper.admit(request, Role.VMM)
+        caller = admit(request)
         lpid, slot_id = path_number(request, "lpid"), path_number(request, "slotid")
-        return answer(await service.run(hypervisor.remove_slot(lpid, slot_id)))
+        return await run(request, caller, b"", lambda: hypervisor.remove_slot(lpid, slot_id))
 
     async def read(request: Request) -> Response:
-        service.doorkeeper.admit(request, Role.VMM)
+        caller = admit(request)
         lpid, gpa, length = path_number(request, "lpid"), number(request, "gpa"), number(request, "length")
-        if length > read_limit:
-            raise Problem(422, "Unprocessable Content", f"length: at most {read_limit} bytes", "length")
-        seen = await service.run(hypervisor.host_read(lpid, gpa, length))
-        return answer(seen) if isinstance(seen, Outcome) else Response(seen, media_type=OCTETS)
+        if length > MEMORY:
+            raise Problem(422, "Unprocessable Content", f"length: at most {MEMORY} bytes", "length")
+        return await run(request, caller, b"", lambda: hypervisor.host_read(lpid, gpa, length), looks=True)
 
     async def write(request: Request) -> Response:
-        service.doorkeeper.admit(request, Role.VMM)
+        caller = admit(request)
         lpid, gpa = path_number(request, "lpid"), number(request, "gpa")
-        content = await service.body(request)
-        return answer(await service.run(hypervisor.host_write(lpid, gpa, content)))
+        content = await service.body(request, MEMORY)
+        return await run(request, caller, content, lambda: hypervisor.host_write(lpid, gpa, content))
 
     async def unmap(request: Request) -> Response:
-        asked = await form(request, Unmap)
-        lpid = path_number(request, "lpid")
-        return answer(await service.run(hypervisor.unmap(lpid, asked.gpa, asked.count)))
+        caller, body = admit(request), await service.body(request)
+        asked, lpid = form(body, Unmap), path_number(request, "lpid")
+        return await run(request, caller, body, lambda: hypervisor.unmap(lpid, asked.gpa, asked.count))
 
     async def reset(request: Request) -> Response:
-        service.doorkeeper.admit(request, Role.VMM)
-        return answer(await service.run(hypervisor.reset(path_number(request, "lpid"))))
+        caller, lpid = admit(request), path_number(request, "lpid")
+        return await run(request, caller, b"", lambda: hypervisor.reset(lpid))
 
     vm = VMM_PATH + "vms/{lpid}"
     service.post(VMM_PATH + "vms", create)
-    service.app.add_api_route(vm, destroy, methods=["DELETE"], response_model=None)
+    service.get(VMM_PATH + "vms", listed)
+    service.delete(vm, destroy)
     service.post(vm + "/slots", add_slot)
-    service.app.add_api_route(vm + "/slots/{slotid}", remove_slot, methods=["DELETE"], response_model=None)
-    service.post(vm + "/read", read)
+    service.delete(vm + "/slots/{slotid}", remove_slot)
+    service.post(vm + "/read", read, reads=False)
     service.post(vm + "/write", write)
     service.post(vm + "/unmap", unmap)
-    service.post(vm + "/reset", reset)
+    service.post(vm + "/reset", reset, reads=False)
 
 
-def answer(outcome: Outcome) -> Response:
-    """Return an outcome as it travels."""
-    return json_response(
-        {
-            "errno": int(outcome.errno),
-            "name": outcome.errno.name,
-            "detail": outcome.detail,
-            **outcome.outputs,
-        }
-    )
+def form(body: bytes, kind: type[FormT]) -> FormT:
+    """Return the form that a body writes; raise Problem 422 where it is none."""
+    try:
+        return kind.model_validate_json(body or b"null")
+    except ValidationError as refusal:
+        first = refusal.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(step) for step in first["loc"]) or "body"
+        raise Problem(422, "Unprocessable Content", f"{where}: {first['msg']}", where) from None
 
 
-def path_number(request: Request, name: str) -> int:
-    """Return the number in a path; raise Problem 422 where it is none."""
-    text = str(request.path_params[name])
-    if not (text.isascii() and text.isdecimal()) or len(text) > LPID_DIGITS:
-        raise Problem(422, "Unprocessable Content", f"{name}: not an unsigned number", name)
-    return int(text)
+def matching(request: Request, hypervisor: Hypervisor) -> Check:
+    """Return the check that the VM of a request is the one that its `If-Match` names, if it has one."""
+    named = request.headers.get(IF_MATCH)
+
+    def check() -> None:
+        if named is None or "lpid" not in request.path_params:
+            return
+        lpid = path_number(request, "lpid")
+        found = hypervisor.incarnation_of(lpid)
+        if found is None or named not in {f'"{found}"', "*"}:
+            detail = f"VM {lpid} is another one, or is no more: GET {VMM_PATH}vms lists what there is"
+            raise Problem(412, "Precondition Failed", detail, IF_MATCH)
+
+    return check
+
+
+def answer(outcome: Outcome, incarnation: Incarnation | None) -> Response:
+    """Return an outcome as it travels, with the incarnation of a VM that it made."""
+    shown = {
+        "errno": int(outcome.errno),
+        "name": outcome.errno.name,
+        "detail": outcome.detail,
+        **outcome.outputs,
+        **({"incarnation": str(incarnation)} if incarnation else {}),
+    }
+    return json_response(shown, nothing_done=outcome.errno is Errno.EBUSY)

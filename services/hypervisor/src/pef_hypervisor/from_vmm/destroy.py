@@ -50,7 +50,5 @@ def _destroy(store: Store, vm: Vm) -> Operation[Outcome]:
     for slot in vm.slots:
         if not (yield from drop(store, vm, slot)):
             return OPEN
-    del store.vms[vm.lpid]
-    store.free_lpid(vm.lpid)
-    vm.life.end()
+    store.end(vm)
     return DONE

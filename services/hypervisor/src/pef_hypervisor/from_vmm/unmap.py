@@ -18,10 +18,14 @@ from pef_kit.spans import among
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_SIZE, gfn_of
 from pef_protocol.states import HvGfnState
+from pef_protocol.wire import PAGES_AT_ONCE
 
 
 def unmap(store: Store, lpid: int, gpa: int, pages: int) -> Operation[Outcome]:
-    """Unmap `pages` pages from `gpa`; pages in flight are waited for (EBUSY in the end)."""
+    """Unmap `pages` pages from `gpa`; pages in flight are waited for (EBUSY in the end).
+
+    A long range is unmapped part by part, and no further than the first part that fails.
+    """
     # parameters
     vm = store.vms.get(lpid)
 
@@ -42,9 +46,21 @@ def unmap(store: Store, lpid: int, gpa: int, pages: int) -> Operation[Outcome]:
 
 
 def _unmap(store: Store, vm: Vm, gpa: int, pages: int) -> Operation[Outcome]:
+    """Unmap as many pages at once as one message may name."""
+    start, end = gfn_of(gpa), gfn_of(gpa) + pages
+    if vm.slots.covered(start, pages) is None:
+        return Outcome(Errno.EFAULT, "the range is not all in slots")
+    for first in range(start, end, PAGES_AT_ONCE):
+        outcome = yield from _unmap_part(store, vm, first, min(PAGES_AT_ONCE, end - first))
+        if outcome is not DONE:
+            return outcome
+    return DONE
+
+
+def _unmap_part(store: Store, vm: Vm, first: int, pages: int) -> Operation[Outcome]:
     """Wait until nobody has a page of the range in flight, then tell the Ultravisor."""
     for attempt in count():
-        portions = vm.slots.covered(gfn_of(gpa), pages)
+        portions = vm.slots.covered(first, pages)
         if portions is None:
             return Outcome(Errno.EFAULT, "the range is not all in slots")
         if not any(portion.slot.marked(portion.chosen, MOVING).any() for portion in portions):

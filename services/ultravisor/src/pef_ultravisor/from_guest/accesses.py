@@ -68,9 +68,9 @@ class Access:
 
 def guest_load(uv: Ultravisor, lpid: Lpid, gpa: int, length: int) -> Operation[memoryview]:
     """Load `length` bytes at `gpa` for the guest `lpid`; raise AccessFailure where it does not resolve."""
-    content = np.zeros(length, np.uint8)
-    yield from _leased(uv, lpid, Access(gpa, content, stores=False))
-    return content.data
+    content = bytearray(length)  # numpy would keep the memory of a small array, and what is in it
+    yield from _leased(uv, lpid, Access(gpa, np.frombuffer(content, np.uint8), stores=False))
+    return memoryview(content)
 
 
 def guest_store(

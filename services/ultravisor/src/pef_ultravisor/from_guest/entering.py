@@ -155,4 +155,5 @@ def give_back_shared(uv: Ultravisor, svm: Svm) -> Operation[None]:
             continue
         addresses = slot.normal[offsets]
         with in_flight(uv, svm, MOVING, [(slot, offsets)], pages=[addresses]), suppress(PeerFailure):
-            yield giving_back(Pages(slot, offsets, addresses.astype(np.int64)))
+            for some in Pages(slot, offsets, addresses.astype(np.int64)).batches():
+                yield giving_back(some)

@@ -248,7 +248,7 @@ def commit(entering: Entering) -> Operation[None]:
     svm.state = UvVmState.SECURE
     forget_marks(svm, IMPORTED)
     if entering.blob is not None:
-        svm.files.update(entering.blob.files)
+        svm.files.update((name, bytearray(content)) for name, content in entering.blob.files.items())
     yield from ()
 
 

@@ -1,6 +1,6 @@
 """UV_ESMB_GET_FILE: an SVM reads a file attached to its ESM blob, 64 bytes a call, from front to back.
 
-A file can be read once: what was handed out is not handed out again.
+A file can be read once: what was handed out, or passed over, is zeroed and not handed out again.
 
 Source: specification of the Ultravisor, 1.4, minus defects D3 and D4.
 """
@@ -49,8 +49,10 @@ def uv_esmb_get_file(uv: Ultravisor, caller: Caller, asked: EsmbGetFile) -> Oper
         return Reply(refused.code if refused else UCode.U_INVALID)
 
     # effect
-    part = svm.files[asked.name][asked.offset : asked.offset + BYTES_A_CALL]
-    svm.handed_out[asked.name] = asked.offset + len(part)
+    file, begun = svm.files[asked.name], svm.handed_out.get(asked.name, 0)
+    part = bytes(file[asked.offset : asked.offset + BYTES_A_CALL])
+    end = svm.handed_out[asked.name] = asked.offset + len(part)
+    file[begun:end] = bytes(end - begun)
 
     # reply
     yield from ()

@@ -3,6 +3,7 @@
 Source: ultravisor.rst, the calls of these names; decisions on what a refusal means for each.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 from pef_kit.columns import portion_of
@@ -14,11 +15,11 @@ from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.ultracalls import SharePage, UnshareAllPages, UnsharePage
-from pef_protocol.wire import Caller
+from pef_protocol.wire import PAGES_AT_ONCE, Caller
 from pef_ultravisor.faults import InHand, Unsettled
 from pef_ultravisor.from_guest.guest_calls import SECURE_ONLY, GuestCall
 from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.sharing import Kind, Portions, share, unshare, unshare_all
+from pef_ultravisor.sharing import Kind, Portions, pages_in, share, unshare, unshare_all
 
 KEPT_SHARED: Final = (
     S.SHARED_IMPLICIT,
@@ -35,6 +36,20 @@ def covered(call: GuestCall) -> Portions:
     if call.svm is None or num > call.svm.slots.gfns:
         return []
     return call.svm.slots.covered(gfn, num) or []
+
+
+def in_parts(portions: Portions) -> Iterator[Portions]:
+    """Yield the GFNs that a call names in parts that the event loop can treat at once; few are one part.
+
+    Order: what a refused part leaves is as it was, and the parts before it are done.
+    """
+    if pages_in(portions) <= PAGES_AT_ONCE:
+        yield portions
+        return
+    for portion in portions:
+        start, count = int(portion.offsets[0]), portion.pages
+        for first in range(0, count, PAGES_AT_ONCE):
+            yield [portion_of(portion.slot, start + first, min(PAGES_AT_ONCE, count - first))]
 
 
 def frame_in_a_slot(call: GuestCall) -> bool:
@@ -74,7 +89,8 @@ def uv_share_page(uv: Ultravisor, caller: Caller, asked: SharePage) -> Operation
 
     # effect
     try:
-        yield from share(uv, call.svm, covered(call), Kind.EXPLICIT)
+        for part in in_parts(covered(call)):
+            yield from share(uv, call.svm, part, Kind.EXPLICIT)
     except InHand as reason:
         return Reply(UCode.U_BUSY, detail=str(reason))
     except Unsettled as reason:
@@ -96,7 +112,8 @@ def uv_unshare_page(uv: Ultravisor, caller: Caller, asked: UnsharePage) -> Opera
 
     # effect
     try:
-        yield from unshare(uv, call.svm, covered(call))
+        for part in in_parts(covered(call)):
+            yield from unshare(uv, call.svm, part)
     except InHand as reason:
         return Reply(UCode.U_BUSY, detail=str(reason))
     except Unsettled as reason:
@@ -119,7 +136,8 @@ def uv_unshare_all_pages(uv: Ultravisor, caller: Caller, asked: UnshareAllPages)
     # effect
     everything = [portion_of(slot, 0, slot.count) for slot in reversed(list(call.svm.slots))]
     try:
-        yield from unshare_all(uv, call.svm, everything)
+        for part in in_parts(everything):
+            yield from unshare_all(uv, call.svm, part)
     except InHand as reason:
         return Reply(UCode.U_BUSY, detail=str(reason))
     except Unsettled as reason:

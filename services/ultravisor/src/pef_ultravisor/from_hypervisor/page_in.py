@@ -18,7 +18,7 @@ from pef_kit.columns import Portion
 from pef_kit.ladder import Codes, Ladder
 from pef_kit.operations import Operation, PeerFailure
 from pef_kit.refusals import Refusals
-from pef_kit.spans import I64, NOWHERE, U8, Mask, among
+from pef_kit.spans import I64, U8, Mask, among
 from pef_protocol import ladders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
@@ -42,22 +42,14 @@ def source_is_normal(paging: Paging) -> Mask:
     uv = paging.uv
     passes = uv.normal_pages.whole(paging.addresses, paging.counts)
     rows = passes.nonzero()[0]
-    for row in rows[uv.normal_pages.in_use(paging.addresses[rows], paging.counts[rows])]:
-        passes[row] = _is_its_own(paging, int(row))
-    return passes
-
-
-def _is_its_own(paging: Paging, row: int) -> bool:
-    """Tell whether the backing pages of a run already back the very GFNs they are offered for."""
-    inside = np.array([row]) if paging.svm and paging.places[row] != NOWHERE else np.zeros(0, np.int64)
-    slots = paging.svm.slots.portions(paging.gpas, paging.counts, inside, paging.places) if paging.svm else []
-    for portion in slots:
+    taken = rows[uv.normal_pages.in_use(paging.addresses[rows], paging.counts[rows])]
+    passes[taken] = False
+    for portion in rungs.portions_of(paging, taken):
         now = portion.slot.normal[portion.chosen]
-        offered = portion.beside(paging.addresses).astype(np.uint64)
-        free = now != offered
-        rest = np.ones(int(free.sum()), np.uint64)
-        return not paging.uv.normal_pages.in_use(offered[free], rest).any() if len(rest) else True
-    return False
+        offered = portion.beside(paging.addresses).view(np.uint64)
+        passes[portion.rows] = True
+        passes[portion.row_of_each()[(now != offered) & uv.normal_pages.each_in_use(offered)]] = False
+    return passes
 
 
 def not_aborted(paging: Paging) -> Mask:
@@ -192,7 +184,8 @@ def _import(uv: Ultravisor, _: Svm, pages: Pages) -> Operation[Codes]:
     slot, offsets = pages.slot, pages.offsets
     slot.mark(offsets, FILLED)
     try:
-        yield importing(pages)
+        for some in pages.batches():
+            yield importing(some)
     except BaseException:
         slot.scrub(offsets)
         slot.unmark(offsets, IMPORTED)
@@ -204,13 +197,17 @@ def _import(uv: Ultravisor, _: Svm, pages: Pages) -> Operation[Codes]:
 
 def _open(uv: Ultravisor, svm: Svm, pages: Pages) -> Operation[Codes]:
     slot, offsets = pages.slot, pages.offsets
-    transfer, genuine = opening(pages, svm.sealer)
     slot.mark(offsets, FILLED)
+    found: list[Mask] = []
     try:
-        yield transfer
+        for some in pages.batches():
+            transfer, opened = opening(some, svm.sealer)
+            yield transfer
+            found.append(opened)
     except BaseException:
         slot.scrub(offsets)
         raise
+    genuine = np.concatenate(found)
     slot.scrub(offsets[~genuine])
     slot.state[offsets[genuine]] = S.SECURE
     slot.mark(offsets[genuine], REFERENCED)

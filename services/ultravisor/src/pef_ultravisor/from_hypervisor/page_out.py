@@ -17,7 +17,7 @@ from pef_kit.columns import Portion
 from pef_kit.ladder import Ladder
 from pef_kit.operations import Operation, PeerFailure
 from pef_kit.refusals import Refusals
-from pef_kit.spans import I64, NOWHERE, Mask, among
+from pef_kit.spans import I64, U8, U64, Mask, among
 from pef_protocol import ladders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
@@ -41,20 +41,12 @@ def target_is_free(paging: Paging) -> Mask:
     rows = passes.nonzero()[0]
     taken = rows[uv.normal_pages.in_use(paging.addresses[rows], paging.counts[rows])]
     passes[taken] = False
-    for row in taken if paging.svm else ():
-        passes[row] = _are_shared(paging, int(row))
+    for portion in rungs.portions_of(paging, taken):
+        # A page that backs the very GFN it is offered for is shared: nothing is to do.
+        elsewhere = portion.slot.normal[portion.chosen] != portion.beside(paging.addresses).view(np.uint64)
+        passes[portion.rows] = True
+        passes[portion.row_of_each()[elsewhere]] = False
     return passes
-
-
-def _are_shared(paging: Paging, row: int) -> bool:
-    """Tell whether each GFN of a run is backed by the very page it would go to: then nothing is to do."""
-    if paging.svm is None or paging.places[row] == NOWHERE:
-        return False
-    portions = paging.svm.slots.portions(paging.gpas, paging.counts, np.array([row]), paging.places)
-    return all(
-        bool((portion.slot.normal[portion.chosen] == portion.beside(paging.addresses).view(np.uint64)).all())
-        for portion in portions
-    )
 
 
 def not_aborted(paging: Paging) -> Mask:
@@ -145,13 +137,17 @@ def take_out(svm: Svm, leaving: list[Leaving], refusals: Refusals) -> Operation[
 
 def _seal(svm: Svm, pages: Pages) -> Operation[None]:
     slot, offsets = pages.slot, pages.offsets
-    transfer, counters, tags = sealing(pages, svm.sealer)
-    yield transfer
-    slot.counter[offsets] = counters
-    slot.tag[offsets] = tags
+    records: list[tuple[U64, U8]] = []
+    for some in pages.batches():
+        transfer, counters, tags = sealing(some, svm.sealer)
+        yield transfer
+        records.append((counters, tags))
+    slot.counter[offsets] = np.concatenate([counters for counters, _ in records])
+    slot.tag[offsets] = np.concatenate([tags for _, tags in records])
     slot.state[offsets] = S.PAGEDOUT
     slot.scrub(offsets)
 
 
 def _give_back(_: Svm, pages: Pages) -> Operation[None]:
-    yield giving_back(pages)
+    for some in pages.batches():
+        yield giving_back(some)

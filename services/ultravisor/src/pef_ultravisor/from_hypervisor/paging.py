@@ -67,6 +67,14 @@ class Paging:
         return slots.portions(self.gpas, self.counts, rows, self.places) if slots else []
 
 
+def portions_of(paging: Paging, rows: I64) -> list[Portion[FrameSlot]]:
+    """Return those of the runs in `rows` that lie in a slot, by slot."""
+    if paging.svm is None or not len(rows):
+        return []
+    inside = rows[paging.places[rows] != NOWHERE]
+    return paging.svm.slots.portions(paging.gpas, paging.counts, inside, paging.places)
+
+
 def from_hypervisor(paging: Paging) -> bool:
     """Pass where the Hypervisor calls."""
     return paging.caller.role is Role.HYPERVISOR

@@ -53,7 +53,7 @@ def uv_write_pate(uv: Ultravisor, caller: Caller, asked: WritePate) -> Operation
     # effect
     if not any(entry):
         uv.pates.pop(asked.lpid, None)
-        uv.incarnations.pop(asked.lpid, None)
+        uv.retire(asked.lpid)
     else:
         if asked.lpid not in uv.pates:
             uv.renew(asked.lpid)

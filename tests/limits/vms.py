@@ -1,0 +1,92 @@
+"""Large VMs of a measured pair: hundreds of gibibytes that nobody touched."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+
+from limits.pair_on_one_loop import GIB, MeasuredPair
+from pef_kit.peer import client_of
+from pef_lab.guest import Guest
+from pef_lab.image import build_image
+from pef_lab.vmm import Vmm
+from pef_lab.watch import Watch
+from pef_protocol.designs import Design
+from pef_protocol.quantities import PAGE_SIZE, Lpid
+from pef_protocol.wire import HYPERCALL_PATH, OCTETS, ULTRACALL_PATH
+
+SIZE: Final = 128 * GIB
+FREE: Final = GIB // PAGE_SIZE
+"""From this GFN on a VM's memory is its guest's own: the image lies below."""
+PATIENCE: Final = 120.0
+PIECE: Final = 1 << 18
+
+
+@dataclass(slots=True)
+class LargeVm:
+    """A VM and all who may speak for it."""
+
+    pair: MeasuredPair
+    vmm: Vmm
+    guest: Guest
+    lpid: Lpid
+    visors: dict[str, httpx.AsyncClient]
+
+    async def call(self, name: str, body: bytes, **query: int) -> httpx.Response:
+        """Make a call as the visor whose it is: JSON without `query`, octets of runs with it."""
+        ultracall = name.startswith("UV_")
+        path = (ULTRACALL_PATH if ultracall else HYPERCALL_PATH) + name
+        headers = {"content-type": OCTETS if query else "application/json"}
+        client = self.visors["hypervisor" if ultracall else "ultravisor"]
+        headers["content-length"] = str(len(body))
+        return await client.post(path, content=in_pieces(body), params=query, headers=headers)
+
+
+async def in_pieces(body: bytes) -> AsyncIterator[bytes]:
+    """Yield a body piece by piece."""
+    for start in range(0, len(body), PIECE):
+        yield body[start : start + PIECE]
+
+
+@asynccontextmanager
+async def large_vm(
+    pair: MeasuredPair, design: Design = Design.TRACKED, *, secure: bool = True, size: int = SIZE
+) -> AsyncIterator[LargeVm]:
+    """Create a VM of `size` bytes, load its image, and make it secure if so asked; destroy it at the end."""
+    endpoints = pair.endpoints
+    visors = {
+        "hypervisor": client_of(
+            endpoints.ultravisor_url, endpoints.hypervisor_token, connections=4, timeout=PATIENCE
+        ),
+        "ultravisor": client_of(
+            endpoints.hypervisor_url, endpoints.ultravisor_token, connections=4, timeout=PATIENCE
+        ),
+    }
+    async with Vmm(endpoints) as vmm, Watch(endpoints) as watch:
+        image = build_image(
+            memory_size=size,
+            machine_public_key=await watch.machine_public_key(),
+            bootargs="quiet",
+            files={"disk-key": secrets.token_bytes(100)},
+            seed=7,
+            kernel_size=3 * PAGE_SIZE,
+            initrd_size=2 * PAGE_SIZE,
+        )
+        lpid = await vmm.create(design)
+        try:
+            await vmm.plug(lpid, 0, 0, size)
+            for piece in image.layout:
+                await vmm.write(lpid, piece.gpa, piece.content)
+            async with Guest(endpoints, lpid) as guest:
+                if secure:
+                    reply: Any = await guest.enter_secure_mode(image.kernel_base, image.fdt_address)
+                    assert reply.code.succeeded, reply
+                pair.meter.read()
+                yield LargeVm(pair, vmm, guest, lpid, visors)
+        finally:
+            for client in visors.values():
+                await client.aclose()
+            await vmm.destroy(lpid)
