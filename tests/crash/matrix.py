@@ -92,6 +92,7 @@ def _judged(judge: Judge, left: list[Thread], dies: Side, order: str) -> Iterato
     if dies is Side.HYPERVISOR:
         yield from judge.before_its_first_call()
     yield from _go_on(left)
+    yield from (Violation(Kind.ENDLESS, str(thread.moment)) for thread in left if not thread.ended)
     if dies is Side.ULTRAVISOR:
         yield from judge.living_on()
     if order is LATE:

@@ -17,7 +17,7 @@ from pef_protocol.calls import CALLS
 from pef_protocol.events import Side
 
 NUMBER: Final = {operation.name: number for number, operation in enumerate(OPERATIONS)}
-WITHOUT_YIELD: Final = {"remove a slot of a normal VM", "UV_ESMB_GET_FILE"}
+WITHOUT_YIELD: Final = {"UV_ESMB_GET_FILE"}
 """Operations that are done in one step: no side can die within."""
 
 

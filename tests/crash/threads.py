@@ -90,7 +90,7 @@ class Thread:
 
     def step(self) -> None:
         """Perform the effect that is wanted, or let the operation go on that does not know yet."""
-        frame = self._frames[-1]
+        frame, self.waits = self._frames[-1], False
         if frame.done:
             self._resume(frame)
         else:
@@ -113,12 +113,19 @@ class Thread:
             case Ask():
                 self._deliver(frame)
             case Transfer():
-                self._machines.carry_out(frame.side, effect)
-                frame.performed()
+                self._carry_out(frame, effect)
             case Work(run):
                 frame.performed(run())
             case Pause(attempt, patient):
                 frame.performed(patient or attempt < PATIENCE - 1)
+
+    def _carry_out(self, frame: Frame, transfer: Transfer) -> None:
+        try:
+            self._machines.carry_out(frame.side, transfer)
+        except Ended as over:
+            frame.performed(failure=over)
+        else:
+            frame.performed()
 
     def _deliver(self, frame: Frame) -> None:
         """Let a message arrive; where that has no outcome, it is sent again in the next step."""
@@ -187,8 +194,6 @@ def run(threads: Iterable[Thread], meanwhile: Iterable[Thread] = ()) -> None:
     beside = list(meanwhile)
     going = [thread for thread in threads if not thread.ended]
     for _ in range(LONGEST):
-        if all(thread.waits for thread in going):
-            return
         for thread in going:
             if thread.pauses:
                 for other in beside:
@@ -196,4 +201,6 @@ def run(threads: Iterable[Thread], meanwhile: Iterable[Thread] = ()) -> None:
                         other.step()
             thread.step()
         going = [thread for thread in going if not thread.ended]
+        if all(thread.waits for thread in going):
+            return
     raise NeverEnds(", ".join(str(thread.moment) for thread in going))

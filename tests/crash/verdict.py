@@ -18,7 +18,7 @@ from pef_protocol.quantities import PAGE_SIZE
 from pef_protocol.states import HvVmState
 from pef_ultravisor.from_guest.accesses import AccessFailure
 
-REFUSED: Final = (Undone, Unauthorized, AccessFailure, PeerFailure, Ended)
+REFUSED: Final = (Undone, Unauthorized, AccessFailure, PeerFailure, Ended, NotDone)
 """How a role reads that it is not served."""
 REACHING: Final = 112
 """Pages of a new VM's second slot: with the first it covers all pages that were shared before."""
@@ -220,7 +220,8 @@ class Judge:
                 Kind.DISAGREE, f"no VM is left, and the Ultravisor has {sorted({*uv.svms, *uv.pates})}"
             )
         for taken, what in (
-            (uv.resident + uv.promised, "secure pages"),
+            (uv.resident, "secure pages"),
+            (uv.promised, "promises of secure pages"),
             (hv.store.pool.used, "device pages"),
             (len(hv.store.memory.claims), "ranges of normal memory"),
         ):
