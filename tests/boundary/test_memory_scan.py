@@ -18,10 +18,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from model.live import LivePair, LivePlan, live_pair
 from model.live_vm import FREE, LiveVm, live_vm
 from model.process_memory import Place, may_read, places_of
-from pef_lab.door import Door
 from pef_lab.hostile.canaries import CANARY_BYTES
 from pef_protocol.quantities import PAGE_SIZE, gpa_of
-from pef_protocol.tokens import mint_guest_token
 from pef_protocol.ultracalls import EsmbGetFile
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow]
@@ -155,9 +153,7 @@ async def paging(vm: LiveVm, scans: Scans) -> None:
 async def attached_file(vm: LiveVm, scans: Scans, disk_key: bytes) -> None:
     """Read the file of the ESM blob to its end."""
     scans.expect_allowed("an attached file that the SVM has not read yet", disk_key)
-    token = mint_guest_token(scans.pair.endpoints.ultravisor_guest_key, vm.lpid)
-    async with Door("Ultravisor", scans.pair.endpoints.ultravisor_url, token) as guest:
-        got = await guest.call("UV_ESMB_GET_FILE", EsmbGetFile("disk-key", 0))
+    got = await vm.guest.ultravisor.call("UV_ESMB_GET_FILE", EsmbGetFile("disk-key", 0))
     assert got.outputs["bytes"] == disk_key.hex()
     scans.expect("an attached file that the SVM has read", disk_key, NOWHERE)
 
