@@ -29,7 +29,7 @@ async def pair() -> AsyncIterator[Restartable]:
         yield one
 
 
-async def test_svms_of_a_hypervisor_that_died_end_before_the_first_call_of_the_next(
+async def test_46_svms_of_a_hypervisor_that_died_end_before_the_first_call_of_the_next(
     pair: Restartable,
 ) -> None:
     epoch = await pair.epoch()

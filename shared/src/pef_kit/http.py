@@ -134,6 +134,8 @@ class Service:
         self._read_timeout = read_timeout
         self.not_ready: Callable[[], str] = lambda: "no epoch has begun"
         """Says why there is no epoch."""
+        self.fits = True
+        """This side fits its peer: before, nothing that needs the peer is admitted, nor any call of it."""
         self._starters: list[Callable[[], Any]] = []
         self._closers: list[Callable[[], Any]] = []
         self.clients = Clients(
@@ -197,13 +199,21 @@ class Service:
 
     def require_epoch(self) -> None:
         """Raise Problem 503 where there is no epoch: nothing that needs the peer is admitted."""
-        if self.fence.epoch is None:
+        if self.fence.epoch is None or not self.fits:
             raise Problem(503, "Service Unavailable", self.not_ready(), kind=ProblemType.NOT_NOW)
+
+    def _require_fit(self) -> None:
+        if not self.fits:
+            self.require_epoch()
 
     async def run(self, operation: Operation[T], check: Check | None = None) -> T:
         """Drive an operation of the current epoch to its end, if `check` passes at its first step."""
         self.require_epoch()
-        return await drive(leased(begun_if(check, operation), self.fence.life), self._perform)
+        return await self.run_first(begun_if(check, operation))
+
+    async def run_first(self, operation: Operation[T]) -> T:
+        """Drive an operation of the current epoch by which this side comes to fit its peer."""
+        return await drive(leased(operation, self.fence.life), self._perform)
 
     async def run_alone(self, operation: Operation[T], check: Check | None = None) -> T:
         """Drive an operation that needs no peer, and so no epoch, to its end."""
@@ -277,6 +287,7 @@ class Service:
             return await self.as_guest(request, caller, body, answered)
         if caller.role is not self._peer_role:
             return await answered()
+        self._require_fit()
         # Order: from here to the verdict nothing is awaited: a message is judged as it arrived whole.
         caller = replace(caller, incarnation=Incarnation.parse(request.headers.get(INCARNATION, "")))
         verdict = self.fence.receive(message_of(request, asked))

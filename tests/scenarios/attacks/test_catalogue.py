@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+from pef_lab.hostile.catalogue import ATTACKS
+
 PROMISED = {
     1: "replay an older encrypted page",
     2: "swap ciphertext of two GFNs",
@@ -37,9 +39,25 @@ PROMISED = {
     41: "secure-memory exhaustion",
     44: "plaintext in logs, traces, error bodies",
     45: "forged peer, missing auth",
+    46: "Hypervisor restarts under SVMs",
+    47: "token of a destroyed VM",
+    48: "late UV_SVM_TERMINATE, UV_PAGE_OUT",
+    49: "lost answer, the call again",
+    50: "long body to a short call",
+    53: "body announced behind an upgrade, never sent",
+    54: "target of an open page-out mapped for another VM",
+    56: "delayed, repeated, overtaken hello",
+    57: "hello with other roles' tokens",
+    58: "two Hypervisors at one Ultravisor",
+    59: "forged numbers of slots, sessions",
+    60: "H_SVM_INIT_START, H_SVM_INIT_ABORT never delivered",
+    61: "body that trickles while its VM is destroyed",
 }
-"""Rows by number, in the catalogue's words. The other rows are about calls that are not there yet."""
+"""Rows by number, in the catalogue's words. The others are about calls that are not there yet, or load the
+machine, for which there are tests of limits."""
 
+FIRST_TRIED_BY_THE_LAB = 45
+"""Rows after this one need no test of their own where `pef hostile` tries them."""
 TESTS = Path(__file__).parents[2]
 
 
@@ -47,7 +65,7 @@ def numbers() -> set[int]:
     """Return the numbers that names of tests begin with, here and in the tests of the boundary."""
     names = [
         node.name
-        for folder in (TESTS / "scenarios" / "attacks", TESTS / "boundary")
+        for folder in (TESTS / "scenarios", TESTS / "scenarios" / "attacks", TESTS / "boundary")
         for path in folder.glob("test_*.py")
         for node in ast.parse(path.read_text(encoding="utf-8")).body
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -56,7 +74,7 @@ def numbers() -> set[int]:
 
 
 def test_each_row_has_a_test() -> None:
-    shown = numbers()
+    shown = numbers() | {attack.number for attack in ATTACKS if attack.number > FIRST_TRIED_BY_THE_LAB}
     assert not [f"{number}: {words}" for number, words in PROMISED.items() if number not in shown]
 
 

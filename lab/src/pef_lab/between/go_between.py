@@ -61,8 +61,14 @@ class GoBetween:
 
     async def forward(self, request: web.Request, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Pass a request on and return the answer."""
-        address, sent = self.upstream + request.path_qs, self._numbers.of(headers)
-        async with self._client.request(request.method, address, data=body, headers=sent) as response:
+        answer = await self._sent(request, body, self._numbers.of(headers))
+        while answer.is_out_of_step and (lower := self._numbers.lower(headers)) is not None:
+            answer = await self._sent(request, body, lower)
+        return answer
+
+    async def _sent(self, request: web.Request, body: bytes, headers: Mapping[str, str]) -> Answer:
+        address = self.upstream + request.path_qs
+        async with self._client.request(request.method, address, data=body, headers=headers) as response:
             media = response.headers.get("content-type", JSON)
             return Answer(response.status, media, await response.read(), dict(response.headers))
 

@@ -27,6 +27,7 @@ OURS: Final = "pef-"
 """What the headers of the protocol between the sides begin with: they pass both ways."""
 
 HOP_BY_HOP: Final = frozenset({"connection", "content-length", "host", "keep-alive", "transfer-encoding"})
+BAD_REQUEST: Final = 400
 ROW: Final = struct.Struct("<QQ")
 """A row of a bus message: real address and length (bytes)."""
 COUNT: Final = 8
@@ -49,6 +50,11 @@ class Answer:
             return str(json.loads(self.content)["code"]["name"])
         except (ValueError, KeyError, TypeError):
             return "nothing"
+
+    @property
+    def is_out_of_step(self) -> bool:
+        """Tell whether it says that the number of the call is none that its slot may have now."""
+        return self.status == BAD_REQUEST and ProblemType.SLOT.value.encode() in self.content
 
     @property
     def refused(self) -> list[tuple[int, int, int]]:

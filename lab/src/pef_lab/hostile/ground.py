@@ -5,6 +5,7 @@ at the Hypervisor's door, where normal memory is. Pages that it does what it lik
 accomplice: a normal VM of its own.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ from pef_protocol.wire import EPOCH_PATH, OBSERVER_PATH, Role
 
 PLACING: Final = frozenset({"UV_PAGE_IN", "UV_PAGE_OUT"})
 """Calls that name real addresses."""
+DESTROYING: Final = 30.0
+"""Seconds that the end of a VM is waited for: a Hypervisor whose Ultravisor is gone waits for ever."""
 
 
 @dataclass
@@ -66,10 +69,11 @@ class Ground:
         }
 
     async def destroy(self, lpid: Lpid) -> None:
-        """Destroy what is left of a VM, whatever state an attack has left it in."""
+        """Destroy what is left of a VM, whatever state an attack has left it in; a bounded time is waited."""
         try:
-            await self.vmm.destroy(lpid)
-        except (Refusal, Unanswered):
+            async with asyncio.timeout(DESTROYING):
+                await self.vmm.destroy(lpid)
+        except (Refusal, Unanswered, TimeoutError):
             return
 
     @property

@@ -2,7 +2,7 @@
 
 | state | means |
 |---|---|
-| JOINING | no epoch yet, or the Ultravisor is another one: nothing that needs it is admitted |
+| JOINING | no epoch yet, or one in which not all VMs fit the Ultravisor: nothing that needs it is admitted |
 | READY | this Hypervisor owns the current epoch |
 | SUPERSEDED | another Hypervisor has taken over: this one makes no call, and never says hello again |
 
@@ -93,26 +93,52 @@ class Link:
         """Read the current epoch, and follow what it says."""
         mine = self._service.fence.epoch
         current = await self._read()
-        if mine is None or current == mine:
-            return
+        if mine is not None and current != mine and await self._left_for(current, mine):
+            await self._join()
+
+    async def _left_for(self, current: Epoch, mine: Epoch) -> bool:
+        """End our epoch, for another one is the current one; return whether a new hello may be said."""
         self._service.fence.end()
         if current.instance == mine.instance:
             self.state = LinkState.SUPERSEDED
-            return
+            return False
         self.state = LinkState.JOINING
         await self._service.run_alone(self._machine.end_operations())
-        await self._join()
+        return True
 
     async def _join(self) -> None:
-        """Say hello until it is answered; then let this side fit the Ultravisor that answered."""
+        """Say hello until it is answered, and make this side fit the Ultravisor that answered.
+
+        Order: nothing is admitted, and nobody is told that we are ready, before all entries are written. What
+        is cut off begins anew: in the same epoch if that is still the current one.
+        """
+        self._service.fits = False
+        epoch = await self._begin()
+        while not await self._fitted():
+            current = await self._read()
+            if current == epoch:
+                await asyncio.sleep(LONGEST_WAIT)
+            elif await self._left_for(current, epoch):
+                epoch = await self._begin()
+            else:
+                return
+        self._service.fits = True
+        self.state = LinkState.READY
+
+    async def _begin(self) -> Epoch:
+        """Say hello until it is answered; return the epoch that began."""
         epoch = await self._say_hello()
         self._joined()
         self._machine.store.epoch = self._service.fence.begin(epoch)
+        return epoch
+
+    async def _fitted(self) -> bool:
+        """Make every VM fit the Ultravisor; return whether that came to its end."""
         try:
-            await self._service.run(self._machine.fit_new_ultravisor())
+            await self._service.run_first(self._machine.fit_new_ultravisor())
         except (Ended, PeerFailure):
-            self.doubt()
-        self.state = LinkState.READY
+            return False
+        return True
 
     async def _say_hello(self) -> Epoch:
         """Read the epoch and say hello with it, as often as it takes; return the epoch that began."""
