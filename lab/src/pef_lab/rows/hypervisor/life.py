@@ -22,7 +22,7 @@ EITHER_WAY: Final = ALONE | {Subject.PAIR}
 
 
 class Cell(NamedTuple):
-    """What an event does to a VM: its code, the state after it, and what it `asks` although nothing changes."""
+    """What an event does to a VM: its code and the state after it; `asks`: also where nothing changes."""
 
     code: str
     then: Life
