@@ -185,7 +185,7 @@ async def _started(
         endpoints,
         processes[0],
         processes[1],
-        memory_file(memory) if plan.mapped else memory,
+        memory_file(memory),
         to_hypervisor,
         to_ultravisor,
         await stack.enter_async_context(Door(*both[0], tokens["HYPERVISOR"], epoch)),

@@ -98,12 +98,14 @@ class Reception:
             self.under_way = False
 
     def _memory_of(self, file: MemoryFile | None) -> NormalMemory | None:
-        """Map the file that a hello names; raise Problem 422 before anything has ended."""
-        if self.volume is None or file is None:
-            if (self.volume is None) != (file is None):
-                reason = "memory: this Ultravisor maps a file" if self.volume else "memory: it maps no file"
-                raise Problem(422, "Unprocessable Content", reason, "memory")
+        """Map the file that a hello names; raise Problem 422 before anything has ended.
+
+        An Ultravisor that maps none reaches normal memory over HTTP, whatever file its owner keeps it in.
+        """
+        if self.volume is None:
             return None
+        if file is None:
+            raise Problem(422, "Unprocessable Content", "memory: this Ultravisor maps a file", "memory")
         if file.size != self.uv.capacity.normal_bytes:
             reason = f"memory: {file.size} bytes, not {self.uv.capacity.normal_bytes}"
             raise Problem(422, "Unprocessable Content", reason, "memory")
