@@ -16,12 +16,23 @@ from hypothesis import strategies as st
 
 from model.live import LivePair, LivePlan, live_pair
 from model.live_vm import FREE, secure_vm
+from pef_kit.decoding import LONGEST_SLOT
 from pef_lab.minting import guest_token
 from pef_protocol.calls import CALLS
 from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_SIZE, U64_MAX
 from pef_protocol.runs import PageRuns, PlacedRuns
-from pef_protocol.wire import GUEST_PATH, HYPERCALL_PATH, JSON, OCTETS, PROBLEM, ULTRACALL_PATH, VMM_PATH
+from pef_protocol.wire import (
+    EPOCH,
+    GUEST_PATH,
+    HYPERCALL_PATH,
+    JSON,
+    OCTETS,
+    PAGES_AT_ONCE,
+    PROBLEM,
+    ULTRACALL_PATH,
+    VMM_PATH,
+)
 
 # A test that is not async gets an async fixture only where it names the backend.
 pytestmark = [pytest.mark.sockets, pytest.mark.slow, pytest.mark.usefixtures("anyio_backend")]
@@ -52,7 +63,7 @@ class Mouth:
             "guest of the hypervisor": at_hypervisor,
             "nobody": "",
         }
-        self.client = httpx.Client(trust_env=False, timeout=60)
+        self.client = httpx.Client(trust_env=False, timeout=60, headers={EPOCH: pair.epoch})
 
     def __repr__(self) -> str:
         return "mouth"
@@ -110,6 +121,10 @@ def test_any_numbers_are_answered_by_a_code_of_the_call(
     path, side = (ULTRACALL_PATH, "ultravisor") if call.is_ultracall else (HYPERCALL_PATH, "hypervisor")
     role = next(iter(call.callers)).value
     response = mouth.say("POST", side, path + name, role, json=form)
+    pages = sum(row[-1] for row in form.get("runs", ()) if row[-1] <= LONGEST_SLOT)
+    if pages > PAGES_AT_ONCE:
+        assert response.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE
+        return
     assert response.status_code == httpx.codes.OK, response.text
     answer = response.json()
     assert answer["code"]["name"] in {code.name for code in call.codes}

@@ -17,7 +17,7 @@ from pef_protocol.calls import CALLS, Call
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.events import Side
 from pef_protocol.runs import PageRuns, PlacedRuns
-from pef_protocol.wire import HYPERCALL_PATH, JSON, OCTETS, PROBLEM, ULTRACALL_PATH
+from pef_protocol.wire import EPOCH, HYPERCALL_PATH, JSON, OCTETS, PROBLEM, ULTRACALL_PATH
 
 pytestmark = pytest.mark.sockets
 
@@ -174,7 +174,8 @@ async def test_wrong_roles_get_the_code_of_their_rung(pair: LivePair, vm: LiveVm
     for role, token in tokens.items():
         if role not in {each.value for each in call.callers}:
             client = client_of("", token, connections=1, timeout=60)
-            response = await client.post(url_of(pair, call), json=good(call, vm.lpid))
+            epoch = {EPOCH: pair.epoch}
+            response = await client.post(url_of(pair, call), json=good(call, vm.lpid), headers=epoch)
             await client.aclose()
             assert response.status_code == httpx.codes.OK
             assert response.json()["code"] == {"name": expected.name, "number": int(expected)}, role

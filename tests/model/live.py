@@ -63,6 +63,7 @@ class LivePair:
     vmm: Vmm
     watch: Watch
     tokens: Mapping[str, str] = field(repr=False)
+    epoch: str
 
     async def ultracall(self, request: object) -> Reply:
         """Make an ultracall as the Hypervisor, behind the honest one's back."""
@@ -194,6 +195,7 @@ async def _started(
         await stack.enter_async_context(Vmm(endpoints)),
         await stack.enter_async_context(Watch(endpoints)),
         tokens,
+        epoch,
     )
 
 
