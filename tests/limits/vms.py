@@ -43,6 +43,7 @@ class LargeVm:
         headers = {"content-type": OCTETS if query else "application/json", EPOCH: self.epoch}
         client = self.visors["hypervisor" if ultracall else "ultravisor"]
         headers["content-length"] = str(len(body))
+        headers["expect"] = "100-continue"  # what is refused unread need not be sent
         return await client.post(path, content=in_pieces(body), params=query, headers=headers)
 
 
