@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +36,8 @@ LONGEST_CALLBACK: Final = 0.020
 
 
 ATTEMPTS: Final = 1000
+TURNS: Final = 100
+"""Turns of the loop in which what was closed is gone."""
 STEP: Final = 0.02
 """Seconds between two looks at a service that starts."""
 
@@ -79,6 +81,14 @@ class Server(uvicorn.Server):
         yield
 
 
+def unnamed_memory() -> Iterator[Path]:
+    """Yield normal memory of this process that no other can map."""
+    for handle in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            if handle.readlink().name.startswith("memfd:pef-normal-memory"):
+                yield handle
+
+
 @dataclass(slots=True)
 class MeasuredPair:
     """A running pair. `memory` is the directory of the file that holds normal memory."""
@@ -90,7 +100,8 @@ class MeasuredPair:
     @property
     def allocated(self) -> int:
         """Return how many bytes of normal memory the machine has given."""
-        return sum(file.stat().st_blocks * 512 for file in self.memory.glob("normal-memory-*"))
+        files = [*self.memory.glob("normal-memory-*"), *unnamed_memory()]
+        return sum(file.stat().st_blocks * 512 for file in files)
 
 
 def until_ready(url: str) -> None:
@@ -129,7 +140,7 @@ def measured_pair(*, mapped: bool = True, memory: int = 2048 * GIB) -> Iterator[
             peer_url=urls[0],
             guest_key=SecretStr(keys[1]),
             vmm_token=SecretStr(tokens["vmm"]),
-            normal_memory=str(directory),
+            normal_memory=str(directory) if mapped else "",
         )
         hypervisor = Server(configured(build_hypervisor(of_hypervisor), of_hypervisor))
         of_ultravisor = UltravisorSettings(
@@ -151,6 +162,8 @@ def measured_pair(*, mapped: bool = True, memory: int = 2048 * GIB) -> Iterator[
         for server in servers:
             server.should_exit = True
         await asyncio.gather(*tasks)
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
 
     gc.collect()
     gc.freeze()  # as a service does at its start: what the tests hold is not the service's

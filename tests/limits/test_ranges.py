@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from limits.pair_on_one_loop import GIB, LONGEST_CALLBACK, MeasuredPair, measured_pair
-from limits.vms import FREE, LargeVm, large_vm
+from limits.vms import FREE, SIZE, LargeVm, large_vm
 from pef_lab.watch import Watch
 from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_SIZE
@@ -71,7 +71,7 @@ async def test_sharing_a_large_range_holds_nobody_up(pair: MeasuredPair, vm: Lar
 @pytest.mark.parametrize("design", [Design.TRACKED, Design.PUSHED_FIXED])
 async def test_the_life_of_a_large_vm_holds_nobody_up(pair: MeasuredPair, design: Design) -> None:
     took: dict[str, float] = {}
-    async with large_vm(pair, design, size=LARGE) as vm:
+    async with large_vm(pair, design) as vm:
         content = bytes(range(256)) * (ACCESS // 256)
         for start in range(0, ACCESS, PIECE):
             await vm.guest.store(FREE * PAGE_SIZE + start, content[start : start + PIECE])
@@ -82,7 +82,7 @@ async def test_the_life_of_a_large_vm_holds_nobody_up(pair: MeasuredPair, design
         took["page out"] = pair.meter.read()
         await vm.guest.load(FREE * PAGE_SIZE, ACCESS)
         took["page in"] = pair.meter.read()
-        await vm.vmm.plug(vm.lpid, 1, LARGE, LARGE)
+        await vm.vmm.plug(vm.lpid, 1, SIZE, SIZE)
         took["plug"] = pair.meter.read()
         await vm.vmm.unplug(vm.lpid, 1)
         took["unplug"] = pair.meter.read()

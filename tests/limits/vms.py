@@ -16,7 +16,7 @@ from pef_lab.vmm import Vmm
 from pef_lab.watch import Watch
 from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_SIZE, Lpid
-from pef_protocol.wire import HYPERCALL_PATH, OCTETS, ULTRACALL_PATH
+from pef_protocol.wire import EPOCH, EPOCH_PATH, HYPERCALL_PATH, OCTETS, ULTRACALL_PATH
 
 SIZE: Final = 128 * GIB
 FREE: Final = GIB // PAGE_SIZE
@@ -34,14 +34,16 @@ class LargeVm:
     guest: Guest
     lpid: Lpid
     visors: dict[str, httpx.AsyncClient]
+    epoch: str
 
     async def call(self, name: str, body: bytes, **query: int) -> httpx.Response:
         """Make a call as the visor whose it is: JSON without `query`, octets of runs with it."""
         ultracall = name.startswith("UV_")
         path = (ULTRACALL_PATH if ultracall else HYPERCALL_PATH) + name
-        headers = {"content-type": OCTETS if query else "application/json"}
+        headers = {"content-type": OCTETS if query else "application/json", EPOCH: self.epoch}
         client = self.visors["hypervisor" if ultracall else "ultravisor"]
         headers["content-length"] = str(len(body))
+        headers["expect"] = "100-continue"  # what is refused unread need not be sent
         return await client.post(path, content=in_pieces(body), params=query, headers=headers)
 
 
@@ -65,6 +67,7 @@ async def large_vm(
             endpoints.hypervisor_url, endpoints.ultravisor_token, connections=4, timeout=PATIENCE
         ),
     }
+    epoch = (await visors["hypervisor"].get(EPOCH_PATH)).json()["epoch"]
     async with Vmm(endpoints) as vmm, Watch(endpoints) as watch:
         image = build_image(
             memory_size=size,
@@ -85,7 +88,7 @@ async def large_vm(
                     reply: Any = await guest.enter_secure_mode(image.kernel_base, image.fdt_address)
                     assert reply.code.succeeded, reply
                 pair.meter.read()
-                yield LargeVm(pair, vmm, guest, lpid, visors)
+                yield LargeVm(pair, vmm, guest, lpid, visors, epoch)
         finally:
             for client in visors.values():
                 await client.aclose()

@@ -56,7 +56,7 @@ HELLO_PATH: Final = "/v1/hello"
 RUNS_IN_JSON: Final = 256
 """A message with more runs than this travels as octets; so does an answer that refuses more."""
 
-RUNS_AT_ONCE: Final = 1 << 16
+RUNS_AT_ONCE: Final = 1 << 15
 """Most runs of one message: who has more sends several."""
 
 PAGES_AT_ONCE: Final = 1 << 17
