@@ -110,12 +110,9 @@ async def attacked(
 async def _ground(ports: Ports | None, patience: float) -> AsyncIterator[Ground]:
     """Occupy a running pair, or one of our own; raise WrongInput where a running one can't be."""
     plan = replace(PLAN, peer_timeout=OWN_ATTEMPT, give_up=OWN_PATIENCE)
-    async with (
-        standing_between(ScriptedBetween, ports, plan) as between,
-        occupied(between, patience) as ground,
-        AsyncExitStack() as stack,
-    ):
+    async with standing_between(ScriptedBetween, ports, plan) as between, AsyncExitStack() as stack:
         try:
+            ground = await stack.enter_async_context(occupied(between, patience))
             await try_the_doors(ground)
             await stack.enter_async_context(accomplice(ground))
         except (Refusal, Unanswered) as fault:
