@@ -25,12 +25,7 @@ GIVE_UP = 1.0
 BOUND = 30.0
 """Seconds in which a guest's call must have ended, without waits for a processor: many times the bound."""
 ONE = FREE
-NEVER_TOLD = pytest.mark.xfail(
-    reason="a reset sends no UV_SVM_TERMINATE where the Hypervisor knows of no SVM", strict=True
-)
-NOT_ENDED = pytest.mark.xfail(
-    reason="the Ultravisor takes a call without an outcome for a refusal", strict=True
-)
+ACTS_LATE = "an H_SVM_INIT_START that was given up is asked for on, and begins an SVM that has ended"
 ANSWERS: dict[str, Conduct] = {
     "dropped": dropped,
     "forgotten": forgotten,
@@ -38,19 +33,6 @@ ANSWERS: dict[str, Conduct] = {
     "broken": broken,
 }
 NEVER = [pytest.param(answer, id=name) for name, answer in ANSWERS.items()]
-OF_A_SHARE = [
-    pytest.param(answer, id=name, marks=NOT_ENDED if answer is not forgotten else ())
-    for name, answer in ANSWERS.items()
-]
-OF_ESM = [
-    pytest.param(
-        *(call, answer),
-        id=f"{call}-{name}",
-        marks=NEVER_TOLD if call == "H_SVM_INIT_START" and answer is not forgotten else (),
-    )
-    for call in ("H_SVM_INIT_START", "H_SVM_PAGE_IN", "H_SVM_INIT_DONE")
-    for name, answer in ANSWERS.items()
-]
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +64,16 @@ async def ended_well(vm: LiveVm) -> None:
         assert vm.lpid not in (await pair.watch.vms(side))[0]
 
 
-@pytest.mark.parametrize(("name", "answer"), OF_ESM)
+@pytest.mark.parametrize("answer", NEVER)
+@pytest.mark.parametrize(
+    "name",
+    [
+        # Not strict: whether the repeat comes before the reset or after it is for the two to settle.
+        pytest.param("H_SVM_INIT_START", marks=pytest.mark.xfail(reason=ACTS_LATE, strict=False)),
+        "H_SVM_PAGE_IN",
+        "H_SVM_INIT_DONE",
+    ],
+)
 async def test_60_uv_esm_ends_whatever_is_never_delivered(pair: LivePair, name: str, answer: Conduct) -> None:
     async with live_vm(pair) as vm:
         await vm.load_image()
@@ -95,7 +86,7 @@ async def test_60_uv_esm_ends_whatever_is_never_delivered(pair: LivePair, name: 
         await ended_well(vm)
 
 
-@pytest.mark.parametrize("answer", OF_A_SHARE)
+@pytest.mark.parametrize("answer", NEVER)
 async def test_an_svm_is_aborted_whose_share_has_no_outcome(pair: LivePair, answer: Conduct) -> None:
     async with secure_vm(pair) as vm:
         await vm.write(ONE)
@@ -107,7 +98,6 @@ async def test_an_svm_is_aborted_whose_share_has_no_outcome(pair: LivePair, answ
         await ended_well(vm)
 
 
-@NOT_ENDED
 @pytest.mark.parametrize("answer", NEVER)
 async def test_an_svm_is_aborted_whose_page_never_comes(pair: LivePair, answer: Conduct) -> None:
     async with secure_vm(pair) as vm:

@@ -45,7 +45,6 @@ PROMISED = {
     49: "lost answer, the call again",
     50: "long body to a short call",
     53: "body announced behind an upgrade, never sent",
-    54: "target of an open page-out mapped for another VM",
     56: "delayed, repeated, overtaken hello",
     57: "hello with other roles' tokens",
     58: "two Hypervisors at one Ultravisor",

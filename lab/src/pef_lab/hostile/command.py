@@ -1,5 +1,6 @@
 """What `pef hostile` does."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -26,6 +27,9 @@ from pef_lab.tables import console_for
 
 OWN_PATIENCE: Final = 5.0
 """Seconds after which the Ultravisor of a pair of our own gives a call of an SVM up."""
+OPENING: Final = 60.0
+"""Seconds that a running pair may take until the attacker's own VM is there."""
+NOT_HERE: Final = "that pair can't be attacked"
 OWN_ATTEMPT: Final = 1.0
 """Seconds after which the services of a pair of our own ask again."""
 
@@ -110,18 +114,19 @@ async def attacked(
 async def _ground(ports: Ports | None, patience: float) -> AsyncIterator[Ground]:
     """Occupy a running pair, or one of our own; raise WrongInput where a running one can't be."""
     plan = replace(PLAN, peer_timeout=OWN_ATTEMPT, give_up=OWN_PATIENCE)
-    async with (
-        standing_between(ScriptedBetween, ports, plan) as between,
-        occupied(between, patience) as ground,
-        AsyncExitStack() as stack,
-    ):
+    async with standing_between(ScriptedBetween, ports, plan) as between, AsyncExitStack() as stack:
         try:
-            await try_the_doors(ground)
-            await stack.enter_async_context(accomplice(ground))
+            async with asyncio.timeout(OPENING if ports else None):
+                ground = await stack.enter_async_context(occupied(between, patience))
+                await try_the_doors(ground)
+                await stack.enter_async_context(accomplice(ground))
         except (Refusal, Unanswered) as fault:
             if ports is None:
                 raise
-            raise WrongInput(f"that pair can't be attacked: {fault}") from None
+            raise WrongInput(f"{NOT_HERE}: {fault}") from None
+        except TimeoutError:
+            reason = f"none of its VMs is secure within {OPENING:g} s"
+            raise WrongInput(f"{NOT_HERE}: {reason}; do its services call each other here?") from None
         yield ground
 
 
