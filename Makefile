@@ -84,7 +84,9 @@ compose-rows: ## play the protocol rows in containers; writes reports/
 compose-hostile: ## put a lying Hypervisor between both containers; writes reports/
 compose-hostile: export PEF_ULTRAVISORS_PEER := http://hostile.visors:9002
 compose-hostile: export PEF_HYPERVISORS_PEER := http://hostile.visors:9001
-compose-hostile: export PEF_PEER_TIMEOUT := 2
+compose-hostile: export PEF_PEER_TIMEOUT := 1
+compose-hostile: export PEF_GIVE_UP := 5
+compose-hostile: export PEF_HEALTH := /livez
 
 compose-test: $(ready) ## test the containers, on a machine with an engine
 	@$(py) -m pytest -q tests/compose
