@@ -79,11 +79,29 @@ def test_two_vms_made_at_once_get_two_lpids_and_all_may_be_taken() -> None:
     assert create(world).errno.name == "ENOMEM"
 
 
-def test_reset_of_a_normal_vm_does_nothing() -> None:
+@pytest.mark.parametrize("code", [UCode.U_PARAMETER, UCode.U_INVALID])
+def test_reset_of_a_normal_vm_ends_what_may_have_begun_behind_it_and_no_more(code: UCode) -> None:
     world = World()
     world.write(0, b"text")
     before = world.hv.digest()
-    assert (world.reset().errno.name, world.uv.asked, world.hv.digest()) == ("OK", [], before)
+    world.uv.answers("UV_SVM_TERMINATE", refuse(code))
+    assert (world.reset().errno.name, world.uv.names) == ("OK", ["UV_SVM_TERMINATE"])
+    assert world.hv.digest() == before
+
+
+def test_reset_of_a_normal_vm_that_was_denied_an_svm_leaves_nothing_to_abort() -> None:
+    world = World()
+    world.vm.abort_due = True
+    assert world.reset().errno.name == "OK"
+    assert not world.vm.abort_due
+
+
+def test_reset_of_a_normal_vm_that_must_be_reset_writes_its_entry() -> None:
+    world = World()
+    world.vm.must_reset = True
+    assert world.reset().errno.name == "OK"
+    assert world.uv.names == ["UV_SVM_TERMINATE", "UV_WRITE_PATE"]
+    assert (world.vm.state.name, world.vm.must_reset) == ("NORMAL", False)
 
 
 def test_reset_ends_the_svm_in_the_order_of_the_specification() -> None:

@@ -23,7 +23,7 @@ END, ENTRY = "UV_SVM_TERMINATE", "UV_WRITE_PATE"
 UNREGISTER: Final = "UV_UNREGISTER_MEM_SLOT"
 LIVES: Final = (Life.NORMAL, Life.TRANSIENT, Life.SECURE)
 RESET: Final[Mapping[Life, tuple[str, ...]]] = {
-    Life.NORMAL: (),
+    Life.NORMAL: (END,),
     Life.TRANSIENT: (*[UNREGISTER] * len(SLOTS), END, ENTRY),
     Life.SECURE: (*[UNREGISTER] * len(SLOTS), END, ENTRY),
 }

@@ -22,10 +22,11 @@ EITHER_WAY: Final = ALONE | {Subject.PAIR}
 
 
 class Cell(NamedTuple):
-    """What an event does to a VM: its code, and the state after it."""
+    """What an event does to a VM: its code and the state after it; `asks`: also where nothing changes."""
 
     code: str
     then: Life
+    asks: str = ""
 
 
 VM_EVENTS: Final[Mapping[str, Deed]] = {
@@ -42,7 +43,7 @@ VM_LIFE: Final[Mapping[Life, Mapping[str, Cell]]] = {
         "init-start": Cell("H_SUCCESS", TRANSIENT),
         "init-done": Cell("H_UNSUPPORTED", NORMAL),
         "init-abort": Cell("H_UNSUPPORTED", NORMAL),
-        "uv-svm-terminate": Cell("OK", NORMAL),
+        "uv-svm-terminate": Cell("OK", NORMAL, "UV_SVM_TERMINATE"),
     },
     SECURE: {
         "start-vm": Cell(REFUSED, SECURE),
@@ -103,7 +104,7 @@ async def _lives(stage: Stage, scene: OneVm, deed: Deed, cell: Cell) -> Finding:
     stays = cell.then is scene.vm.plan.life
     before, number = await stage.look(scene), outside.number
     code = await deed(outside, lpid)
-    sent = [heard.name for heard in outside.heard_since(number, lpid)]
+    sent = [heard.name for heard in outside.heard_since(number, lpid) if heard.name != cell.asks]
     after = await stage.look(scene) if stays else before
     then = cell.then if stays and before.evidence is Evidence.INFERRED else await life_of(outside, lpid)
     observed = [code, f"then {then}"]

@@ -17,9 +17,9 @@ from pef_protocol.states import HvVmState
 def reset(store: Store, lpid: int) -> Operation[Outcome]:
     """Make VM `lpid` normal: drop its pages, unregister its slots, end its SVM, write its entry anew.
 
-    Nothing for a normal VM. Normal pages stay as they are, but for those that replaced a secure page. Where
-    the SVM can't be ended and no slot was unregistered nothing has changed; else the VM can only be reset
-    again, or aborted.
+    Of a normal VM only the SVM is ended that may have begun behind it. Normal pages stay as they are, but for
+    those that replaced a secure page. Where the SVM can't be ended and no slot was unregistered nothing has
+    changed; else the VM can only be reset again, or aborted.
     """
     # parameters
     vm = store.vms.get(lpid)
@@ -39,12 +39,11 @@ def reset(store: Store, lpid: int) -> Operation[Outcome]:
 
 
 def _reset(store: Store, vm: Vm) -> Operation[Outcome]:
-    """Wait for what is open, then end the SVM, and call the VM normal."""
+    """Wait for what is open, then end the SVM, whatever this side believes, and call the VM normal."""
     if not (yield from vm.gate.alone()):
         return OPEN
-    if vm.state is HvVmState.NORMAL and not vm.must_reset:
-        return DONE
-    answer = yield from _end(store, vm)
+    plain = vm.state is HvVmState.NORMAL and not vm.must_reset
+    answer = yield from end_svm(vm) if plain else _end(store, vm)
     if not answer.succeeded:
         return refused(answer)
     make_plain(vm)
