@@ -11,6 +11,7 @@ pages meet every yield that a large VM meets.
 
 import hashlib
 import sys
+from dataclasses import replace
 from typing import Any, Final
 
 from pef_explorer.small_memory import KNOWN_BYTES, HeapFrames, HeapMemory, KnownBytesSealer
@@ -155,10 +156,12 @@ class Machines:
         return hashlib.shake_128(f"{self._drawn}".encode()).digest(count)
 
     def handler(self, ask: Ask) -> Operation[Reply]:
-        """Return the operation by which the peer answers `ask`."""
-        if CALLS[ask.name].is_ultracall:
-            return ultracall(self.uv, HYPERVISOR, ask.name, ask.request)
-        return self.hv.hypercall(ULTRAVISOR, ask.name, ask.request)
+        """Return the operation by which the peer answers `ask`; the caller names the SVM that it means."""
+        caller = HYPERVISOR if CALLS[ask.name].is_ultracall else ULTRAVISOR
+        caller = replace(caller, incarnation=ask.incarnation)
+        if caller.role is Role.HYPERVISOR:
+            return ultracall(self.uv, caller, ask.name, ask.request)
+        return self.hv.hypercall(caller, ask.name, ask.request)
 
     def carry_out(self, transfer: Transfer) -> None:
         """Move the bytes of a transfer."""

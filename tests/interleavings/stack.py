@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from interleavings.machines import Machines
-from pef_kit.core.lease import Ended
+from pef_kit.core.life import Ended, OtherIncarnation
 from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, Transfer, Work
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.events import Side
@@ -88,8 +88,8 @@ class Stack:
                 side = Side.ULTRAVISOR if CALLS[effect.name].is_ultracall else Side.HYPERVISOR
                 try:
                     operation = self.machines.handler(effect)
-                except PeerFailure as failure:
-                    self._answer(failure)
+                except OtherIncarnation as reason:
+                    self._answer(_failure(effect.name, reason))
                     return
                 self._push(effect.name, side, int(request.lpid), operation)
                 self._resume(None)
@@ -138,14 +138,19 @@ class Stack:
         if not self.levels:
             self.outcome, self.waits, self.effect = outcome, Waits.NOTHING, None
             return
-        if isinstance(outcome, Exception):
-            # An operation whose life is over refuses the message; everything else is the peer's 500.
-            done = False if isinstance(outcome, Ended) else None
-            outcome = PeerFailure(level.name, "peer", f"{type(outcome).__name__}: {outcome}", done=done)
-        self._answer(outcome)
+        self._answer(_failure(level.name, outcome) if isinstance(outcome, Exception) else outcome)
 
     def _answer(self, outcome: Reply | PeerFailure) -> None:
         self.effect, self.waits = outcome, Waits.REPLY
+
+
+def _failure(name: str, reason: Exception) -> PeerFailure:
+    """Say how a message fails whose operation raised: one for a life that is over is refused, as by 409.
+
+    Everything else is the peer's 500: nobody can say what was done.
+    """
+    done = False if isinstance(reason, Ended | OtherIncarnation) else None
+    return PeerFailure(name, "peer", f"{type(reason).__name__}: {reason}", done=done)
 
 
 KINDS: Final[dict[type, Waits]] = {
