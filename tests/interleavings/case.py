@@ -23,7 +23,7 @@ from pef_protocol.quantities import PAGE_ORDER
 from pef_ultravisor.from_guest.accesses import AccessFailure
 
 GIVEN_UP: Final = 3 * (PATIENCE + 1)
-"""Pauses in a row after which an operation is taken to wait for the suspended one."""
+"""Pauses after which an operation is taken to wait for the suspended one."""
 
 
 class Suspended:
@@ -56,6 +56,8 @@ class Case:
         self.lpid = lpid or first.lpid
         self.lies = column.lies or first.step.lies
         self.found: list[Violation] = []
+        self.beside: list[Begun] = []
+        """What was begun while the first operation was open: either's bytes may be there in the end."""
         self.judged = False
         """What the first operation returned was looked at, as it ended."""
         self.ran: set[str] = {column.key}
@@ -95,6 +97,8 @@ class Case:
 
     def _run(self, whole: Suspended) -> object:
         step, stack = whole.step, whole.stack
+        if not self.first.stack.ended:
+            self.beside.append(whole.begun)
         for _ in range(LIMIT):
             if stack.ended:
                 break
@@ -134,7 +138,7 @@ class Case:
         if self.judged:
             return
         self.judged, first = True, self.first
-        note(self.scene, first.begun, first.stack.outcome, ())
+        note(self.scene, first.begun, first.stack.outcome, tuple(self.beside))
         self.found += outcome_of(self.scene, first.step, first.lpid, first.stack.outcome)
 
     # What must hold
@@ -172,7 +176,7 @@ class Case:
                 self.found.append(Violation(f"{what} after its end", f"{level.name} {what} {name}".rstrip()))
 
     def _state(self, over: str, *, all_of_it: bool) -> Any:
-        """Return what an operation whose life is over may not change: all but marks and counts.
+        """Return what an operation whose life is over may not change: all but marks, counts, and aborts due.
 
         Without `all_of_it` only what the Ultravisor has: a VM's operation may go on when its SVM has ended.
         """
@@ -189,7 +193,7 @@ class Case:
         if not all_of_it:
             return ours[0], ours[2:]
         for number, vm in sorted(hv.store.vms.items()):
-            ours.append((number, id(vm), vm.state, vm.must_abort, vm.abort_due))
+            ours.append((number, id(vm), vm.state, vm.must_abort))
             for own in vm.slots:
                 marks = own.marks & np.uint8(255 - HV_MOVING)
                 ours.append((own.slot_id, own.base, own.registered, own.state.tobytes(), marks.tobytes()))

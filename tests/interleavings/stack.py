@@ -59,7 +59,7 @@ class Stack:
         self.effect: Effect | Reply | PeerFailure | None = None
         self.ran: set[str] = set()
         self.pauses = 0
-        """Pauses in a row."""
+        """Pauses so far, of all that was nested."""
         self.on_effect: Callable[[Level, Effect], None] = lambda level, effect: None
         self._push(name, side, lpid, operation)
         self._resume(None)
@@ -129,7 +129,7 @@ class Stack:
         else:
             if level.svm is None:
                 level.svm = self.machines.uv.svm(level.lpid)
-            self.pauses = self.pauses + 1 if isinstance(effect, Pause) else 0
+            self.pauses += isinstance(effect, Pause)
             self.effect, self.waits = effect, KINDS[type(effect)]
             self.on_effect(level, effect)
 

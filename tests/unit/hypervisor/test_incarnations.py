@@ -77,6 +77,15 @@ def test_an_svm_must_be_a_later_one_than_any_before(late: Incarnation) -> None:
     assert world.call("H_SVM_INIT_START", SvmInitStart(world.lpid), later).code.succeeded
 
 
+def test_while_a_vm_is_reset_the_svm_that_begins_meanwhile_reads_busy() -> None:
+    world = started()
+    later = means(Incarnation(ONE, 3))
+    with world.vm.gate.ending("reset"):
+        assert world.call("H_SVM_INIT_ABORT", SvmInitAbort(world.lpid), later).code.name == "H_BUSY"
+        with pytest.raises(OtherIncarnation):
+            next(world.hv.hypercall(means(Incarnation(ONE, 1)), "H_SVM_INIT_ABORT", SvmInitAbort(world.lpid)))
+
+
 def test_a_late_abort_of_an_svm_that_is_over_does_nothing() -> None:
     world = started()
     world.reset()

@@ -103,6 +103,19 @@ def test_init_start_that_fails_undoes_in_reverse_and_waits_for_the_abort(answer:
     assert world.init_start().code.succeeded
 
 
+def test_an_init_start_whose_svm_is_over_leaves_a_normal_vm() -> None:
+    world = World()
+    before = world.hv.digest()
+    world.uv.answers("UV_REGISTER_MEM_SLOT", turned_away())
+    assert world.init_start().code.name == "H_PARAMETER"
+    assert (world.vm.state.name, world.uv.names, world.hv.digest()) == (
+        "NORMAL",
+        ["UV_REGISTER_MEM_SLOT"],
+        before,
+    )
+    assert world.init_start().code.succeeded
+
+
 def test_a_denied_init_start_changes_nothing_and_its_abort_is_accepted() -> None:
     world = World(secure_guest=False)
     before = world.hv.digest()

@@ -186,11 +186,24 @@ def test_destroy_empties_the_entry_and_gives_everything_back(*, secure: bool) ->
     assert world.run(world.hv.destroy(world.lpid)).errno.name == "ENOENT"
 
 
-@pytest.mark.parametrize("ultracall", ["UV_SVM_TERMINATE", "UV_WRITE_PATE"])
-def test_destroy_that_is_refused_can_be_repeated(ultracall: str) -> None:
+@pytest.mark.parametrize("ending", ["reset", "destroy"])
+def test_an_svm_that_begins_between_the_end_of_another_and_the_entry_is_ended_too(ending: str) -> None:
     world = World()
     world.init_start()
-    world.uv.answers(ultracall, refuse(UCode.U_PERMISSION))
+    world.uv.answers("UV_WRITE_PATE", refuse(UCode.U_PERMISSION), refuse(UCode.U_PERMISSION))
+    world.uv.asked.clear()
+    assert world.run(getattr(world.hv, ending)(world.lpid)).errno.name == "OK"
+    sent = [name for name in world.uv.names if name != "UV_UNREGISTER_MEM_SLOT"]
+    assert sent == ["UV_SVM_TERMINATE", "UV_WRITE_PATE"] * 3
+
+
+@pytest.mark.parametrize(
+    ("ultracall", "code"), [("UV_SVM_TERMINATE", UCode.U_PERMISSION), ("UV_WRITE_PATE", UCode.U_P2)]
+)
+def test_destroy_that_is_refused_can_be_repeated(ultracall: str, code: UCode) -> None:
+    world = World()
+    world.init_start()
+    world.uv.answers(ultracall, refuse(code))
     assert world.run(world.hv.destroy(world.lpid)).errno.name == "EINVAL"
     assert world.sound()
     assert world.run(world.hv.destroy(world.lpid)).errno.name == "OK"

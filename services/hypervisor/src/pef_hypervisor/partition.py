@@ -3,11 +3,12 @@
 Source: Documentation/powerpc/ultravisor.rst, UV_WRITE_PATE and UV_SVM_TERMINATE.
 """
 
+from itertools import count
 from typing import Final
 
 from pef_hypervisor.frames import Vm
 from pef_hypervisor.to_ultravisor import Answer, insist
-from pef_kit.operations import Operation
+from pef_kit.operations import Operation, Pause
 from pef_protocol.codes import UCode
 from pef_protocol.identity import Incarnation
 from pef_protocol.quantities import PAGE_SIZE, Lpid
@@ -23,14 +24,36 @@ NO_SVM: Final = frozenset({UCode.U_PARAMETER, UCode.U_INVALID})
 
 def write_pate(lpid: Lpid, *, radix: bool, vm: Vm | None = None) -> Operation[Answer]:
     """Write the entry of a VM, if it is there: where its partition-scoped and its process table stand."""
-    tables = TABLES + lpid * 2 * PAGE_SIZE
-    mode = RADIX if radix else 0
-    return insist("UV_WRITE_PATE", WritePate(lpid, mode | tables, mode | (tables + PAGE_SIZE)), vm)
+    return insist("UV_WRITE_PATE", _entry(lpid, radix=radix), vm)
+
+
+def renew_pate(vm: Vm) -> Operation[Answer]:
+    """Write the entry of a VM whose SVM has ended, and that is to be a normal one."""
+    return _replace_pate(vm, _entry(vm.lpid, radix=vm.radix))
 
 
 def clear_pate(vm: Vm) -> Operation[Answer]:
     """Write an empty entry: the VM is no more."""
-    return insist("UV_WRITE_PATE", WritePate(vm.lpid, 0, 0), vm)
+    return _replace_pate(vm, WritePate(vm.lpid, 0, 0))
+
+
+def _entry(lpid: Lpid, *, radix: bool) -> WritePate:
+    tables = TABLES + lpid * 2 * PAGE_SIZE
+    mode = RADIX if radix else 0
+    return WritePate(lpid, mode | tables, mode | (tables + PAGE_SIZE))
+
+
+def _replace_pate(vm: Vm, entry: WritePate) -> Operation[Answer]:
+    """Write an entry of a VM whose SVM has ended; while its guest begins another one, end that too."""
+    answer = yield from insist("UV_WRITE_PATE", entry, vm)
+    for attempt in count():
+        if answer.code is not UCode.U_PERMISSION or not (yield Pause(attempt)):
+            break
+        answer = yield from end_svm(vm)
+        if not answer.succeeded:
+            break
+        answer = yield from insist("UV_WRITE_PATE", entry, vm)
+    return answer
 
 
 def end_svm(vm: Vm, incarnation: Incarnation | None = None) -> Operation[Answer]:

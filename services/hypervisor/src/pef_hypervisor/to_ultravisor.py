@@ -50,6 +50,11 @@ class Answer:
         """Tell whether the call did what was asked."""
         return self.code is UCode.U_SUCCESS
 
+    @property
+    def unmade(self) -> bool:
+        """Tell whether the message was refused as a whole, so that nothing was done."""
+        return self.known and self.code is UNMADE
+
 
 def try_once(
     name: str, request: object, vm: Vm | None = None, incarnation: Incarnation | None = None

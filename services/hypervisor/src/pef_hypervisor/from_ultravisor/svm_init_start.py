@@ -24,6 +24,7 @@ from pef_protocol import ladders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode
 from pef_protocol.hypercalls import SvmInitStart
+from pef_protocol.states import HvVmState
 from pef_protocol.wire import Caller
 
 LADDER: Final = Ladder[WholeVm](
@@ -45,7 +46,8 @@ def svm_init_start(store: Store, caller: Caller, request: SvmInitStart) -> Opera
     """Register every slot, by descending base; answer with the VM's design.
 
     Where a slot can't be registered those before it are unregistered in reverse, and the VM waits for
-    H_SVM_INIT_ABORT.
+    H_SVM_INIT_ABORT. Where the first message is refused as a whole, the SVM may be over: the VM is a normal
+    one, as after a denial.
     """
     # parameters
     asked = asked_for(store, caller, request.lpid)
@@ -67,7 +69,7 @@ def svm_init_start(store: Store, caller: Caller, request: SvmInitStart) -> Opera
         vm.must_abort, vm.abort_due = True, False
         learn_svm(vm, caller)
         complaint = yield from store.leased(vm, turn, _register_all(vm))
-        vm.must_abort = bool(complaint)
+        vm.must_abort = bool(complaint) and vm.state is HvVmState.TRANSIENT
 
     # reply
     if complaint:
@@ -80,6 +82,8 @@ def _register_all(vm: Vm) -> Operation[str]:
     for slot in vm.slots:
         answer = yield from register(vm, slot)
         if not answer.succeeded:
+            if answer.unmade and not made:
+                vm.state, vm.abort_due = HvVmState.NORMAL, True
             for earlier in reversed(made):
                 yield from unregister(vm, earlier)
             return answer.detail

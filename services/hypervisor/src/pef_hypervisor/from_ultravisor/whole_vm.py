@@ -50,7 +50,8 @@ def require_meant(vm: Vm, caller: Caller, *, starts: bool) -> None:
     """Raise OtherIncarnation where a hypercall means another SVM than the one that stands behind the VM.
 
     One that `starts` an SVM must mean a later one than any before. A normal VM has none: what is asked for an
-    SVM of the past is refused by the ladder, with nothing done.
+    SVM of the past is refused by the ladder, with nothing done. While the gate is closed everything is busy,
+    also for an SVM that has begun since a reset ended the one before.
     """
     meant, known = caller.incarnation, vm.svm_incarnation
     if caller.role is not Role.ULTRAVISOR or meant is None or known is None:
@@ -58,7 +59,9 @@ def require_meant(vm: Vm, caller: Caller, *, starts: bool) -> None:
     if starts:
         right = meant.instance == known.instance and meant > known
     else:
-        right = meant == known or (vm.state is HvVmState.NORMAL and not vm.abort_due)
+        later = meant.instance == known.instance and meant > known
+        nothing_done = vm.state is HvVmState.NORMAL and not vm.abort_due
+        right = meant == known or nothing_done or (later and vm.gate.closed)
     if not right:
         message = f"the SVM of VM {vm.lpid} is {known}, not {meant}"
         raise OtherIncarnation(message)

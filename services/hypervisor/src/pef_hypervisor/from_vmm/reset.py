@@ -6,7 +6,7 @@ Source: specification of the Hypervisor, section 6, "Reset"; section 7, K7, K11 
 from pef_hypervisor.frames import Vm
 from pef_hypervisor.from_vmm.outcome import DONE, HELD, OPEN, Outcome, no_vm, refused
 from pef_hypervisor.lifecycle import VmEvent, vm_cell
-from pef_hypervisor.partition import end_svm, write_pate
+from pef_hypervisor.partition import end_svm, renew_pate
 from pef_hypervisor.slots import drop_secure, make_plain, unregister_if_idle
 from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Answer
@@ -67,5 +67,5 @@ def _end(store: Store, vm: Vm) -> Operation[Answer]:
         vm.state, vm.must_abort = HvVmState.TRANSIENT, True
         yield from drop_secure(store, vm)
     if answer.succeeded:
-        answer = yield from write_pate(vm.lpid, radix=vm.radix, vm=vm)
+        answer = yield from renew_pate(vm)
     return answer
