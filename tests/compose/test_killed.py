@@ -15,9 +15,19 @@ import pytest
 from compose.containers import SIDES, Project
 from compose.scene import ContainedVm, broken, found_in_normal_memory, lives_through_uv_esm, one_vm
 from compose.tenants import SIZE, three_tenants
-from pef_lab.guest import LARGEST_ACCESS, World
+from pef_lab.designs.run import image_for
+from pef_lab.door import Door
+from pef_lab.failures import Unanswered
+from pef_lab.guest import LARGEST_ACCESS, Guest, World
+from pef_lab.image import GuestImage
+from pef_lab.minting import guest_token
+from pef_lab.vmm import Vmm
 from pef_lab.watch import Watch
+from pef_protocol.calls import Reply
+from pef_protocol.designs import Design
 from pef_protocol.events import Side
+from pef_protocol.quantities import Lpid
+from pef_protocol.wire import GUEST_PATH
 
 BOUND: Final = 60.0
 """Seconds in which a request that lost its peer must have ended; these containers wait five at a time."""
@@ -82,6 +92,36 @@ async def new_tenant_reads_none_of(pair: Project, canaries: set[bytes]) -> None:
     await is_sane(pair)
 
 
+async def act_on_nobody(pair: Project, tokens: list[tuple[Side, str]], lpid: Lpid) -> None:
+    """Check that guests' tokens of the past are unknown, even where a new VM has an lpid of then."""
+    async with Vmm(pair.endpoints()) as vmm:
+        heirs = [await vmm.create(Design.TRACKED)]
+        while heirs[-1] < lpid:
+            heirs.append(await vmm.create(Design.TRACKED))
+        assert heirs[-1] == lpid
+        for side, token in tokens:
+            async with Door(side, pair.url(side), token) as door:
+                with pytest.raises(Unanswered, match="HTTP status 401"):
+                    await door.send(GUEST_PATH + "load", b"", gpa=0, length=1)
+        for each in heirs:
+            await vmm.destroy(each)
+
+
+async def load_image(pair: Project, vm: ContainedVm) -> GuestImage:
+    """Load a VM with an image for the Ultravisor that there is now."""
+    async with Watch(pair.endpoints()) as watch:
+        image = image_for(vm.size, await watch.machine_public_key())
+    for gpa, content in image.layout:
+        await vm.vmm.write(vm.lpid, gpa, content)
+    return image
+
+
+async def enter_secure_mode(pair: Project, vm: ContainedVm, image: GuestImage) -> Reply:
+    """Make UV_ESM for a VM, where the Ultravisor is reached now."""
+    async with Guest(pair.endpoints(), vm.lpid) as guest:
+        return await guest.enter_secure_mode(image.kernel_base, image.fdt_address)
+
+
 @WHEN
 @pytest.mark.parametrize("by", SIGNALS, ids=lambda each: each.name)
 async def test_the_hypervisor_dies(killable: Project, by: signal.Signals, *, entering: bool) -> None:
@@ -92,16 +132,20 @@ async def test_the_hypervisor_dies(killable: Project, by: signal.Signals, *, ent
     """
     async with three_tenants(killable.endpoints(), entering=entering) as tenants:
         assert tenants.normal.private in found_in_normal_memory(killable, *tenants.canaries)
+        lpids = [tenant.vm.lpid for tenant in (*tenants.secure, tenants.normal)]
+        tokens = [
+            (side, await guest_token(killable.endpoints(), side, each)) for side in Side for each in lpids
+        ]
         await dies_and_is_back(killable, "hypervisor", by)
         for side in Side:
             assert await listed(killable, side) == ({}, 0)
         async with asyncio.timeout(BOUND):
             await tenants.have_ended(*tenants.secure_work, tenants.normal_work)
         assert found_in_normal_memory(killable, *tenants.canaries) == set()
+        await act_on_nobody(killable, tokens, lpids[0])
         await new_tenant_reads_none_of(killable, tenants.canaries)
 
 
-@pytest.mark.xfail(strict=True, reason="a Hypervisor does not yet make its VMs fit another Ultravisor")
 @WHEN
 async def test_the_ultravisor_dies(killable: Project, *, entering: bool) -> None:
     """An Ultravisor that dies takes SVMs with it, and nothing else.
@@ -124,5 +168,13 @@ async def test_the_ultravisor_dies(killable: Project, *, entering: bool) -> None
         for tenant in (*tenants.secure, tenants.normal):
             tenant.vm.guest.rebooted()
             await reads_none_of(tenant.vm, tenants.canaries - {tenant.private, tenant.shared})
-            assert (await tenant.vm.secure()).code.succeeded
+            image = await load_image(killable, tenant.vm)
+            assert (await enter_secure_mode(killable, tenant.vm, image)).code.succeeded
         await new_tenant_reads_none_of(killable, tenants.canaries)
+
+
+async def test_an_image_stays_good_when_the_ultravisor_is_another(killable: Project) -> None:
+    """Given a normal VM, When the Ultravisor dies, Then the VM becomes secure from the image that it has."""
+    async with one_vm(killable.endpoints(), size=SIZE) as vm:
+        await dies_and_is_back(killable, "ultravisor")
+        assert (await enter_secure_mode(killable, vm, vm.image)).code.succeeded
