@@ -65,20 +65,22 @@ class Case:
 
     def play(self) -> list[Violation]:
         """Run the column, let the first operation go on, and return what was violated."""
-        in_flight = self._in_flight()
+        effect, in_flight = self.first.stack.effect, self._in_flight()
         for number, name in enumerate(self.column.steps):
             whole = Suspended(self.scene, STEPS[name], self.lpid) if number or not self.begun else self.begun
             if not succeeded(self._run(whole)):
                 break
         self._judge_bytes()
-        self._judge_in_flight(in_flight)
+        if self.first.stack.effect is effect:
+            self._judge_in_flight(in_flight)
         over = self._over()
         nested = any(level.side is Side.HYPERVISOR for level in self.first.stack.levels)
-        before = self._state(over, all_of_it=not nested)
+        theirs = not nested and not self.lies
+        before = self._state(over, all_of_it=theirs)
         if over:
             self.first.stack.on_effect = self._judge_effect
         self._let_first_go_on()
-        if over and before != self._state(over, all_of_it=not nested):
+        if over and before != self._state(over, all_of_it=theirs):
             self.found.append(Violation("acts after its end", f"{over} changed something"))
         if self.first.stack.ended and not over:
             self._end_of_first()
@@ -178,7 +180,8 @@ class Case:
     def _state(self, over: str, *, all_of_it: bool) -> Any:
         """Return what an operation whose life is over may not change: all but marks, counts, and aborts due.
 
-        Without `all_of_it` only what the Ultravisor has: a VM's operation may go on when its SVM has ended.
+        Without `all_of_it` only what the Ultravisor has: a VM's operation may go on when its SVM has ended;
+        and a Hypervisor that ended an SVM behind its own back still believes what was sent before.
         """
         if not over:
             return None
@@ -224,8 +227,7 @@ class Case:
         return found
 
     def _judge_in_flight(self, before: dict[int, tuple[int, object]]) -> None:
-        if not before or self._over() or self.first.stack.waits is not Waits.TRANSFER:
-            return
+        """Judge pages that bytes still go to or come from, whether or not whom they are for is over."""
         whose, backed = owners(self.scene), self._backed()
         for place, (owner, gfn) in before.items():
             if whose[place] != owner:

@@ -36,6 +36,8 @@ SETTINGS: Final = (
 
 
 MOST_PROCESSES: Final = 4
+FEW: Final = 20
+"""Yields that are enough to tell a mutant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,23 +111,26 @@ def is_defect(setting: Setting, *steps: str) -> bool:
 _SAVED: Final[dict[Setting, Saved]] = {}
 
 
-def run_row(row: Row) -> Report:
-    """Return what came of one row: the row's operation is begun anew for each case."""
+def run_row(row: Row, chosen: tuple[Column, ...] | None = None, most: int = LIMIT) -> Report:
+    """Return what came of one row: the row's operation is begun anew for each case.
+
+    `chosen`: these columns alone; `most`: at so many yields.
+    """
     saved, report = saved_for(row.setting), Report()
-    for yields in range(LIMIT):
+    for yields in range(most):
         if _suspended(saved, row, yields).stack.ended:
             break
         report.yields += 1
-        for column in columns(row.setting):
+        for column in columns(row.setting) if chosen is None else chosen:
             for lpid in targets(column, row.lpid):
                 _add_case(report, row, yields, Case(_suspended(saved, row, yields), column, lpid))
     return report
 
 
-def run_crossed(row: Row) -> Report:
+def run_crossed(row: Row, endings: tuple[Column, ...] = ENDINGS) -> Report:
     """Return what came of a row that is suspended inside an ending, and goes on after its end."""
     saved, report = saved_for(row.setting), Report()
-    for ending in ENDINGS:
+    for ending in endings:
         for outer in range(LIMIT):
             before = Row(row.setting, ending.steps[0], row.lpid)
             if _suspended(saved, before, outer).stack.ended:
@@ -175,6 +180,12 @@ def run_job(job: tuple[bool, Row]) -> Report:
     """Return what came of one row, begun first or begun inside an ending."""
     crossed, row = job
     return run_crossed(row) if crossed else run_row(row)
+
+
+def run_part(row: Row, column: str, *, crossed: bool) -> Report:
+    """Return what came of one row and one column, at the first yields."""
+    chosen = tuple(each for each in (ENDINGS if crossed else COLUMNS) if each.key == column)
+    return run_crossed(row, chosen) if crossed else run_row(row, chosen, FEW)
 
 
 def run_all() -> Report:
