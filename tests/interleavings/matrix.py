@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import Final
 
-from interleavings.case import Case, Suspended
+from interleavings.case import GIVEN_UP, Case, Suspended
 from interleavings.columns import (
     BY_DESIGN,
     COLUMNS,
@@ -35,6 +35,8 @@ SETTINGS: Final = (
 )
 
 
+LEAST: Final = 10_000
+"""Cases that there must be."""
 MOST_PROCESSES: Final = 4
 FEW: Final = 20
 """Yields that are enough to tell a mutant."""
@@ -140,7 +142,7 @@ def run_crossed(row: Row, endings: tuple[Column, ...] = ENDINGS) -> Report:
                 first = Suspended(begun.scene, STEPS[row.step], row.lpid)
                 for _ in range(inner):
                     first.go_on()
-                if first.stack.ended:
+                if first.stack.ended or first.stack.pauses > GIVEN_UP:  # it waits for the ending's end
                     break
                 report.yields += 1
                 _add_case(report, row, outer + inner, Case(first, ending, row.lpid, begun))
