@@ -359,7 +359,7 @@ class Service:
             return json_response(self.observer.since(number(request, "after")))
 
         async def incarnation(request: Request) -> Response:
-            self.doorkeeper.admit(request, Role.OBSERVER, Role.VMM)
+            self.doorkeeper.admit(request, Role.OBSERVER, Role.VMM, Role.HYPERVISOR)
             lpid = path_number(request, "lpid")
             found = self.doorkeeper.incarnation_of(Lpid(lpid))
             if found is None:

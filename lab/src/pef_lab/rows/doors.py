@@ -99,7 +99,8 @@ class Doors:
         """Return the token of a role, or one that is minted for the VM that has a guest's lpid now."""
         if who.role is not Role.GUEST:
             return self._tokens.get(who.role, "")
-        asking = self._tokens.get(Role.OBSERVER) or self._tokens.get(Role.VMM, "")
+        other = Role.HYPERVISOR if self.name == Role.ULTRAVISOR.capitalize() else Role.VMM
+        asking = self._tokens.get(Role.OBSERVER) or self._tokens.get(other, "")
         try:
             incarnation = await incarnation_at(self.url, asking, who.lpid) if asking else None
         except Unanswered:

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from pef_kit.core.lease import Ended, Life, leased
 from pef_kit.operations import Operation, Pause
 from pef_protocol.calls import ULTRACALLS, Reply
-from pef_protocol.codes import Code
+from pef_protocol.codes import Code, UCode
 from pef_ultravisor.frames import Svm
 from pef_ultravisor.machine import Ultravisor
 
@@ -39,8 +39,8 @@ def under_lease(
 NO_OBJECT: Final[Mapping[str, Code]] = {
     call.name: next(rung.code for rung in call.ladder if rung.name in {"lpid", "secure"})
     for call in ULTRACALLS
-}
-"""What each ultracall answers where the object that it names is not there."""
+} | {"UV_ESM": UCode.U_STATE}
+"""What each ultracall answers where the object that it names is not there. UV_ESM made its own: it failed."""
 
 
 def no_object(name: str, ended: Ended) -> Reply:

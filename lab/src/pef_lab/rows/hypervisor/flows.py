@@ -129,6 +129,14 @@ async def _act_plugged(scene: OneVm) -> Finding:
     return found(f"OK, {sent}, {S}", ", ".join(told))
 
 
+async def _act_plug_unanswered(scene: OneVm) -> Finding:
+    scene.played.answers("UV_REGISTER_MEM_SLOT", silence, lpid=scene.lpid)
+    told = "OK" if await scene.outside.plug(scene.lpid, *NEW) == "OK" else "an error"
+    there = await letter_of(scene.outside, scene.lpid, NEW[1])
+    again = await scene.outside.plug(scene.lpid, *NEW)
+    return found(f"an error; {NONE}; again: EIO", f"{told}; {there}; again: {again}")
+
+
 def _act_plug_refused(answer: Answer) -> Act:
     async def act(scene: OneVm) -> Finding:
         scene.played.answers("UV_REGISTER_MEM_SLOT", answer, lpid=scene.lpid)
@@ -223,9 +231,9 @@ ROWS: Final[Mapping[str, tuple[str, VmPlan, Act]]] = {
         _act_plug_refused(refuse(UCode.U_P3)),
     ),
     "hot-add:silence": (
-        "a hot-add that nobody answers is told, and no slot is left",
+        "a hot-add that has no outcome is told, no slot is left, and the VM can only be reset",
         VmPlan(SECURE),
-        _act_plug_refused(silence),
+        _act_plug_unanswered,
     ),
     "hot-remove": ("pages are dropped, the slot is unregistered", VmPlan(SECURE), _act_unplugged),
     "hot-remove:refused": (

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Final
 
 from pef_lab.rows.hypervisor import deeds
-from pef_lab.rows.hypervisor.deeds import BAD, GOOD, REFUSED, STATE, Deed
+from pef_lab.rows.hypervisor.deeds import BAD, BUSY, GOOD, REFUSED, STATE, Deed
 from pef_lab.rows.hypervisor.no_room import no_room
 from pef_lab.rows.hypervisor.one_vm import OneVm, changed, found, row_in_vm
 from pef_lab.rows.hypervisor.seen import (
@@ -72,7 +72,7 @@ def _refused_moves() -> Iterator[Row]:
                     f"hv/refused/{where}:silence",
                     Kind.CODE,
                     call,
-                    f"{name} of a {letter} GFN whose {ultracall} nobody answers leaves its state",
+                    f"{name} of a {letter} GFN whose {ultracall} has no outcome leaves its state",
                     plan,
                     _act_silent(deed, ultracall, letter),
                 )
@@ -107,7 +107,7 @@ def _act_silent(deed: Deed, ultracall: str, letter: Letter) -> Callable[[OneVm],
         else:
             then = letter
         again = await deed(scene.outside, scene.lpid)
-        return found(f"{BAD}; then {letter}; again: {GOOD}", f"{told}; then {then}; again: {again}")
+        return found(f"{BAD}; then {letter}; again: {BUSY}", f"{told}; then {then}; again: {again}")
 
     return act
 
@@ -193,7 +193,7 @@ def _abort_rows() -> Iterator[Row]:
         "H_STATE:silence": (
             VmPlan(Life.TRANSIENT, slots=ONE_PAGE, gfns={0: S}),
             _act_unanswered,
-            "UV_PAGE_OUT that nobody answers costs no page; the call can be repeated",
+            "after a UV_PAGE_OUT that has no outcome the VM can only be reset",
         ),
         "H_PARAMETER:lost-S": (
             VmPlan(Life.TRANSIENT, gfns={0: S, 1: S}),
@@ -223,15 +223,15 @@ async def _act_not_ended(scene: OneVm) -> Finding:
 
 async def _act_unanswered(scene: OneVm) -> Finding:
     scene.played.answers("UV_PAGE_OUT", silence, lpid=scene.lpid)
-    return await _twice(scene)
+    return await _twice(scene, BUSY, "EIO")
 
 
-async def _twice(scene: OneVm) -> Finding:
+async def _twice(scene: OneVm, again: str = BAD, seen: str = AS_WRITTEN) -> Finding:
     told = [await deeds.init_abort(scene.outside, scene.lpid)]
     told.append(await deeds.start_vm(scene.outside, scene.lpid))
     told.append(await deeds.init_abort(scene.outside, scene.lpid))
     told.append(await host_sees(scene.outside, scene.lpid, 0))
-    return found(f"{STATE}, {REFUSED}, {BAD}, {AS_WRITTEN}", ", ".join(told))
+    return found(f"{STATE}, {REFUSED}, {again}, {seen}", ", ".join(told))
 
 
 def _act_lost(ultracall: str, code: UCode) -> Callable[[OneVm], Awaitable[Finding]]:
