@@ -8,7 +8,7 @@ from typing import TypeVar
 from pef_hypervisor.frames import TOUCHED, DevicePool, Vm
 from pef_hypervisor.normal_memory import RealMemory
 from pef_kit.core.lease import leased
-from pef_kit.core.life import Life
+from pef_kit.core.life import Life, keep_nothing
 from pef_kit.operations import Operation
 from pef_kit.spans import breaks
 from pef_protocol.identity import Incarnation, InstanceId
@@ -35,7 +35,7 @@ class Store:
     in_the_making: set[int] = field(default_factory=set)
     """Lpids of VMs whose partition-table entry is being written."""
 
-    at_end_of: Callable[[Incarnation], None] = lambda _: None
+    at_end_of: Callable[[Incarnation], None] = keep_nothing
     """Called with the incarnation of each VM that ends: for who keeps something of it."""
     freed: dict[Lpid, None] = field(default_factory=dict)
     """Lpids that VMs had, the least recently freed first."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pef_kit.core.life import Life
+from pef_kit.core.life import Life, keep_nothing
 from pef_kit.spans import Selection
 from pef_protocol.designs import Design
 from pef_protocol.identity import Incarnation, instance_of
@@ -79,7 +79,7 @@ class Ultravisor:
         self.incarnations: dict[Lpid, Incarnation] = {}
         """Which life of its VM each lpid with an entry stands for; see `renew`."""
         self._minted = 0
-        self.at_end_of: Callable[[Incarnation], None] = lambda _: None
+        self.at_end_of: Callable[[Incarnation], None] = keep_nothing
         """Called with each incarnation that ends: for who keeps something of it."""
 
     def svm(self, lpid: int | None) -> Svm | None:

@@ -35,5 +35,9 @@ class Ended(Exception):
         self.life = life
 
 
+def keep_nothing(_: Incarnation) -> None:
+    """Do nothing at the end of a life: nobody kept anything for it."""
+
+
 class OtherIncarnation(Exception):
     """A message means an SVM that is not the one which has the lpid now: nothing was done."""
