@@ -62,6 +62,8 @@ class Case:
         """What the first operation returned was looked at, as it ended."""
         self.ran: set[str] = {column.key}
         self.lives = [self._life(level) for level in first.stack.levels]
+        self.others: frozenset[int] = frozenset()
+        """Lpids of other VMs for which something nested goes on, as a page that makes room does."""
 
     def play(self) -> list[Violation]:
         """Run the column, let the first operation go on, and return what was violated."""
@@ -76,6 +78,7 @@ class Case:
         over = self._over()
         nested = any(level.side is Side.HYPERVISOR for level in self.first.stack.levels)
         theirs = not nested and not self.lies
+        self.others = self._others()
         before = self._state(over, all_of_it=theirs)
         if over:
             self.first.stack.on_effect = self._judge_effect
@@ -168,6 +171,14 @@ class Case:
             return ""
         return levels[0].name
 
+    def _others(self) -> frozenset[int]:
+        """Return the lpids of VMs that live, and for which a nested operation of another VM is open."""
+        levels = self.first.stack.levels
+        own = levels[0].lpid if levels else 0
+        return frozenset(
+            level.lpid for level in levels if level.lpid != own and self._life(level) is not None
+        )
+
     def _judge_effect(self, level: Level, effect: Effect) -> None:
         levels = self.first.stack.levels
         at = next(number for number, each in enumerate(levels) if each is level)
@@ -189,6 +200,8 @@ class Case:
         uv, hv = machines.uv, machines.hv
         ours: list[Any] = [sorted(uv.pates.items()), machines.memory.known.tobytes()]
         for lpid, svm in sorted(uv.svms.items()):
+            if lpid in self.others:
+                continue
             ours.append((lpid, id(svm), svm.state, svm.whole, svm.done_outstanding))
             for slot in svm.slots:
                 columns = slot.state, slot.normal, slot.counter, slot.tag, machines.known_frames(slot)
