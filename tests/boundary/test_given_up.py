@@ -25,7 +25,6 @@ GIVE_UP = 1.0
 BOUND = 30.0
 """Seconds in which a guest's call must have ended, without waits for a processor: many times the bound."""
 ONE = FREE
-ACTS_LATE = "an H_SVM_INIT_START that was given up is asked for on, and begins an SVM that has ended"
 ANSWERS: dict[str, Conduct] = {
     "dropped": dropped,
     "forgotten": forgotten,
@@ -67,12 +66,7 @@ async def ended_well(vm: LiveVm) -> None:
 @pytest.mark.parametrize("answer", NEVER)
 @pytest.mark.parametrize(
     "name",
-    [
-        # Not strict: whether the repeat comes before the reset or after it is for the two to settle.
-        pytest.param("H_SVM_INIT_START", marks=pytest.mark.xfail(reason=ACTS_LATE, strict=False)),
-        "H_SVM_PAGE_IN",
-        "H_SVM_INIT_DONE",
-    ],
+    ["H_SVM_INIT_START", "H_SVM_PAGE_IN", "H_SVM_INIT_DONE"],
 )
 async def test_60_uv_esm_ends_whatever_is_never_delivered(pair: LivePair, name: str, answer: Conduct) -> None:
     async with live_vm(pair) as vm:

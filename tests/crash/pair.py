@@ -53,6 +53,13 @@ class Kill:
     done: bool
 
 
+class OneLife(Guest):
+    """A guest that never asks for new tokens: it speaks for the VM that it was when it began."""
+
+    async def _renewed(self) -> str:
+        return ""
+
+
 @dataclass(eq=False)
 class KillablePair:
     """A running pair. `kept` are the messages since `arm`, `names` their names; `killed` is set by a kill."""
@@ -149,7 +156,7 @@ class KillablePair:
 
     async def guest(self, lpid: int) -> Guest:
         """Return the guest that has `lpid` now, with tokens that are current."""
-        return Guest(self.endpoints, Lpid(lpid))
+        return OneLife(self.endpoints, Lpid(lpid))
 
 
 @asynccontextmanager
@@ -185,6 +192,7 @@ async def _started(secure_memory: int, *, mapped: bool) -> AsyncIterator[Killabl
                 peer_url=betweens[Side.HYPERVISOR].url,
                 normal_memory=memory if mapped else "",
                 secure_memory=secure_memory,
+                machine_key=secrets.token_hex(32),
             ),
             Side.HYPERVISOR: size
             | told_the_hypervisor(

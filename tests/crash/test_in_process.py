@@ -6,7 +6,6 @@ All cases are played by `make crash`.
 from typing import Final
 
 import pytest
-from _pytest.mark.structures import ParameterSet
 
 from crash.kinds import Kind
 from crash.matrix import Case, judge, uninterrupted
@@ -42,18 +41,7 @@ SHORTEST: Final = {
 """For each kind the shortest case that showed it."""
 
 
-RED: Final = {
-    Kind.OLD_TOKEN: "a token names an lpid yet, and no incarnation",
-    Kind.IMAGE_DEAD: "the machine key is drawn at each start yet",
-}
-
-
-def marked(kind: Kind) -> ParameterSet:
-    red = pytest.mark.xfail(strict=True, raises=AssertionError, reason=RED.get(kind, ""))
-    return pytest.param(kind, marks=[red] if kind in RED else [], id=kind.name.lower())
-
-
-@pytest.mark.parametrize("kind", [marked(kind) for kind in SHORTEST])
+@pytest.mark.parametrize("kind", SHORTEST, ids=lambda kind: kind.name.lower())
 def test_a_side_that_starts_anew_breaks_no_promise(kind: Kind) -> None:
     assert [violation.detail for violation in judge(SHORTEST[kind]) if violation.kind is kind] == []
 

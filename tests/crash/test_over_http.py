@@ -7,7 +7,6 @@ from functools import cache
 from typing import Final
 
 import pytest
-from _pytest.mark.structures import ParameterSet
 
 from crash.kills import KillCase, judge_kill
 from crash.kinds import Kind, Violation
@@ -43,21 +42,10 @@ def broken_by(dies: Side) -> tuple[Violation, ...]:
     return judge_kill(KillCase(CREATES, Kill(0, dies, done=False)))
 
 
-RED: Final = {
-    Kind.OLD_TOKEN: "a token names an lpid yet, and no incarnation",
-    Kind.IMAGE_DEAD: "the machine key is drawn at each start yet",
-}
-
-
-def marked(dies: Side, kind: Kind) -> ParameterSet:
-    red = pytest.mark.xfail(strict=True, raises=AssertionError, reason=RED.get(kind, ""))
-    return pytest.param(
-        dies, kind, marks=[red] if kind in RED else [], id=f"{dies.value}-{kind.name.lower()}"
-    )
-
-
 @pytest.mark.parametrize(
-    ("dies", "kind"), [marked(dies, kind) for dies, kinds in SHOWN.items() for kind in kinds]
+    ("dies", "kind"),
+    [(dies, kind) for dies, kinds in SHOWN.items() for kind in kinds],
+    ids=lambda named: named.name.lower(),
 )
 def test_a_service_that_is_killed_breaks_no_promise(dies: Side, kind: Kind) -> None:
     assert [violation.detail for violation in broken_by(dies) if violation.kind is kind] == []

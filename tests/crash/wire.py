@@ -34,6 +34,7 @@ T = TypeVar("T")
 
 NORMAL_BYTES: Final = 128 << 20
 SLOTS: Final = 64
+MACHINE_KEY: Final = b"what this machine's key is made of"
 
 
 class Unauthorized(Exception):
@@ -95,7 +96,10 @@ class Machines:
             self.frames: list[PrivateFrames] = []
             self.mapped: PrivateMemory | None = None
             self.uv = Ultravisor(
-                Capacity(self.secure_pages, NORMAL_BYTES), self._entropy.randbytes, frames=self._new_frames
+                Capacity(self.secure_pages, NORMAL_BYTES),
+                self._entropy.randbytes,
+                frames=self._new_frames,
+                machine_key=MACHINE_KEY,
             )
             self._epochs = Epochs(self.uv.instance)
         else:
@@ -216,22 +220,34 @@ class Machines:
 
     def token(self, side: Side, lpid: int) -> Token:
         """Return a token for the guest that has `lpid` now."""
-        return Token(side, Caller(Role.GUEST, Lpid(lpid)))
+        incarnation = self._served_by(side).incarnation_of(lpid)
+        return Token(side, Caller(Role.GUEST, Lpid(lpid), incarnation=incarnation))
+
+    def _served_by(self, side: Side) -> Ultravisor | Hypervisor:
+        return self.uv if side is Side.ULTRAVISOR else self.hv
+
+    def _lpid_of(self, token: Token) -> Lpid:
+        """Return the lpid of the VM whose token this is; raise Unauthorized where that VM has ended."""
+        lpid = token.caller.lpid
+        if lpid is None or token.caller.incarnation != self._served_by(token.side).incarnation_of(lpid):
+            raise Unauthorized(f"the token of VM {lpid} is not current")
+        return lpid
 
     def guest_call(self, token: Token, name: str, request: object) -> Operation[Reply]:
         """Return an ultracall of a guest; raise Unauthorized where its token is not current."""
+        self._lpid_of(token)
         return self.leased(Side.ULTRAVISOR, ultracall(self.uv, token.caller, name, request))
 
     def load(self, token: Token, gpa: int, length: int) -> Operation[memoryview | bytes | Refused]:
         """Return a guest's load; raise Unauthorized where its token is not current."""
-        lpid = token.caller.lpid or Lpid(0)
+        lpid = self._lpid_of(token)
         if token.side is Side.ULTRAVISOR:
             return self.leased(token.side, guest_load(self.uv, lpid, gpa, length))
         return self.hv.load(lpid, gpa, length)
 
     def store(self, token: Token, gpa: int, content: bytes) -> Operation[Refused | None]:
         """Return a guest's store; raise Unauthorized where its token is not current."""
-        lpid = token.caller.lpid or Lpid(0)
+        lpid = self._lpid_of(token)
         if token.side is Side.ULTRAVISOR:
             return self.leased(token.side, guest_store(self.uv, lpid, gpa, content))
         return self.hv.store_bytes(lpid, gpa, content)

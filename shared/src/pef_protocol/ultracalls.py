@@ -79,7 +79,7 @@ class PageInval:
 
 @dataclass(frozen=True, slots=True)
 class SvmTerminate:
-    """UV_SVM_TERMINATE: end an SVM and wipe all that it held."""
+    """UV_SVM_TERMINATE: end an SVM and wipe all that it held. Output: the lpid's `incarnation` from now."""
 
     lpid: Lpid
 

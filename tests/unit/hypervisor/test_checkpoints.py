@@ -71,6 +71,8 @@ CHANGES: dict[str, Callable[[Hypervisor], object]] = {
     "must abort": lambda hv: setattr(vm_of(hv), "must_abort", True),
     "abort due": lambda hv: setattr(vm_of(hv), "abort_due", True),
     "must reset": lambda hv: setattr(vm_of(hv), "must_reset", True),
+    "its SVM": lambda hv: setattr(vm_of(hv), "svm_incarnation", ANOTHER),
+    "the next SVM": lambda hv: setattr(vm_of(hv), "next_svm", ANOTHER),
     "open calls": lambda hv: vm_of(hv).gate.restore((2, "", "")),
     "a slot being added": lambda hv: vm_of(hv).gate.restore((1, "add a slot", "")),
     "a reset": lambda hv: vm_of(hv).gate.restore((1, "", "reset")),

@@ -8,6 +8,8 @@ from typing import Final
 import pytest
 
 from pef_kit.core.life import OtherIncarnation
+from pef_protocol.calls import Reply
+from pef_protocol.codes import UCode
 from pef_protocol.hypercalls import SvmInitAbort, SvmInitDone, SvmInitStart
 from pef_protocol.identity import Incarnation, InstanceId
 from pef_protocol.wire import Caller, Role
@@ -75,6 +77,44 @@ def test_an_svm_must_be_a_later_one_than_any_before(late: Incarnation) -> None:
         next(world.hv.hypercall(means(late), "H_SVM_INIT_START", SvmInitStart(world.lpid)))
     later = means(Incarnation(ONE, 3))
     assert world.call("H_SVM_INIT_START", SvmInitStart(world.lpid), later).code.succeeded
+
+
+@pytest.mark.parametrize("ends", ["reset", "abort"])
+@pytest.mark.parametrize("code", [UCode.U_SUCCESS, UCode.U_INVALID], ids=lambda code: code.name)
+def test_no_svm_begins_that_ended_before_this_side_heard_of_it(code: UCode, ends: str) -> None:
+    """Its H_SVM_INIT_START was on its way while UV_SVM_TERMINATE ended it: the answer names the next one."""
+    world = started() if ends == "abort" else World()
+    terminated = Reply(code, {"incarnation": str(Incarnation(ONE, 5))})
+    world.uv.answers("UV_SVM_TERMINATE", lambda *_: terminated)
+    if ends == "abort":
+        world.init_abort()
+    else:
+        assert world.reset().errno.name == "OK"
+    before = world.hv.digest()
+    for late in (Incarnation(ONE, 4), Incarnation(TWO, 9)):
+        with pytest.raises(OtherIncarnation):
+            next(world.hv.hypercall(means(late), "H_SVM_INIT_START", SvmInitStart(world.lpid)))
+    assert (world.hv.digest(), world.vm.state.name) == (before, "NORMAL")
+    following = means(Incarnation(ONE, 5))
+    assert world.call("H_SVM_INIT_START", SvmInitStart(world.lpid), following).code.succeeded
+
+
+@pytest.mark.parametrize("told", [{}, {"incarnation": "no incarnation"}], ids=["nothing", "junk"])
+def test_an_ultravisor_that_tells_no_incarnation_begins_any_svm(told: dict[str, str]) -> None:
+    world = World()
+    world.uv.answers("UV_SVM_TERMINATE", lambda *_: Reply(UCode.U_SUCCESS, told))
+    world.reset()
+    assert world.call("H_SVM_INIT_START", SvmInitStart(world.lpid), means(SECOND)).code.succeeded
+
+
+def test_another_ultravisor_begins_its_own_svms() -> None:
+    world = World()
+    terminated = Reply(UCode.U_SUCCESS, {"incarnation": str(Incarnation(ONE, 5))})
+    world.uv.answers("UV_SVM_TERMINATE", lambda *_: terminated)
+    world.reset()
+    world.run(world.hv.fit_new_ultravisor())
+    another = means(Incarnation(TWO, 1))
+    assert world.call("H_SVM_INIT_START", SvmInitStart(world.lpid), another).code.succeeded
 
 
 def test_while_a_vm_is_reset_the_svm_that_begins_meanwhile_reads_busy() -> None:

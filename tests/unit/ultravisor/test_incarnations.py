@@ -51,6 +51,17 @@ def test_the_end_of_an_svm_renews_its_lpid_and_no_other() -> None:
     assert uv.incarnation_of(2) == other
 
 
+def test_the_end_of_an_svm_is_answered_with_the_next_incarnation() -> None:
+    uv = (hv := machine()).uv
+    secure_vm(hv)
+    ended = uv.incarnation_of(LPID)
+    first, again = (hv.ultracall(SvmTerminate(Lpid(LPID))) for _ in range(2))
+    assert (first.code, again.code) == (UCode.U_SUCCESS, UCode.U_INVALID)
+    assert first.outputs == again.outputs == {"incarnation": str(uv.incarnation_of(LPID))}
+    assert uv.incarnation_of(LPID) != ended
+    assert hv.ultracall(SvmTerminate(Lpid(99))).outputs == {}
+
+
 def test_a_failed_uv_esm_renews_the_lpid() -> None:
     uv = (hv := machine()).uv
     hv.new_vm(LPID, (0, 0, 8))

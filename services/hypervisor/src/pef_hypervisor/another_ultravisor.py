@@ -44,7 +44,7 @@ def fit_new_ultravisor(store: Store) -> Operation[None]:
 
 def _forget_svm(store: Store, vm: Vm) -> Operation[None]:
     """Drop what the SVM had; call the VM normal, unless an operation was cut off in it."""
-    vm.svm_incarnation = None
+    vm.svm_incarnation = vm.next_svm = None
     if vm.state is HvVmState.NORMAL:
         vm.abort_due = False
         return

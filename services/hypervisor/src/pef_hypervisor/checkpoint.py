@@ -52,6 +52,7 @@ class VmRecord(NamedTuple):
     abort_due: bool
     must_reset: bool
     svm_incarnation: Incarnation | None
+    next_svm: Incarnation | None
     gate: GateRecord
     slots: tuple[SlotRecord, ...]
 
@@ -97,6 +98,7 @@ def vm_record(vm: Vm) -> VmRecord:
         vm.abort_due,
         vm.must_reset,
         vm.svm_incarnation,
+        vm.next_svm,
         vm.gate.record,
         tuple([slot_record(slot) for slot in vm.slots]),
     )
@@ -164,6 +166,7 @@ class Spares:
         vm.abort_due = record.abort_due
         vm.must_reset = record.must_reset
         vm.svm_incarnation = record.svm_incarnation
+        vm.next_svm = record.next_svm
         vm.gate.restore(record.gate)
         if not vm.life.alive:
             vm.life = Life("the VM")

@@ -101,6 +101,8 @@ class Vm:
     must_reset: bool = False
     svm_incarnation: Incarnation | None = None
     """The SVM that the last H_SVM_INIT_START was for, as the Ultravisor names it."""
+    next_svm: Incarnation | None = None
+    """The earliest SVM that may begin: what the lpid was when the last UV_SVM_TERMINATE was answered."""
     slots: SlotMap[VmSlot] = field(default_factory=SlotMap)
     gate: Gate = field(default_factory=Gate)
     life: Life = field(default_factory=lambda: Life("the VM"))

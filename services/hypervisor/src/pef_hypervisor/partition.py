@@ -57,6 +57,10 @@ def _replace_pate(vm: Vm, entry: WritePate) -> Operation[Answer]:
 
 
 def end_svm(vm: Vm, incarnation: Incarnation | None = None) -> Operation[Answer]:
-    """End the SVM of a VM, or only the one that `incarnation` names; that there is none is as good."""
+    """End the SVM of a VM, or only the one that `incarnation` names; that there is none is as good.
+
+    The answer names the earliest SVM that may begin from now on: a H_SVM_INIT_START for one before is late.
+    """
     answer = yield from insist("UV_SVM_TERMINATE", SvmTerminate(vm.lpid), vm, incarnation)
+    vm.next_svm = Incarnation.parse(str(answer.outputs.get("incarnation"))) or vm.next_svm
     return Answer(UCode.U_SUCCESS, answer.detail) if answer.code in NO_SVM else answer

@@ -12,8 +12,8 @@ Trust: the Ultravisor may refuse, or answer nonsense. Nothing of ours has change
 there is nothing to undo but the marks.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import count, pairwise
 from typing import Final, TypeAlias
 
@@ -39,11 +39,12 @@ UNMADE: Final = UCode.U_FUNCTION
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of an ultracall: its code, a sentence for people, and whether its outcome is `known`."""
+    """What came of an ultracall: code, a sentence for people, whether its outcome is `known`, outputs."""
 
     code: Code
     detail: str
     known: bool = True
+    outputs: Mapping[str, int | str] = field(default_factory=dict)
 
     @property
     def succeeded(self) -> bool:
@@ -64,7 +65,8 @@ def try_once(
         reply: Reply = yield Ask(name, request, incarnation)
     except PeerFailure as failure:
         return Answer(UNMADE, note_failure(vm, failure), known=failure.done is False)
-    return Answer(reply.code, f"{name}: {reply.code.name} {reply.detail}".rstrip())
+    detail = f"{name}: {reply.code.name} {reply.detail}".rstrip()
+    return Answer(reply.code, detail, outputs=reply.outputs)
 
 
 def note_failure(vm: Vm | None, failure: PeerFailure) -> str:

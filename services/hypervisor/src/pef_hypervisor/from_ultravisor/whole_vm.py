@@ -8,6 +8,7 @@ from pef_hypervisor.lifecycle import VmEvent, vm_cell
 from pef_hypervisor.store import Store
 from pef_kit.core.life import OtherIncarnation
 from pef_protocol.codes import HCode
+from pef_protocol.identity import Incarnation
 from pef_protocol.states import HvVmState
 from pef_protocol.wire import Caller, Role
 
@@ -49,22 +50,26 @@ def busy(vm: Vm, *, exclusive: bool = False) -> str:
 def require_meant(vm: Vm, caller: Caller, *, starts: bool) -> None:
     """Raise OtherIncarnation where a hypercall means another SVM than the one that stands behind the VM.
 
-    One that `starts` an SVM must mean a later one than any before. A normal VM has none: what is asked for an
-    SVM of the past is refused by the ladder, with nothing done. While the gate is closed everything is busy,
-    also for an SVM that has begun since a reset ended the one before.
+    One that `starts` an SVM must mean a later one than any that began or was ended before. A normal VM has
+    none: what is asked for an SVM of the past is refused by the ladder, with nothing done. While the gate is
+    closed everything is busy, also for an SVM that has begun since a reset ended the one before.
     """
-    meant, known = caller.incarnation, vm.svm_incarnation
-    if caller.role is not Role.ULTRAVISOR or meant is None or known is None:
+    meant, known, earliest = caller.incarnation, vm.svm_incarnation, vm.next_svm
+    if caller.role is not Role.ULTRAVISOR or meant is None:
         return
+    later = _later(meant, known)
     if starts:
-        right = meant.instance == known.instance and meant > known
+        right = later and (earliest in {None, meant} or _later(meant, earliest))
     else:
-        later = meant.instance == known.instance and meant > known
         nothing_done = vm.state is HvVmState.NORMAL and not vm.abort_due
-        right = meant == known or nothing_done or (later and vm.gate.closed)
+        right = known in {None, meant} or nothing_done or (later and vm.gate.closed)
     if not right:
-        message = f"the SVM of VM {vm.lpid} is {known}, not {meant}"
+        message = f"the SVM of VM {vm.lpid} is {known}, the next is {earliest} or later, not {meant}"
         raise OtherIncarnation(message)
+
+
+def _later(one: Incarnation, other: Incarnation | None) -> bool:
+    return other is None or (one.instance == other.instance and one > other)
 
 
 def learn_svm(vm: Vm, caller: Caller) -> None:

@@ -2,6 +2,7 @@
 
 A call of the SVM that is open meanwhile begins nothing more and ends with an error; it is not waited for.
 Bytes are, for with the answer to this call the normal pages are the Hypervisor's to give to others.
+The answer names the incarnation that the lpid has now: what means one before is late, whoever asks it.
 
 Source: ultravisor.rst, UV_SVM_TERMINATE; decisions, "UV_SVM_TERMINATE".
 """
@@ -55,4 +56,5 @@ def uv_svm_terminate(uv: Ultravisor, caller: Caller, asked: SvmTerminate) -> Ope
         yield from end_svm(uv, each)
 
     # reply
-    return Reply(refused.code if refused else UCode.U_SUCCESS)
+    now = uv.incarnation_of(asked.lpid)
+    return Reply(refused.code if refused else UCode.U_SUCCESS, {"incarnation": str(now)} if now else {})
