@@ -20,8 +20,8 @@ import numpy as np
 
 from pef_kit.core.lease import Ended, Leased
 from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, Transfer, Work
-from pef_protocol.calls import CALLS, Reply
-from pef_protocol.codes import Code, HCode, UCode
+from pef_lab.refusing import made_up
+from pef_protocol.calls import Reply
 from pef_protocol.runs import CodedRuns
 
 
@@ -55,32 +55,9 @@ class Wire(Protocol):
         """Move the bytes of a transfer."""
 
 
-MADE_UP: Final[dict[tuple[bool, Fault], Code]] = {
-    (True, Fault.REFUSED): UCode.U_PARAMETER,
-    (True, Fault.BUSY): UCode.U_BUSY,
-    (False, Fault.REFUSED): HCode.H_PARAMETER,
-    (False, Fault.BUSY): HCode.H_BUSY,
-}
-"""The answer that stands for a refusal, by whether an ultracall was asked."""
-
-
-BY_NAME: Final[dict[str, Code]] = {
-    "UV_SVM_TERMINATE": UCode.U_PERMISSION,
-    "H_SVM_INIT_ABORT": HCode.H_STATE,
-}
-"""Calls of which the usual refusal means that they are done."""
-
-
-def made_up(name: str, fault: Fault) -> Code:
-    """Return the code that stands for a refusal of call `name`, or for a peer that is busy."""
-    if fault is Fault.REFUSED and name in BY_NAME:
-        return BY_NAME[name]
-    return MADE_UP[CALLS[name].is_ultracall, fault]
-
-
 def refusal(ask: Ask, fault: Fault) -> Reply:
     """Return the answer of a peer that refuses a call, each of its runs, or that is busy."""
-    code = made_up(ask.name, fault)
+    code = made_up(ask.name, busy=fault is Fault.BUSY)
     runs: Iterable[tuple[int, ...]] = () if fault is Fault.BUSY else getattr(ask.request, "runs", ())
     return Reply(code, refused=CodedRuns.from_rows((*run[-2:], code) for run in runs))
 

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pef_explorer.stepping import Fault, OpenCall, Pending, made_up, plain, run_to_end
+from pef_explorer.stepping import Fault, OpenCall, Pending, plain, run_to_end
 from pef_kit.operations import Ask, Operation, Pause, PeerFailure, Transfer, Work
-from pef_protocol.calls import CALLS, Reply
-from pef_protocol.codes import Code, HCode, UCode
+from pef_protocol.calls import Reply
+from pef_protocol.codes import HCode, UCode
 from pef_protocol.hypercalls import SvmInitStart
 from pef_protocol.quantities import Lpid
 
@@ -91,18 +91,6 @@ def test_what_befalls_a_request(fault: Fault | None, told: str, outcome: str, de
     assert (call.told(), call.pending.name, call.asked is None) == (told, "REPLY", True)
     assert len(wire.asked) == deliveries
     assert run_to_end(call) == outcome
-
-
-@pytest.mark.parametrize("name", [name for name in CALLS if name != "UV_SVM_TERMINATE"])
-def test_a_made_up_refusal_is_one_of_the_peer_that_was_asked(name: str) -> None:
-    kind: type[Code] = UCode if CALLS[name].is_ultracall else HCode
-    codes = [made_up(name, fault) for fault in (Fault.REFUSED, Fault.BUSY)]
-    assert all(type(code) is kind and not code.succeeded for code in codes)
-    assert len(set(codes)) == 2
-
-
-def test_a_refusal_of_terminate_is_none_that_means_success() -> None:
-    assert made_up("UV_SVM_TERMINATE", Fault.REFUSED) is UCode.U_PERMISSION
 
 
 def test_what_an_operation_raises_is_its_outcome_but_not_where_it_is_nested() -> None:
