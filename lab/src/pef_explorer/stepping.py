@@ -18,7 +18,8 @@ from typing import Any, Final, Protocol, cast
 
 import numpy as np
 
-from pef_kit.core.lease import Ended, Leased
+from pef_kit.core.lease import Leased
+from pef_kit.core.life import Ended, OtherIncarnation
 from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, Transfer, Work
 from pef_lab.refusing import made_up
 from pef_protocol.calls import Reply
@@ -130,16 +131,28 @@ class OpenCall:
         if fault in {Fault.REFUSED, Fault.BUSY}:
             self._answer(refusal(ask, fault))
             return
-        if fault is Fault.DOUBLED:
-            once = OpenCall(self._wire.handler(ask), self._wire)
-            while once.pending is not Pending.ENDED:
-                once.go_on()
-        self._stack.append(self._wire.handler(ask))
+        try:
+            if fault is Fault.DOUBLED:
+                once = OpenCall(self._wire.handler(ask), self._wire)
+                while once.pending is not Pending.ENDED:
+                    once.go_on()
+            operation = self._wire.handler(ask)
+        except OtherIncarnation as reason:
+            self._refuse(ask.name, reason)
+            return
+        self._stack.append(operation)
         self._resume(None)
+
+    def _refuse(self, name: str, reason: Exception) -> None:
+        """Answer a message for an SVM that is no more: nothing was done, and never will be."""
+        self._answer(PeerFailure(name, "peer", str(reason), done=False))
 
     def _answer(self, reply: Reply | PeerFailure) -> None:
         self._effect, self.pending = reply, Pending.REPLY
-        known = (int(reply.code), reply.refused.words) if isinstance(reply, Reply) else "nothing"
+        if isinstance(reply, Reply):
+            known: Any = (int(reply.code), reply.refused.words)
+        else:
+            known = "nothing" if reply.done is None else "refused"
         self.trail = (*self.trail, known)
 
     def _resume(self, answer: Any) -> None:
@@ -153,6 +166,13 @@ class OpenCall:
             return
         except PeerFailure:
             raise
+        except OtherIncarnation as reason:
+            if len(self._stack) == 1:
+                self._ended(reason)
+                return
+            self._stack.pop()
+            self._refuse("a call", reason)
+            return
         except Exception as failure:
             if len(self._stack) > 1:
                 raise

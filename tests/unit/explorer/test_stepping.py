@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pef_explorer.stepping import Fault, OpenCall, Pending, plain, run_to_end
+from pef_kit.core.life import OtherIncarnation
 from pef_kit.operations import Ask, Operation, Pause, PeerFailure, Transfer, Work
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
@@ -91,6 +92,32 @@ def test_what_befalls_a_request(fault: Fault | None, told: str, outcome: str, de
     assert (call.told(), call.pending.name, call.asked is None) == (told, "REPLY", True)
     assert len(wire.asked) == deliveries
     assert run_to_end(call) == outcome
+
+
+def refused_at_once() -> Operation[Reply]:
+    raise OtherIncarnation("that SVM is no more")
+
+
+def refused_at_its_first_step() -> Operation[Reply]:
+    yield from ()
+    raise OtherIncarnation("that SVM is no more")
+
+
+@pytest.mark.parametrize("answer", [refused_at_once, refused_at_its_first_step])
+def test_a_message_for_an_svm_that_is_no_more_is_refused_and_nothing_was_done(
+    answer: Callable[[], Operation[Reply]],
+) -> None:
+    def asks() -> Operation[bool | None]:
+        try:
+            yield START
+        except PeerFailure as failure:
+            return failure.done
+        return None
+
+    call = OpenCall(asks(), Scripted(answer))
+    call.go_on()
+    assert (call.told(), call.depth) == ("answers nothing", 1)
+    assert run_to_end(call) is False
 
 
 def test_what_an_operation_raises_is_its_outcome_but_not_where_it_is_nested() -> None:
