@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 from mutants.exchange import cells_of_every_design, everywhere, only_in
 from pef_hypervisor import give_back as giving_back
-from pef_hypervisor import slots
+from pef_hypervisor import machine, slots
 from pef_hypervisor.frames import Vm, VmSlot
-from pef_hypervisor.from_ultravisor import svm_init_abort, svm_init_start
+from pef_hypervisor.from_ultravisor import svm_init_abort, svm_init_start, whole_vm
 from pef_hypervisor.from_vmm import add_slot, reset
 from pef_hypervisor.from_vmm.outcome import DONE, Outcome
 from pef_hypervisor.lifecycle import GfnEvent, N, P, to
@@ -73,9 +73,14 @@ def k3() -> Iterator[None]:
     """Accept H_SVM_INIT_START once more: secure pages are forgotten, and so is H_SVM_INIT_DONE.
 
     The kernel registers the slots again, too; the Ultravisor would refuse that, so it is left out. Nobody
-    honest asks twice: a message comes twice, or under `provoked.started_again`.
+    honest asks twice: a message comes twice, or under `provoked.started_again`. The incarnation that it
+    means would keep it out, too: so that is not looked at.
     """
     original = svm_init_start.svm_init_start
+
+    def require_meant(vm: Vm, caller: Caller, *, starts: bool) -> None:
+        if not starts:
+            whole_vm.require_meant(vm, caller, starts=starts)
 
     def start(store: Store, caller: Caller, request: SvmInitStart) -> Operation[Reply]:
         vm = store.vms.get(request.lpid)
@@ -86,7 +91,7 @@ def k3() -> Iterator[None]:
         vm.state = HvVmState.TRANSIENT
         return Reply(HCode.H_SUCCESS, {"design": vm.rules.design.value})
 
-    with everywhere(original, start):
+    with everywhere(original, start), only_in(machine, "require_meant", require_meant):
         yield
 
 

@@ -30,7 +30,8 @@ class Look(NamedTuple):
     """What stands in both machines; the columns have an element a GFN of both slots.
 
     `mapped`: the normal page that backs the GFN, from 1, or 0. `recorded`: whether there is a sealing record.
-    `used`: IVs used. `normal`, `frames`: the bytes by which the pages are known.
+    `used`: IVs used. `named`: whether a Hypervisor that has begun an SVM would name the one that there is.
+    `normal`, `frames`: the bytes by which the pages are known.
     """
 
     hv_vm: tuple[int, bool, bool, bool, GateRecord]
@@ -46,6 +47,7 @@ class Look(NamedTuple):
     recorded: tuple[bool, ...]
     generation: int
     used: int
+    named: bool
     normal: tuple[bytes, ...]
     frames: tuple[bytes, ...]
 
@@ -97,6 +99,7 @@ def look(system: System) -> Look:
         mapped = tuple((ra - NORMAL_BASE >> PAGE_ORDER) + 1 if ra else 0 for ra in places)
         recorded = tuple(counter != 0 for counter in counters)
         frames = tuple(known)
+    begun = vm.abort_due or vm.state is not HvVmState.NORMAL
     return Look(
         (int(vm.state), vm.must_abort, vm.abort_due, vm.must_reset, vm.gate.record),
         (pool.held, pool.reserved, pool.leaving, len(hv.memory.record)),
@@ -111,6 +114,7 @@ def look(system: System) -> Look:
         recorded,
         system.generation,
         used,
+        vm.svm_incarnation == system.uv.incarnation_of(LPID) if begun else False,
         tuple(pages[at : at + KNOWN_BYTES] for at in range(0, len(pages), KNOWN_BYTES)),
         frames,
     )
@@ -131,6 +135,7 @@ def shape_of(seen: Look) -> tuple[object, ...]:
         seen.uv_marks.translate(INERT),
         seen.mapped,
         seen.recorded,
+        seen.named,
     )
 
 

@@ -18,10 +18,11 @@ from typing import Any, Final, Protocol, cast
 
 import numpy as np
 
-from pef_kit.core.lease import Ended, Leased
+from pef_kit.core.lease import Leased
+from pef_kit.core.life import Ended, OtherIncarnation
 from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, Transfer, Work
-from pef_protocol.calls import CALLS, Reply
-from pef_protocol.codes import Code, HCode, UCode
+from pef_lab.refusing import made_up
+from pef_protocol.calls import Reply
 from pef_protocol.runs import CodedRuns
 
 
@@ -55,32 +56,9 @@ class Wire(Protocol):
         """Move the bytes of a transfer."""
 
 
-MADE_UP: Final[dict[tuple[bool, Fault], Code]] = {
-    (True, Fault.REFUSED): UCode.U_PARAMETER,
-    (True, Fault.BUSY): UCode.U_BUSY,
-    (False, Fault.REFUSED): HCode.H_PARAMETER,
-    (False, Fault.BUSY): HCode.H_BUSY,
-}
-"""The answer that stands for a refusal, by whether an ultracall was asked."""
-
-
-BY_NAME: Final[dict[str, Code]] = {
-    "UV_SVM_TERMINATE": UCode.U_PERMISSION,
-    "H_SVM_INIT_ABORT": HCode.H_STATE,
-}
-"""Calls of which the usual refusal means that they are done."""
-
-
-def made_up(name: str, fault: Fault) -> Code:
-    """Return the code that stands for a refusal of call `name`, or for a peer that is busy."""
-    if fault is Fault.REFUSED and name in BY_NAME:
-        return BY_NAME[name]
-    return MADE_UP[CALLS[name].is_ultracall, fault]
-
-
 def refusal(ask: Ask, fault: Fault) -> Reply:
     """Return the answer of a peer that refuses a call, each of its runs, or that is busy."""
-    code = made_up(ask.name, fault)
+    code = made_up(ask.name, busy=fault is Fault.BUSY)
     runs: Iterable[tuple[int, ...]] = () if fault is Fault.BUSY else getattr(ask.request, "runs", ())
     return Reply(code, refused=CodedRuns.from_rows((*run[-2:], code) for run in runs))
 
@@ -153,16 +131,28 @@ class OpenCall:
         if fault in {Fault.REFUSED, Fault.BUSY}:
             self._answer(refusal(ask, fault))
             return
-        if fault is Fault.DOUBLED:
-            once = OpenCall(self._wire.handler(ask), self._wire)
-            while once.pending is not Pending.ENDED:
-                once.go_on()
-        self._stack.append(self._wire.handler(ask))
+        try:
+            if fault is Fault.DOUBLED:
+                once = OpenCall(self._wire.handler(ask), self._wire)
+                while once.pending is not Pending.ENDED:
+                    once.go_on()
+            operation = self._wire.handler(ask)
+        except OtherIncarnation as reason:
+            self._refuse(ask.name, reason)
+            return
+        self._stack.append(operation)
         self._resume(None)
+
+    def _refuse(self, name: str, reason: Exception) -> None:
+        """Answer a message for an SVM that is no more: nothing was done, and never will be."""
+        self._answer(PeerFailure(name, "peer", str(reason), done=False))
 
     def _answer(self, reply: Reply | PeerFailure) -> None:
         self._effect, self.pending = reply, Pending.REPLY
-        known = (int(reply.code), reply.refused.words) if isinstance(reply, Reply) else "nothing"
+        if isinstance(reply, Reply):
+            known: Any = (int(reply.code), reply.refused.words)
+        else:
+            known = "nothing" if reply.done is None else "refused"
         self.trail = (*self.trail, known)
 
     def _resume(self, answer: Any) -> None:
@@ -176,6 +166,13 @@ class OpenCall:
             return
         except PeerFailure:
             raise
+        except OtherIncarnation as reason:
+            if len(self._stack) == 1:
+                self._ended(reason)
+                return
+            self._stack.pop()
+            self._refuse("a call", reason)
+            return
         except Exception as failure:
             if len(self._stack) > 1:
                 raise

@@ -5,6 +5,7 @@ it. A `Snapshot` is a plain value: it can be pickled and put back in another pro
 """
 
 import hashlib
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -93,10 +94,15 @@ class System:
     # The wire
 
     def handler(self, ask: Ask) -> Operation[Reply]:
-        """Return the operation by which the peer answers."""
-        if CALLS[ask.name].is_ultracall:
-            return ultracall(self.uv, HYPERVISOR, ask.name, ask.request)
-        return self.hv.hypercall(ULTRAVISOR, ask.name, ask.request)
+        """Return the operation by which the peer answers; the caller names the SVM that it means.
+
+        Raise OtherIncarnation, now or at its first step, where that is not the one that there is.
+        """
+        caller = HYPERVISOR if CALLS[ask.name].is_ultracall else ULTRAVISOR
+        caller = replace(caller, incarnation=ask.incarnation)
+        if caller.role is Role.HYPERVISOR:
+            return ultracall(self.uv, caller, ask.name, ask.request)
+        return self.hv.hypercall(caller, ask.name, ask.request)
 
     def carry_out(self, transfer: Transfer) -> None:
         """Move the bytes of a transfer."""

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pef_explorer.stepping import Fault, OpenCall, Pending, made_up, plain, run_to_end
+from pef_explorer.stepping import Fault, OpenCall, Pending, plain, run_to_end
+from pef_kit.core.life import OtherIncarnation
 from pef_kit.operations import Ask, Operation, Pause, PeerFailure, Transfer, Work
-from pef_protocol.calls import CALLS, Reply
-from pef_protocol.codes import Code, HCode, UCode
+from pef_protocol.calls import Reply
+from pef_protocol.codes import HCode, UCode
 from pef_protocol.hypercalls import SvmInitStart
 from pef_protocol.quantities import Lpid
 
@@ -93,16 +94,30 @@ def test_what_befalls_a_request(fault: Fault | None, told: str, outcome: str, de
     assert run_to_end(call) == outcome
 
 
-@pytest.mark.parametrize("name", [name for name in CALLS if name != "UV_SVM_TERMINATE"])
-def test_a_made_up_refusal_is_one_of_the_peer_that_was_asked(name: str) -> None:
-    kind: type[Code] = UCode if CALLS[name].is_ultracall else HCode
-    codes = [made_up(name, fault) for fault in (Fault.REFUSED, Fault.BUSY)]
-    assert all(type(code) is kind and not code.succeeded for code in codes)
-    assert len(set(codes)) == 2
+def refused_at_once() -> Operation[Reply]:
+    raise OtherIncarnation("that SVM is no more")
 
 
-def test_a_refusal_of_terminate_is_none_that_means_success() -> None:
-    assert made_up("UV_SVM_TERMINATE", Fault.REFUSED) is UCode.U_PERMISSION
+def refused_at_its_first_step() -> Operation[Reply]:
+    yield from ()
+    raise OtherIncarnation("that SVM is no more")
+
+
+@pytest.mark.parametrize("answer", [refused_at_once, refused_at_its_first_step])
+def test_a_message_for_an_svm_that_is_no_more_is_refused_and_nothing_was_done(
+    answer: Callable[[], Operation[Reply]],
+) -> None:
+    def asks() -> Operation[bool | None]:
+        try:
+            yield START
+        except PeerFailure as failure:
+            return failure.done
+        return None
+
+    call = OpenCall(asks(), Scripted(answer))
+    call.go_on()
+    assert (call.told(), call.depth) == ("answers nothing", 1)
+    assert run_to_end(call) is False
 
 
 def test_what_an_operation_raises_is_its_outcome_but_not_where_it_is_nested() -> None:

@@ -21,6 +21,7 @@ from aiohttp import web
 
 from pef_lab.between.misdeeds import told
 from pef_lab.between.passing import Answer, Passing, refusal
+from pef_lab.refusing import made_up
 from pef_lab.replay.counterexample import MOVES
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import Code, HCode, UCode
@@ -224,9 +225,7 @@ def _code_of(name: str, number: int) -> str:
 def _made_up(passing: Passing, *, busy: bool) -> Answer:
     """Return the answer of a peer that refuses a call, each of its runs, or that is busy."""
     name = passing.name
-    code: Code = HCode.H_BUSY if busy else HCode.H_PARAMETER
-    if CALLS[name].is_ultracall:
-        code = UCode.U_BUSY if busy else UCode.U_PARAMETER
+    code = made_up(name, busy=busy)
     runs = () if busy else passing.form.get("runs", ())
     refused = CodedRuns.from_rows((*run[-2:], code) for run in runs)
     return Answer(200, JSON, json.dumps(told(name, Reply(code, refused=refused))).encode())

@@ -18,7 +18,7 @@ from typing import Final
 from pef_lab.replay.counterexample import ENDS
 
 TOKEN_BYTES: Final = 8
-ERRNOS: Final = frozenset({"ENOENT", "ENOMEM", "EFAULT", "EBUSY", "EINVAL"})
+ERRNOS: Final = frozenset({"ENOENT", "ENOMEM", "EFAULT", "EBUSY", "EINVAL", "EIO"})
 """By which the VMM's door refuses a read."""
 AS_WRITTEN, OTHER, REFUSED = "as written", "other", "refused"
 EITHER: Final = f"{AS_WRITTEN} or {OTHER}"
