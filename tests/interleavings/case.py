@@ -77,8 +77,8 @@ class Case:
             self._judge_in_flight(in_flight)
         over = self._over()
         nested = any(level.side is Side.HYPERVISOR for level in self.first.stack.levels)
-        theirs = not nested and not self.lies
         self.others = self._others()
+        theirs = not nested and not self.lies and not self.others
         before = self._state(over, all_of_it=theirs)
         if over:
             self.first.stack.on_effect = self._judge_effect
@@ -172,12 +172,12 @@ class Case:
         return levels[0].name
 
     def _others(self) -> frozenset[int]:
-        """Return the lpids of VMs that live, and for which a nested operation of another VM is open."""
-        levels = self.first.stack.levels
+        """Return the lpids of VMs that live, and for which another VM's operation has something on its way."""
+        levels, effect = self.first.stack.levels, self.first.stack.effect
         own = levels[0].lpid if levels else 0
-        return frozenset(
-            level.lpid for level in levels if level.lpid != own and self._life(level) is not None
-        )
+        nested = {level.lpid for level in levels if self._life(level) is not None}
+        asked = {int(getattr(effect.request, "lpid", own))} if isinstance(effect, Ask) else set()
+        return frozenset((nested | asked & self.scene.machines.uv.svms.keys()) - {own})
 
     def _judge_effect(self, level: Level, effect: Effect) -> None:
         levels = self.first.stack.levels
