@@ -5,6 +5,7 @@ from typing import Any, Final, Self
 
 from pef_explorer.simulation.events import Start
 from pef_explorer.stepping import OpenCall, Pending, Wire
+from pef_kit.core.life import OtherIncarnation
 from pef_kit.operations import Ask, Operation, Pause, PeerFailure, Transfer, Work
 
 ULTRAVISOR: Final = "ultravisor"
@@ -58,7 +59,10 @@ class Chain(OpenCall):
         if ask is None:
             return None
         side = self.side if len(self._stack) % 2 == 0 else OTHER[self.side]
-        first = Chain(self._wire.handler(ask), self._wire, side, self.start, heard=False)
+        try:
+            first = Chain(self._wire.handler(ask), self._wire, side, self.start, heard=False)
+        except OtherIncarnation:  # refused at once, and nothing goes on
+            return None
         first.then, self.first = self, first
         return first
 
@@ -109,6 +113,8 @@ class Chain(OpenCall):
             self._ended(end.value)
         except PeerFailure as failure:
             self._ended(failure)
+        except OtherIncarnation as reason:
+            self._ended(PeerFailure("a call", "peer", str(reason), done=False))
         except Exception as failure:
             if len(self._stack) > 1 or not self.heard:
                 raise
