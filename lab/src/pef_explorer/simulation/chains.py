@@ -4,9 +4,9 @@ from copy import copy
 from typing import Any, Final, Self
 
 from pef_explorer.simulation.events import Start
-from pef_explorer.stepping import OpenCall, Pending, Wire
+from pef_explorer.stepping import Fault, OpenCall, Pending, Wire
 from pef_kit.core.life import OtherIncarnation
-from pef_kit.operations import Ask, Operation, Pause, PeerFailure, Transfer, Work
+from pef_kit.operations import PATIENCE, Ask, Operation, Pause, PeerFailure, Transfer, Work
 
 ULTRAVISOR: Final = "ultravisor"
 HYPERVISOR: Final = "hypervisor"
@@ -99,6 +99,16 @@ class Chain(OpenCall):
         self.side, self.heard = side, False
         self.first = self.then = None
         self.messages = self.steps = 0
+
+    def go_on(self, fault: Fault | None = None) -> None:
+        """Perform what is pending. Time is over for what was tried `PATIENCE` times.
+
+        What waits for a VM that must be reset is busy until somebody resets it.
+        """
+        if isinstance(self._effect, Pause):
+            self._resume(self._effect.patient or self._effect.attempt < PATIENCE - 1)
+        else:
+            super().go_on(fault)
 
     def _answer(self, reply: Any) -> None:
         self._effect, self.pending = reply, Pending.REPLY

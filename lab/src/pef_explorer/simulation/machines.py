@@ -158,9 +158,9 @@ class Machines:
         return svm is not None and svm.state is UvVmState.SECURE
 
     def life(self, lpid: int) -> str:
-        """Tell whether both sides list the VM as "secure", or as "normal"; else "neither"."""
+        """Tell whether both sides list the VM as "secure", or as "normal", and it runs; else "neither"."""
         vm, svm = self.hv.store.vms.get(lpid), self.uv.svm(lpid)
-        if vm is None:
+        if vm is None or vm.must_reset:
             return "neither"
         if svm is None:
             return "normal" if vm.state is HvVmState.NORMAL and not vm.abort_due else "neither"
