@@ -4,8 +4,9 @@ from copy import copy
 from typing import Any, Final, Self
 
 from pef_explorer.simulation.events import Start
-from pef_explorer.stepping import OpenCall, Pending, Wire
-from pef_kit.operations import Ask, Operation, Pause, PeerFailure, Transfer, Work
+from pef_explorer.stepping import Fault, OpenCall, Pending, Wire
+from pef_kit.core.life import OtherIncarnation
+from pef_kit.operations import PATIENCE, Ask, Operation, Pause, PeerFailure, Transfer, Work
 
 ULTRAVISOR: Final = "ultravisor"
 HYPERVISOR: Final = "hypervisor"
@@ -58,7 +59,10 @@ class Chain(OpenCall):
         if ask is None:
             return None
         side = self.side if len(self._stack) % 2 == 0 else OTHER[self.side]
-        first = Chain(self._wire.handler(ask), self._wire, side, self.start, heard=False)
+        try:
+            first = Chain(self._wire.handler(ask), self._wire, side, self.start, heard=False)
+        except OtherIncarnation:  # refused at once, and nothing goes on
+            return None
         first.then, self.first = self, first
         return first
 
@@ -96,6 +100,16 @@ class Chain(OpenCall):
         self.first = self.then = None
         self.messages = self.steps = 0
 
+    def go_on(self, fault: Fault | None = None) -> None:
+        """Perform what is pending. Time is over for what was tried `PATIENCE` times.
+
+        What waits for a VM that must be reset is busy until somebody resets it.
+        """
+        if isinstance(self._effect, Pause):
+            self._resume(self._effect.patient or self._effect.attempt < PATIENCE - 1)
+        else:
+            super().go_on(fault)
+
     def _answer(self, reply: Any) -> None:
         self._effect, self.pending = reply, Pending.REPLY
 
@@ -109,6 +123,8 @@ class Chain(OpenCall):
             self._ended(end.value)
         except PeerFailure as failure:
             self._ended(failure)
+        except OtherIncarnation as reason:
+            self._ended(PeerFailure("a call", "peer", str(reason), done=False))
         except Exception as failure:
             if len(self._stack) > 1 or not self.heard:
                 raise

@@ -77,10 +77,14 @@ class Machines:
     # The wire
 
     def handler(self, ask: Ask) -> Operation[Reply]:
-        """Return the operation by which the peer answers."""
+        """Return the operation by which the peer answers; the caller names the SVM that it means.
+
+        Raise OtherIncarnation, now or at its first step, where that is not the one that there is.
+        """
         if CALLS[ask.name].is_ultracall:
-            return ultracall(self.uv, Caller(Role.HYPERVISOR), ask.name, ask.request)
-        return self.hv.hypercall(Caller(Role.ULTRAVISOR), ask.name, ask.request)
+            caller = Caller(Role.HYPERVISOR, incarnation=ask.incarnation)
+            return ultracall(self.uv, caller, ask.name, ask.request)
+        return self.hv.hypercall(Caller(Role.ULTRAVISOR, incarnation=ask.incarnation), ask.name, ask.request)
 
     def carry_out(self, transfer: Transfer) -> None:
         """Move the bytes of a transfer."""
@@ -154,9 +158,9 @@ class Machines:
         return svm is not None and svm.state is UvVmState.SECURE
 
     def life(self, lpid: int) -> str:
-        """Tell whether both sides list the VM as "secure", or as "normal"; else "neither"."""
+        """Tell whether both sides list the VM as "secure", or as "normal", and it runs; else "neither"."""
         vm, svm = self.hv.store.vms.get(lpid), self.uv.svm(lpid)
-        if vm is None:
+        if vm is None or vm.must_reset:
             return "neither"
         if svm is None:
             return "normal" if vm.state is HvVmState.NORMAL and not vm.abort_due else "neither"
