@@ -172,7 +172,7 @@ class Case:
         return levels[0].name
 
     def _others(self) -> frozenset[int]:
-        """Return the lpids of VMs that live, and for which another VM's operation has something on its way."""
+        """Return the lpids of living VMs for which another VM's operation has something on its way."""
         levels, effect = self.first.stack.levels, self.first.stack.effect
         own = levels[0].lpid if levels else 0
         nested = {level.lpid for level in levels if self._life(level) is not None}
