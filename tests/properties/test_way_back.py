@@ -190,7 +190,7 @@ def test_a_reset_between_two_hypercalls_of_uv_esm_waits_for_neither(monkeypatch:
         return honest(name, request)
 
     monkeypatch.setattr(pair, "call", call)
-    assert scene.enter(brings(0)) is UCode.U_PARAMETER
+    assert scene.enter(brings(0)) is UCode.U_STATE
     ended = ["UV_UNREGISTER_MEM_SLOT", "UV_SVM_TERMINATE", "UV_WRITE_PATE"]
     assert asked[-4:] == ["H_SVM_PAGE_IN", *ended]
     assert (pair.uv.svms, scene.memory()[0]) == ({}, b"by guest 0")

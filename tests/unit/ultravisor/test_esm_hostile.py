@@ -83,7 +83,7 @@ def test_every_hypercall_gone_wrong(number: int, answer: Answer) -> None:
 def test_an_svm_that_is_terminated_in_a_hypercall(number: int, answer: Answer) -> None:
     hv = guest_vm()
     hv.at(number, answer)
-    assert esm(hv).code is UCode.U_PARAMETER
+    assert esm(hv).code is UCode.U_STATE
     assert len(hv.asked) == number
     assert hv.uv.svm(LPID) is None
     assert ended(hv)
