@@ -38,7 +38,8 @@ verify: $(ready) ## run the long proofs: mutants, interleavings, and the contain
 	@$(MAKE) -sk --no-print-directory $(proofs)
 
 mutants: $(ready) ## put mutants into the services: rows, scenes and counterexamples must tell them apart
-	@$(pytest) -m verify --ignore tests/interleavings/test_interleavings.py
+	@$(pytest) -m verify --ignore tests/interleavings
+	@$(py) -m pytest -q -m verify tests/interleavings/test_mutants.py  # it makes small machines of a whole process
 
 lint: style types contracts ## check style, types and import contracts
 
