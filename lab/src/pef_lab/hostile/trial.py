@@ -9,6 +9,7 @@
 A code alone is no proof: an attempt after which nothing was looked at is not judged.
 """
 
+import asyncio
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -43,6 +44,11 @@ class Outcome(StrEnum):
     HELD = "held"
     BROKEN = "BROKEN"
     TROUBLE = "not judged"
+
+
+SETTLING: Final = 100
+SETTLING_STEP: Final = 0.1
+"""How often, and after how many seconds, it is looked whether pages are still in flight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +242,17 @@ class Trial:
         for between in (self.ground.to_hypervisor, self.ground.to_ultravisor):
             between.honest_again()
             await between.settled()
-        self.saw("pages left in flight", f"{await victim.in_flight()}", "0")
+        self.saw("pages left in flight", f"{await self._settled(victim)}", "0")
+
+    async def _settled(self, victim: Victim) -> int:
+        """Return how many pages stay in flight: what was asked on for may have an outcome just now."""
+        left = await victim.in_flight()
+        for _ in range(SETTLING):
+            if not left:
+                break
+            await asyncio.sleep(SETTLING_STEP)
+            left = await victim.in_flight()
+        return left
 
     def nothing_passed(self) -> None:
         """See that no private page of any victim was in anything that passed between the two sides."""
