@@ -131,7 +131,8 @@ async def test_the_hypervisor_dies(killable: Project, by: signal.Signals, *, ent
     ended, no side lists a VM of theirs, and none of their bytes is in normal memory or in a new VM.
     """
     async with three_tenants(killable.endpoints(), entering=entering) as tenants:
-        assert tenants.normal.private in found_in_normal_memory(killable, *tenants.canaries)
+        if not entering:  # looking takes as long as a UV_ESM
+            assert tenants.normal.private in found_in_normal_memory(killable, *tenants.canaries)
         lpids = [tenant.vm.lpid for tenant in (*tenants.secure, tenants.normal)]
         tokens = [
             (side, await guest_token(killable.endpoints(), side, each)) for side in Side for each in lpids
