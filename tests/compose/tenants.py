@@ -18,6 +18,8 @@ SIZE: Final = 64 << 20
 CANARY_BYTES: Final = 32
 IN_THE_MIDST: Final = 100
 """Hypercalls of a UV_ESM after which it is in the midst; it needs some 1,000."""
+LASTING: Final = 8
+"""How much larger a VM is whose UV_ESM has to last until a side has died."""
 
 
 @dataclass
@@ -130,8 +132,12 @@ async def three_tenants(endpoints: Endpoints, *, entering: bool) -> AsyncIterato
     """Have three tenants at work; with `entering`, the second is in the midst of its UV_ESM."""
     async with AsyncExitStack() as stack:
         one, other, normal = [
-            Tenant(await stack.enter_async_context(one_vm(endpoints, design, SIZE)))
-            for design in (Design.TRACKED, Design.EAGER, Design.TRACKED)
+            Tenant(await stack.enter_async_context(one_vm(endpoints, design, size)))
+            for design, size in (
+                (Design.TRACKED, SIZE),
+                (Design.EAGER, SIZE * LASTING if entering else SIZE),
+                (Design.TRACKED, SIZE),
+            )
         ]
         call = None
         secure = [one] if entering else [one, other]
