@@ -12,12 +12,10 @@ _NO_SVM: Final = "an lpid that names no SVM names no aborted one, so no message 
 _ONE_STATE: Final = "no VM is in both of these states, so no message is refused by both"
 
 SURVIVORS: Final[Mapping[str, str]] = {
-    "forgets/UV_SVM_TERMINATE/svm": "its effect finds no SVM to end, and answers U_INVALID by itself",
     "swaps/UV_WRITE_PATE/lpid,svm": "an lpid out of range names no SVM, so no message is refused by both",
     "swaps/UV_ESM/lpid,active": "a VM whose UV_ESM is open is known, so no message is refused by both",
     "swaps/UV_ESM/active,aborted": _ONE_STATE,
     "swaps/UV_PAGE_IN/lpid,aborted": _NO_SVM,
-    "swaps/UV_PAGE_OUT/lpid,aborted": _NO_SVM,
     "swaps/UV_SHARE_PAGE/secure,aborted": _ONE_STATE,
     "swaps/UV_UNSHARE_PAGE/secure,aborted": _ONE_STATE,
     "swaps/UV_UNSHARE_ALL_PAGES/secure,aborted": _ONE_STATE,

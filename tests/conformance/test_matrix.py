@@ -11,10 +11,6 @@ from pef_lab.rows.catalogue import all_rows
 @pytest.mark.verify
 @pytest.mark.sockets
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=False,
-    reason="51 rows and mutants are not explained anew since the fence and the leases changed what they do",
-)
 def test_each_mutant_is_killed_and_each_row_kills_or_it_is_said_why_not() -> None:
     grid = hold(trials())
     assert list(grid.wrongs()) == []

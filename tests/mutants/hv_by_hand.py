@@ -3,9 +3,9 @@
 Source: specification of the Hypervisor, sections 4 to 6; decisions on U_BUSY and on memory.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,9 @@ from mutants import answers
 from mutants.bred import by_hand
 from mutants.exchange import attribute, everywhere, only_in
 from pef_hypervisor import to_ultravisor
-from pef_hypervisor.frames import DevicePool, Vm, VmSlot
+from pef_hypervisor.frames import TOUCHED, DevicePool, Vm, VmSlot
 from pef_hypervisor.from_ultravisor import paging, svm_init_abort, svm_init_start, svm_page_in
+from pef_hypervisor.from_ultravisor.paging import Verdict
 from pef_hypervisor.from_vmm import reset
 from pef_hypervisor.gate import Gate
 from pef_hypervisor.moves import offer, take_out
@@ -23,14 +24,15 @@ from pef_hypervisor.normal_memory import RealMemory
 from pef_hypervisor.slots import register, unregister
 from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Answer, Flight, Part
+from pef_kit import decoding
 from pef_kit.operations import Operation
 from pef_kit.spans import I64, Mask, among
-from pef_protocol.calls import Reply
+from pef_protocol.calls import Call, Reply
 from pef_protocol.codes import HCode
 from pef_protocol.events import Side
 from pef_protocol.hypercalls import SvmInitAbort, SvmInitStart
 from pef_protocol.states import HvGfnState
-from pef_protocol.wire import Caller
+from pef_protocol.wire import RUNS_IN_JSON, Caller
 
 
 @contextmanager
@@ -93,6 +95,33 @@ def given_back_twice() -> Iterator[None]:
         return flight
 
     with only_in(svm_page_in, "offer", offer_again):
+        yield
+
+
+@contextmanager
+def untouched_carried() -> Iterator[None]:
+    """Carry every page that is asked for by UV_PAGE_IN, one that was never touched included."""
+    original = svm_page_in.carried
+
+    def carried(store: Store, verdict: Verdict) -> Mask:
+        slot, offsets = verdict.portion.slot, verdict.portion.places()
+        slot.mark(offsets[verdict.before == HvGfnState.NORMAL], TOUCHED)
+        return original(store, verdict)
+
+    with only_in(svm_page_in, "carried", carried):
+        yield
+
+
+@contextmanager
+def octets_cut() -> Iterator[None]:
+    """Read of runs that travel as octets no more than could travel as JSON."""
+    original = decoding.from_octets
+
+    def from_octets(call: Call, query: Mapping[str, str], body: bytes) -> Any:
+        runs = len(original(call, query, body).runs)
+        return original(call, query, body[: RUNS_IN_JSON * len(body) // runs] if runs else body)
+
+    with everywhere(original, from_octets):
         yield
 
 
@@ -217,6 +246,10 @@ BY_HAND: Final = (
     by_hand(
         Side.HYPERVISOR, "given-back-twice", "sharing again gives a device page back again", given_back_twice
     ),
+    by_hand(
+        Side.HYPERVISOR, "untouched-carried", "a page that was never touched is carried", untouched_carried
+    ),
+    by_hand(Side.HYPERVISOR, "octets-cut", "runs beyond those of a JSON message are dropped", octets_cut),
     by_hand(Side.HYPERVISOR, "impatient", "U_BUSY is the last word", impatient, "hv/busy/*"),
     by_hand(
         Side.HYPERVISOR,

@@ -4,12 +4,15 @@ What does something succeeds with nothing done, and a refusal becomes a success.
 the GFN is treated as if something were.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Final
 
 from mutants.bred import Bred
-from mutants.exchange import cells, cells_of_every_design
+from mutants.exchange import cells, cells_of_every_design, only_in
+from pef_hypervisor.frames import Vm, VmSlot
+from pef_hypervisor.from_vmm import host_access
 from pef_hypervisor.lifecycle import (
     LAW,
     VM_TABLE,
@@ -26,6 +29,8 @@ from pef_hypervisor.lifecycle import (
     into,
     to,
 )
+from pef_hypervisor.to_ultravisor import Part
+from pef_kit.columns import Portion
 from pef_protocol.codes import HCode
 from pef_protocol.events import Side
 from pef_protocol.states import HvGfnState, HvVmState
@@ -81,6 +86,21 @@ def gfn_cell(event: GfnEvent, state: HvGfnState) -> Iterator[None]:
 
 
 @contextmanager
+def host_touch_of_svms() -> Iterator[None]:
+    """Have the host take pages out of an SVM that are normal; a normal VM has none to take out."""
+    original = host_access._secure_part
+
+    def secure_part(vm: Vm, portion: Portion[VmSlot]) -> Part:
+        part = original(vm, portion)
+        if vm.state is not HvVmState.NORMAL:
+            return part
+        return Part(part.slot, part.offsets[:0], part.then[:0])
+
+    with gfn_cell(GfnEvent.HOST_TOUCH, N), only_in(host_access, "_secure_part", secure_part):
+        yield
+
+
+@contextmanager
 def vm_cell(event: VmEvent, state: HvVmState) -> Iterator[None]:
     """Have one cell of the VM table be wrong."""
     with cells(VM_TABLE, {event: {state: wrong_vm(event, state, VM_TABLE.cells[event][state])}}):
@@ -98,11 +118,14 @@ def _rows_of(state: HvGfnState, word: str) -> tuple[str, ...]:
 
 def _of_gfn(event: GfnEvent, state: HvGfnState) -> Bred:
     cell, instead = LAW[event][state], wrong_gfn(event, state, LAW[event][state])
+    way: Callable[[], AbstractContextManager[None]] = partial(gfn_cell, event, state)
+    if (event, state) == (GfnEvent.HOST_TOUCH, N):
+        way = host_touch_of_svms  # else no scene of an SVM could be set
     return Bred(
         f"cell/gfn/{state.name}/{event.name}",
         Side.HYPERVISOR,
         f"{event.name} of a GFN in {state.name}: {told(instead)} instead of {told(cell)}",
-        lambda: gfn_cell(event, state),
+        way,
         ids=(
             *(pattern for word in WORDS[event] for pattern in _rows_of(state, word)),
             *((f"hv/{_path(event)}/success*",) if event in CALLED else ()),

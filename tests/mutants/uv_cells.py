@@ -82,12 +82,12 @@ def not_waited_for(event: Event, state: S) -> Iterator[None]:
     original = faults.settled
 
     def settled(
-        uv: Ultravisor, svm: Svm, portions: list[Portion[FrameSlot]], asked: Event
+        uv: Ultravisor, svm: Svm, portions: list[Portion[FrameSlot]], asked: Event, *, patient: bool = False
     ) -> Operation[list[Judgement]]:
         if asked is not event:
-            return (yield from original(uv, svm, portions, asked))
+            return (yield from original(uv, svm, portions, asked, patient=patient))
         others = [np.asarray(part.slot.state[part.chosen] != state) for part in portions]
-        yield from original(uv, svm, picked(portions, others), asked)
+        yield from original(uv, svm, picked(portions, others), asked, patient=patient)
         return [GFN.judge(asked, part.slot.state[part.chosen]) for part in portions]
 
     with wrong_cell(event, state), everywhere(original, settled):
