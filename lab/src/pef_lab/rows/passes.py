@@ -37,8 +37,9 @@ from pef_lab.starting import (
 )
 from pef_protocol.wire import Role
 
-SECURE_MEMORY: Final = 256 << 20
-"""Bytes of secure memory of what is started here: no more than can be filled in a moment."""
+SECURE_MEMORY: Final = 1 << 30
+"""Bytes of secure memory of what is started here: room for the SVMs of all rows that are played beside each
+other, so that none loses a page to another; and no more than can be filled in a moment."""
 
 
 @dataclass(frozen=True, slots=True)
