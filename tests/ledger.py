@@ -29,9 +29,9 @@ from crash.operations import OPERATIONS as CRASH_OPERATIONS
 from interleavings.matrix import run_all
 from mutants.registry import MUTANTS
 from mutants.zoo import ZOO
-from pef_explorer.exploration import Bounds, plans_of
+from pef_explorer.engines import Processes
+from pef_explorer.exploration import Bounds, explore, processors
 from pef_explorer.invariants import INVARIANTS as JOINT
-from pef_explorer.search import Search
 from pef_hypervisor.designs import RULES
 from pef_hypervisor.invariants import INVARIANTS as HYPERVISORS
 from pef_hypervisor.lifecycle import VM_TABLE
@@ -116,15 +116,14 @@ def mutants() -> Iterator[tuple[str, Fact]]:
 
 def explorer() -> Iterator[tuple[str, Fact]]:
     """Yield what the explorer finds of each design within its default bounds."""
-    for design in Design:
-        for plan in plans_of(design, Bounds((2, 1))):
-            search = Search(plan)
-            search.go_on(lambda _: False)
-            found, name = search.found(), f"{design.value}, {' '.join(map(str, plan.image))}"
-            yield f"{name}: states", found.states
-            yield f"{name}: transitions", found.transitions
-            for fall in found.falls:
-                yield f"{name}: {fall.invariant}", "violated"
+    with Processes(processors()) as engine:
+        for row in explore(engine, tuple(Design), Bounds((2, 1)), lambda *_: None, None):
+            for found in row.found:
+                name = f"{row.design.value}, {' '.join(found.plan.image)}"
+                yield f"{name}: states", found.states
+                yield f"{name}: transitions", found.transitions
+                for violation in found.falls:
+                    yield f"{name}: {violation.invariant}", "violated"
 
 
 def interleavings() -> Iterator[tuple[str, Fact]]:
