@@ -17,7 +17,9 @@ tokens := ultravisor_token hypervisor_token observer_token vmm_token ultravisor_
 tokens := $(tokens:%=$(PEF_SECRETS)/pef_%)
 
 # The long proofs: what `make verify` runs, each a target of its own. One that fails does not stop those after it.
-proofs := mutants interleavings containers
+proofs := mutants long-tests interleavings containers
+
+mutants := tests/conformance tests/unit/mutants tests/scenarios/test_mutants_served.py tests/scenarios/test_counterexamples.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test verify lint rows crash bench docs pair pair-down clean style types contracts
@@ -38,8 +40,11 @@ verify: $(ready) ## run the long proofs: mutants, interleavings, and the contain
 	@$(MAKE) -sk --no-print-directory $(proofs)
 
 mutants: $(ready) ## put mutants into the services: rows, scenes and counterexamples must tell them apart
-	@$(pytest) -m verify --ignore tests/interleavings
+	@$(pytest) -m verify $(mutants)
 	@$(py) -m pytest -q -m verify tests/interleavings/test_mutants.py  # it makes small machines of a whole process
+
+long-tests: $(ready) ## run the tests that `make test` leaves out: whole searches, all designs, all rows, all attacks
+	@$(pytest) -m verify $(mutants:%=--ignore %) --ignore tests/interleavings
 
 lint: style types contracts ## check style, types and import contracts
 

@@ -17,7 +17,7 @@ from pef_lab.trace import Recording
 from pef_protocol.designs import SHOWN, Design
 from scenarios.pef_command import pef
 
-pytestmark = [pytest.mark.sockets, pytest.mark.slow]
+pytestmark = [pytest.mark.verify, pytest.mark.sockets, pytest.mark.slow]
 
 SIZE = 64 << 20
 TOUCHED = 2 << 20

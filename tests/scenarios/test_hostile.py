@@ -30,6 +30,7 @@ def report_in(file: Path) -> dict[str, Any]:
     return dict(json.loads(file.read_text()))
 
 
+@pytest.mark.verify
 def test_a_sound_pair_holds_against_every_attack(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     ran = pef("hostile", "--json", file, runtime=tmp_path)
@@ -103,6 +104,7 @@ async def ran(pair: Pair, ports: tuple[int, int], runtime: Path, *words: str, **
     return process.returncode, out.decode(), err.decode()
 
 
+@pytest.mark.verify
 async def test_a_running_pair_is_attacked_and_what_cannot_be_is_one_clear_line(tmp_path: Path) -> None:
     first, second, elsewhere, nowhere = free_ports(4)
     ports = first, second
@@ -128,6 +130,7 @@ async def test_a_running_pair_is_attacked_and_what_cannot_be_is_one_clear_line(t
         assert away[2].startswith("pef: ")
 
 
+@pytest.mark.verify
 async def test_a_service_that_dies_is_neither_held_nor_broken() -> None:
     first, second = free_ports(2)
     async with started(standing((first, second))) as pair:

@@ -34,6 +34,7 @@ def different(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in sorted(rows, key=lambda row: row["verdict"] != "skipped")}
 
 
+@pytest.mark.verify
 def test_all_rows_pass_on_what_is_started_for_them_and_no_family_is_missing(tmp_path: Path) -> None:
     file = tmp_path / "rows.json"
     # Sound sides answer in the end, however busy the machine is.

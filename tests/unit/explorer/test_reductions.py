@@ -126,6 +126,7 @@ def alike_in_a_scope(world: World, stills: list[Still]) -> Iterator[tuple[int, S
             yield scope, first, last
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("mutant", ["", "D6"])
 def test_what_can_happen_to_a_gfn_does_not_depend_on_the_others(mutant: str) -> None:
     with MUTANTS[mutant].applied() if mutant else nullcontext():

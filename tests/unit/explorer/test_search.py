@@ -72,6 +72,7 @@ def test_no_more_messages_go_wrong_than_the_plan_says() -> None:
     assert befall == [{True, False}, {False}]
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("plan", [SMALL, FALLS], ids=["sound", "broken"])
 def test_the_same_search_finds_the_same_by_the_same_moves(plan: Plan) -> None:
     first = whole(plan)
@@ -81,6 +82,7 @@ def test_the_same_search_finds_the_same_by_the_same_moves(plan: Plan) -> None:
     assert searched(plan) == first
 
 
+@pytest.mark.verify
 @pytest.mark.slow
 def test_processes_find_to_the_end_what_one_finds(with_one_gfn: dict[Design, Row]) -> None:
     (alone,) = explored(InProcess(), Bounds(slots=(1, 0)), [Design.BROKEN])
@@ -132,6 +134,7 @@ def test_a_page_that_was_never_asked_for_divides_the_tables(design: Design, imag
     assert not comes_again(replace(plan, design=Design.TRACKED), fall)
 
 
+@pytest.mark.verify
 def test_with_one_gfn_tracked_is_sound_and_broken_falls(with_one_gfn: dict[Design, Row]) -> None:
     sound, broken = (with_one_gfn[design] for design in COMPARED)
     assert (sound.complete, sound.falls) == (True, [])
@@ -140,6 +143,7 @@ def test_with_one_gfn_tracked_is_sound_and_broken_falls(with_one_gfn: dict[Desig
     assert "the_tables_agree" in [fall.invariant for _, fall in broken.falls]
 
 
+@pytest.mark.verify
 def test_every_fall_comes_again_by_its_moves(with_one_gfn: dict[Design, Row]) -> None:
     falls = with_one_gfn[Design.BROKEN].falls
     assert falls
