@@ -67,7 +67,7 @@ class Yard:
         await self.vmm.plug(lpid, 0, 0, self.size)
         for piece in self.image.layout:
             await self.vmm.write(lpid, piece.gpa, piece.content)
-        guest = Guest(self.pair.endpoints, lpid)
+        guest = await Guest(self.pair.endpoints, lpid).__aenter__()
         self._guests.append(guest)
         return guest
 
