@@ -65,13 +65,19 @@ def decode_reply(call: Call, body: bytes, media: str = JSON) -> Reply:
         message = "its outputs are not an object"
         raise TypeError(message)
     refused = refused_of(said["refused"], rows)
+    if len(refused):
+        require_possible(call, refused)
+    return Reply(code, outputs, refused, str(said["detail"]))
+
+
+def require_possible(call: Call, refused: CodedRuns) -> None:
+    """Raise ValueError where a run is refused with a code that `call` refuses no run with."""
     numbers = columns_of(refused)[-1].view(np.int64)
     allowed = np.array([int(each) for each in call.codes - {call.success}], np.int64)
     impossible = numbers[~np.isin(numbers, allowed)]
     if len(impossible):
         message = f"a run of it can't be refused with {impossible.min()}"
         raise ValueError(message)
-    return Reply(code, outputs, refused, str(said["detail"]))
 
 
 def refused_of(told: Any, rows: bytes | None) -> CodedRuns:

@@ -19,7 +19,7 @@ import hashlib
 import json
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any, Final
@@ -121,17 +121,34 @@ def _trusted() -> ssl.SSLContext:
     return httpx.create_ssl_context(trust_env=False)
 
 
-def client_of(base_url: str, token: str, *, connections: int, timeout: float) -> httpx.AsyncClient:
-    """Return an HTTP client that speaks for the role of `token`."""
+def transport_of(connections: int) -> AiohttpTransport:
+    """Return a transport of at most so many connections, which are kept."""
     limits = httpx.Limits(
         max_connections=connections,
         max_keepalive_connections=connections,
         keepalive_expiry=KEEPALIVE,
     )
+    return AiohttpTransport(verify=_trusted(), limits=limits, trust_env=False)
+
+
+def headers_of(token: str) -> dict[str, str]:
+    """Return what every request bears that speaks for the role of `token`."""
+    return {"authorization": f"Bearer {token}", "accept-encoding": "identity"}
+
+
+def client_of(
+    base_url: str,
+    token: str,
+    *,
+    connections: int,
+    timeout: float,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> httpx.AsyncClient:
+    """Return an HTTP client that speaks for the role of `token`, on a transport of its own unless given."""
     return httpx.AsyncClient(
         base_url=base_url,
-        headers={"authorization": f"Bearer {token}", "accept-encoding": "identity"},
-        transport=AiohttpTransport(verify=_trusted(), limits=limits, trust_env=False),
+        headers=headers_of(token),
+        transport=transport or transport_of(connections),
         timeout=timeout,
         trust_env=False,
     )
@@ -176,6 +193,7 @@ class Peer:
     `timeout` bounds one attempt, `give_up` (seconds) how long a call of an SVM is waited for; None: for ever.
     `slots` tells whether the peer keeps answers: if not, a call whose answer is lost has no outcome.
     `other_epoch` is told when the peer says that an epoch is over; without it, that is asked again.
+    `transport` makes what carries the requests of one depth, from the number of its connections.
     """
 
     def __init__(
@@ -189,6 +207,7 @@ class Peer:
         new_id: Callable[[], str],
         give_up: float | None = None,
         other_epoch: Callable[[], None] | None = None,
+        transport: Callable[[int], httpx.AsyncBaseTransport] = transport_of,
     ) -> None:
         self.name = name
         self._new_id = new_id
@@ -197,9 +216,15 @@ class Peer:
         self._give_up = give_up
         self._other_epoch = other_epoch
         self._connections = connections
+        self._transports = [transport(connections) for _ in range(MAX_DEPTH + 1)]
         self._clients = [
-            client_of(base_url, token, connections=connections, timeout=timeout) for _ in range(MAX_DEPTH + 1)
+            client_of(base_url, token, connections=connections, timeout=timeout, transport=transport)
+            for transport in self._transports
         ]
+        self._base_url = base_url.rstrip("/")
+        self._urls: dict[str, httpx.URL] = {}
+        """The whole URL of each call: to parse one takes as long as to send it."""
+        self._always = headers_of(token)
         self._turns = [asyncio.Semaphore(connections) for _ in range(MAX_DEPTH + 1)]
         self._session: tuple[Epoch | None, Session] | None = None
         self._asked_for: set[asyncio.Task[None]] = set()
@@ -214,7 +239,7 @@ class Peer:
         call = CALLS[ask.name]
         depth = self._depth(ask.name)
         asking = _Asking(ask, call, depth, encode_call(call, ask.request), self._turns[depth])
-        asking.form["headers"] |= self._headers(self._new_id())
+        asking.form["headers"] |= self._always | self._headers(self._new_id())
         asking.require_alive()
         await asking.turn.acquire()
         try:
@@ -266,7 +291,7 @@ class Peer:
             headers[INCARNATION] = str(asking.ask.incarnation)
         if not self.slots:
             return
-        query, body = urlencode(form.get("params", {})), form["content"]
+        query, body = urlencode(form["params"]) if "params" in form else "", form["content"]
         arguments = (form["url"], query, headers["content-type"], body)
         if len(body) <= HASHED_AT_ONCE:
             headers[FINGERPRINT] = fingerprint_of(*arguments)
@@ -314,27 +339,38 @@ class Peer:
                 return reply
 
     async def _attempt(self, asking: _Asking, seconds: float) -> tuple[int, bytes, str]:
-        """Send the call once: return status, body and media type; raise _NoOutcome where no answer comes."""
+        """Send the call once: return status, body and media type; raise _NoOutcome where no answer comes.
+
+        It goes to the transport itself: of what a client does beside that - cookies, redirects, merging of
+        URLs and headers - a call needs nothing.
+        """
         form = asking.form
         form["headers"][TIME_LEFT] = str(int(self._time_left(seconds) * 1000))
-        sent = form if asking.with_body else form | {"content": b""}
+        content = form["content"] if asking.with_body else b""
         asking.with_body = len(form["content"]) <= SMALL_BODY
+        request = httpx.Request("POST", self._url(form), headers=form["headers"], content=content)
         with self._reaching(seconds):
-            async with (
-                asyncio.timeout(seconds),
-                self._clients[asking.depth].stream("POST", **sent) as response,
-            ):
-                if response.headers.get("content-encoding", "identity") != "identity":
-                    raise _NoOutcome("an answer that is packed, which nobody asked for")
-                media = response.headers.get("content-type", JSON)
-                longest = longest_answer(media)
-                body = bytearray()
-                async for chunk in response.aiter_raw():
-                    body += chunk
-                    if len(body) > longest:
-                        reason = f"an answer of over {longest} bytes"
-                        raise PeerFailure(asking.ask.name, self.name, reason)
+            async with asyncio.timeout(seconds):
+                response = await self._transports[asking.depth].handle_async_request(request)
+                async with aclosing(response):
+                    if response.headers.get("content-encoding", "identity") != "identity":
+                        raise _NoOutcome("an answer that is packed, which nobody asked for")
+                    media = response.headers.get("content-type", JSON)
+                    longest = longest_answer(media)
+                    body = bytearray()
+                    async for chunk in response.aiter_raw():
+                        body += chunk
+                        if len(body) > longest:
+                            reason = f"an answer of over {longest} bytes"
+                            raise PeerFailure(asking.ask.name, self.name, reason)
         return response.status_code, bytes(body), media
+
+    def _url(self, form: dict[str, Any]) -> httpx.URL:
+        path = form["url"]
+        if path not in self._urls:
+            self._urls[path] = httpx.URL(self._base_url + path)
+        url = self._urls[path]
+        return url.copy_with(params=form["params"]) if "params" in form else url
 
     def _outcome(self, asking: _Asking, status: int, body: bytes, media: str) -> Reply | None:
         """Return the reply; None where the body has to be sent again; raise what the answer means else."""

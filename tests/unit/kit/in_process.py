@@ -13,7 +13,7 @@ from pef_kit.doors import Doorkeeper
 from pef_kit.http import Service
 from pef_kit.observers import Observer
 from pef_kit.operations import Ask, Effect, Operation
-from pef_kit.peer import Peer
+from pef_kit.peer import Peer, transport_of
 from pef_protocol.calls import CALLS, HYPERCALLS, ULTRACALLS, Reply
 from pef_protocol.events import Side
 from pef_protocol.identity import Epoch, InstanceId
@@ -45,10 +45,19 @@ def new_peer(
     connections: int = 4,
     timeout: float = 5.0,
     slots: bool = False,
+    transport: Callable[[int], httpx.AsyncBaseTransport] = transport_of,
 ) -> Peer:
     """Make a peer that presents the token of `role`; nobody who answers it keeps answers unless told."""
     name = "ultravisor" if role is Role.HYPERVISOR else "hypervisor"
-    peer = Peer(name, base_url, TOKENS[role], connections=connections, timeout=timeout, new_id=ids(name[0]))
+    peer = Peer(
+        name,
+        base_url,
+        TOKENS[role],
+        connections=connections,
+        timeout=timeout,
+        new_id=ids(name[0]),
+        transport=transport,
+    )
     peer.slots = slots
     return peer
 
@@ -58,14 +67,17 @@ def asked(name: str, request: object) -> Ask:
     return Ask(name, request, lives=(LIFE,))
 
 
+def into(application: Application) -> Callable[[int], httpx.AsyncBaseTransport]:
+    """Return what makes transports that end in `application`, which answers its own faults."""
+    return lambda _: httpx.ASGITransport(application, raise_app_exceptions=False)
+
+
 @asynccontextmanager
 async def peer_of(
     application: Application, role: Role = Role.HYPERVISOR, *, patience: float = 5.0
 ) -> AsyncIterator[Peer]:
     """Give a peer whose connections end in `application`."""
-    peer = new_peer("http://peer.test", role=role, timeout=patience)
-    for client in peer._clients:
-        client._transport = httpx.ASGITransport(application, raise_app_exceptions=False)
+    peer = new_peer("http://peer.test", role=role, timeout=patience, transport=into(application))
     yield peer
     await peer.close()
 

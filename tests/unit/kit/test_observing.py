@@ -16,7 +16,17 @@ from pef_protocol.hypercalls import SvmInitDone
 from pef_protocol.tokens import mint_guest_token
 from pef_protocol.ultracalls import SvmTerminate
 from pef_protocol.wire import CALL_ID, DEPTH, MAX_DEPTH, PARENT_ID, TRACEPARENT, Caller, Role
-from unit.kit.in_process import GUEST_KEY, TOKENS, peer_of, succeed, toy_service, visitor
+from unit.kit.in_process import (
+    GUEST_KEY,
+    TOKENS,
+    Receive,
+    Scope,
+    Send,
+    peer_of,
+    succeed,
+    toy_service,
+    visitor,
+)
 
 ESM_PATH = "/v1/ultracalls/UV_ESM"
 ESM = {"kernel_base": 65536, "fdt": 8}
@@ -148,18 +158,18 @@ async def headers_of_a_nested_call(**headers: str) -> httpx.Headers:
             return Reply(UCode.U_PERMISSION, detail=str(failure))
         return Reply(CALLS[name].success)
 
-    async with peer_of(toy_service(side=Side.HYPERVISOR).app, Role.ULTRAVISOR) as peer:
+    hypervisor = toy_service(side=Side.HYPERVISOR).app
+
+    async def keeping_headers(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(httpx.Headers(scope["headers"]))
+        await hypervisor(scope, receive, send)
+
+    async with peer_of(keeping_headers, Role.ULTRAVISOR) as peer:
 
         async def perform(effect: Effect) -> Any:
             assert isinstance(effect, Ask)
             return await peer.call(effect)
 
-        for client in peer._clients:
-
-            async def keep(request: httpx.Request) -> None:
-                seen.append(request.headers)
-
-            client.event_hooks["request"].append(keep)
         async with visitor(toy_service(on_ultravisor, perform=perform), GUEST) as client:
             raw = [(name.encode(), text.encode("latin-1")) for name, text in headers.items()]
             response = await client.post(ESM_PATH, json=ESM, headers=raw)

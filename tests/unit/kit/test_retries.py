@@ -20,7 +20,17 @@ from pef_protocol.quantities import PAGE_SIZE
 from pef_protocol.runs import PlacedRuns
 from pef_protocol.ultracalls import PageIn, SvmTerminate
 from pef_protocol.wire import Caller
-from unit.kit.in_process import LIFE, Application, Receive, Scope, Send, asked, new_peer, toy_service
+from unit.kit.in_process import (
+    LIFE,
+    Application,
+    Receive,
+    Scope,
+    Send,
+    asked,
+    into,
+    new_peer,
+    toy_service,
+)
 
 TERMINATE = SvmTerminate(7)  # type: ignore[arg-type]
 Fault = Callable[[Application, Scope, Receive, Send], Any]
@@ -92,11 +102,9 @@ class Counting:
 async def reached(answer: Any = None, **options: Any) -> AsyncIterator[tuple[Peer, Wire, Counting]]:
     counting = Counting()
     wire = Wire(toy_service(answer or counting).app)
-    peer = new_peer("http://peer.test", slots=True)
+    peer = new_peer("http://peer.test", slots=True, transport=into(wire))
     for name, value in options.items():
         setattr(peer, name, value)
-    for client in peer._clients:
-        client._transport = httpx.ASGITransport(wire, raise_app_exceptions=False)
     yield peer, wire, counting
     await peer.close()
 
@@ -142,9 +150,7 @@ async def test_calls_at_once_have_slots_of_their_own() -> None:
         await together.wait()
 
     wire = Wire(toy_service(meets, perform=perform).app)
-    peer = new_peer("http://peer.test", slots=True)
-    for client in peer._clients:
-        client._transport = httpx.ASGITransport(wire)
+    peer = new_peer("http://peer.test", slots=True, transport=into(wire))
     await asyncio.gather(*(peer.call(asked("UV_SVM_TERMINATE", TERMINATE)) for _ in range(4)))
     assert len(set(wire.slots)) == 4
     assert {slot.rpartition(".")[2] for slot in wire.slots} == {"1"}
@@ -297,9 +303,7 @@ async def test_an_epoch_of_its_own_has_a_session_of_its_own() -> None:
     service = toy_service()
     service.fence = fence
     wire = Wire(service.app)
-    peer = new_peer("http://peer.test", slots=True)
-    for client in peer._clients:
-        client._transport = httpx.ASGITransport(wire)
+    peer = new_peer("http://peer.test", slots=True, transport=into(wire))
     for count in (1, 2):
         life = fence.begin(Epoch(InstanceId("0" * 32), count))
         await peer.call(Ask("UV_SVM_TERMINATE", TERMINATE, lives=(life,)))

@@ -15,7 +15,6 @@ Source: rules 10, 12 and 13 of ARCHITECTURE.md, "Identity and time".
 """
 
 from collections.abc import Callable, Generator
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
@@ -92,7 +91,10 @@ class Leased(Generator[Effect, Any, T]):
         return self._of_this_life(effect)
 
     def _over(self) -> Life | None:
-        return next((life for life in self.lives if not life.alive), None)
+        for life in self.lives:  # loops, for this runs at every step of every operation
+            if not life.alive:
+                return life
+        return None
 
     def _ending(self) -> bool:
         return any(life.ending for life in self.lives)
@@ -110,7 +112,7 @@ class Leased(Generator[Effect, Any, T]):
             named = effect.incarnation or next(
                 (life.incarnation for life in self.lives if life.incarnation), None
             )
-            return replace(effect, incarnation=named, lives=(*effect.lives, *self.lives))
+            return Ask(effect.name, effect.request, named, (*effect.lives, *self.lives))
         if isinstance(effect, Transfer):
             each, check = effect.each, self._require_alive
 
@@ -118,7 +120,8 @@ class Leased(Generator[Effect, Any, T]):
                 check()
                 each(index, offset, view)
 
-            return replace(effect, each=while_alive, lives=(*effect.lives, *self.lives))
+            lives = (*effect.lives, *self.lives)
+            return Transfer(effect.pieces, while_alive, effect.writes, lives, effect.zeroes)
         return effect
 
     def _require_alive(self) -> None:
