@@ -17,6 +17,7 @@ from crash.http_verdict import HttpJudge
 from crash.kinds import Kind, Violation
 from crash.matrix import Progress
 from crash.pair import Kill, killable_pair
+from model.processor_time import ProcessorTimeLoop
 from mutants.forked import begin
 from pef_lab.failures import Refusal, Unanswered
 from pef_protocol.events import Side
@@ -55,9 +56,10 @@ def play(progress: Progress = lambda played, cases: None) -> Kills:
 
 
 def judge_kill(case: KillCase) -> tuple[Violation, ...]:
-    """Play a case; return what it breaks."""
+    """Play a case; return what it breaks. Its bounds of time do not count waits for a processor."""
     begin()
-    return asyncio.run(_judge(case))
+    with asyncio.Runner(loop_factory=ProcessorTimeLoop) as runner:
+        return runner.run(_judge(case))
 
 
 async def _play(progress: Progress) -> Kills:
