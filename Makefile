@@ -17,12 +17,12 @@ tokens := ultravisor_token hypervisor_token observer_token vmm_token ultravisor_
 tokens := $(tokens:%=$(PEF_SECRETS)/pef_%)
 
 # The long proofs: what `make verify` runs, each a target of its own. One that fails does not stop those after it.
-proofs := mutants long-tests interleavings containers
+proofs := mutants long-tests interleavings crash containers
 
 mutants := tests/conformance tests/unit/mutants tests/scenarios/test_mutants_served.py tests/scenarios/test_counterexamples.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test verify lint rows crash bench docs pair pair-down clean style types contracts
+.PHONY: help demo test verify lint rows bench docs pair pair-down clean style types contracts
 .PHONY: $(proofs)
 .PHONY: secrets up healthy down compose-demo compose-rows compose-hostile compose-test
 .DELETE_ON_ERROR:
@@ -36,7 +36,7 @@ demo: $(ready) ## run the demonstration from start to end
 test: $(ready) ## run the tests, without the long proofs and the benchmarks
 	@$(pytest) -m 'not verify'
 
-verify: $(ready) ## run the long proofs: mutants, interleavings, and the containers where an engine runs
+verify: $(ready) ## run the long proofs: mutants, interleavings, crashes, and the containers where an engine runs
 	@$(MAKE) -sk --no-print-directory $(proofs)
 
 mutants: $(ready) ## put mutants into the services: rows, scenes and counterexamples must tell them apart

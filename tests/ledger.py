@@ -142,8 +142,8 @@ def crashes() -> Iterator[tuple[str, Fact]]:
     for operation, moments in zip(CRASH_OPERATIONS, played.moments, strict=True):
         yield f"in process: {operation.name}", len(moments)
     killed = kills.play()
-    for each, names in zip(HTTP_OPERATIONS, killed.messages, strict=True):
-        yield f"over HTTP: {each.name}", len(names)
+    for each, found in zip(HTTP_OPERATIONS, killed.moments, strict=True):
+        yield f"over HTTP: {each.name}", len(found)
     yield "cases in process", len(played.outcomes)
     yield "kills over HTTP", len(killed.outcomes)
 

@@ -1,43 +1,51 @@
 """`make crash`: play the whole crash matrix, and say what it breaks.
 
-Prints the yields of each operation, and for each kind of violation the shortest case that shows it.
+Prints the yields and messages of each operation, how often each side was killed at each kind of message, and
+for each kind of violation the first case that shows it.
 """
 
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 
 from crash import kills, matrix
-from crash.http_operations import HTTP_OPERATIONS
 from crash.kinds import Kind, Violation
-from crash.operations import OPERATIONS
+from crash.printed import LEAST, cells_of, of_messages, of_operations, progress, reasons, skipped, wrong_cells
 
 
 def main() -> int:
-    """Play all cases; return 1 where one breaks a promise."""
-    broken: defaultdict[Kind, dict[str, Violation]] = defaultdict(dict)
-    played = matrix.play()
-    for operation, moments in zip(OPERATIONS, played.moments, strict=True):
-        say(f"{operation.name:50} {len(moments) // 2:4} yields")
-    say(f"{len(played.calls)} calls: {', '.join(sorted(played.calls))}", "")
-    for case in sorted(played.outcomes, key=lambda case: (case.place, case.operation)):
-        where = f"{OPERATIONS[case.operation].name}, {played.moments[case.operation][case.place]}"
-        for violation in played.outcomes[case]:
-            broken[violation.kind].setdefault(f"{where}, the {case.dies} dies", violation)
-    killed = kills.play()
-    for each, names in zip(HTTP_OPERATIONS, killed.messages, strict=True):
-        say(f"{each.name:50} {len(names):4} messages")
-    sent = sorted({name for names in killed.messages for name in names})
-    say(f"{len(sent)} kinds of message: {', '.join(sent)}", "")
-    for kill, violations in killed.outcomes.items():
-        for violation in violations:
-            broken[violation.kind].setdefault(killed.told(kill), violation)
+    """Play all cases; return 1 where one breaks a promise, or one is missing."""
+    played = matrix.play(progress("in process"))
+    killed = kills.play(progress("over HTTP"))
+    cells = cells_of(killed)
+    missing = [*skipped(played), *wrong_cells(cells, reasons())]
+    if len(killed.outcomes) < LEAST:
+        missing.append(f"{len(killed.outcomes)} kills over HTTP, not {LEAST}")
+    broken: defaultdict[Kind, list[tuple[str, Violation]]] = defaultdict(list)
+    for where, violation in [*of_matrix(played), *of_kills(killed)]:
+        broken[violation.kind].append((where, violation))
+    say(*of_operations(played, killed), *of_messages(cells), *missing)
     for kind, found in broken.items():
-        where, violation = next(iter(found.items()))
+        where, violation = found[0]
         say(f"{kind}: {len(found)} cases", f"  {where}: {violation.detail}")
     count = sum(map(len, broken.values()))
     cases = f"{len(played.outcomes)} in process, {len(killed.outcomes)} kills over HTTP"
     say(f"crash: {cases}, {count} violations")
-    return 1 if count else 0
+    return 1 if count or missing else 0
+
+
+def of_matrix(played: matrix.Matrix) -> Iterator[tuple[str, Violation]]:
+    """Yield what was broken in process, the earliest moments first; of each kind one a case."""
+    for case in sorted(played.outcomes, key=lambda case: (case.place, case.operation)):
+        for violation in {each.kind: each for each in played.outcomes[case]}.values():
+            yield f"{played.told(case)}", violation
+
+
+def of_kills(killed: kills.Kills) -> Iterator[tuple[str, Violation]]:
+    """Yield what was broken over HTTP; of each kind one a case."""
+    for case, violations in killed.outcomes.items():
+        for violation in {each.kind: each for each in violations}.values():
+            yield str(case), violation
 
 
 def say(*lines: str) -> None:

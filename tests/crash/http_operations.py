@@ -11,6 +11,7 @@ from pef_lab.failures import Refusal
 from pef_protocol.designs import Design
 from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_SIZE
+from pef_protocol.ultracalls import EsmbGetFile
 
 Act = Callable[[HttpHost, HttpTenant], Awaitable[object]]
 PLENTY: Final = 2048 * PAGE_SIZE
@@ -21,7 +22,10 @@ TIGHT: Final = 470 * PAGE_SIZE
 
 @dataclass(frozen=True, slots=True)
 class HttpOperation:
-    """An operation on tenant A's VM; `secure`: that VM is secure before. `mapped`: see `killable_pair`."""
+    """An operation on tenant A's VM; `secure`: that VM is secure before. `mapped`: see `killable_pair`.
+
+    `restarts`: the side that it starts anew.
+    """
 
     name: str
     act: Act
@@ -29,6 +33,7 @@ class HttpOperation:
     mapped: bool = True
     secure_memory: int = PLENTY
     prepare: Act | None = None
+    restarts: Side | None = None
 
 
 async def _second_slot(host: HttpHost, tenant: HttpTenant) -> None:
@@ -65,6 +70,14 @@ def _store(gfn: int) -> Act:
     return lambda _, tenant: tenant.guest.store(gfn * PAGE_SIZE, b"s" * 32)
 
 
+async def _get_file(_: HttpHost, tenant: HttpTenant) -> object:
+    return await tenant.guest.ultravisor.call("UV_ESMB_GET_FILE", EsmbGetFile("disk-key", 0), once=True)
+
+
+def _start_anew(side: Side) -> Act:
+    return lambda host, _: host.pair.start_anew(side)
+
+
 HTTP_OPERATIONS: Final = (
     HttpOperation("create a VM", lambda host, _: host.pair.vmm.create(Design.TRACKED)),
     HttpOperation(
@@ -91,10 +104,15 @@ HTTP_OPERATIONS: Final = (
     HttpOperation("load a page that was taken away", _load(TAKEN)),
     HttpOperation("load a shared page, bus over HTTP", _load(SHARED), mapped=False),
     HttpOperation("store to a shared page, bus over HTTP", _store(SHARED), mapped=False),
-    HttpOperation("load a page where secure memory is full", _load(OUT), secure_memory=TIGHT),
+    HttpOperation("load a page where secure memory is full", _load(OUT), secure_memory=TIGHT, prepare=_fill),
     HttpOperation("UV_SHARE_PAGE", lambda _, a: a.guest.share(PRIVATE, 2)),
     HttpOperation("UV_UNSHARE_PAGE", lambda _, a: a.guest.unshare(SHARED, 1)),
     HttpOperation("UV_UNSHARE_ALL_PAGES", lambda _, a: a.guest.unshare_all()),
+    HttpOperation("UV_ESMB_GET_FILE", _get_file),
     HttpOperation("UV_ESM", _enter, secure=False),
     HttpOperation("UV_ESM that fails", _enter, secure=False, prepare=_spoil),
+    *[
+        HttpOperation(f"the {side.capitalize()} starts anew", _start_anew(side), restarts=side)
+        for side in Side
+    ],
 )

@@ -80,15 +80,15 @@ class HttpHost:
         self.pair = pair
         self._stack = stack
 
-    async def guest(self, lpid: int) -> Guest:
-        """Return the guest that has `lpid` now."""
-        return await self._stack.enter_async_context(await self.pair.guest(lpid))
+    async def guest(self, lpid: int, *, counts: bool = False) -> Guest:
+        """Return the guest that has `lpid` now; `counts`: so do its calls."""
+        return await self._stack.enter_async_context(await self.pair.guest(lpid, counts=counts))
 
-    async def new(self, name: str, *more: int) -> HttpTenant:
-        """Give a tenant a normal VM with canaries; `more` slots (pages)."""
+    async def new(self, name: str, *more: int, counts: bool = False) -> HttpTenant:
+        """Give a tenant a normal VM with canaries; `more` slots (pages); `counts`: so do its calls."""
         vmm = self.pair.vmm
         lpid = await until_free(lambda: vmm.create(Design.TRACKED))
-        tenant = HttpTenant(name, await self.guest(lpid))
+        tenant = HttpTenant(name, await self.guest(lpid, counts=counts))
         for slot, pages in enumerate((PAGES, *more)):
             await vmm.plug(lpid, slot, slot * PAGES * PAGE_SIZE, pages * PAGE_SIZE)
             await tenant.mark(*(slot * PAGES + gfn for gfn in MARKED))

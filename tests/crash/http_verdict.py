@@ -8,6 +8,7 @@ from typing import Any, Final
 from crash.http_tenants import BYTES, MARKED, OUT, PRIVATE, SHARED, HttpHost, HttpTenant, until_free
 from crash.kinds import Kind, Violation
 from crash.memory import CANARY
+from crash.pair import name_of
 from crash.verdict import REACHING
 from pef_lab.between.passing import Passing
 from pef_lab.failures import Refusal, Unanswered
@@ -16,6 +17,8 @@ from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_SIZE, Lpid
 
 REFUSED: Final = (Refusal, Unanswered)
+TOGETHER: Final = 32
+"""Messages that are delivered once more before the digests of both sides are read: those cost most."""
 
 
 class HttpJudge:
@@ -46,13 +49,15 @@ class HttpJudge:
         if listed := await self._listed():
             self.broken(Kind.BYTES_LEFT, f"VMs {sorted(listed)} are listed by a new Hypervisor")
         self._look_for("ABCabc")
+        new = None
         try:
             new = await self._host.new("D", REACHING)
         except REFUSED as reason:
             self.broken(Kind.NEW_NOT_SECURE, f"it can't be made: {reason}")
-            return
         if self._pair.svms_at_first_call != []:
             self.broken(Kind.SVM_OUTLIVES, f"SVMs of lpids {self._pair.svms_at_first_call} are there")
+        if new is None:
+            return
         await self._old_guests(new)
         try:
             await self._host.enter(new, await self._pair.public_key())
@@ -66,7 +71,6 @@ class HttpJudge:
     async def _old_guests(self, new: HttpTenant) -> None:
         """Have each guest of before try both endpoints: to load what it knew, to store where it shared."""
         for tenant in self._tenants:
-            own = tenant.lpid == new.lpid
             for world in World:
                 tenant.guest.world = world
                 for gfn in MARKED:
@@ -77,16 +81,17 @@ class HttpJudge:
                         continue
                     found = CANARY.match(seen)
                     reads = found is not None and found[1] in b"Dd"
-                    kind = Kind.OLD_TOKEN if own else Kind.GUEST_READS if reads else Kind.GUEST_SERVED
+                    kind = Kind.GUEST_READS if reads else Kind.GUEST_SERVED
+                    kind = Kind.OLD_TOKEN if tenant.lpid == new.lpid else kind
                     self.broken(kind, f"{tenant.name}, {world}, loads GFN {gfn}: {seen[:24]!r}")
                 with suppress(*REFUSED):
                     await tenant.guest.store(SHARED * PAGE_SIZE, b"by " + tenant.name.encode())
-                changed = await self._misread(new)
-                for _, detail in changed:
-                    kind = Kind.OLD_TOKEN if own else Kind.GUEST_WRITES
-                    self.broken(kind, f"{tenant.name}, {world}: {detail}")
-                if changed:
-                    await new.mark(*new.marked)
+        changed = await self._misread(new)
+        for _, detail in changed:
+            own = any(tenant.lpid == new.lpid and f"by {tenant.name}" in detail for tenant in self._tenants)
+            self.broken(Kind.OLD_TOKEN if own else Kind.GUEST_WRITES, detail)
+        if changed:
+            await new.mark(*new.marked)
 
     # After a restart of the Ultravisor
 
@@ -147,11 +152,14 @@ class HttpJudge:
 
     async def messages(self, messages: Sequence[Passing], kind: Kind) -> bool:
         """Deliver messages in the order of sending, and backwards; tell whether one changed anything."""
-        for passing in [*messages, *reversed(messages)]:
-            before = await self._digests()
-            await self._pair.again(passing)
+        order = [*messages, *reversed(messages)]
+        before = await self._digests()
+        for start in range(0, len(order), TOGETHER):
+            sent = order[start : start + TOGETHER]
+            for passing in sent:
+                await self._pair.again(passing)
             if await self._digests() != before:
-                self.broken(kind, f"{passing.name} {passing.body[:80]!r}")
+                self.broken(kind, f"one of {', '.join(map(name_of, sent))}")
                 return True
         changed = [detail for tenant in self._new for _, detail in await self._misread(tenant)]
         for detail in changed:

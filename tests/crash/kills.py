@@ -1,25 +1,31 @@
-"""The crash matrix over HTTP: at each message between two processes, before and after it, one is killed."""
+"""The crash matrix over HTTP: at messages between two processes, before and after them, one is killed.
+
+At each message of an operation; of a name that comes more often than twice in it, at the first and the last.
+The services are processes; who plays their guests, their VMM and the wire between them is this one process.
+"""
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
-from typing import Final
+from typing import Final, TypeVar
 
 from crash.http_operations import HTTP_OPERATIONS, HttpOperation
 from crash.http_tenants import LONGEST, HttpHost, HttpTenant
 from crash.http_verdict import HttpJudge
 from crash.kinds import Kind, Violation
+from crash.matrix import Progress
 from crash.pair import Kill, killable_pair
+from model.processor_time import ProcessorTimeLoop
 from mutants.forked import begin
 from pef_lab.failures import Refusal, Unanswered
 from pef_protocol.events import Side
 
-AT_ONCE: Final = 2
-"""Cases that are played at once for each processor: each waits for its processes much of the time."""
+T = TypeVar("T")
+C = TypeVar("C")
+AT_ONCE: Final = 3
+"""Pairs that run at once for each processor: each waits for its processes much of the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,44 +35,71 @@ class KillCase:
     operation: int
     kill: Kill
 
+    def __str__(self) -> str:
+        kill = self.kill
+        moment = f"{'after' if kill.done else 'before'} {kill.name} {kill.number}"
+        return f"over HTTP, {HTTP_OPERATIONS[self.operation].name}, {moment}, the {kill.dies} is killed"
+
 
 @dataclass(frozen=True, slots=True)
 class Kills:
-    """The whole matrix, played: the messages of each operation, and what each case broke."""
+    """The whole matrix, played: the moments of each operation (see `KillablePair`), what each case broke."""
 
-    messages: list[list[str]]
+    moments: list[list[tuple[str, int]]]
     outcomes: dict[KillCase, tuple[Violation, ...]]
 
-    def told(self, case: KillCase) -> str:
-        """Say what is killed when."""
-        kill, names = case.kill, self.messages[case.operation]
-        moment = f"{'after' if kill.done else 'before'} message {kill.message}, {names[kill.message]}"
-        return f"over HTTP, {HTTP_OPERATIONS[case.operation].name}, {moment}, the {kill.dies} is killed"
 
-
-def play() -> Kills:
-    """Play every case, in processes of their own."""
-    spawned = get_context("spawn")
-    with ProcessPoolExecutor(AT_ONCE * (os.cpu_count() or 1), spawned, initializer=begin) as pool:
-        found = list(pool.map(messages, range(len(HTTP_OPERATIONS))))
-        cases = [
-            KillCase(operation, Kill(message, side, done))
-            for operation, names in enumerate(found)
-            for message in range(len(names))
-            for side in Side
-            for done in (False, True)
-        ]
-        return Kills(found, dict(zip(cases, pool.map(judge_kill, cases), strict=True)))
-
-
-def messages(number: int) -> list[str]:
-    """Return the names of the messages of an operation that nobody interrupts."""
-    return asyncio.run(_messages(HTTP_OPERATIONS[number]))
+def play(progress: Progress = lambda played, cases: None) -> Kills:
+    """Play every case."""
+    begin()
+    return asyncio.run(_play(progress))
 
 
 def judge_kill(case: KillCase) -> tuple[Violation, ...]:
-    """Play a case; return what it breaks."""
-    return asyncio.run(_judge(HTTP_OPERATIONS[case.operation], case.kill))
+    """Play a case; return what it breaks. Its bounds of time do not count waits for a processor."""
+    begin()
+    with asyncio.Runner(loop_factory=ProcessorTimeLoop) as runner:
+        return runner.run(_judge(case))
+
+
+async def _play(progress: Progress) -> Kills:
+    found = await _each(_moments, range(len(HTTP_OPERATIONS)))
+    cases = [
+        KillCase(operation, Kill(name, number, side, done))
+        for operation, moments in enumerate(found)
+        for name, number in ends_of(moments)
+        for side in Side
+        for done in (False, True)
+    ]
+    played = 0
+
+    async def judge(case: KillCase) -> tuple[Violation, ...]:
+        nonlocal played
+        outcome = await _judge(case)
+        played += 1
+        progress(played, len(cases))
+        return outcome
+
+    return Kills(found, dict(zip(cases, await _each(judge, cases), strict=True)))
+
+
+def ends_of(moments: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Return the first and the last moment of each name."""
+    last = dict(moments)
+    return [(name, number) for name, number in moments if number in {0, last[name]}]
+
+
+async def _each(what: Callable[[C], Awaitable[T]], of: Iterable[C]) -> list[T]:
+    """Do something for each, some at once; return the results in their order."""
+    free = asyncio.Semaphore(AT_ONCE * (os.cpu_count() or 1))
+
+    async def done(one: C) -> T:
+        async with free:
+            return await what(one)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(done(one)) for one in of]
+    return [task.result() for task in tasks]
 
 
 @asynccontextmanager
@@ -77,7 +110,7 @@ async def scene(operation: HttpOperation) -> AsyncIterator[tuple[HttpHost, list[
         AsyncExitStack() as stack,
     ):
         host = HttpHost(pair, stack)
-        acting, secure, normal = [await host.new(name) for name in "ABC"]
+        acting, secure, normal = [await host.new(name, counts=name == "A") for name in "ABC"]
         if operation.secure:
             await host.secure(acting)
         else:
@@ -88,14 +121,17 @@ async def scene(operation: HttpOperation) -> AsyncIterator[tuple[HttpHost, list[
         yield host, [acting, secure, normal]
 
 
-async def _messages(operation: HttpOperation) -> list[str]:
+async def _moments(number: int) -> list[tuple[str, int]]:
+    """Return the messages of an operation that nobody interrupts: see `KillablePair.moments`."""
+    operation = HTTP_OPERATIONS[number]
     async with scene(operation) as (host, tenants):
         host.pair.arm(None)
         await operation.act(host, tenants[0])
-        return host.pair.names
+        return host.pair.moments
 
 
-async def _judge(operation: HttpOperation, kill: Kill) -> tuple[Violation, ...]:
+async def _judge(case: KillCase) -> tuple[Violation, ...]:
+    operation, kill = HTTP_OPERATIONS[case.operation], case.kill
     async with scene(operation) as (host, tenants):
         pair = host.pair
         judge = HttpJudge(host, tenants, await pair.public_key())
@@ -112,7 +148,8 @@ async def _judge(operation: HttpOperation, kill: Kill) -> tuple[Violation, ...]:
         except TimeoutError:
             judge.broken(Kind.ENDLESS, "the operation has no answer")
         before = list(pair.kept)
-        await (judge.new_hypervisor() if kill.dies is Side.HYPERVISOR else judge.new_ultravisor())
+        all_gone = Side.HYPERVISOR in {kill.dies, operation.restarts}
+        await (judge.new_hypervisor() if all_gone else judge.new_ultravisor())
         since = pair.kept[len(before) :]
         if not (await judge.messages(before, Kind.LATE) or await judge.messages(since, Kind.AGAIN)):
             await judge.nothing_stays()

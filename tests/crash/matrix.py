@@ -2,7 +2,7 @@
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Final
@@ -13,6 +13,8 @@ from crash.threads import Moment, NeverEnds, Thread, run
 from crash.verdict import REFUSED, Judge
 from pef_protocol.events import Side
 
+Progress = Callable[[int, int], None]
+"""Is told how many cases are played, and of how many."""
 FIRST: Final = "what survives goes on before the other side is there again"
 LATE: Final = "what survives goes on once the other side has introduced itself"
 
@@ -34,8 +36,13 @@ class Matrix:
     calls: frozenset[str]
     outcomes: dict[Case, tuple[Violation, ...]]
 
+    def told(self, case: Case) -> str:
+        """Say who dies when."""
+        moment = self.moments[case.operation][case.place]
+        return f"{OPERATIONS[case.operation].name}, {moment}, the {case.dies} dies"
 
-def play() -> Matrix:
+
+def play(progress: Progress = lambda played, cases: None) -> Matrix:
     """Play every case, in as many processes as there are processors."""
     with get_context("spawn").Pool(os.cpu_count() or 1, gc.freeze) as pool:
         found = pool.map(uninterrupted, range(len(OPERATIONS)), chunksize=1)
@@ -45,7 +52,10 @@ def play() -> Matrix:
             for place in range(len(moments))
             for side in Side
         ]
-        outcomes = dict(zip(cases, pool.imap(judge, cases, chunksize=4), strict=True))
+        outcomes: dict[Case, tuple[Violation, ...]] = {}
+        for case, violations in zip(cases, pool.imap(judge, cases, chunksize=4), strict=True):
+            outcomes[case] = violations
+            progress(len(outcomes), len(cases))
     calls = frozenset[str]().union(*[names for _, names in found])
     return Matrix([moments for moments, _ in found], calls, outcomes)
 
@@ -59,7 +69,7 @@ def uninterrupted(number: int) -> tuple[list[Moment], frozenset[str]]:
     while not thread.ended:
         found.append(thread.moment)
         thread.step()
-    return found, frozenset({operation.call} - {""}).union(message.ask.name for message in host.machines.sent)
+    return found, frozenset({operation.call} - {""}).union(message.name for message in host.machines.sent)
 
 
 def judge(case: Case) -> tuple[Violation, ...]:
@@ -79,28 +89,33 @@ def _judge(case: Case, order: str) -> tuple[bool, tuple[Violation, ...]]:
         thread.step()
     judge = Judge(host, tenants, host.machines.sent)
     left = thread.without(case.dies)
-    return bool(left), tuple(_judged(judge, left, case.dies, order))
+    return bool(left), tuple(_judged(judge, left, case, order))
 
 
-def _judged(judge: Judge, left: list[Thread], dies: Side, order: str) -> Iterator[Violation]:
-    machines = judge.machines
+def _judged(judge: Judge, left: list[Thread], case: Case, order: str) -> Iterator[Violation]:
+    machines, dies, restarts = judge.machines, case.dies, OPERATIONS[case.operation].restarts
+    all_gone = Side.HYPERVISOR in {dies, restarts}
+    joins = restarts is not None and dies is Side.ULTRAVISOR  # a Hypervisor that lives, and is at its hello
     machines.stop(dies)
     if order is FIRST:
         yield from _go_on(left)
     machines.start(dies)
-    run([Thread.begin(machines, Side.HYPERVISOR, machines.introduce())], meanwhile=left)
-    if dies is Side.HYPERVISOR:
+    if joins:
+        yield from _go_on(left)
+    else:
+        run([Thread.begin(machines, Side.HYPERVISOR, machines.introduce())], meanwhile=left)
+    if all_gone:
         yield from judge.before_its_first_call()
     yield from _go_on(left)
     yield from (Violation(Kind.ENDLESS, str(thread.moment)) for thread in left if not thread.ended)
-    if dies is Side.ULTRAVISOR:
+    if not all_gone:
         yield from judge.living_on()
     if order is LATE:
         acted = list(judge.early())
         yield from acted
         if acted:
             return
-    yield from judge.new_hypervisor() if dies is Side.HYPERVISOR else judge.new_ultravisor()
+    yield from judge.new_hypervisor() if all_gone else judge.new_ultravisor()
     acted = [*judge.late(), *judge.repeated()]
     yield from acted
     if not acted:

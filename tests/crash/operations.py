@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+from crash.hello import Steps
 from crash.tenants import (
     INVALIDATED,
     OUT,
@@ -38,17 +39,18 @@ Begin = Callable[[Host, Tenant], Operation[Any]]
 class Interrupted:
     """An operation of `side` by tenant A or on its VM; `secure`: that VM is secure before.
 
-    `call` is the ultracall that the guest makes by it, or nothing.
+    `call` is the ultracall that the guest makes by it, or nothing. `restarts`: the side that it starts anew.
     """
 
     name: str
     side: Side
-    begin: Begin
+    begin: Callable[[Host, Tenant], Steps[Any]]
     call: str = ""
     secure: bool = True
     design: Design = Design.TRACKED
     secure_pages: int = PLENTY
     prepare: Callable[[Host, Tenant], None] = lambda host, tenant: None
+    restarts: Side | None = None
 
     def scene(self) -> tuple[Host, list[Tenant]]:
         """Return a new pair with three tenants: A acts, B is secure, C is normal."""
@@ -90,6 +92,17 @@ def call(name: str, request: object, how: str = "") -> Interrupted:
 def esm(how: str, **more: Any) -> Interrupted:
     """Return a row for UV_ESM."""
     return Interrupted(f"UV_ESM{how}", Side.ULTRAVISOR, _enter, "UV_ESM", secure=False, **more)
+
+
+def starts_anew(side: Side) -> Interrupted:
+    """Return a row for a side that starts anew: hello, and the Hypervisor fits the Ultravisor."""
+
+    def begin(host: Host, _: Tenant) -> Steps[None]:
+        host.machines.stop(side)
+        host.machines.start(side)
+        return host.machines.introduce()
+
+    return Interrupted(f"the {side.capitalize()} starts anew", Side.HYPERVISOR, begin, restarts=side)
 
 
 def _load(gfn: int, length: int = 32) -> Begin:
@@ -193,4 +206,5 @@ OPERATIONS: Final = (
     *[esm(f", {design.value}", design=design) for design in DESIGNS],
     *[esm(f" that fails, {design.value}", design=design, prepare=_spoil) for design in DESIGNS],
     esm(" where secure memory is full", secure_pages=TIGHT),
+    *[starts_anew(side) for side in Side],
 )

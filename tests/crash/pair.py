@@ -8,14 +8,16 @@ import asyncio
 import secrets
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import ClientError, web
 
+from crash.hello import GET_EPOCH, POST_HELLO
 from model.canaries import file_contents
 from mutants.forked import STARTING, ForkedService
 from pef_lab.between.go_between import GoBetween
@@ -37,18 +39,28 @@ from pef_lab.starting import (
 from pef_lab.vmm import Vmm
 from pef_protocol.events import Side
 from pef_protocol.quantities import Lpid
-from pef_protocol.wire import OBSERVER_PATH
+from pef_protocol.wire import EPOCH_PATH, HELLO_PATH, OBSERVER_PATH
 
 NORMAL_BYTES: Final = 1 << 30
 STEP: Final = 0.003
 SCRIPTS: Final = {Side.ULTRAVISOR: ULTRAVISOR_SCRIPT, Side.HYPERVISOR: HYPERVISOR_SCRIPT}
+HINT: Final = "hint of a start"
+HELLO: Final = {
+    (Side.ULTRAVISOR, EPOCH_PATH): GET_EPOCH,
+    (Side.ULTRAVISOR, HELLO_PATH): POST_HELLO,
+    (Side.HYPERVISOR, HELLO_PATH): HINT,
+}
+"""The messages by which an epoch begins, by receiver and path."""
+MACHINE_KEY: Final = secrets.token_hex(32)
+"""One for all pairs of this process: an image is sealed for it once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """Which side is killed, at which message between the two (from 0), before it is done or after."""
+    """Which side is killed, at which message of a name (from 0), before it is done or after."""
 
-    message: int
+    name: str
+    number: int
     dies: Side
     done: bool
 
@@ -62,7 +74,7 @@ class OneLife(Guest):
 
 @dataclass(eq=False)
 class KillablePair:
-    """A running pair. `kept` are the messages since `arm`, `names` their names; `killed` is set by a kill."""
+    """A running pair. `kept` are the messages since `arm`; `killed` is set by a kill."""
 
     directory: Path
     endpoints: Endpoints
@@ -73,31 +85,40 @@ class KillablePair:
     processes: dict[Side, ForkedService] = field(default_factory=dict)
     kept: list[Passing] = field(default_factory=list)
     killed: asyncio.Event = field(default_factory=asyncio.Event)
+    hears: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set but for the time in which a side starts anew: until then no message arrives, or counts."""
     svms_at_first_call: list[int] | None = None
     """Lpids of the SVMs that were there when a Hypervisor that was started anew made its first call."""
     _kill: Kill | None = None
+    _armed: bool = False
     _watches: bool = False
 
     @property
-    def names(self) -> list[str]:
-        """Return the names of the messages that are kept."""
-        return [passing.name for passing in self.kept]
+    def moments(self) -> list[tuple[str, int]]:
+        """Return each message that is kept: its name, and how many of that name came before."""
+        seen = Counter[str]()
+        found = []
+        for name in map(name_of, self.kept):
+            found.append((name, seen[name]))
+            seen[name] += 1
+        return found
 
     def arm(self, kill: Kill | None) -> None:
         """Keep messages from now on, and kill a side at the one that `kill` says."""
         self.kept.clear()
-        self._kill = kill
+        self._kill, self._armed = kill, True
 
     async def conduct(self, passing: Passing) -> web.StreamResponse:
         """Pass a request on, and its answer back; kill where it is time."""
-        if not (passing.is_call or passing.is_bus):
+        await self.hears.wait()
+        if not (passing.is_call or passing.is_bus or (passing.to, passing.request.path) in HELLO):
             return (await passing.forward()).response()
-        kill, number = self._kill, len(self.kept)
         self.kept.append(passing)
         if self._watches and passing.to is Side.ULTRAVISOR and passing.is_call:
             self._watches = False
             self.svms_at_first_call = await self.svms()
-        if kill is not None and kill.message == number:
+        kill = self._kill
+        if kill is not None and self.moments[-1] == (kill.name, kill.number):
             self._kill = None
             if kill.done:
                 await passing.forward()
@@ -115,16 +136,26 @@ class KillablePair:
 
     def start(self, side: Side) -> None:
         """Start a side; nothing is left of what it knew."""
-        self._watches = self._watches or (side is Side.HYPERVISOR and self.killed.is_set())
+        self._watches = self._watches or (side is Side.HYPERVISOR and self._armed)
         log = self.directory / f"{side.value} {secrets.token_hex(4)}.log"
         self.processes[side] = ForkedService((), SCRIPTS[side], self.variables[side], log)
 
-    async def until_ready(self, side: Side) -> None:
+    async def start_anew(self, side: Side) -> None:
+        """Kill a side, and start it; return once both sides are ready."""
+        self.hears.clear()
+        self.processes[side].stop()
+        self.start(side)
+        await self.until_ready(side, "/livez")
+        self.hears.set()
+        for each in Side:
+            await self.until_ready(each)
+
+    async def until_ready(self, side: Side, path: str = "/readyz") -> None:
         """Wait until a side that was started says that it is ready."""
         async with asyncio.timeout(STARTING):
             while True:
                 try:
-                    await self.doors[side].ask("GET", "/readyz")
+                    await self.doors[side].ask("GET", path)
                 except Unanswered:
                     await asyncio.sleep(STEP)
                 else:
@@ -154,9 +185,17 @@ class KillablePair:
 
     # Roles
 
-    async def guest(self, lpid: int) -> Guest:
-        """Return the guest that has `lpid` now, with tokens that are current."""
-        return OneLife(self.endpoints, Lpid(lpid))
+    async def guest(self, lpid: int, *, counts: bool = False) -> Guest:
+        """Return the guest that has `lpid` now, with tokens that are current; `counts`: so do its calls."""
+        url = self.betweens[Side.ULTRAVISOR].url if counts else self.endpoints.ultravisor_url
+        return OneLife(replace(self.endpoints, ultravisor_url=url), Lpid(lpid))
+
+
+def name_of(passing: Passing) -> str:
+    """Return the name of a message: a call's, or the bus's and hello's roads."""
+    if passing.is_bus:
+        return f"bus {passing.name}"
+    return HELLO.get((passing.to, passing.request.path), passing.name)
 
 
 @asynccontextmanager
@@ -192,7 +231,7 @@ async def _started(secure_memory: int, *, mapped: bool) -> AsyncIterator[Killabl
                 peer_url=betweens[Side.HYPERVISOR].url,
                 normal_memory=memory if mapped else "",
                 secure_memory=secure_memory,
-                machine_key=secrets.token_hex(32),
+                machine_key=MACHINE_KEY,
             ),
             Side.HYPERVISOR: size
             | told_the_hypervisor(
@@ -208,6 +247,7 @@ async def _started(secure_memory: int, *, mapped: bool) -> AsyncIterator[Killabl
         }
         vmm = await stack.enter_async_context(Vmm(endpoints))
         pair = KillablePair(directory, endpoints, betweens, variables, doors, vmm)
+        pair.hears.set()
         try:
             for side in (Side.HYPERVISOR, Side.ULTRAVISOR):
                 pair.start(side)

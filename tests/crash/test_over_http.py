@@ -16,7 +16,7 @@ from pef_protocol.events import Side
 pytestmark = [pytest.mark.sockets, pytest.mark.slow]
 
 CREATES: Final = 0
-"""The operation that creates a VM; its one message is UV_WRITE_PATE."""
+"""The operation that creates a VM."""
 SHOWN: Final = {
     Side.HYPERVISOR: (
         Kind.SVM_OUTLIVES,
@@ -39,7 +39,7 @@ SHOWN: Final = {
 
 @cache
 def broken_by(dies: Side) -> tuple[Violation, ...]:
-    return judge_kill(KillCase(CREATES, Kill(0, dies, done=False)))
+    return judge_kill(KillCase(CREATES, Kill("UV_WRITE_PATE", 0, dies, done=False)))
 
 
 @pytest.mark.parametrize(

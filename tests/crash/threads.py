@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from crash.hello import Exchange, Steps
 from crash.wire import Machines, Message, NotDone
 from pef_kit.core.lease import Ended
-from pef_kit.operations import PATIENCE, Ask, Effect, Operation, Pause, Transfer, Work
+from pef_kit.operations import PATIENCE, Ask, Effect, Pause, Transfer, Work
 from pef_protocol.events import Side
 from pef_protocol.problems import ProblemType
 
@@ -41,8 +42,8 @@ class Frame:
     """An operation of one side; `waits_for` is its call that is not answered yet."""
 
     side: Side
-    operation: Operation[Any]
-    effect: Effect | None = None
+    operation: Steps[Any]
+    effect: Effect | Exchange | None = None
     waits_for: Message | None = None
     done: bool = False
     answer: Any = None
@@ -67,7 +68,7 @@ class Thread:
             self._resume(frame)
 
     @classmethod
-    def begin(cls, machines: Machines, side: Side, operation: Operation[Any]) -> "Thread":
+    def begin(cls, machines: Machines, side: Side, operation: Steps[Any]) -> "Thread":
         """Begin an operation of `side`; it stands at its first yield, or has ended."""
         return cls(machines, Frame(side, operation))
 
@@ -85,7 +86,7 @@ class Thread:
     def moment(self) -> Moment:
         """Say where it stands."""
         frame = self._frames[-1]
-        name = frame.effect.name if isinstance(frame.effect, Ask) else type(frame.effect).__name__
+        name = frame.effect.name if isinstance(frame.effect, Ask | Exchange) else type(frame.effect).__name__
         return Moment(len(self._frames), frame.side, name, frame.done)
 
     def step(self) -> None:
@@ -103,7 +104,7 @@ class Thread:
         """
         left = [frame for frame in self._frames if frame.side is not side]
         for frame in left:
-            if frame.waits_for is not None:
+            if frame.waits_for is not None or isinstance(frame.effect, Exchange):
                 frame.done = False  # the answer is lost: it is asked for again
         return [Thread(self._machines, frame, begun=True) for frame in left]
 
@@ -112,6 +113,8 @@ class Thread:
         match effect:
             case Ask():
                 self._deliver(frame)
+            case Exchange():
+                self._exchange(effect)
             case Transfer():
                 self._carry_out(frame, effect)
             case Work(run):
@@ -146,6 +149,14 @@ class Thread:
         self._frames.append(inner)
         self._resume(inner)
 
+    def _exchange(self, exchange: Exchange) -> None:
+        """Let a message of the link arrive; where nobody is there, it is sent again in the next step."""
+        self.waits = exchange.to in self._machines.down
+        if not self.waits:
+            inner = Frame(exchange.to, self._machines.receive(exchange))
+            self._frames.append(inner)
+            self._resume(inner)
+
     def _refused(self, frame: Frame, message: Message, refusal: NotDone) -> None:
         outcome = self._machines.outcome(message, refusal)
         self.waits = outcome is None
@@ -169,6 +180,8 @@ class Thread:
         frame.effect = effect
         if isinstance(effect, Ask):
             frame.waits_for = self._machines.send(frame.side, effect, len(self._frames))
+        elif isinstance(effect, Exchange):
+            self._machines.sent.append(effect)
 
     def _ended(self, outcome: Any, failure: Exception | None) -> None:
         self._frames.pop()
@@ -177,7 +190,9 @@ class Thread:
             return
         outer = self._frames[-1]
         message = outer.waits_for
-        assert message is not None
+        if message is None:  # of the link
+            outer.performed(outcome, failure)
+            return
         if failure is not None:
             refusal = failure if isinstance(failure, NotDone) else NotDone(ProblemType.BROKEN)
             self._refused(outer, message, refusal)

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
+from crash.hello import Exchange
 from crash.kinds import Kind, Violation
 from crash.memory import CANARY
-from crash.tenants import MARKED, OUT, PRIVATE, SHARED, Host, Tenant, Undone
+from crash.tenants import MARKED, OUT, PAGES, PRIVATE, SHARED, Host, Tenant, Undone
 from crash.threads import Thread, run
 from crash.wire import Message, NotDone, Token, Unauthorized
 from pef_hypervisor.from_vmm.outcome import Errno
@@ -27,7 +28,7 @@ REACHING: Final = 112
 class Judge:
     """Judges one run of one case; `before` are the messages that were sent before the side died."""
 
-    def __init__(self, host: Host, tenants: list[Tenant], before: Sequence[Message]) -> None:
+    def __init__(self, host: Host, tenants: list[Tenant], before: Sequence[Message | Exchange]) -> None:
         self.host = host
         self.machines = host.machines
         self.acting, self.secure, self.normal = tenants
@@ -158,7 +159,10 @@ class Judge:
 
     def _enter(self, tenant: Tenant, kind: Kind) -> Iterator[Violation]:
         """Judge that a VM becomes secure, with an image of before."""
+        hv = self.machines.hv
         try:
+            if hv.store.vms[tenant.lpid].slots.holding(0) is None:  # its removal had begun, and is done
+                self.host.vmm(hv.add_slot(tenant.lpid, 0, 0, PAGES * PAGE_SIZE))
             try:
                 self.host.enter(tenant, self.public_key)
             except Undone as reason:
@@ -192,14 +196,14 @@ class Judge:
         """Deliver once more what was sent since."""
         yield from self._messages(self.machines.sent[len(self.before) :], Kind.AGAIN)
 
-    def _messages(self, messages: Sequence[Message], kind: Kind) -> Iterator[Violation]:
+    def _messages(self, messages: Sequence[Message | Exchange], kind: Kind) -> Iterator[Violation]:
         """Deliver messages in the order of sending, and backwards; none may change anything."""
+        before = self._state()
         for message in [*messages, *reversed(messages)]:
-            before = self._state()
             with suppress(NotDone):
                 run([Thread.begin(self.machines, message.to, self.machines.receive(message))])
             if self._state() != before:
-                yield Violation(kind, f"{message.ask.name} {message.ask.request}"[:160])
+                yield Violation(kind, str(message.ask if isinstance(message, Message) else message)[:160])
                 return
         for tenant in self.new:
             yield from (Violation(kind, violation.detail) for violation in self._bytes(tenant))

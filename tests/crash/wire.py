@@ -1,4 +1,4 @@
-"""The adapter: how messages travel between the two sides, and what a side says when it starts anew.
+"""The adapter: how messages travel between the two sides, and what a side forgets when it starts anew.
 
 It is the fence without HTTP: the services' own receiver, slots and record of epochs. All that the crash
 matrix knows of the message layer stands here; the rest asks for it.
@@ -6,15 +6,16 @@ matrix knows of the message layer stands here; the rest asks for it.
 
 import random
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
+from crash.hello import Exchange, Reception, Steps, introduce
 from crash.memory import PrivateFrames, PrivateMemory
 from pef_hypervisor.from_guest.memory_access import Refused
 from pef_hypervisor.machine import Hypervisor
 from pef_kit.bus import carry_out
 from pef_kit.core.fence import Answer, Fence, Kept, KeptAnswer, Refuse, Run
 from pef_kit.core.fence import Message as Arrival
-from pef_kit.core.hello import Epochs, Hello
+from pef_kit.core.hello import Epochs
 from pef_kit.core.lease import Ended, leased
 from pef_kit.core.life import OtherIncarnation
 from pef_kit.core.slots import Session, Slot
@@ -27,13 +28,11 @@ from pef_protocol.quantities import Lpid
 from pef_protocol.wire import Caller, Role
 from pef_ultravisor.from_guest.accesses import guest_load, guest_store
 from pef_ultravisor.handlers import ultracall
-from pef_ultravisor.leases import end_epoch
 from pef_ultravisor.machine import Capacity, Ultravisor
 
 T = TypeVar("T")
 
 NORMAL_BYTES: Final = 128 << 20
-SLOTS: Final = 64
 MACHINE_KEY: Final = b"what this machine's key is made of"
 
 
@@ -62,6 +61,11 @@ class Message:
     slot: Slot
 
     @property
+    def name(self) -> str:
+        """Return the name of the call."""
+        return self.ask.name
+
+    @property
     def to(self) -> Side:
         """Return the side that answers it."""
         return Side.ULTRAVISOR if CALLS[self.ask.name].is_ultracall else Side.HYPERVISOR
@@ -80,10 +84,10 @@ class Machines:
 
     def __init__(self, secure_pages: int) -> None:
         self.secure_pages = secure_pages
-        self.sent: list[Message] = []
+        self.sent: list[Message | Exchange] = []
         self.down: set[Side] = set()
         self.fences: dict[Side, Fence] = {}
-        self._sessions: dict[Side, Session] = {}
+        self.sessions: dict[Side, Session] = {}
         self._entropy = random.Random(1)
         self.start(Side.ULTRAVISOR)
         self.start(Side.HYPERVISOR)
@@ -101,7 +105,7 @@ class Machines:
                 frames=self._new_frames,
                 machine_key=MACHINE_KEY,
             )
-            self._epochs = Epochs(self.uv.instance)
+            self.reception = Reception(Epochs(self.uv.instance))
         else:
             self.memory = PrivateMemory(NORMAL_BYTES)
             instance = instance_of(self._entropy.randbytes(16))
@@ -117,21 +121,9 @@ class Machines:
         """Let a side die: who calls it finds nobody."""
         self.down.add(side)
 
-    def introduce(self) -> Operation[None]:
+    def introduce(self) -> Steps[None]:
         """Return what the Hypervisor does once a side has started anew: hello, and what follows."""
-        if self.fences[Side.HYPERVISOR].epoch is not None:
-            self.fences[Side.HYPERVISOR].end()
-            yield from self.hv.end_operations()
-        instance = self.hv.store.instance
-        assert self._epochs.judge(instance, self._epochs.current) is Hello.TAKE_OVER
-        self.fences[Side.ULTRAVISOR].end()
-        yield from end_epoch(self.uv)
-        self.mapped = self.memory
-        epoch = self._epochs.take_over(instance)
-        self.uv.epoch = self.fences[Side.ULTRAVISOR].begin(epoch)
-        self.hv.store.epoch = self.fences[Side.HYPERVISOR].begin(epoch)
-        self._sessions = {side: Session(f"{side.value} {epoch}", SLOTS) for side in Side}
-        yield from self.leased(Side.HYPERVISOR, self.hv.fit_new_ultravisor())
+        return introduce(self)
 
     def leased(self, side: Side, operation: Operation[T]) -> Operation[T]:
         """Return an operation that ends with the current epoch."""
@@ -139,7 +131,7 @@ class Machines:
 
     def send(self, sender: Side, ask: Ask, depth: int) -> Message:
         """Put a call on the wire, in a slot that it keeps until it has an outcome."""
-        session = self._sessions[sender]
+        session = self.sessions[sender]
         slot = session.take(depth)
         assert slot is not None
         epoch = next((life.epoch for life in ask.lives if life.epoch), None)
@@ -147,11 +139,13 @@ class Machines:
         self.sent.append(message)
         return message
 
-    def receive(self, message: Message) -> Operation[Reply]:
+    def receive(self, message: Message | Exchange) -> Operation[Any]:
         """Return the operation by which the side that is called answers a message that has arrived.
 
         Raise NotDone where it is refused.
         """
+        if isinstance(message, Exchange):
+            return message.arrive()
         fence = self.fences[message.to]
         fingerprint = repr((message.ask.name, message.ask.request)).encode()
         verdict = fence.receive(Arrival(message.epoch, message.call, fingerprint))
