@@ -62,9 +62,6 @@ RUNS_AT_ONCE: Final = 1 << 15
 PAGES_AT_ONCE: Final = 1 << 17
 """Most pages that the runs of one message name together, 8 GiB."""
 
-LONGEST_ANSWER: Final = 64 << 20
-"""Bytes that the answer to a call may have."""
-
 MAX_DEPTH: Final = 8
 """Calls nested deeper than this are refused: the protocol needs four."""
 
