@@ -16,7 +16,7 @@ from pef_hypervisor.from_guest.memory_access import Refused
 from pef_hypervisor.from_vmm.outcome import Errno, Outcome
 from pef_kit.bus import NORMAL_BASE
 from pef_kit.core.lease import Ended
-from pef_kit.operations import Ask, Effect, Transfer, Work
+from pef_kit.operations import Ask, Effect, Transfer, Turn, Work
 from pef_protocol.calls import Reply
 from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_ORDER
@@ -183,7 +183,7 @@ class Case:
         levels = self.first.stack.levels
         at = next(number for number, each in enumerate(levels) if each is level)
         if at < len(self.lives) and self.lives[at] is not None and self._life(level) is None:
-            what = {Ask: "asks", Transfer: "moves bytes", Work: "works"}.get(type(effect))
+            what = {Ask: "asks", Transfer: "moves bytes", Work: "works", Turn: "works"}.get(type(effect))
             if what:
                 name = effect.name if isinstance(effect, Ask) else ""
                 self.found.append(Violation(f"{what} after its end", f"{level.name} {what} {name}".rstrip()))

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from interleavings.machines import Machines
 from pef_kit.core.life import Ended, OtherIncarnation
-from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, Transfer, Work
+from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, Transfer, Turn, Work
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.events import Side
 
@@ -157,5 +157,6 @@ KINDS: Final[dict[type, Waits]] = {
     Ask: Waits.REQUEST,
     Transfer: Waits.TRANSFER,
     Work: Waits.WORK,
+    Turn: Waits.WORK,
     Pause: Waits.PAUSE,
 }

@@ -20,7 +20,7 @@ import numpy as np
 
 from pef_kit.core.lease import Leased
 from pef_kit.core.life import Ended, OtherIncarnation
-from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, Transfer, Work
+from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, Transfer, Turn, Work
 from pef_lab.refusing import made_up
 from pef_protocol.calls import Reply
 from pef_protocol.runs import CodedRuns
@@ -221,6 +221,7 @@ _KINDS: Final[dict[type, Pending]] = {
     Ask: Pending.REQUEST,
     Transfer: Pending.TRANSFER,
     Work: Pending.WORK,
+    Turn: Pending.WORK,
     Pause: Pending.PAUSE,
 }
 

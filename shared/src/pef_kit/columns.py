@@ -12,11 +12,13 @@ A column that was never written costs nothing: it is memory the machine has not 
 import hashlib
 from bisect import bisect_right
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Self, TypeVar
 
 import numpy as np
 import numpy.ma  # np.unique would do so in the middle of the first call, and take 40 ms
+from numpy.typing import NDArray
 
 from pef_kit.spans import (
     I64,
@@ -53,14 +55,18 @@ class Slot:
         return self.first + self.count
 
     def blocks(self) -> Iterator[slice]:
-        """Yield the slot in slices of at most BLOCK GFNs: a column's block stays in the processor's cache."""
-        for start in range(0, self.count, BLOCK):
-            yield slice(start, min(start + BLOCK, self.count))
+        """Return the slot in slices of at most BLOCK GFNs: a block of a column stays in the cache."""
+        return self.blocks_of(slice(0, self.count))
 
-    def marked_blocks(self) -> Iterator[slice]:
-        """Yield those blocks in which a GFN bears any mark."""
-        for block in self.blocks():
-            if self.marks[block].max():
+    def blocks_of(self, part: slice) -> Iterator[slice]:
+        """Yield a part of the slot in slices of at most BLOCK GFNs."""
+        for start in range(part.start, part.stop, BLOCK):
+            yield slice(start, min(start + BLOCK, part.stop))
+
+    def marked_blocks(self, part: slice | None = None) -> Iterator[slice]:
+        """Yield those blocks, of all or of a part of the slot, in which a GFN bears any mark."""
+        for block in self.blocks() if part is None else self.blocks_of(part):
+            if self.marks[block].any():
                 yield block
 
     def mark(self, chosen: Selection, bit: int) -> None:
@@ -76,6 +82,28 @@ class Slot:
         bearing: Mask = (self.marks[chosen] & np.uint8(bit)) != 0
         return bearing
 
+    def blank(self) -> Self:
+        """Return a copy whose columns are new and zero, which `copy_part` fills."""
+        other = copy(self)
+        other.state = np.zeros(self.count, np.uint8)
+        other.marks = np.zeros(self.count, np.uint8)
+        return other
+
+    def copy_part(self, other: Self, part: slice) -> None:
+        """Copy a part of the columns to those of `other`; what is zero there costs nothing."""
+        for block in self.blocks_of(part):
+            copy_written(self.state[block], other.state[block])
+            copy_written(self.marks[block], other.marks[block])
+
+    def runs(self) -> tuple[I64, I64]:
+        """Return (offset, pages) of each run of GFNs that have the same state."""
+        edges = [
+            np.flatnonzero(self.state[block][1:] != self.state[block][:-1]) + block.start + 1
+            for block in (slice(at.start, min(at.stop + 1, self.count)) for at in self.blocks())
+        ]
+        firsts = np.concatenate([np.zeros(1, np.int64), *edges])
+        return firsts, np.diff(np.append(firsts, self.count))
+
     def digest_into(self, digest: "hashlib.blake2b") -> None:
         """Feed all columns to `digest`."""
         digest.update(np.array([self.slot_id, self.first, self.count], np.int64).tobytes())
@@ -89,6 +117,13 @@ class Slot:
 
 
 SlotT = TypeVar("SlotT", bound=Slot)
+ColumnT = TypeVar("ColumnT", bound=np.generic)
+
+
+def copy_written(column: NDArray[ColumnT], other: NDArray[ColumnT]) -> None:
+    """Copy a column to `other`, which is zero; a zero column leaves that memory unasked for."""
+    if column.any():
+        other[:] = column
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from pef_kit.core.lease import leased
 from pef_kit.core.life import Ended, Life, OtherIncarnation
 from pef_kit.doors import Doorkeeper, Handler, Problem, number, path_number
 from pef_kit.observers import CURRENT, CallContext, Observer
-from pef_kit.operations import Operation, Perform, drive
+from pef_kit.operations import Effect, Operation, Perform, Work, drive
 from pef_kit.spans import pages_in
 from pef_protocol.calls import Call, Reply
 from pef_protocol.codes import HCode, UCode
@@ -72,6 +72,8 @@ REFUSED_ROW: Final = 64
 """Bytes of one refused run as JSON, at most."""
 REFUSED_WORDS: Final = CodedRuns.WIDTH * WORD_BYTES
 """Bytes of one among many refused runs."""
+LOOKS: Final = 8
+"""How often a view that is to be of one moment is tried."""
 LONGEST_TIME: Final = 3_600_000
 TIME_DIGITS: Final = 10
 VISORS: Final = frozenset({Role.ULTRAVISOR, Role.HYPERVISOR})
@@ -136,6 +138,9 @@ class Service:
         """Says why there is no epoch."""
         self.fits = True
         """This side fits its peer: before, nothing that needs the peer is admitted, nor any call of it."""
+        self._steps = 0
+        """Steps that operations have made: as long as it is the same, nothing has changed."""
+        self._looking = asyncio.Lock()
         self._starters: list[Callable[[], Any]] = []
         self._closers: list[Callable[[], Any]] = []
         self.clients = Clients(
@@ -213,11 +218,23 @@ class Service:
 
     async def run_first(self, operation: Operation[T]) -> T:
         """Drive an operation of the current epoch by which this side comes to fit its peer."""
-        return await drive(leased(operation, self.fence.life), self._perform)
+        return await self._drive(leased(operation, self.fence.life))
 
     async def run_alone(self, operation: Operation[T], check: Check | None = None) -> T:
         """Drive an operation that needs no peer, and so no epoch, to its end."""
-        return await drive(begun_if(check, operation), self._perform)
+        return await self._drive(begun_if(check, operation))
+
+    async def _drive(self, operation: Operation[T]) -> T:
+        """Drive an operation to its end, and count its steps."""
+
+        async def performed(effect: Effect) -> Any:
+            try:
+                return await self._perform(effect)
+            finally:
+                self._steps += 1
+
+        self._steps += 1
+        return await drive(operation, performed)
 
     async def as_guest(
         self,
@@ -322,7 +339,7 @@ class Service:
         with _Recorded(self, request, caller, call.name, seconds) as recorded:
             recorded.arguments, recorded.pages = told(asked)
             operation = begun_if(check, self._answer(caller, call.name, asked))
-            reply = await drive(leased(operation, life), self._perform)
+            reply = await self._drive(leased(operation, life))
             recorded.code, recorded.detail = reply.code.name, reply.detail
         return reply
 
@@ -383,6 +400,37 @@ class Service:
         async def handler(request: Request) -> Response:
             self.doorkeeper.admit(request, Role.OBSERVER)
             return json_response(look(request))
+
+        self.get(OBSERVER_PATH + path, handler)
+
+    def long_view(
+        self,
+        path: str,
+        copy: Callable[[Request], Operation[T]],
+        look: Callable[[T], object],
+        *,
+        whole: bool = False,
+    ) -> None:
+        """Add a view of whole slots: `copy` copies them part by part, `look` looks at the copy in a thread.
+
+        A `whole` view is of one moment, or 503 where calls never left time for it; else each part of a large
+        slot is of a moment of its own. One such view is made at a time: copies take memory.
+        """
+
+        async def handler(request: Request) -> Response:
+            self.doorkeeper.admit(request, Role.OBSERVER)
+            async with self._looking:
+                for _ in range(LOOKS):
+                    before = self._steps
+                    seen = [await drive(copy(request), self._perform)]
+                    if not whole or self._steps == before:
+                        break
+                else:
+                    reason = "calls went on all the time: look again"
+                    raise Problem(503, "Service Unavailable", reason, kind=ProblemType.NOT_NOW)
+                # Order: the copy goes in the thread, too: to give so much memory back takes long.
+                shown = await self._perform(Work(lambda: json.dumps(look(seen.pop()))))
+            return Response(shown, media_type=JSON)
 
         self.get(OBSERVER_PATH + path, handler)
 

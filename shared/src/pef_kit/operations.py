@@ -5,6 +5,7 @@
 | `Ask` | a call to the peer | its `Reply`; `PeerFailure` is thrown in where its outcome can't be had |
 | `Transfer` | the memory bus | None, after `each` has seen every piece |
 | `Work` | a thread | what the function returns |
+| `Turn` | letting everybody else have a turn | None |
 | `Pause` | waiting a little | whether to try again: False once the operation's time is over |
 
 A generator never awaits and never touches HTTP, so the same code runs in a service, under a linked pair in
@@ -77,6 +78,20 @@ class Work:
     """Heavy work that touches nothing but memory marked for it."""
 
     run: Callable[[], Any] = field(repr=False)
+
+
+def nothing() -> None:
+    """Do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn(Work):
+    """Work that is nothing: between two parts of what is done to whole slots, others have a turn.
+
+    It is performed at once, whatever time is left: what was begun on a slot is done to all of it.
+    """
+
+    run: Callable[[], Any] = field(default=nothing, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

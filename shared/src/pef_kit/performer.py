@@ -6,7 +6,7 @@ from typing import Any, Final, assert_never
 
 from pef_kit.bus import Bus
 from pef_kit.observers import CURRENT, CallContext, Observer
-from pef_kit.operations import PATIENCE, Ask, Effect, Pause, Transfer, Work
+from pef_kit.operations import PATIENCE, Ask, Effect, Pause, Transfer, Turn, Work
 from pef_kit.peer import Peer
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import HCode, UCode
@@ -42,6 +42,9 @@ class Performer:
                 await self._bus.perform(effect)
                 way = "to normal memory" if writes else "from normal memory"
                 self._observer.moved.labels(way).inc(sum(length for _, length in pieces))
+                return None
+            case Turn():
+                await asyncio.sleep(0)
                 return None
             case Work(run):
                 return await asyncio.get_running_loop().run_in_executor(self._threads, run)

@@ -8,7 +8,7 @@ import pytest
 from pef_kit import performer as performer_module
 from pef_kit.bus import NORMAL_BASE, NormalMemory, carry_out
 from pef_kit.observers import Observer
-from pef_kit.operations import PATIENCE, Ask, Pause, PeerFailure, Transfer, Work
+from pef_kit.operations import PATIENCE, Ask, Pause, PeerFailure, Transfer, Turn, Work
 from pef_kit.performer import Performer
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
@@ -52,6 +52,7 @@ async def test_each_effect_is_performed(threads: ThreadPoolExecutor, monkeypatch
             is None
         )
         assert await perform(Work(threading.get_ident)) != threading.get_ident()
+        assert (await perform(Turn()), waits.pop()) == (None, 0)
         with pytest.raises(ZeroDivisionError):
             await perform(Work(lambda: 1 // 0))
         for attempt in (0, 1, 10_000):

@@ -6,7 +6,7 @@ from typing import Any, Final, Self
 from pef_explorer.simulation.events import Start
 from pef_explorer.stepping import Fault, OpenCall, Pending, Wire
 from pef_kit.core.life import OtherIncarnation
-from pef_kit.operations import PATIENCE, Ask, Operation, Pause, PeerFailure, Transfer, Work
+from pef_kit.operations import PATIENCE, Ask, Operation, Pause, PeerFailure, Transfer, Turn, Work
 
 ULTRAVISOR: Final = "ultravisor"
 HYPERVISOR: Final = "hypervisor"
@@ -17,6 +17,7 @@ _KINDS: Final[dict[type, Pending]] = {
     Ask: Pending.REQUEST,
     Transfer: Pending.TRANSFER,
     Work: Pending.WORK,
+    Turn: Pending.WORK,
     Pause: Pending.PAUSE,
 }
 
