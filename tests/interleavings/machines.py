@@ -18,6 +18,7 @@ from pef_explorer.small_memory import KNOWN_BYTES, HeapFrames, HeapMemory, Known
 from pef_hypervisor import accesses as host_copies
 from pef_hypervisor import normal_memory, store
 from pef_hypervisor.machine import Hypervisor
+from pef_kit import parts
 from pef_kit.bus import NORMAL_BASE, carry_out
 from pef_kit.operations import Ask, Operation, Transfer
 from pef_kit.spans import I64, U8, U64
@@ -28,6 +29,7 @@ from pef_protocol.identity import instance_of
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid
 from pef_protocol.ultracalls import Esm
 from pef_protocol.wire import Caller, Role
+from pef_ultravisor import machine as ultravisor
 from pef_ultravisor import necessary_set
 from pef_ultravisor.from_guest import esm, esm_steps
 from pef_ultravisor.from_guest.accesses import guest_store
@@ -125,6 +127,8 @@ def make_small() -> None:
     host_copies.SMALL = PAGE_SIZE  # type: ignore[misc]
     normal_memory.AT_ONCE = 0  # type: ignore[misc]
     necessary_set.AT_ONCE = 0  # type: ignore[misc]
+    ultravisor.AT_ONCE = 0  # type: ignore[misc]
+    parts.PART = 5  # type: ignore[misc]
     store.LPIDS = LPIDS
     esm.STEPS = STEPS  # type: ignore[misc]
     for name, module in list(sys.modules.items()):

@@ -125,7 +125,8 @@ def put(hv: ScriptedHypervisor, gfn: int, state: S, *, frame: bytes = ZERO, page
         hv.uv.normal_pages.take(slot.normal[at : at + 1])
     if state in TRANSIENT:
         svm_of(hv).open_calls += 1
-    slot.state[at] = state
+        slot.flights += 1
+    slot.put(slice(at, at + 1), state)
 
 
 def sound(hv: ScriptedHypervisor) -> bool:

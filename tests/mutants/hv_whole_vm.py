@@ -86,8 +86,7 @@ def k3() -> Iterator[None]:
         vm = store.vms.get(request.lpid)
         if caller.role is not Role.ULTRAVISOR or vm is None or not vm.started or vm.gate.taken:
             return (yield from original(store, caller, request))
-        for slot in vm.slots:
-            forget(store, vm, slot)
+        yield from forget(store, vm, vm.slots)
         vm.state = HvVmState.TRANSIENT
         return Reply(HCode.H_SUCCESS, {"design": vm.rules.design.value})
 
@@ -162,7 +161,7 @@ def k11() -> Iterator[None]:
 
     def end(store: Store, vm: Vm) -> Operation[Answer]:
         for slot in vm.slots:
-            forget(store, vm, slot)
+            yield from forget(store, vm, [slot])
             if slot.registered:
                 yield from unregister(vm, slot)
         answer = yield from end_svm(vm)
@@ -177,9 +176,7 @@ def k14() -> Iterator[None]:
     """Leave in normal pages what they held for the SVM when its VM is reset."""
 
     def forget_all(store: Store, vm: Vm) -> Operation[None]:
-        yield from ()
-        for slot in vm.slots:
-            forget(store, vm, slot)
+        return forget(store, vm, vm.slots)
 
     with everywhere(slots.drop_secure, forget_all):
         yield

@@ -75,17 +75,18 @@ def left_over_refused() -> Iterator[None]:
 @contextmanager
 def plugged_in_vain() -> Iterator[None]:
     """Forget a slot that is registered for a secure VM."""
+    original = memory_slots.uv_register_mem_slot
 
-    def forget(uv: Ultravisor, _: Caller, asked: Any, reply: Reply) -> Reply:
+    def forgetful(uv: Ultravisor, caller: Caller, asked: Any) -> Operation[Reply]:
+        reply = yield from original(uv, caller, asked)
         svm = uv.svm(asked.lpid)
         if reply.code.succeeded and svm is not None and svm.state is UvVmState.SECURE:
             slot = svm.slots.get(asked.slotid)
             if slot is not None:
-                uv.release_slot(svm, slot)
+                yield from uv.release_slot(svm, slot)
         return reply
 
-    original = memory_slots.uv_register_mem_slot
-    with everywhere(original, _answering_otherwise(original, forget)):
+    with everywhere(original, forgetful):
         yield
 
 

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.ciphers.modes import CTR
 
 from mutants import answers
 from mutants.exchange import attribute, cells, everywhere
+from pef_kit.operations import Operation
 from pef_kit.spans import I64, U8, U64, Mask
 from pef_kit.transitions import Cell
 from pef_protocol.codes import UCode
@@ -111,11 +112,12 @@ def frames_unscrubbed() -> Iterator[None]:
         left = spare.get(count)
         make(slot, slot_id, first, count, (lambda _: left.pop()) if left else frames)
 
-    def release_slot(uv: Ultravisor, svm: Svm, slot: FrameSlot) -> None:
+    def release_slot(uv: Ultravisor, svm: Svm, slot: FrameSlot) -> Operation[None]:
         uv.normal_pages.give_back(slot.normal)
         slot.normal[:] = 0
-        slot.state[:] = S.SECURE
+        slot.put(slice(None), S.SECURE)
         svm.slots.remove(slot)
+        yield from ()
         spare.setdefault(slot.count, []).append(slot.frames)
 
     with attribute(FrameSlot, "__init__", take), attribute(Ultravisor, "release_slot", release_slot):

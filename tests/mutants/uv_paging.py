@@ -59,7 +59,7 @@ def d12() -> Iterator[None]:
         if svm.state is UvVmState.SECURE:
             return (yield from original(uv, svm, pages))
         yield from page_in._import(uv, svm, pages)
-        pages.slot.state[pages.offsets] = S.SECURE
+        pages.slot.put(pages.offsets, S.SECURE)
         pages.slot.counter[pages.offsets] = 0
         pages.slot.tag[pages.offsets] = 0
         return np.zeros(len(pages), np.int16)

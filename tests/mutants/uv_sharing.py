@@ -69,7 +69,7 @@ def d8() -> Iterator[None]:
         for slot, offsets, pages in offered:
             slot.normal[offsets] = pages
             uv.normal_pages.take(pages)
-            slot.state[offsets] = S.SHARED
+            slot.put(offsets, S.SHARED)
 
     with everywhere(original, take_back):
         yield
@@ -103,7 +103,7 @@ def d11() -> Iterator[None]:
                 raise
         _lose_records(portions)
         for part in in_state(portions, S.PAGEDOUT):
-            part.slot.state[part.chosen] = S.SECURE
+            part.slot.put(part.chosen, S.SECURE)
         return (yield from original(uv, svm, portions, event))
 
     with only_in(sharing, "settled", settled):

@@ -35,7 +35,7 @@ def secure_vm(states: list[int]) -> LinkedPair:
     svm.state = UvVmState.SECURE
     (slot,) = svm.slots
     for gfn, state in enumerate(states):
-        slot.state[gfn] = state
+        slot.put(slice(gfn, gfn + 1), state)
         if IS_BACKED[state]:
             slot.normal[gfn] = NORMAL_BASE + gfn * PAGE_SIZE
         elif state == UvGfnState.SECURE:

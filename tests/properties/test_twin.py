@@ -18,7 +18,7 @@ from pef_protocol.states import HvGfnState
 from pef_protocol.ultracalls import Esm, SharePage, UnshareAllPages, UnsharePage
 from pef_ultravisor.esm_blob import MachineKey
 from pef_ultravisor.from_guest.accesses import AccessFailure, guest_load, guest_store
-from pef_ultravisor.machine import state_runs
+from pef_ultravisor.views import state_runs
 
 MEMORY = 16 << 20
 PAGES = MEMORY // PAGE_SIZE

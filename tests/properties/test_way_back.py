@@ -28,9 +28,9 @@ from pef_protocol.ultracalls import Esm
 from pef_ultravisor.from_guest.entering import Entering, Step
 from pef_ultravisor.from_guest.esm_steps import commit, done, share_extent, start
 from pef_ultravisor.guest_image import Extent
-from pef_ultravisor.machine import state_runs
 from pef_ultravisor.necessary_set import EsmFailure, bring, covering, held
 from pef_ultravisor.sharing import Kind, Portions
+from pef_ultravisor.views import state_runs
 
 PAGES: Final = 6
 SEEDS: Final = range(60)

@@ -86,6 +86,7 @@ def vm_state(state: UvVmState) -> Spoiler:
 def in_flight(attempt: Attempt) -> None:
     slot, at = place(attempt.hv, FREE)
     slot.mark(slice(at, at + 1), WAITING)
+    slot.flights += 1
     svm_of(attempt.hv).open_calls += 1
 
 

@@ -63,7 +63,7 @@ CHANGES: dict[str, Callable[[Ultravisor], object]] = {
     "a normal page": lambda uv: slot_of(uv).normal.fill(1 << 32),
     "a counter": lambda uv: slot_of(uv).counter.fill(9),
     "a tag": lambda uv: slot_of(uv).tag.fill(9),
-    "a slot gone": lambda uv: uv.release_slot(svm_in(uv), slot_of(uv)),
+    "a slot gone": lambda uv: list(uv.release_slot(svm_in(uv), slot_of(uv))),
     "the SVM gone": lambda uv: uv.end(svm_in(uv)),
     "another SVM": lambda uv: uv.new_svm(Lpid(5)),
     "another key": lambda uv: uv.new_svm(Lpid(LPID)),

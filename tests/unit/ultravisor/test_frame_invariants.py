@@ -33,7 +33,7 @@ def scene() -> ScriptedHypervisor:
 def state(of: S, becomes: S) -> Corruption:
     def corrupt(hv: ScriptedHypervisor) -> None:
         slot, at = place(hv, GFN[of])
-        slot.state[at] = becomes
+        slot.put(slice(at, at + 1), becomes)
 
     return corrupt
 

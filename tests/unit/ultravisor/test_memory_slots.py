@@ -30,6 +30,7 @@ from pef_protocol.states import UvGfnState as S
 from pef_protocol.ultracalls import RegisterMemSlot, UnregisterMemSlot
 from pef_ultravisor.frames import IMPORTED, MOVING, WAITING
 from pef_ultravisor.from_guest.accesses import AccessFailure
+from pef_ultravisor.in_flight import in_flight
 
 TIB = 1 << 40
 
@@ -154,8 +155,8 @@ def test_neighbours_of_an_unregistered_slot_stay_as_they_are() -> None:
 @pytest.mark.parametrize("bit", [MOVING, WAITING])
 def test_a_slot_with_a_page_in_flight_stays(hv: ScriptedHypervisor, bit: int) -> None:
     slot, _ = place(hv, 16)
-    slot.mark(slice(3, 4), bit)
-    assert unregister(hv) is UCode.U_BUSY
+    with in_flight(hv.uv, svm_of(hv), bit, [(slot, slice(3, 4))]):
+        assert unregister(hv) is UCode.U_BUSY
     assert place(hv, 16)[0] is slot
 
 

@@ -85,7 +85,7 @@ def test_a_page_that_backs_a_gfn_of_another_svm_is_out_of_reach(hv: ScriptedHype
     assert hv.ultracall(PageOut(Lpid(2), run, 0, PAGE_ORDER)).code is UCode.U_P2
     slot = other.slots.holding(1)
     assert slot is not None
-    slot.state[1] = S.SHARED_INV
+    slot.put(slice(1, 2), S.SHARED_INV)
     assert hv.ultracall(PageIn(Lpid(2), run, 0, PAGE_ORDER)).code is UCode.U_P2
     assert hv.page(hv.ra(LPID, 0)) == text("mail")
     assert sound(hv)

@@ -50,7 +50,7 @@ def _forget_svm(store: Store, vm: Vm) -> Operation[None]:
         return
     vm.state, vm.must_abort = HvVmState.TRANSIENT, True
     yield from drop_secure(store, vm)
-    make_plain(vm)
+    yield from make_plain(vm)
     if not vm.must_reset:
         vm.state, vm.must_abort = HvVmState.NORMAL, False
 

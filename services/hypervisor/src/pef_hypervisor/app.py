@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from fastapi import FastAPI, Request, Response
 from pydantic import Field
 
+from pef_hypervisor import views
 from pef_hypervisor.doors.bus import OwnBus, add_bus_door
 from pef_hypervisor.doors.guest import add_guest_door
 from pef_hypervisor.doors.vmm import add_vmm_door
+from pef_hypervisor.invariants import broken
 from pef_hypervisor.link import Link
 from pef_hypervisor.machine import Hypervisor
 from pef_kit.bus import NormalMemory
@@ -17,6 +19,7 @@ from pef_kit.core.fence import Fence
 from pef_kit.doors import Doorkeeper, number
 from pef_kit.http import Service
 from pef_kit.observers import Observer
+from pef_kit.operations import Operation
 from pef_kit.peer import Peer
 from pef_kit.performer import Performer
 from pef_kit.serving import build_and_serve
@@ -118,14 +121,17 @@ def add_hint_route(service: Service, link: Link) -> None:
 
 def add_views(service: Service, hypervisor: Hypervisor) -> None:
     """Add what the observer may see."""
+    store = hypervisor.store
 
-    def gfns(request: Request) -> object:
-        return hypervisor.gfns(number(request, "lpid"))
+    def gfns(request: Request) -> Operation[views.States]:
+        return views.states_of(store, number(request, "lpid"))
 
     service.view("vms", lambda _: hypervisor.vms())
-    service.view("gfns", gfns)
-    service.view("digest", lambda _: {"digest": hypervisor.digest()})
-    service.view("invariants", lambda _: {"broken": hypervisor.invariants()})
+    service.long_view("gfns", gfns, views.gfns)
+    service.long_view("digest", lambda _: store.copied(), lambda seen: {"digest": seen.digest()}, whole=True)
+    service.long_view(
+        "invariants", lambda _: store.copied(), lambda seen: {"broken": broken(seen)}, whole=True
+    )
 
 
 def main() -> None:

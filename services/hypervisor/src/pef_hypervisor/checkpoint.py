@@ -4,8 +4,8 @@ A checkpoint is tuples of numbers, strings and bytes: it can be compared, hashed
 taken at any moment, in the middle of calls too, where it tells the marks that they have set.
 
 Not in it: what normal memory holds. It stays as it is, and whoever restores puts back every page that has
-changed since. A slot that an open call keeps to itself until the Ultravisor knows it shows by its claim
-only.
+changed since. Nor that a call has all of a slot in flight; and a slot that an open call keeps to itself until
+the Ultravisor knows it shows by its claim only.
 
 Order: restore only where no operation of the machine is alive. One that is suspended must be closed before,
 for what it does at its end would be done to the restored state.
@@ -182,6 +182,8 @@ class Spares:
         columns.slot.registered = record.registered
         columns.state[:] = record.state
         columns.marks[:] = record.marks
+        columns.slot.flights = 0
+        columns.slot.whole_in_flight = False
         return columns.slot
 
 

@@ -8,10 +8,11 @@
 What must always be true of them is told by the functions of `pef_hypervisor.invariants`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -19,7 +20,9 @@ from pef_hypervisor.designs.rules import Rules
 from pef_hypervisor.gate import Gate
 from pef_kit.columns import Portion, Slot, SlotMap
 from pef_kit.core.life import Life
-from pef_kit.spans import I64, U8, Mask, spread
+from pef_kit.operations import Operation
+from pef_kit.parts import copied
+from pef_kit.spans import I64, U8, Mask, Selection, spread
 from pef_protocol.identity import Incarnation
 from pef_protocol.quantities import PAGE_SIZE, Gfn, Lpid, RealAddress, SlotId
 from pef_protocol.states import HvGfnState, HvVmState
@@ -42,6 +45,17 @@ class VmSlot(Slot):
         self.base = base
         self.registered = False
         """The Ultravisor knows the slot."""
+        self.flights = 0
+        """Calls that have GFNs of the slot in flight."""
+        self.whole_in_flight = False
+        """One of them has every GFN in flight, whatever the marks say."""
+
+    def marked(self, chosen: Selection, bit: int) -> Mask:
+        """Tell which of the chosen GFNs bear `bit`."""
+        bearing = super().marked(chosen, bit)
+        if self.whole_in_flight and bit & MOVING:
+            bearing[:] = True
+        return bearing
 
     def places(self, offsets: I64) -> I64:
         """Return the real addresses (bytes) of the normal pages at `offsets` (pages)."""
@@ -51,16 +65,22 @@ class VmSlot(Slot):
         """Count the GFNs in `state`."""
         return sum(int(np.count_nonzero(self.state[block] == state)) for block in self.blocks())
 
-    def where(self, bit: int) -> I64:
-        """Return the offsets (pages) of all GFNs that bear `bit`."""
-        found = [np.flatnonzero(self.marked(block, bit)) + block.start for block in self.marked_blocks()]
-        offsets: I64 = np.concatenate([np.zeros(0, np.int64), *found])
-        return offsets
+    def where(self, bit: int, part: slice | None = None) -> Iterator[I64]:
+        """Yield the offsets (pages) of the GFNs, of all or of a part, that bear `bit`, block by block."""
+        for block in self.marked_blocks(part):
+            if len(offsets := np.flatnonzero(self.marked(block, bit)) + block.start):
+                yield offsets
 
     @property
     def moving(self) -> bool:
-        """Tell whether a call has a GFN of the slot in flight."""
-        return any(bool(self.marked(block, MOVING).any()) for block in self.marked_blocks())
+        """Tell whether a GFN of the slot is in flight, as the columns say; `flights` is what calls say."""
+        return self.whole_in_flight or any(
+            bool(self.marked(block, MOVING).any()) for block in self.marked_blocks()
+        )
+
+
+Batch: TypeAlias = Sequence[tuple[VmSlot, slice]]
+"""Parts of slots that are treated at once."""
 
 
 def is_in(states: U8, wanted: tuple[HvGfnState, ...]) -> Mask:
@@ -109,6 +129,16 @@ class Vm:
     """Ends with the VM."""
     in_epoch: int = 0
     """Of the open operations, those that end with the epoch."""
+
+    def copied(self) -> Operation["Vm"]:
+        """Return a copy with copies of the slots; others may act between two parts of it."""
+        other = copy(self)
+        other.gate = Gate()
+        other.gate.restore(self.gate.record)
+        other.slots = SlotMap()
+        for slot in (yield from copied(self.slots)):
+            other.slots.add(slot)
+        return other
 
     @property
     def started(self) -> bool:

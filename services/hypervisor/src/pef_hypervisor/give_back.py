@@ -9,19 +9,22 @@ gives pages in clear and keeps them resident. So it is asked for each.
 Source: decisions, "H_SVM_INIT_ABORT", "H_SVM_INIT_ABORT under two states".
 """
 
+from functools import partial
 from typing import Final, TypeAlias
 
 import numpy as np
 
-from pef_hypervisor.frames import CARRIED, REPLACED, TOUCHED, Reservation, Vm, VmSlot, is_in
+from pef_hypervisor.frames import CARRIED, REPLACED, TOUCHED, Batch, Reservation, Vm, VmSlot, is_in
 from pef_hypervisor.lifecycle import GfnDeed, GfnEvent, wanting
 from pef_hypervisor.moves import bring, land, wipe
 from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Flight, Leg, Obstacle, Part, fly
-from pef_kit.operations import Operation
+from pef_kit.operations import Operation, Turn
+from pef_kit.parts import batches, part_by_part
 from pef_kit.spans import I64
 from pef_protocol.codes import UCode
 from pef_protocol.states import HvGfnState
+from pef_protocol.wire import PAGES_AT_ONCE
 
 SCARCE: Final = frozenset({UCode.U_RETRY})
 """Refusals that may be none once other pages have left secure memory."""
@@ -43,7 +46,7 @@ def give_back(store: Store, vm: Vm) -> Operation[tuple[int, Obstacle]]:
         lost += given_up
     while not obstacle and paged_out:
         slot, offsets = paged_out[0]
-        some = offsets[: store.pool.free]
+        some = offsets[: min(store.pool.free, PAGES_AT_ONCE)]
         if not len(some):
             return lost, Obstacle("there are not enough device pages")
         then = vm.rules.table.judge(GfnEvent.PAGE_IN, slot.state[some]).then
@@ -59,10 +62,14 @@ def give_back(store: Store, vm: Vm) -> Operation[tuple[int, Obstacle]]:
         paged_out = _bearing(REPLACED, paged_out)
     if not obstacle:
         lost += yield from _scrub_unknown(store, vm)
-        for slot in vm.slots:
-            for block in slot.blocks():
-                vm.rules.table.advance(GfnEvent.INIT_ABORT, slot.state[block])
+        yield from part_by_part(vm.slots, partial(_advance, vm))
     return lost, obstacle
+
+
+def _advance(vm: Vm, slot: VmSlot, part: slice) -> None:
+    """Give the GFNs of a part of a slot the state that H_SVM_INIT_ABORT leads to."""
+    for block in slot.blocks_of(part):
+        vm.rules.table.advance(GfnEvent.INIT_ABORT, slot.state[block])
 
 
 def _bearing(bit: int, pages: PagesBySlot) -> PagesBySlot:
@@ -79,8 +86,21 @@ def _paged_out(store: Store, vm: Vm) -> Operation[tuple[PagesBySlot, int, Obstac
     """
     lost = 0
     paged_out: PagesBySlot = []
+    for place, batch in enumerate(batches(vm.slots)):
+        if place:
+            yield Turn()
+        found, given_up, obstacle = yield from _paged_out_of(store, vm, batch)
+        paged_out, lost = paged_out + found, lost + given_up
+        if obstacle:
+            return paged_out, lost, obstacle
+    return _bearing(REPLACED, paged_out), lost, Obstacle()
+
+
+def _paged_out_of(store: Store, vm: Vm, batch: Batch) -> Operation[tuple[PagesBySlot, int, Obstacle]]:
+    lost = 0
+    paged_out: PagesBySlot = []
     parts: list[Part] = []
-    for slot, ascending in _bearing(REPLACED, _chosen(vm, GfnDeed.RESTORE)):
+    for slot, ascending in _bearing(REPLACED, _chosen(vm, batch, GfnDeed.RESTORE)):
         # Order: descending, so that each page is a run of its own: one of shared and other pages is refused.
         offsets = ascending[::-1]
         then = vm.rules.table.judge(GfnEvent.INIT_ABORT, slot.state[offsets]).then
@@ -97,24 +117,36 @@ def _paged_out(store: Store, vm: Vm) -> Operation[tuple[PagesBySlot, int, Obstac
         out = leg.codes == UCode.U_PARAMETER
         lost += yield from _give_up(store, vm, leg.slot, leg.offsets[~leg.done & ~out])
         paged_out.append((leg.slot, leg.offsets[out][::-1]))
-    return _bearing(REPLACED, paged_out), lost, Obstacle()
+    return paged_out, lost, Obstacle()
 
 
-def _chosen(vm: Vm, deed: GfnDeed) -> PagesBySlot:
-    """Return, slot by slot, the GFNs (offsets in pages) for which H_SVM_INIT_ABORT wants `deed`."""
+def _chosen(vm: Vm, batch: Batch, deed: GfnDeed) -> PagesBySlot:
+    """Return, by slot, the GFNs (offsets in pages) of a batch for which H_SVM_INIT_ABORT wants `deed`."""
     chosen: PagesBySlot = []
-    for slot in vm.slots:
-        wanted = wanting(vm.rules.table, GfnEvent.INIT_ABORT, deed)
-        found = [np.flatnonzero(is_in(slot.state[block], wanted)) + block.start for block in slot.blocks()]
-        if len(offsets := np.concatenate(found)):
+    wanted = wanting(vm.rules.table, GfnEvent.INIT_ABORT, deed)
+    for slot, part in batch:
+        offsets = np.flatnonzero(is_in(slot.state[part], wanted)) + part.start
+        if len(offsets):
             chosen.append((slot, offsets))
     return chosen
 
 
 def _get_secure(store: Store, vm: Vm) -> Operation[tuple[int, Obstacle]]:
     """Get all secure pages back, in clear; those that were never imported are simply normal again."""
+    lost = 0
+    for place, batch in enumerate(batches(vm.slots)):
+        if place:
+            yield Turn()
+        given_up, obstacle = yield from _get_secure_of(store, vm, batch)
+        lost += given_up
+        if obstacle:
+            return lost, obstacle
+    return lost, Obstacle()
+
+
+def _get_secure_of(store: Store, vm: Vm, batch: Batch) -> Operation[tuple[int, Obstacle]]:
     parts: list[Part] = []
-    for slot, offsets in _chosen(vm, GfnDeed.GIVE_BACK):
+    for slot, offsets in _chosen(vm, batch, GfnDeed.GIVE_BACK):
         then = vm.rules.table.judge(GfnEvent.INIT_ABORT, slot.state[offsets]).then
         imported = slot.marked(offsets, CARRIED)
         slot.state[offsets[~imported]] = then[~imported]
@@ -150,9 +182,18 @@ def _scrub_unknown(store: Store, vm: Vm) -> Operation[int]:
 
     A design of two states knows of none.
     """
+    found: PagesBySlot = []
+
+    def look(slot: VmSlot, part: slice) -> None:
+        for replaced in slot.where(REPLACED, part):
+            unknown = replaced[slot.state[replaced] != HvGfnState.SHARED]
+            if len(unknown):
+                found.append((slot, unknown))
+
+    yield from part_by_part(vm.slots, look)
     lost = 0
-    for slot in vm.slots:
-        replaced = slot.where(REPLACED)
-        unknown = replaced[slot.state[replaced] != HvGfnState.SHARED]
+    for place, (slot, unknown) in enumerate(found):
+        if place:
+            yield Turn()
         lost += yield from _give_up(store, vm, slot, unknown)
     return lost

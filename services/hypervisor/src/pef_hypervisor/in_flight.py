@@ -31,8 +31,22 @@ def in_flight(
     with pool.reserving(taking) as reserved, pool.freeing(leaving):
         for slot, offsets in pages:
             slot.mark(offsets, MOVING)
+            slot.flights += 1
         try:
             yield reserved
         finally:
             for slot, offsets in pages:
                 slot.unmark(offsets, MOVING)
+                slot.flights -= 1
+
+
+@contextmanager
+def whole_in_flight(slot: VmSlot) -> Iterator[None]:
+    """Have every GFN of a slot in flight, however many there are. The caller has seen that none is."""
+    slot.flights += 1
+    slot.whole_in_flight = True
+    try:
+        yield
+    finally:
+        slot.whole_in_flight = False
+        slot.flights -= 1

@@ -10,13 +10,14 @@ from typing import Final
 
 import numpy as np
 
-from pef_hypervisor.frames import CARRIED, MOVING, TOUCHED, Vm, VmSlot, is_in
+from pef_hypervisor.frames import CARRIED, MOVING, TOUCHED, Batch, Vm, VmSlot, is_in
 from pef_hypervisor.in_flight import in_flight
 from pef_hypervisor.lifecycle import GfnDeed, GfnEvent, wanting
 from pef_hypervisor.moves import bring, wipe
 from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Flight, Obstacle, Part
-from pef_kit.operations import Operation, Pause
+from pef_kit.operations import Operation, Pause, Turn
+from pef_kit.parts import batches, part_by_part
 from pef_kit.spans import I64, U8
 from pef_protocol.codes import UCode
 from pef_protocol.states import HvGfnState
@@ -26,14 +27,16 @@ TOO_FEW: Final = Obstacle("there are not enough device pages")
 
 @dataclass(slots=True)
 class Sweep:
-    """What one pass over slots found and could not do at once. Offsets in pages.
+    """What a pass over slots found; of the batch under way, what could not be done at once. Offsets in pages.
 
-    `kept`: what an earlier pass sent and the design leaves as it is; it is not sent again.
+    `kept`: what was sent before and the design leaves as it is; it is not sent again.
     """
 
     kept: list[tuple[VmSlot, I64]]
     short: bool = False
     """Device pages ran out."""
+    refused: bool = False
+    """The design leaves something as it is that was sent in this pass: its device page may serve others."""
     scrubs: list[tuple[VmSlot, I64]] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
     promised: int = 0
@@ -48,47 +51,72 @@ def secure_left_over(store: Store, vm: Vm, slots: Iterable[VmSlot], event: GfnEv
     serve others, pass by pass.
     """
     chosen = tuple(slots)
-    left = wanting(vm.rules.table, event, GfnDeed.MARK, GfnDeed.BRING)
-    if not left:
+    if not wanting(vm.rules.table, event, GfnDeed.MARK, GfnDeed.BRING):
         return Obstacle()
+    obstacle = yield from _at_rest(vm, next(batches(chosen), []), event)
+    if not obstacle and (yield from _needed(vm, chosen, event)) > store.pool.free:
+        return TOO_FEW
     sweep = Sweep([], short=True)
-    while sweep.short:
-        for attempt in count():
-            if not any(_in_flight(slot, left) for slot in chosen):
+    while sweep.short and not obstacle:
+        sweep.short, sweep.refused = False, False
+        for place, batch in enumerate(batches(chosen)):
+            if place:
+                yield Turn()
+            obstacle = yield from _secure_batch(store, vm, batch, event, sweep)
+            if obstacle:
                 break
-            if not (yield Pause(attempt)):
-                return Obstacle("left-over GFNs are in flight for other calls", busy=True)
-        if not sweep.kept and _needed(vm, chosen, event) > store.pool.free:
+        if not obstacle and sweep.short and not sweep.refused:
             return TOO_FEW
-        sweep = Sweep(sweep.kept)
-        for slot in chosen:
-            _sweep(store, vm, slot, event, sweep)
-        flight = yield from _flown(store, vm, sweep)
-        if obstacle := flight.obstacle:
-            return obstacle
-        refused = set(flight.codes[flight.codes != 0].tolist())
-        if odd := refused - {int(code) for code in vm.rules.leaves}:
-            return Obstacle("UV_PAGE_IN: " + ", ".join(sorted(UCode(code).name for code in odd)))
-        if sweep.short and not refused:
-            return TOO_FEW
-        sweep.kept += [(leg.slot, leg.offsets[~leg.done]) for leg in flight.legs()]
+    return obstacle
+
+
+def _secure_batch(store: Store, vm: Vm, batch: Batch, event: GfnEvent, sweep: Sweep) -> Operation[Obstacle]:
+    """Secure the left-over GFNs of a batch, as far as device pages reach; return what went wrong."""
+    obstacle = yield from _at_rest(vm, batch, event)
+    if obstacle:
+        return obstacle
+    for slot, part in batch:
+        _sweep(store, vm, slot, part, event, sweep)
+    flight = yield from _flown(store, vm, sweep)
+    if flight.obstacle:
+        return flight.obstacle
+    refused = set(flight.codes[flight.codes != 0].tolist())
+    if odd := refused - {int(code) for code in vm.rules.leaves}:
+        return Obstacle("UV_PAGE_IN: " + ", ".join(sorted(UCode(code).name for code in odd)))
+    sweep.refused = sweep.refused or bool(refused)
+    sweep.kept += [(leg.slot, leg.offsets[~leg.done]) for leg in flight.legs()]
     return Obstacle()
 
 
-def _needed(vm: Vm, slots: Iterable[VmSlot], event: GfnEvent) -> int:
+def _at_rest(vm: Vm, batch: Batch, event: GfnEvent) -> Operation[Obstacle]:
+    """Wait until no left-over GFN of a batch is in flight for another call; return that time was over."""
+    left = wanting(vm.rules.table, event, GfnDeed.MARK, GfnDeed.BRING)
+    for attempt in count():
+        if not any(_in_flight(slot, part, left) for slot, part in batch):
+            break
+        if not (yield Pause(attempt)):
+            return Obstacle("left-over GFNs are in flight for other calls", busy=True)
+    return Obstacle()
+
+
+def _needed(vm: Vm, slots: Iterable[VmSlot], event: GfnEvent) -> Operation[int]:
     """Return the least number of device pages that the left-over GFNs need.
 
     Of those that the design may leave as they are, one that is sent needs a device page until it is refused.
     """
     table, sure, sent = vm.rules.table, 0, 0
-    for slot in slots:
-        for block in slot.blocks():
+
+    def count_part(slot: VmSlot, part: slice) -> None:
+        nonlocal sure, sent
+        for block in slot.blocks_of(part):
             states, marks = slot.state[block], slot.marks[block]
             brought = is_in(states, wanting(table, event, GfnDeed.BRING))
             brought &= (marks & np.uint8(TOUCHED | CARRIED)) != 0
             left = is_in(states, wanting(table, event, GfnDeed.MARK, GfnDeed.BRING))
             sent += int(np.count_nonzero(brought))
             sure += int(np.count_nonzero(left & ~brought))
+
+    yield from part_by_part(slots, count_part)
     return sure + (min(sent, 1) if vm.rules.leaves else sent)
 
 
@@ -97,28 +125,30 @@ def _flown(store: Store, vm: Vm, sweep: Sweep) -> Operation[Flight]:
 
     Order: what is sent bears the mark, and its device pages are reserved, while the rest is scrubbed.
     """
-    pages = [*sweep.scrubs, *((part.slot, part.offsets) for part in sweep.parts)]
-    with in_flight(store.pool, pages, taking=sweep.promised):
-        for slot, offsets in sweep.scrubs:
+    scrubs, parts, promised = sweep.scrubs, sweep.parts, sweep.promised
+    sweep.scrubs, sweep.parts, sweep.promised = [], [], 0
+    pages = [*scrubs, *((part.slot, part.offsets) for part in parts)]
+    with in_flight(store.pool, pages, taking=promised):
+        for slot, offsets in scrubs:
             yield from wipe(store, vm, slot, offsets)
-    return (yield from bring(store, vm, sweep.parts))
+    return (yield from bring(store, vm, parts))
 
 
-def _in_flight(slot: VmSlot, left: tuple[HvGfnState, ...]) -> bool:
-    return any(
+def _in_flight(slot: VmSlot, part: slice, left: tuple[HvGfnState, ...]) -> bool:
+    return bool(slot.flights) and any(
         bool(is_in(slot.state[block][moving], left).any())
-        for block in slot.marked_blocks()
+        for block in slot.blocks_of(part)
         if (moving := slot.marked(block, MOVING)).any()
     )
 
 
-def _sweep(store: Store, vm: Vm, slot: VmSlot, event: GfnEvent, sweep: Sweep) -> None:
+def _sweep(store: Store, vm: Vm, slot: VmSlot, part: slice, event: GfnEvent, sweep: Sweep) -> None:
     """Secure, at once, what needs no ultracall; collect what does, and which pages are to be scrubbed.
 
     Order: what is collected is flown before anything else runs, so its device pages are counted as gone here.
     """
     table = vm.rules.table
-    for block in slot.blocks():
+    for block in slot.blocks_of(part):
         states, marks = slot.state[block], slot.marks[block]
         left = is_in(states, wanting(table, event, GfnDeed.MARK, GfnDeed.BRING))
         for offsets in [offsets for other, offsets in sweep.kept if other is slot]:

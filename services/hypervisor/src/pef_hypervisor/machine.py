@@ -154,5 +154,6 @@ class Hypervisor:
         return views.vmm_list(self.store)
 
     def gfns(self, lpid: int) -> dict[str, Any]:
-        """Return the observer's view of one VM's GFNs."""
-        return views.gfns(self.store, lpid)
+        """Return the observer's view of one VM's GFNs, at once."""
+        vm = self.store.vms.get(lpid)
+        return views.gfns((lpid, list(vm.slots) if vm else []))

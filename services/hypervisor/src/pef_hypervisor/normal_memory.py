@@ -48,6 +48,12 @@ class RealMemory:
         """Return the claims as a plain value, by first address."""
         return tuple(sorted(self._claims.items()))
 
+    def copied(self) -> "RealMemory":
+        """Return the same memory with claims of its own."""
+        other = RealMemory(self.bytes)
+        other.restore(self.record)
+        return other
+
     def restore(self, record: tuple[tuple[int, int], ...]) -> None:
         """Let the claims be those of a record; no byte is touched."""
         self._claims = dict(record)
@@ -84,11 +90,10 @@ class RealMemory:
         places, lengths = slot.places(offsets[firsts]), counts * PAGE_SIZE
         if not (yield from self._at_rest(places, lengths)):
             return False
-        ranges = list(zip(places.tolist(), lengths.tolist(), strict=True))
         if len(offsets) <= AT_ONCE:
-            self._discard(ranges)
+            self._discard(places, lengths)
         else:
-            yield Work(lambda: self._discard(ranges))
+            yield Work(lambda: self._discard(places, lengths))
         return True
 
     def _at_rest(self, places: I64, lengths: I64) -> Operation[bool]:
@@ -111,13 +116,11 @@ class RealMemory:
         length = slot.count * PAGE_SIZE
         if not (yield from self._at_rest(np.array([slot.base]), np.array([length]))):
             return False
-        offsets = slot.where(TOUCHED)
-        firsts, counts = breaks(len(offsets), (offsets, 1))
-        places = slot.places(offsets[firsts]).tolist()
-        ranges = list(zip(places, (counts * PAGE_SIZE).tolist(), strict=True))
 
         def discard() -> None:
-            self._discard(ranges)
+            for offsets in slot.where(TOUCHED):
+                firsts, counts = breaks(len(offsets), (offsets, 1))
+                self._discard(slot.places(offsets[firsts]), counts * PAGE_SIZE)
             self.bytes.discard(slot.base, length)  # what bears no mark is a hole, and costs nothing
 
         if slot.count <= AT_ONCE:
@@ -127,8 +130,8 @@ class RealMemory:
         self.release(slot.base, slot.count)
         return True
 
-    def _discard(self, ranges: list[tuple[int, int]]) -> None:
-        for ra, length in ranges:
+    def _discard(self, places: I64, lengths: I64) -> None:
+        for ra, length in zip(places.tolist(), lengths.tolist(), strict=True):
             for at in range(0, length, PIECE):
                 self.bytes.discard(ra + at, min(PIECE, length - at))
 

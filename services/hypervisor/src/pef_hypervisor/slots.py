@@ -1,24 +1,25 @@
 """Memory slots of a VM that the Ultravisor knows, or is to know, of."""
 
+from collections.abc import Iterable
 from itertools import count
 from typing import Final
 
 import numpy as np
 
 from pef_hypervisor.frames import MOVING, REPLACED, TOUCHED, Vm, VmSlot
-from pef_hypervisor.in_flight import in_flight
+from pef_hypervisor.in_flight import whole_in_flight
 from pef_hypervisor.lifecycle import GfnEvent
 from pef_hypervisor.moves import wipe
 from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Answer, insist, try_once
-from pef_kit.operations import Operation, Pause
+from pef_kit.operations import Operation, Pause, Turn
+from pef_kit.parts import part_by_part
+from pef_kit.spans import I64
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_SIZE, gpa_of
 from pef_protocol.states import HvGfnState, HvVmState
 from pef_protocol.ultracalls import RegisterMemSlot, UnregisterMemSlot
 
-WHOLE: Final = slice(None)
-"""All GFNs of a slot."""
 NOT_THERE: Final = frozenset({UCode.U_P2, UCode.U_PARAMETER})
 """Answers to UV_UNREGISTER_MEM_SLOT by which there is nothing to take back."""
 
@@ -60,8 +61,8 @@ def unregister_at_rest(store: Store, vm: Vm, slot: VmSlot) -> Operation[Answer]:
     """
     answer = Answer(UCode.U_BUSY, "a page of the slot is in flight")
     for attempt in count():
-        if not slot.moving:
-            with in_flight(store.pool, [(slot, WHOLE)]):
+        if not slot.flights:
+            with whole_in_flight(slot):
                 request = UnregisterMemSlot(vm.lpid, slot.slot_id)
                 answer = yield from try_once("UV_UNREGISTER_MEM_SLOT", request, vm, vm.svm_incarnation)
             if answer.code is not UCode.U_BUSY or vm.state is HvVmState.TRANSIENT:
@@ -80,20 +81,30 @@ def drop(store: Store, vm: Vm, slot: VmSlot) -> Operation[bool]:
     Return whether it is out: not where a request of the memory bus still names its range. Order: no GFN of
     the slot is in flight.
     """
-    forget(store, vm, slot)
-    with in_flight(store.pool, [(slot, WHOLE)]):
+    with whole_in_flight(slot):
+        yield from forget(store, vm, [slot])
         gone = yield from store.memory.vacate(slot)
         if gone and vm.slots.get(slot.slot_id) is slot:
             vm.slots.remove(slot)
     return gone
 
 
-def forget(store: Store, vm: Vm, slot: VmSlot) -> None:
-    """Drop what is secure of a slot, without UV_PAGE_OUT: its GFNs are normal, its device pages free."""
-    for block in slot.blocks():
-        column = slot.state[block]
-        store.pool.give_back(int(np.count_nonzero(column == HvGfnState.SECURE)))
-        vm.rules.table.advance(GfnEvent.FORGET, column)
+def forget(store: Store, vm: Vm, slots: Iterable[VmSlot]) -> Operation[None]:
+    """Drop what is secure of slots, without UV_PAGE_OUT: their GFNs are normal, their device pages free.
+
+    Where the normal page of a secure GFN may have bytes, it is marked to be scrubbed.
+    """
+
+    def drop_part(slot: VmSlot, part: slice) -> None:
+        for block in slot.blocks_of(part):
+            column = slot.state[block]
+            secure = column == np.uint8(HvGfnState.SECURE)
+            if vm.must_reset:
+                slot.marks[block] |= secure.view(np.uint8) * np.uint8(TOUCHED | REPLACED)
+            store.pool.give_back(int(np.count_nonzero(secure)))
+            vm.rules.table.advance(GfnEvent.FORGET, column)
+
+    return part_by_part(slots, drop_part)
 
 
 def drop_secure(store: Store, vm: Vm) -> Operation[None]:
@@ -102,17 +113,30 @@ def drop_secure(store: Store, vm: Vm) -> Operation[None]:
     Where a call had no outcome, or could not be taken back, the normal page of a secure GFN may have bytes
     too. Order: scrubbed at once, for whatever fails later, the VM may be made normal by another way.
     """
-    for slot in vm.slots:
-        if vm.must_reset:
-            secure = np.flatnonzero(slot.state == HvGfnState.SECURE)
-            slot.mark(secure, TOUCHED | REPLACED)
-        forget(store, vm, slot)
-        yield from wipe(store, vm, slot, slot.where(REPLACED))
+    yield from forget(store, vm, vm.slots)
+    yield from wipe_replaced(store, vm)
 
 
-def make_plain(vm: Vm) -> None:
+def wipe_replaced(store: Store, vm: Vm) -> Operation[None]:
+    """Scrub what came in place of secure pages. Order: nobody else acts on the VM."""
+    found: list[tuple[VmSlot, I64]] = []
+
+    def look(slot: VmSlot, part: slice) -> None:
+        found.extend((slot, offsets) for offsets in slot.where(REPLACED, part))
+
+    yield from part_by_part(vm.slots, look)
+    for place, (slot, offsets) in enumerate(found):
+        if place:
+            yield Turn()
+        yield from wipe(store, vm, slot, offsets)
+
+
+def make_plain(vm: Vm) -> Operation[None]:
     """Leave no trace on the VM's slots that it was ever secure; its GFNs are normal already."""
+
+    def plain(slot: VmSlot, part: slice) -> None:
+        slot.marks[part] &= np.uint8(TOUCHED | MOVING)
+
     for slot in vm.slots:
-        for block in slot.blocks():
-            slot.marks[block] &= np.uint8(TOUCHED | MOVING)
         slot.registered = False
+    return part_by_part(vm.slots, plain)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -77,6 +78,18 @@ class Store:
         vm.life.end()
         self.at_end_of(vm.incarnation)
 
+    def copied(self) -> Operation["Store"]:
+        """Return a copy of all that the digest and the invariants look at; normal memory is the same.
+
+        Others may act between two parts of it: it is of one moment only where nobody did.
+        """
+        other = copy(self)
+        other.pool, other.memory = copy(self.pool), self.memory.copied()
+        other.vms = {}
+        for lpid, vm in tuple(self.vms.items()):
+            other.vms[lpid] = yield from vm.copied()
+        return other
+
     def digest(self) -> str:
         """Return a keyed hash (hex) of all state, contents of normal memory included."""
         digest = hashlib.blake2b(key=self.digest_key, digest_size=32)
@@ -88,8 +101,8 @@ class Store:
             for slot in vm.slots:
                 slot.digest_into(digest)
                 digest.update(repr((slot.base, slot.registered)).encode())
-                offsets = slot.where(TOUCHED)
-                firsts, counts = breaks(len(offsets), (offsets, 1))
-                for ra, pages in zip(slot.places(offsets[firsts]).tolist(), counts.tolist(), strict=True):
-                    digest.update(self.memory.bytes.at(ra, pages * PAGE_SIZE))
+                for offsets in slot.where(TOUCHED):
+                    firsts, counts = breaks(len(offsets), (offsets, 1))
+                    for ra, pages in zip(slot.places(offsets[firsts]).tolist(), counts.tolist(), strict=True):
+                        digest.update(self.memory.bytes.at(ra, pages * PAGE_SIZE))
         return digest.hexdigest()

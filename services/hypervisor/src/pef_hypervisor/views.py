@@ -1,12 +1,13 @@
 """What the observer sees of this side: VMs, and GFN states as runs. Never the contents of a page."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from pef_hypervisor.frames import MOVING, VmSlot
 from pef_hypervisor.store import Store
-from pef_kit.spans import breaks
+from pef_kit.operations import Operation
+from pef_kit.parts import copied
 from pef_protocol.quantities import PAGE_SIZE, gpa_of
 from pef_protocol.states import HvGfnState
 
@@ -50,15 +51,24 @@ def vmm_list(store: Store) -> dict[str, Any]:
     }
 
 
-def gfns(store: Store, lpid: int) -> dict[str, Any]:
-    """Return the GFN states of VM `lpid`; of one that is not there, no slots."""
+States: TypeAlias = tuple[int, list[VmSlot]]
+"""An lpid, and copies of the slots of that VM."""
+
+
+def states_of(store: Store, lpid: int) -> Operation[States]:
+    """Copy the slots of a VM, part by part: each part of a large one is of a moment of its own."""
     vm = store.vms.get(lpid)
-    slots = [] if vm is None else [_states(slot) for slot in vm.slots]
-    return {"lpid": lpid, "slots": slots}
+    return lpid, (yield from copied(vm.slots if vm else ()))
+
+
+def gfns(states: States) -> dict[str, Any]:
+    """Return the GFN states of a VM; of one that is not there, no slots."""
+    lpid, slots = states
+    return {"lpid": lpid, "slots": [_states(slot) for slot in slots]}
 
 
 def _states(slot: VmSlot) -> dict[str, Any]:
-    firsts, counts = breaks(slot.count, (slot.state, 0))
+    firsts, counts = slot.runs()
     return {
         "slotid": slot.slot_id,
         "first": slot.first,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import FastAPI, Request, Response
 from pydantic import Field, SecretStr
@@ -18,7 +18,7 @@ from pef_kit.core.hello import Epochs
 from pef_kit.doors import Doorkeeper, Problem, number
 from pef_kit.http import Service, json_response
 from pef_kit.observers import Observer
-from pef_kit.operations import PeerFailure
+from pef_kit.operations import Operation, PeerFailure
 from pef_kit.peer import Peer
 from pef_kit.performer import Performer
 from pef_kit.serving import build_and_serve
@@ -29,10 +29,11 @@ from pef_protocol.designs import Design
 from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_ORDER
 from pef_protocol.wire import GUEST_PATH, HELLO_PATH, OCTETS, Role
+from pef_ultravisor import views
 from pef_ultravisor.epoch import Reception, add_epoch_routes
 from pef_ultravisor.from_guest.accesses import AccessFailure, guest_load, guest_store
 from pef_ultravisor.handlers import ultracall
-from pef_ultravisor.machine import Capacity, Ultravisor, state_runs, vm_row
+from pef_ultravisor.machine import Capacity, Ultravisor
 
 LONGEST_ACCESS: Final = 16 << 20
 BUSY: Final = "busy"
@@ -169,30 +170,15 @@ def _refused(failure: AccessFailure) -> Response:
 def add_views(service: Service, uv: Ultravisor) -> None:
     """Add what an observer may see: states and counts, never contents."""
 
-    def vms(_: Request) -> dict[str, Any]:
-        lpids = sorted({*uv.pates, *uv.svms})
-        pool = {"size": uv.capacity.secure_pages, "used": uv.resident}
-        return {"vms": [vm_row(lpid, uv.svm(lpid)) for lpid in lpids], "pool": pool}
+    def gfns(request: Request) -> Operation[views.States]:
+        return views.states_of(uv, number(request, "lpid"))
 
-    def gfns(request: Request) -> dict[str, Any]:
-        lpid = number(request, "lpid")
-        svm = uv.svm(lpid)
-        slots = [
-            {
-                "slotid": slot.slot_id,
-                "first": slot.first,
-                "count": slot.count,
-                "states": state_runs(slot),
-                "moving": int(slot.in_flight(slice(None)).sum()),
-            }
-            for slot in (svm.slots if svm else ())
-        ]
-        return {"lpid": lpid, "slots": slots}
-
-    service.view("vms", vms)
-    service.view("gfns", gfns)
-    service.view("digest", lambda _: {"digest": uv.digest()})
-    service.view("invariants", lambda _: {"broken": list(uv.invariants())})
+    service.view("vms", lambda _: views.vms(uv))
+    service.long_view("gfns", gfns, views.gfns)
+    service.long_view("digest", lambda _: uv.copied(), lambda seen: {"digest": seen.digest()}, whole=True)
+    service.long_view(
+        "invariants", lambda _: uv.copied(), lambda seen: {"broken": list(seen.invariants())}, whole=True
+    )
 
 
 def main() -> None:

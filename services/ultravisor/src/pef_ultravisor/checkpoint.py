@@ -180,6 +180,7 @@ class Spares:
         columns.normal[:] = record.normal
         columns.counter[:] = record.counter
         columns.tag[:] = record.tag
+        columns.slot.count_anew()
         return columns.slot
 
 

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pef_kit import parts
 from pef_kit.columns import Portion
 from pef_kit.core.lease import Ended, leased
-from pef_kit.operations import Operation
-from pef_kit.spans import Mask
+from pef_kit.operations import Operation, Turn
+from pef_kit.spans import Mask, among
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
+from pef_protocol.wire import PAGES_AT_ONCE
 from pef_ultravisor.frames import (
     IN_FLIGHT,
     REFERENCED,
@@ -51,7 +53,7 @@ def make_room(uv: Ultravisor, pages: int, *, new: bool = False) -> Operation[boo
         return False
     tried: dict[FrameSlot, Mask] = {}
     while not uv.has_room(pages, new=new):
-        found = choose(uv, pages - uv.free, tried)
+        found = yield from choose(uv, min(pages - uv.free, PAGES_AT_ONCE), tried)
         if not found:
             return False
         for victims in found:
@@ -71,37 +73,54 @@ def _evict(victims: Victims) -> Operation[None]:
         return
 
 
-def choose(uv: Ultravisor, wanted: int, tried: dict[FrameSlot, Mask]) -> list[Victims]:
+def choose(uv: Ultravisor, wanted: int, tried: dict[FrameSlot, Mask]) -> Operation[list[Victims]]:
     """Let the clock pass until `wanted` pages are found that were not `tried`, and remember where it stands.
 
-    What is found counts as tried from now on.
+    What is found counts as tried from now on. Others have a turn after each part of a large slot.
     """
     found: list[Victims] = []
     once_around = list(_from_hand(uv))
-    for svm, slot, start in once_around + [(svm, slot, 0) for svm, slot, _ in once_around] * 2:
-        candidates = _candidates(svm, slot)
-        candidates[:start] = False
-        if slot in tried:
-            candidates &= ~tried[slot]
-        spared = candidates & slot.marked(slice(None), REFERENCED)
-        offsets = np.flatnonzero(candidates & ~spared)[:wanted]
-        passed = slice(start, int(offsets[-1]) + 1 if len(offsets) == wanted else slot.count)
-        slot.unmark(passed, REFERENCED)
-        if len(offsets):
-            chosen = tried.setdefault(slot, np.zeros(slot.count, np.bool_))
-            chosen[offsets] = True
-            found.append(Victims(svm, portion_at(slot, offsets)))
-            wanted -= len(offsets)
-        uv.clock_hand = svm.lpid, slot.first, int(passed.stop)
-        if wanted <= 0:
-            break
+    rounds = once_around + [(svm, slot, 0) for svm, slot, _ in once_around] * 2
+    passed = 0
+    for svm, slot, start in rounds:
+        for first in range(start, slot.count, parts.PART):
+            part = slice(first, min(first + parts.PART, slot.count))
+            passed += part.stop - part.start
+            if passed > parts.PART:
+                yield Turn()
+                passed = part.stop - part.start
+            portion, stop = _pick(svm, slot, part, wanted, tried)
+            uv.clock_hand = svm.lpid, slot.first, stop
+            if portion is not None:
+                found.append(Victims(svm, portion))
+                wanted -= portion.pages
+            if wanted <= 0:
+                return found
     return found
 
 
-def _candidates(svm: Svm, slot: FrameSlot) -> Mask:
-    """Tell which GFNs of a slot may go out: resident, and in nobody's hand."""
-    resident = slot.state == S.SECURE if svm.state is UvVmState.SECURE else held_pages(slot)
-    free: Mask = resident & ~slot.marked(slice(None), IN_FLIGHT | WANTED)
+def _pick(
+    svm: Svm, slot: FrameSlot, part: slice, wanted: int, tried: dict[FrameSlot, Mask]
+) -> tuple[Portion[FrameSlot] | None, int]:
+    """Let the clock pass over a part of a slot; return the pages that go, and the offset where it stops."""
+    candidates = _candidates(svm, slot, part)
+    if slot in tried:
+        candidates &= ~tried[slot][part]
+    spared = candidates & slot.marked(part, REFERENCED)
+    offsets = np.flatnonzero(candidates & ~spared)[:wanted] + part.start
+    stop = int(offsets[-1]) + 1 if len(offsets) == wanted else int(part.stop)
+    slot.unmark(slice(part.start, stop), REFERENCED)
+    if not len(offsets):
+        return None, stop
+    tried.setdefault(slot, np.zeros(slot.count, np.bool_))[offsets] = True
+    return portion_at(slot, offsets), stop
+
+
+def _candidates(svm: Svm, slot: FrameSlot, part: slice) -> Mask:
+    """Tell which GFNs of a part of a slot may go out: resident, and in nobody's hand."""
+    secure = svm.state is UvVmState.SECURE
+    resident = among(slot.state[part], S.SECURE) if secure else held_pages(slot, part)
+    free: Mask = resident & ~slot.marked(part, IN_FLIGHT | WANTED)
     return free
 
 

@@ -12,14 +12,18 @@ paged out costs two bytes.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 
-from pef_kit.columns import Portion, Slot, SlotMap
+from pef_kit.columns import Portion, Slot, SlotMap, copy_written
 from pef_kit.core.lease import Life
+from pef_kit.operations import Operation
+from pef_kit.parts import copied
 from pef_kit.spans import I64, U8, U64, Mask, Selection, among, breaks, stretches, words_of
 from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gfn, Lpid, SlotId
@@ -60,6 +64,51 @@ class FrameSlot(Slot):
         self.normal: U64 = np.zeros(count, np.uint64)
         self.counter: U64 = np.zeros(count, np.uint64)
         self.tag: U8 = np.zeros((count, TAG_BYTES), np.uint8)
+        self.flights = 0
+        """Open calls that have GFNs of the slot in hand; without one none is in flight or between states."""
+        self.away = 0
+        """GFNs that are not SECURE."""
+        self.imported = 0
+        """GFNs that bear IMPORTED."""
+        self.imported_away = 0
+        """Those of them that are not SECURE."""
+
+    def mark(self, chosen: Selection, bit: int) -> None:
+        """Set `bit` for the chosen GFNs."""
+        if bit & IMPORTED:
+            new = ~self.marked(chosen, IMPORTED)
+            self.imported += int(np.count_nonzero(new))
+            self.imported_away += int(np.count_nonzero(self.state[chosen][new]))
+        super().mark(chosen, bit)
+
+    def unmark(self, chosen: Selection, bit: int) -> None:
+        """Clear `bit` for the chosen GFNs."""
+        if bit & IMPORTED and self.imported:
+            old = self.marked(chosen, IMPORTED)
+            self.imported -= int(np.count_nonzero(old))
+            self.imported_away -= int(np.count_nonzero(self.state[chosen][old]))
+        super().unmark(chosen, bit)
+
+    def put(self, chosen: Selection, states: U8 | int) -> None:
+        """Give the chosen GFNs their next `states` (one for all, or one each), and count."""
+        before = self.state[chosen]
+        imported = self.marked(chosen, IMPORTED) if self.imported else None
+        self.away -= int(np.count_nonzero(before))
+        if imported is not None:
+            self.imported_away -= int(np.count_nonzero(before[imported]))
+        self.state[chosen] = states
+        after = self.state[chosen]
+        self.away += int(np.count_nonzero(after))
+        if imported is not None:
+            self.imported_away += int(np.count_nonzero(after[imported]))
+
+    def count_anew(self) -> None:
+        """Count what the columns hold, for who has written to them directly; nothing is in hand."""
+        self.flights = 0
+        self.away = int(np.count_nonzero(self.state))
+        imported = self.marked(slice(None), IMPORTED)
+        self.imported = int(np.count_nonzero(imported))
+        self.imported_away = int(np.count_nonzero(self.state[imported])) if self.imported else 0
 
     def scrub(self, offsets: I64) -> None:
         """Zero the frames at `offsets` (pages from the slot's start, ascending) that were filled."""
@@ -69,6 +118,23 @@ class FrameSlot(Slot):
         for first, count in zip(*breaks(len(filled), (filled, 1)), strict=True):
             self.frames.scrub(int(filled[first]), int(count))
         self.unmark(offsets, FILLED)
+
+    def blank(self) -> Self:
+        """Return a copy whose columns are new and zero; the frames are the same."""
+        other = super().blank()
+        other.normal = np.zeros(self.count, np.uint64)
+        other.counter = np.zeros(self.count, np.uint64)
+        other.tag = np.zeros((self.count, TAG_BYTES), np.uint8)
+        return other
+
+    def copy_part(self, other: Self, part: slice) -> None:
+        """Copy a part of the columns; records of sealing only of what is paged out."""
+        super().copy_part(other, part)
+        for block in self.blocks_of(part):
+            copy_written(self.normal[block], other.normal[block])
+            if among(self.state[block], S.PAGEDOUT).any():
+                other.counter[block] = self.counter[block]
+                other.tag[block] = self.tag[block]
 
     def in_flight(self, chosen: Selection) -> Mask:
         """Tell which of the chosen GFNs another call has in hand."""
@@ -81,12 +147,14 @@ class FrameSlot(Slot):
     def digest_into(self, digest: "hashlib.blake2b") -> None:
         """Feed columns, records and the contents of filled frames to `digest`."""
         super().digest_into(digest)
-        for at in np.flatnonzero(IS_BACKED[self.state]):
-            digest.update(self.normal[at].tobytes())
-        sealed = self.state == S.PAGEDOUT
-        digest.update(self.counter[sealed].tobytes() + self.tag[sealed].tobytes())
-        for first, count in zip(*stretches(self.marked(slice(None), FILLED)), strict=True):
-            digest.update(self.frames.at(int(first), int(count) * PAGE_SIZE).data)
+        for block in self.blocks():
+            state = self.state[block]
+            if state.any():
+                sealed = among(state, S.PAGEDOUT)
+                digest.update(self.normal[block][IS_BACKED[state]].tobytes())
+                digest.update(self.counter[block][sealed].tobytes() + self.tag[block][sealed].tobytes())
+            for first, count in zip(*stretches(self.marked(block, FILLED)), strict=True):
+                digest.update(self.frames.at(block.start + int(first), int(count) * PAGE_SIZE).data)
 
 
 @dataclass(eq=False, slots=True)
@@ -110,6 +178,31 @@ class Svm:
     too_large: bool = False
     """A slot was refused that this machine can never hold."""
     open_calls: int = 0
+    leaving: dict[FrameSlot, int] = field(default_factory=dict)
+    """Slots that are being taken away, which no call finds, with the pages that they hold resident."""
+
+    @property
+    def held_slots(self) -> list[FrameSlot]:
+        """Return the slots of which something may be left: those that leave included."""
+        return [*self.slots, *self.leaving]
+
+    def copied(self) -> Operation["Svm"]:
+        """Return a copy with copies of the slots; others may act between two parts of it."""
+        other = copy(self)
+        other.handed_out = dict(self.handed_out)
+        other.slots, other.leaving = SlotMap(), {}
+        staying, leaving = list(self.slots), dict(self.leaving)
+        copies = yield from copied([*staying, *leaving])
+        for slot in copies[: len(staying)]:
+            other.slots.add(slot)
+        other.leaving.update(zip(copies[len(staying) :], leaving.values(), strict=True))
+        return other
+
+    def let_go(self, slot: FrameSlot) -> None:
+        """Have no call find a slot any more; what it holds counts until it is scrubbed."""
+        if self.slots.get(slot.slot_id) is slot:
+            self.leaving[slot] = self.resident_in(slot)
+            self.slots.remove(slot)
 
     def forget_files(self) -> None:
         """Zero what is attached, and drop it."""
@@ -124,14 +217,16 @@ class Svm:
 
         A page that was never asked for is the Hypervisor's until H_SVM_INIT_DONE.
         """
-        if self.whole:
-            return sum(slot.count - int(np.count_nonzero(slot.state)) for slot in self.slots)
-        return sum(int(np.count_nonzero(held_pages(slot))) for slot in self.slots)
+        return sum(map(self.resident_in, self.slots)) + sum(self.leaving.values())
+
+    def resident_in(self, slot: FrameSlot) -> int:
+        """Count those of one slot."""
+        return slot.count - slot.away if self.whole else slot.imported - slot.imported_away
 
 
-def held_pages(slot: FrameSlot) -> Mask:
+def held_pages(slot: FrameSlot, chosen: Selection) -> Mask:
     """Tell which GFNs of a VM that is becoming secure are in secure memory: imported and not moved out."""
-    held: Mask = among(slot.state, S.SECURE) & slot.marked(slice(None), IMPORTED)
+    held: Mask = among(slot.state[chosen], S.SECURE) & slot.marked(chosen, IMPORTED)
     return held
 
 
@@ -161,28 +256,32 @@ def portion_at(slot: FrameSlot, offsets: I64) -> Portion[FrameSlot]:
 def broken_invariants(svm: Svm) -> Iterator[str]:
     """Yield a sentence for each invariant of an SVM's columns that does not hold."""
     for slot in svm.slots:
-        state, everything = slot.state, slice(None)
-        filled = slot.marked(everything, FILLED)
-        backed = slot.normal != 0
-        sealed = slot.counter != 0
-        rules: dict[str, Mask] = {
-            "paged out without a sealing record": (state == S.PAGEDOUT) & ~sealed,
-            "paged out, yet its frame is not scrubbed": (state == S.PAGEDOUT) & filled,
-            "shared, yet its frame is not scrubbed": np.isin(
-                state, (S.SHARED, S.SHARED_INV, S.SHARED_IMPLICIT, S.SHARED_IMPLICIT_INV)
-            )
-            & filled,
-            "mapped to no normal page": np.isin(
-                state, (S.SHARED, S.SHARED_IMPLICIT, S.PSEUDO_SHARED, S.HV_SHARED)
-            )
-            & ~backed,
-            "mapped to a normal page that it may not have": ~IS_BACKED[state] & backed,
-        }
-        if not svm.open_calls:
-            rules["in a transient state while no call is open"] = IS_TRANSIENT[state]
-            rules["marked in flight while no call is open"] = slot.marked(everything, IN_FLIGHT | WANTED)
-        if svm.state is UvVmState.SECURE:
-            rules["marked imported in a secure VM"] = slot.marked(everything, IMPORTED)
-        for sentence, wrong in rules.items():
-            if wrong.any():
-                yield f"lpid {svm.lpid} slot {slot.slot_id}: {int(wrong.sum())} GFNs {sentence}"
+        wrong: Counter[str] = Counter()
+        wrong["counted as moved out"] = slot.away - int(np.count_nonzero(slot.state))
+        for block in slot.blocks():
+            wrong.update(_wrong_in(svm, slot, block))
+        for sentence, gfns in wrong.items():
+            if gfns:
+                yield f"lpid {svm.lpid} slot {slot.slot_id}: {gfns} GFNs {sentence}"
+
+
+def _wrong_in(svm: Svm, slot: FrameSlot, block: slice) -> dict[str, int]:
+    """Count, for each invariant, the GFNs of a block for which it does not hold."""
+    state, filled = slot.state[block], slot.marked(block, FILLED)
+    backed = slot.normal[block] != 0
+    out = among(state, S.PAGEDOUT)
+    kept_shared = among(state, S.SHARED, S.SHARED_INV, S.SHARED_IMPLICIT, S.SHARED_IMPLICIT_INV)
+    mapped = among(state, S.SHARED, S.SHARED_IMPLICIT, S.PSEUDO_SHARED, S.HV_SHARED)
+    rules: dict[str, Mask] = {
+        "paged out without a sealing record": out & (slot.counter[block] == 0) if out.any() else out,
+        "paged out, yet its frame is not scrubbed": out & filled,
+        "shared, yet its frame is not scrubbed": kept_shared & filled,
+        "mapped to no normal page": mapped & ~backed,
+        "mapped to a normal page that it may not have": ~IS_BACKED[state] & backed,
+    }
+    if not svm.open_calls:
+        rules["in a transient state while no call is open"] = IS_TRANSIENT[state]
+        rules["marked in flight while no call is open"] = slot.marked(block, IN_FLIGHT | WANTED)
+    if svm.state is UvVmState.SECURE:
+        rules["marked imported in a secure VM"] = slot.marked(block, IMPORTED)
+    return {sentence: int(np.count_nonzero(mask)) for sentence, mask in rules.items()}

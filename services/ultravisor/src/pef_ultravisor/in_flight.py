@@ -23,17 +23,28 @@ Chosen: TypeAlias = Sequence[tuple[FrameSlot, Selection]]
 
 @contextmanager
 def in_flight(
-    uv: Ultravisor, svm: Svm, mark: int, gfns: Chosen, *, pages: Iterable[I64 | U64] = (), room: int = 0
+    uv: Ultravisor,
+    svm: Svm,
+    mark: int,
+    gfns: Chosen,
+    *,
+    pages: Iterable[I64 | U64] = (),
+    changing: Sequence[FrameSlot] = (),
+    room: int = 0,
 ) -> Iterator[None]:
     """Mark `gfns`, pin `pages` (real addresses, one a page), and keep `room` pages of secure memory.
 
-    Where `mark` includes PROMISED, room is kept for each of `gfns` too, until it is redeemed.
+    Where `mark` includes PROMISED, room is kept for each of `gfns` too, until it is redeemed. The slots of
+    `gfns`, and those `changing` in which GFNs are between two states, can't be taken away meanwhile.
     """
+    slots = [*(slot for slot, _ in gfns), *changing]
     pinned = [each.astype(np.uint64) for each in pages]
     promised = sum(len(slot.marks[chosen]) for slot, chosen in gfns) if mark & PROMISED else 0
     svm.open_calls += 1
     uv.promised += room + promised
-    for slot, chosen in gfns:
+    for slot in slots:
+        slot.flights += 1
+    for slot, chosen in gfns if mark else ():
         slot.mark(chosen, mark)
     for each in pinned:
         uv.normal_pages.pin(each)
@@ -42,10 +53,12 @@ def in_flight(
     finally:
         for each in pinned:
             uv.normal_pages.unpin(each)
-        for slot, chosen in gfns:
+        for slot, chosen in gfns if mark else ():
             if mark & PROMISED:
                 uv.redeem(slot, chosen)
             slot.unmark(chosen, mark)
+        for slot in slots:
+            slot.flights -= 1
         uv.promised -= room
         svm.open_calls -= 1
 

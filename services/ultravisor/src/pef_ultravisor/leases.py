@@ -55,7 +55,7 @@ def end_svm(uv: Ultravisor, svm: Svm) -> Operation[None]:
     """
     uv.end(svm)
     yield from _still(svm.life)
-    uv.scrub(svm)
+    yield from uv.scrub(svm)
 
 
 def end_epoch(uv: Ultravisor) -> Operation[None]:
@@ -65,7 +65,7 @@ def end_epoch(uv: Ultravisor) -> Operation[None]:
         uv.end(svm)
     yield from _still(uv.epoch)
     for svm in tuple(uv.dying):
-        uv.scrub(svm)
+        yield from uv.scrub(svm)
     uv.pates.clear()
     for lpid in tuple(uv.incarnations):
         uv.retire(lpid)

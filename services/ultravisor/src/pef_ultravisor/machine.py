@@ -6,17 +6,20 @@ the machine's key. What calls do to it stands in `from_hypervisor` and `from_gue
 
 import hashlib
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from pef_kit.core.life import Life, keep_nothing
+from pef_kit.operations import Operation, Work
+from pef_kit.parts import part_by_part
 from pef_kit.spans import Selection
 from pef_protocol.designs import Design
 from pef_protocol.identity import Incarnation, instance_of
 from pef_protocol.quantities import Lpid
-from pef_protocol.states import UvGfnState, UvVmState
+from pef_protocol.states import UvGfnState
 from pef_ultravisor.checkpoint import Spares, UvCheckpoint, svm_record
 from pef_ultravisor.esm_blob import MachineKey
 from pef_ultravisor.frames import PROMISED, FrameSlot, Svm, broken_invariants
@@ -26,6 +29,8 @@ from pef_ultravisor.secure_memory import Frames
 
 DIGEST_KEY_BYTES: Final = 32
 INSTANCE_BYTES: Final = 16
+AT_ONCE: Final = 64
+"""Pages whose frames are scrubbed without a thread."""
 
 Entropy = Callable[[int], bytes]
 
@@ -133,7 +138,7 @@ class Ultravisor:
     @property
     def everything_fits(self) -> bool:
         """Tell whether every GFN of every SVM could be resident at once: then nobody need count."""
-        gfns = sum(svm.slots.gfns for svm in self.holders)
+        gfns = sum(slot.count for svm in self.holders for slot in svm.held_slots)
         return gfns + self.promised <= self.capacity.secure_pages
 
     def has_room(self, pages: int, *, new: bool = False) -> bool:
@@ -145,17 +150,29 @@ class Ultravisor:
         self.promised -= int(np.count_nonzero(slot.marked(chosen, PROMISED)))
         slot.unmark(chosen, PROMISED)
 
-    def release_slot(self, svm: Svm, slot: FrameSlot) -> None:
-        """Take a slot out: nothing of it is left, and normal pages that it mapped are free.
+    def release_slot(self, svm: Svm, slot: FrameSlot) -> Operation[None]:
+        """Take a slot out: no call finds it from now on. Free the normal pages that it mapped, and scrub it.
 
+        Two may do so at once: each returns when nothing of the slot is left.
         Invariant: an open call that still knows the slot finds no normal page in it.
         """
-        used = np.flatnonzero(slot.state)  # no normal page backs a secure GFN, whose state is 0
-        self.normal_pages.give_back(slot.normal[used])
-        slot.normal[used] = 0
-        slot.state[used] = UvGfnState.SECURE
-        svm.slots.remove(slot)
-        slot.frames.scrub(0, slot.count)
+        svm.let_go(slot)
+        yield from part_by_part([slot], self._free_normal_pages)
+        if slot.count <= AT_ONCE:
+            slot.frames.scrub(0, slot.count)
+        else:
+            yield Work(lambda: slot.frames.scrub(0, slot.count))
+        svm.leaving.pop(slot, None)
+
+    def _free_normal_pages(self, slot: FrameSlot, part: slice) -> None:
+        for block in slot.blocks_of(part):
+            used = (
+                np.flatnonzero(slot.state[block]) + block.start
+            )  # none backs a secure GFN, whose state is 0
+            if len(used):
+                self.normal_pages.give_back(slot.normal[used])
+                slot.normal[used] = 0
+                slot.put(used, UvGfnState.SECURE)
 
     def end(self, svm: Svm) -> None:
         """End an SVM: no call finds it any more, and none of its operations begins anything more."""
@@ -165,13 +182,18 @@ class Ultravisor:
             self.dying.append(svm)
             self.renew(svm.lpid)
 
-    def scrub(self, svm: Svm) -> None:
-        """Take an SVM's slots, frames, records and files away, once it has ended and no byte of it moves."""
+    def scrub(self, svm: Svm) -> Operation[None]:
+        """Take an SVM's slots, frames, records and files away, once it has ended and no byte of it moves.
+
+        Two may do so at once: each returns when nothing of the SVM is left.
+        """
+        if svm not in self.dying:
+            return
+        for slot in svm.held_slots:
+            yield from self.release_slot(svm, slot)
+        svm.forget_files()
         if svm in self.dying:
             self.dying.remove(svm)
-            for slot in svm.slots:
-                self.release_slot(svm, slot)
-            svm.forget_files()
 
     def checkpoint(self) -> UvCheckpoint:
         """Return all that this side must not forget but the contents of pages, as a plain value."""
@@ -215,6 +237,21 @@ class Ultravisor:
                 if np.count_nonzero(slot.normal):
                     self.normal_pages.take(slot.normal[slot.normal != 0])
 
+    def copied(self) -> Operation["Ultravisor"]:
+        """Return a copy of all that `digest` and `invariants` look at; frames and keys are the same.
+
+        Others may act between two parts of it: it is of one moment only where nobody did.
+        """
+        other = copy(self)
+        other.pates = dict(self.pates)
+        copies: dict[Svm, Svm] = {}
+        for svm in self.holders:
+            copies[svm] = yield from svm.copied()
+        other.svms = {lpid: copies[svm] for lpid, svm in self.svms.items() if svm in copies}
+        other.dying = [copies[svm] for svm in self.dying if svm in copies]
+        other.normal_pages = yield from self.normal_pages.copied()
+        return other
+
     def digest(self) -> str:
         """Return a digest of all that this side must not forget, contents included.
 
@@ -235,7 +272,10 @@ class Ultravisor:
         for svm in self.svms.values():
             yield from broken_invariants(svm)
         for svm in self.holders:
-            backing += [slot.normal[slot.normal != 0] for slot in svm.slots]
+            for slot in svm.held_slots:
+                backing += [
+                    normal[normal != 0] for block in slot.blocks() if (normal := slot.normal[block]).any()
+                ]
         pages = np.concatenate(backing) if backing else np.zeros(0, np.uint64)
         if len(np.unique(pages)) != len(pages):
             yield "a normal page backs two GFNs"
@@ -245,27 +285,3 @@ class Ultravisor:
             yield f"{self.normal_pages.pinned} normal pages are in flight while no call is open"
         if self.resident > self.capacity.secure_pages:
             yield f"{self.resident} pages are resident in {self.capacity.secure_pages}"
-
-
-def vm_row(lpid: int, svm: Svm | None) -> dict[str, Any]:
-    """Return what an observer may know of one VM."""
-    slots = list(svm.slots) if svm else []
-    return {
-        "lpid": lpid,
-        "state": UvVmState(svm.state).name if svm else "NORMAL",
-        "design": svm.design if svm else None,
-        "gfns": svm.slots.gfns if svm else 0,
-        "slots": [{"slotid": slot.slot_id, "first": slot.first, "count": slot.count} for slot in slots],
-        "column_bytes": sum(slot.column_bytes for slot in slots),
-    }
-
-
-def state_runs(slot: FrameSlot) -> list[list[int | str]]:
-    """Return the states of a slot as runs: first GFN, pages, name."""
-    edges = np.flatnonzero(np.diff(slot.state)) + 1
-    firsts = np.concatenate(([0], edges)).tolist()
-    counts = np.diff(np.append(firsts, slot.count)).tolist()
-    return [
-        [slot.first + first, count, UvGfnState(int(slot.state[first])).name]
-        for first, count in zip(firsts, counts, strict=True)
-    ]

@@ -13,8 +13,8 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from pef_kit.columns import portion_of
 from pef_kit.operations import Operation, Pause, Work
+from pef_kit.parts import part_by_part
 from pef_kit.spans import Mask, Selection, among, words_of
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
@@ -57,12 +57,6 @@ def not_imported(slot: FrameSlot, chosen: Selection) -> Mask:
     """Tell which of the chosen GFNs are left over: secure by default, and never asked for."""
     left_over: Mask = among(slot.state[chosen], S.SECURE) & ~slot.marked(chosen, IMPORTED)
     return left_over
-
-
-def left_overs(svm: Svm) -> Portions:
-    """Return every GFN that was not asked for, by slot, slots by descending base."""
-    everything = [portion_of(slot, 0, slot.count) for slot in svm.slots]
-    return picked(everything, [not_imported(part.slot, part.chosen) for part in everything])
 
 
 def bring(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
@@ -144,8 +138,12 @@ def brought(uv: Ultravisor, svm: Svm, extent: Extent, wrong: UCode, what: str) -
     return (yield from held(uv, svm, portions, extent, bytes))
 
 
-def forget_marks(svm: Svm, marks: int) -> None:
+def forget_marks(svm: Svm, marks: int) -> Operation[None]:
     """Clear marks of every GFN of an SVM."""
-    for slot in svm.slots:
-        for block in slot.marked_blocks():
-            slot.unmark(block, marks)
+
+    def forget(slot: FrameSlot, part: slice) -> None:
+        for block in slot.blocks_of(part):
+            if slot.marks[block].any():
+                slot.unmark(block, marks)
+
+    return part_by_part(svm.slots, forget)

@@ -10,9 +10,13 @@ from typing import Final
 import numpy as np
 
 from pef_kit.bus import NORMAL_BASE
+from pef_kit.columns import copy_written
+from pef_kit.operations import Operation, Turn
 from pef_kit.spans import I64, U8, U64, Mask, page_aligned, repeats, spread
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
 
+STEP: Final = 1 << 20
+"""Pages that are copied before others have a turn."""
 _BASE: Final = np.uint64(NORMAL_BASE)
 _ORDER: Final = np.uint64(PAGE_ORDER)
 
@@ -89,6 +93,17 @@ class NormalPages:
         """Let no page back a GFN, and none be in flight."""
         self._backing.fill(0)
         self._pins.fill(0)
+
+    def copied(self) -> Operation["NormalPages"]:
+        """Return a copy; others may act between two parts of it."""
+        other = NormalPages(self._pages << PAGE_ORDER)
+        for start in range(0, self._pages, STEP):
+            if start:
+                yield Turn()
+            part = slice(start, start + STEP)
+            copy_written(self._backing[part], other._backing[part])
+            copy_written(self._pins[part], other._pins[part])
+        return other
 
     @property
     def used(self) -> int:

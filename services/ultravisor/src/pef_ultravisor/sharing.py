@@ -13,12 +13,13 @@ Source: ultravisor.rst, UV_SHARE_PAGE, UV_UNSHARE_PAGE; specification of the Ult
 D11, D13; decisions on shares that are refused or withdrawn.
 """
 
+from collections.abc import Iterator
 from enum import Enum
 from itertools import count
 
 import numpy as np
 
-from pef_kit.columns import Portion
+from pef_kit.columns import Portion, portion_of
 from pef_kit.operations import Operation, Pause, PeerFailure
 from pef_kit.spans import I64, among
 from pef_kit.transitions import Judgement
@@ -26,6 +27,7 @@ from pef_protocol.hypercalls import SvmPageIn
 from pef_protocol.quantities import PAGE_ORDER
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
+from pef_protocol.wire import PAGES_AT_ONCE
 from pef_ultravisor.faults import InHand, Unsettled, picked, require_running, settled, settled_with_room
 from pef_ultravisor.frames import FILLED, IMPORTED, MOVING, FrameSlot, Svm, page_runs
 from pef_ultravisor.in_flight import chosen_in, in_flight, normal_pages_of
@@ -55,6 +57,17 @@ def pages_in(portions: Portions) -> int:
     return sum(part.pages for part in portions)
 
 
+def in_parts(portions: Portions) -> Iterator[Portions]:
+    """Yield the GFNs of `portions` in parts that the event loop can treat at once; few are one part."""
+    if pages_in(portions) <= PAGES_AT_ONCE:
+        yield portions
+        return
+    for portion in portions:
+        start, count = int(portion.offsets[0]), portion.pages
+        for first in range(0, count, PAGES_AT_ONCE):
+            yield [portion_of(portion.slot, start + first, min(PAGES_AT_ONCE, count - first))]
+
+
 def in_state(portions: Portions, *states: S) -> Portions:
     """Return the GFNs of `portions` that are in one of `states`."""
     return picked(portions, [among(part.slot.state[part.chosen], *states) for part in portions])
@@ -73,7 +86,7 @@ def advance(uv: Ultravisor, portions: Portions, event: Event) -> None:
         filled = among(judgement.does, Deed.SCRUB) & slot.marked(chosen, FILLED)
         if np.count_nonzero(filled):
             slot.scrub(offsets_of(portion)[filled])
-        slot.state[chosen] = judgement.then
+        slot.put(chosen, judgement.then)
 
 
 def _pages(portions: Portions, judgements: list[Judgement], deed: Deed) -> Portions:
@@ -86,7 +99,7 @@ def share(uv: Ultravisor, svm: Svm, portions: Portions, kind: Kind) -> Operation
         judgements = yield from settled(uv, svm, portions, Event.SHARE)
         fresh = _pages(portions, judgements, Deed.ASK)
         already = _pages(portions, judgements, Deed.ZERO)
-        with in_flight(uv, svm, 0, (), room=pages_in(fresh)):
+        with in_flight(uv, svm, 0, chosen_in(fresh), room=pages_in(fresh)):
             try:
                 yield from _offered_and_zero(uv, svm, fresh, already)
             except (Refused, PeerFailure, Unsettled) as reason:
@@ -170,7 +183,8 @@ def unshare(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
         judgements = yield from settled_with_room(uv, svm, portions, Event.UNSHARE, Deed.ASK)
         shared = _pages(portions, judgements, Deed.ASK)
         secure = _pages(portions, judgements, Deed.SCRUB)
-        with in_flight(uv, svm, MOVING, chosen_in(secure), room=pages_in(shared)):
+        changing = [part.slot for part in shared]
+        with in_flight(uv, svm, MOVING, chosen_in(secure), changing=changing, room=pages_in(shared)):
             advance(uv, shared, Event.UNSHARE)
             try:
                 yield from _reclaim(uv, svm, shared)
@@ -200,7 +214,7 @@ def unshare_all(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]
         judgements = yield from settled_with_room(uv, svm, portions, Event.UNSHARE_ALL, Deed.ASK)
         shared = _pages(portions, judgements, Deed.ASK)
         asked: Portions = []
-        with in_flight(uv, svm, 0, (), room=pages_in(shared)):
+        with in_flight(uv, svm, 0, chosen_in(shared), room=pages_in(shared)):
             advance(uv, shared, Event.UNSHARE_ALL)
             try:
                 for asked in [[part] for part in shared]:

@@ -79,7 +79,7 @@ def _abort(store: Store, vm: Vm) -> Operation[Reply]:
         obstacle = Obstacle("" if ended.succeeded else ended.detail, busy=ended.code is UCode.U_BUSY)
     if obstacle or vm.must_reset:
         return Reply(HCode.H_BUSY if obstacle.busy else HCode.H_STATE, detail=obstacle.why)
-    make_plain(vm)
+    yield from make_plain(vm)
     vm.state = vm_cell(VmEvent.UV_SVM_TERMINATE, vm.state).then
     vm.must_abort = vm.abort_due = False
     return Reply(HCode.H_PARAMETER, detail=f"{lost} pages were refused, and read as zero" if lost else "")

@@ -26,7 +26,7 @@ def remove_slot(store: Store, lpid: int, slot_id: int) -> Operation[Outcome]:
         return Outcome(Errno.ENOENT, f"there is no slot {slot_id}")
     if why := barred(vm, exclusive=True):
         return why
-    if slot.moving and not slot.registered:
+    if slot.flights and not slot.registered:
         return Outcome(Errno.EBUSY, "a page of the slot is in flight")
 
     # effect

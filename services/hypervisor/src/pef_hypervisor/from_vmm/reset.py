@@ -46,7 +46,7 @@ def _reset(store: Store, vm: Vm) -> Operation[Outcome]:
     answer = yield from end_svm(vm) if plain else _end(store, vm)
     if not answer.succeeded:
         return refused(answer)
-    make_plain(vm)
+    yield from make_plain(vm)
     vm.state = vm_cell(VmEvent.UV_SVM_TERMINATE, vm.state).then
     vm.must_abort = vm.abort_due = vm.must_reset = False
     return DONE

@@ -13,7 +13,7 @@ from pef_hypervisor.lifecycle import GfnDeed, GfnEvent
 from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Flight, Leg, Part, fly
 from pef_kit.columns import Portion
-from pef_kit.operations import Operation, Pause
+from pef_kit.operations import Operation, Pause, Turn
 from pef_kit.spans import among
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_SIZE, gfn_of
@@ -51,6 +51,8 @@ def _unmap(store: Store, vm: Vm, gpa: int, pages: int) -> Operation[Outcome]:
     if vm.slots.covered(start, pages) is None:
         return Outcome(Errno.EFAULT, "the range is not all in slots")
     for first in range(start, end, PAGES_AT_ONCE):
+        if first > start:
+            yield Turn()
         outcome = yield from _unmap_part(store, vm, first, min(PAGES_AT_ONCE, end - first))
         if outcome is not DONE:
             return outcome

@@ -15,6 +15,8 @@ import numpy as np
 
 from pef_kit.core.lease import Ended
 from pef_kit.operations import Operation, PeerFailure
+from pef_kit.parts import part_by_part
+from pef_kit.spans import I64, among
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.hypercalls import SvmInitAbort
@@ -22,7 +24,7 @@ from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import Esm
 from pef_ultravisor.esm_blob import OpenedBlob
-from pef_ultravisor.frames import IMPORTED, MOVING, Svm
+from pef_ultravisor.frames import IMPORTED, MOVING, FrameSlot, Svm
 from pef_ultravisor.guest_image import Extent, GuestImage
 from pef_ultravisor.in_flight import in_flight
 from pef_ultravisor.leases import end_svm, no_object, under_lease
@@ -80,7 +82,7 @@ class Entering:
             return
         way_back = go_on_as_normal_vm(self.uv, self.svm)
         left = yield from under_lease(self.uv, self.svm, way_back, lambda _: "")
-        if not left:
+        if not left and self.svm.life.alive:  # else who ended it has it scrubbed
             yield from end_svm(self.uv, self.svm)
         self._end_with(Reply(self.failure.code, detail=f"{self.failure}{left}"))
 
@@ -148,10 +150,17 @@ def give_back_shared(uv: Ultravisor, svm: Svm) -> Operation[None]:
 
     The other imported pages go back by UV_PAGE_OUT, for which the Hypervisor asks.
     """
-    for slot in svm.slots:
-        shared = (slot.state == S.PSEUDO_SHARED) & slot.marked(slice(None), IMPORTED)
-        offsets = np.flatnonzero(shared & ~slot.in_flight(slice(None)))
-        if not len(offsets):
+    found: list[tuple[FrameSlot, I64]] = []
+
+    def look(slot: FrameSlot, part: slice) -> None:
+        shared = among(slot.state[part], S.PSEUDO_SHARED) & slot.marked(part, IMPORTED)
+        if shared.any():
+            found.append((slot, np.flatnonzero(shared) + part.start))
+
+    yield from part_by_part(svm.slots, look)
+    for slot, candidates in found:
+        offsets = candidates[~slot.in_flight(candidates)]
+        if svm.slots.get(slot.slot_id) is not slot or not len(offsets):
             continue
         addresses = slot.normal[offsets]
         with in_flight(uv, svm, MOVING, [(slot, offsets)], pages=[addresses]), suppress(PeerFailure):

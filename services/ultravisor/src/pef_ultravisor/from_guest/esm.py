@@ -62,7 +62,7 @@ STEPS: Final[tuple[Step, ...]] = (
     esm_steps.bring_rest,
     together(esm_steps.done, esm_steps.commit, esm_steps.write_tree_back),
 )
-"""Order: nothing may come between H_SVM_INIT_DONE's answer and the commit, for then every GFN is ours."""
+"""Order: no step comes between H_SVM_INIT_DONE's answer and the commit, for then every GFN is ours."""
 
 
 def uv_esm(uv: Ultravisor, caller: Caller, asked: Esm) -> Operation[Reply]:

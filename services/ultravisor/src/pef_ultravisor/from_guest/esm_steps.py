@@ -8,9 +8,8 @@ from functools import partial
 from itertools import count
 from typing import Final, TypeVar
 
-import numpy as np
-
-from pef_kit.operations import Operation, Pause
+from pef_kit.columns import portion_of
+from pef_kit.operations import Operation, Pause, Turn
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.designs import PUSHING, Design
 from pef_protocol.hypercalls import SvmInitDone, SvmInitStart
@@ -43,12 +42,10 @@ from pef_ultravisor.necessary_set import (
     covering,
     forget_marks,
     held,
-    left_overs,
-    not_imported,
     refused,
 )
 from pef_ultravisor.requests import Busy, Refused, request, request_once
-from pef_ultravisor.sharing import Kind, share
+from pef_ultravisor.sharing import Kind, in_parts, share
 
 T = TypeVar("T")
 
@@ -190,8 +187,13 @@ def measure_kernel(entering: Entering) -> Operation[None]:
 
 def bring_rest(entering: Entering) -> Operation[None]:
     """Bring, under `eager`, every GFN that nobody asked for yet."""
-    if entering.svm.design is Design.EAGER:
-        yield from bring(entering.uv, entering.svm, left_overs(entering.svm))
+    if entering.svm.design is not Design.EAGER:
+        return
+    everything = [portion_of(slot, 0, slot.count) for slot in entering.svm.slots]
+    for place, part in enumerate(in_parts(everything)):
+        if place:
+            yield Turn()
+        yield from bring(entering.uv, entering.svm, part)
 
 
 def done(entering: Entering) -> Operation[None]:
@@ -239,17 +241,19 @@ def _all_are_ours(svm: Svm) -> Operation[None]:
 
 def rest_of(svm: Svm) -> int:
     """Count the pages that no H_SVM_PAGE_IN asked for."""
-    return sum(int(np.count_nonzero(not_imported(slot, slice(None)))) for slot in svm.slots)
+    return sum(slot.count - slot.away - slot.imported + slot.imported_away for slot in svm.slots)
 
 
 def commit(entering: Entering) -> Operation[None]:
-    """Make the VM secure: what was measured is as free as the rest from now on (step 10)."""
+    """Make the VM secure: what was measured is as free as the rest from now on (step 10).
+
+    Trust: no page of a secure VM bears IMPORTED at any time, for such a page goes back in clear.
+    """
     svm = entering.svm
+    yield from forget_marks(svm, IMPORTED)
     svm.state = UvVmState.SECURE
-    forget_marks(svm, IMPORTED)
     if entering.blob is not None:
         svm.files.update((name, bytearray(content)) for name, content in entering.blob.files.items())
-    yield from ()
 
 
 def write_tree_back(entering: Entering) -> Operation[None]:

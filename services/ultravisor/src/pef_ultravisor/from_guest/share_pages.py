@@ -3,23 +3,24 @@
 Source: ultravisor.rst, the calls of these names; decisions on what a refusal means for each.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from pef_kit.columns import portion_of
 from pef_kit.ladder import Ladder
-from pef_kit.operations import Operation
+from pef_kit.operations import Operation, Turn
 from pef_kit.spans import among
 from pef_protocol import ladders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.ultracalls import SharePage, UnshareAllPages, UnsharePage
-from pef_protocol.wire import PAGES_AT_ONCE, Caller
+from pef_protocol.wire import Caller
 from pef_ultravisor.faults import InHand, Unsettled
 from pef_ultravisor.from_guest.guest_calls import SECURE_ONLY, GuestCall
 from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.sharing import Kind, Portions, pages_in, share, unshare, unshare_all
+from pef_ultravisor.sharing import Kind, Portions, in_parts, share, unshare, unshare_all
 
 KEPT_SHARED: Final = (
     S.SHARED_IMPLICIT,
@@ -38,18 +39,15 @@ def covered(call: GuestCall) -> Portions:
     return call.svm.slots.covered(gfn, num) or []
 
 
-def in_parts(portions: Portions) -> Iterator[Portions]:
-    """Yield the GFNs that a call names in parts that the event loop can treat at once; few are one part.
+def each_part(portions: Portions, do: Callable[[Portions], Operation[None]]) -> Operation[None]:
+    """Do it to the GFNs that a call names, part by part; between two parts everybody else has a turn.
 
     Order: what a refused part leaves is as it was, and the parts before it are done.
     """
-    if pages_in(portions) <= PAGES_AT_ONCE:
-        yield portions
-        return
-    for portion in portions:
-        start, count = int(portion.offsets[0]), portion.pages
-        for first in range(0, count, PAGES_AT_ONCE):
-            yield [portion_of(portion.slot, start + first, min(PAGES_AT_ONCE, count - first))]
+    for place, part in enumerate(in_parts(portions)):
+        if place:
+            yield Turn()
+        yield from do(part)
 
 
 def frame_in_a_slot(call: GuestCall) -> bool:
@@ -64,7 +62,12 @@ def all_in_slots(call: GuestCall) -> bool:
 
 def none_kept_shared(call: GuestCall) -> bool:
     """Pass where no frame is implicitly or pseudo-shared."""
-    return not any(bool(among(part.slot.state[part.chosen], *KEPT_SHARED).any()) for part in covered(call))
+    return not any(
+        bool(among(part.slot.state[block], *KEPT_SHARED).any())
+        for part in covered(call)
+        for block in part.slot.blocks_of(slice(int(part.offsets[0]), int(part.offsets[0]) + part.pages))
+        if part.slot.away and part.slot.state[block].any()
+    )
 
 
 SHARE: Final = Ladder[GuestCall](
@@ -89,8 +92,7 @@ def uv_share_page(uv: Ultravisor, caller: Caller, asked: SharePage) -> Operation
 
     # effect
     try:
-        for part in in_parts(covered(call)):
-            yield from share(uv, call.svm, part, Kind.EXPLICIT)
+        yield from each_part(covered(call), partial(share, uv, call.svm, kind=Kind.EXPLICIT))
     except InHand as reason:
         return Reply(UCode.U_BUSY, detail=str(reason))
     except Unsettled as reason:
@@ -112,8 +114,7 @@ def uv_unshare_page(uv: Ultravisor, caller: Caller, asked: UnsharePage) -> Opera
 
     # effect
     try:
-        for part in in_parts(covered(call)):
-            yield from unshare(uv, call.svm, part)
+        yield from each_part(covered(call), partial(unshare, uv, call.svm))
     except InHand as reason:
         return Reply(UCode.U_BUSY, detail=str(reason))
     except Unsettled as reason:
@@ -136,8 +137,7 @@ def uv_unshare_all_pages(uv: Ultravisor, caller: Caller, asked: UnshareAllPages)
     # effect
     everything = [portion_of(slot, 0, slot.count) for slot in reversed(list(call.svm.slots))]
     try:
-        for part in in_parts(everything):
-            yield from unshare_all(uv, call.svm, part)
+        yield from each_part(everything, partial(unshare_all, uv, call.svm))
     except InHand as reason:
         return Reply(UCode.U_BUSY, detail=str(reason))
     except Unsettled as reason:

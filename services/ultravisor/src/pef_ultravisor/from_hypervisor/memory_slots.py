@@ -22,7 +22,7 @@ from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import RegisterMemSlot, UnregisterMemSlot
 from pef_protocol.wire import Caller, Role
 from pef_ultravisor.eviction import make_room
-from pef_ultravisor.frames import IMPORTED, FrameSlot, Svm, page_runs
+from pef_ultravisor.frames import FrameSlot, Svm, page_runs
 from pef_ultravisor.machine import Ultravisor
 from pef_ultravisor.requests import NONSHARED, Refused, page_in
 from pef_ultravisor.secure_memory import NoSecureMemory
@@ -60,8 +60,8 @@ class SlotCall:
         """Tell whether nobody has a GFN of the slot in hand, and no open UV_ESM has measured pages of it."""
         if self.svm is None or self.slot is None:
             return False
-        measured = self.svm.state is UvVmState.ACTIVE and self.slot.marked(slice(None), IMPORTED).any()
-        return not measured and not self.slot.in_flight(slice(None)).any()
+        measured = self.svm.state is UvVmState.ACTIVE and self.slot.imported > 0
+        return not measured and not self.slot.flights
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +173,7 @@ def uv_unregister_mem_slot(uv: Ultravisor, caller: Caller, asked: UnregisterMemS
 
     # effect
     if call.svm and call.slot:
-        uv.release_slot(call.svm, call.slot)
+        yield from uv.release_slot(call.svm, call.slot)
 
     # reply
-    yield from ()
     return Reply(UCode.U_SUCCESS)

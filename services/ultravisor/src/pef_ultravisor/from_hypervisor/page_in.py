@@ -144,7 +144,7 @@ def take_pages(
         uv.normal_pages.take(addresses[mapped].astype(np.uint64))
         slot.normal[offsets[mapped]] = addresses[mapped]
     settled = among(judgement.code, UCode.U_SUCCESS) & ~enters
-    slot.state[offsets[settled]] = judgement.then[settled]
+    slot.put(offsets[settled], judgement.then[settled])
     refusals.add_pages(portion, np.where(enters, 0, judgement.code))
 
     entries: list[Entry] = []
@@ -209,7 +209,7 @@ def _open(uv: Ultravisor, svm: Svm, pages: Pages) -> Operation[Codes]:
         raise
     genuine = np.concatenate(found)
     slot.scrub(offsets[~genuine])
-    slot.state[offsets[genuine]] = S.SECURE
+    slot.put(offsets[genuine], S.SECURE)
     slot.mark(offsets[genuine], REFERENCED)
     uv.redeem(slot, offsets[genuine])
     slot.counter[offsets[genuine]] = 0

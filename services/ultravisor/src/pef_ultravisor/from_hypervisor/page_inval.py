@@ -65,5 +65,5 @@ def unmap(uv: Ultravisor, portion: Portion[FrameSlot], refusals: Refusals) -> No
     uv.normal_pages.give_back(slot.normal[lost])
     slot.normal[lost] = 0
     settled = among(judgement.code, UCode.U_SUCCESS)
-    slot.state[offsets[settled]] = judgement.then[settled]
+    slot.put(offsets[settled], judgement.then[settled])
     refusals.add_pages(portion, np.where(settled, 0, judgement.code))

@@ -144,7 +144,7 @@ def _seal(svm: Svm, pages: Pages) -> Operation[None]:
         records.append((counters, tags))
     slot.counter[offsets] = np.concatenate([counters for counters, _ in records])
     slot.tag[offsets] = np.concatenate([tags for _, tags in records])
-    slot.state[offsets] = S.PAGEDOUT
+    slot.put(offsets, S.PAGEDOUT)
     slot.scrub(offsets)
 
 
