@@ -35,6 +35,8 @@ class LargeVm:
     lpid: Lpid
     visors: dict[str, httpx.AsyncClient]
     epoch: str
+    entering: float
+    """Seconds of the longest callback until the VM was as it is."""
 
     async def call(self, name: str, body: bytes, **query: int) -> httpx.Response:
         """Make a call as the visor whose it is: JSON without `query`, octets of runs with it."""
@@ -87,8 +89,7 @@ async def large_vm(
                 if secure:
                     reply: Any = await guest.enter_secure_mode(image.kernel_base, image.fdt_address)
                     assert reply.code.succeeded, reply
-                pair.meter.read()
-                yield LargeVm(pair, vmm, guest, lpid, visors, epoch)
+                yield LargeVm(pair, vmm, guest, lpid, visors, epoch, pair.meter.read())
         finally:
             for client in visors.values():
                 await client.aclose()
