@@ -46,13 +46,18 @@ class PeerFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A call to the peer. `incarnation`: of the SVM that is meant. A lease fills in this and `lives`."""
+    """A call to the peer. `incarnation`: of the SVM that is meant. A lease fills in this and `lives`.
+
+    Once the operation's time is over it is answered busy and not made, unless it is `patient`.
+    """
 
     name: str
     request: object
     incarnation: Incarnation | None = None
     lives: tuple[Life, ...] = field(default=(), repr=False, compare=False)
     """Those that the operation acts for, the innermost first: nobody asks again once one is over."""
+    patient: bool = field(default=False, compare=False)
+    """For what must be done in the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +115,9 @@ Operation: TypeAlias = Generator[Effect, Any, T]
 Perform: TypeAlias = Callable[[Effect], Awaitable[Any]]
 
 
-def ask(name: str, request: object) -> Operation[Reply]:
-    """Call the peer and return its reply."""
-    reply: Reply = yield Ask(name, request)
+def ask(name: str, request: object, *, patient: bool = False) -> Operation[Reply]:
+    """Call the peer and return its reply; `patient`: also once time is over."""
+    reply: Reply = yield Ask(name, request, patient=patient)
     return reply
 
 

@@ -345,7 +345,7 @@ class Peer:
         URLs and headers - a call needs nothing.
         """
         form = asking.form
-        form["headers"][TIME_LEFT] = str(int(self._time_left(seconds) * 1000))
+        form["headers"][TIME_LEFT] = str(int(self._time_left(asking.ask, seconds) * 1000))
         content = form["content"] if asking.with_body else b""
         asking.with_body = len(form["content"]) <= SMALL_BODY
         request = httpx.Request("POST", self._url(form), headers=form["headers"], content=content)
@@ -399,9 +399,9 @@ class Peer:
         asking.out_of_step = kind in {ProblemType.SLOT, ProblemType.LATE}
         raise PeerFailure(name, self.name, reason, done=False)
 
-    def _time_left(self, seconds: float) -> float:
+    def _time_left(self, ask: Ask, seconds: float) -> float:
         deadline = (CURRENT.get() or CallContext()).deadline
-        if deadline is None:
+        if deadline is None or ask.patient:
             return seconds
         return max(0.0, min(seconds, deadline - asyncio.get_running_loop().time() - MARGIN))
 

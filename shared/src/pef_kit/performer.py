@@ -35,7 +35,7 @@ class Performer:
         match effect:
             case Ask(name):
                 # Order: once the caller's time is over nothing more is begun. Busy: nothing was done.
-                if time_is_over():
+                if time_is_over() and not effect.patient:
                     return Reply(UCode.U_BUSY if CALLS[name].is_ultracall else HCode.H_BUSY)
                 return await self._peer.call(effect)
             case Transfer(pieces=pieces, writes=writes):

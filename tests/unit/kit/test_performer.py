@@ -1,20 +1,25 @@
 """The performer of a running service: each effect goes to the one who can do it."""
 
+import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from pef_kit import performer as performer_module
 from pef_kit.bus import NORMAL_BASE, NormalMemory, carry_out
-from pef_kit.observers import Observer
+from pef_kit.observers import CURRENT, CallContext, Observer
 from pef_kit.operations import PATIENCE, Ask, Pause, PeerFailure, Transfer, Turn, Work
 from pef_kit.performer import Performer
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side
 from pef_protocol.hypercalls import SvmInitDone
+from pef_protocol.quantities import Lpid
 from pef_protocol.ultracalls import SvmTerminate
+from pef_protocol.wire import TIME_LEFT
 from unit.kit.in_process import asked, peer_of, toy_service
 
 
@@ -64,3 +69,26 @@ async def test_each_effect_is_performed(threads: ThreadPoolExecutor, monkeypatch
     assert 'pef_bytes_moved_total{way="from normal memory"} 4.0' in told
     assert waits[::2] == waits[1::2] == sorted(waits[::2])
     assert 0 < waits[0] < waits[2] < waits[4] == performer_module.LONGEST_PAUSE
+
+
+@pytest.mark.parametrize(("patient", "answered"), [(False, UCode.U_BUSY), (True, UCode.U_SUCCESS)])
+async def test_once_time_is_over_only_a_patient_call_is_made(
+    threads: ThreadPoolExecutor, answered: UCode, *, patient: bool
+) -> None:
+    seconds_left: list[int] = []
+
+    async def noted(scope: Any, receive: Any, send: Any) -> None:
+        seconds_left.append(int(dict(scope["headers"])[TIME_LEFT.lower().encode()]) // 1000)
+        await toy_service().app(scope, receive, send)
+
+    over = asyncio.get_running_loop().time() - 1
+    token = CURRENT.set(CallContext(deadline=over))
+    try:
+        async with peer_of(noted, patience=9.0) as peer:
+            perform = Performer(peer, HereBus(), threads, Observer(Side.HYPERVISOR))
+            ask = replace(asked("UV_SVM_TERMINATE", SvmTerminate(Lpid(7))), patient=patient)
+            assert (await perform(ask)).code is answered
+            assert await perform(Pause(0, patient=patient)) is patient
+    finally:
+        CURRENT.reset(token)
+    assert seconds_left == ([9] if patient else [])

@@ -42,10 +42,11 @@ class Victims:
     portion: Portion[FrameSlot]
 
 
-def make_room(uv: Ultravisor, pages: int, *, new: bool = False) -> Operation[bool]:
+def make_room(uv: Ultravisor, pages: int, *, new: bool = False, patient: bool = False) -> Operation[bool]:
     """Have enough pages moved out for `pages` more to come in; return whether there is room.
 
-    `new` pages are those of a slot being plugged, which no SVM has yet. Each page that may go is tried once.
+    `new` pages are those of a slot being plugged, which no SVM has yet. Each page that may go is tried once,
+    and, where that is `patient`, also once time is over.
 
     Order: the caller holds no mark and no reservation, for victims may be waiting for it.
     """
@@ -57,15 +58,15 @@ def make_room(uv: Ultravisor, pages: int, *, new: bool = False) -> Operation[boo
         if not found:
             return False
         for victims in found:
-            yield from _evict(victims)
+            yield from _evict(victims, patient=patient)
     return True
 
 
-def _evict(victims: Victims) -> Operation[None]:
+def _evict(victims: Victims, *, patient: bool) -> Operation[None]:
     """Ask for pages of one SVM to be taken out, under a lease on it."""
     svm = victims.svm
     try:
-        yield from leased(page_out(svm, page_runs([victims.portion])), svm.life)
+        yield from leased(page_out(svm, page_runs([victims.portion]), patient=patient), svm.life)
     except Ended as ended:
         if ended.life is not svm.life:
             raise

@@ -59,7 +59,7 @@ def settled(
             message = "the Hypervisor says that it brought a page, and did not"
             raise Unsettled(message)
         for flags, part in () if obstacle else missing:
-            obstacle = yield from fetch(uv, svm, part, flags)
+            obstacle = yield from fetch(uv, svm, part, flags, patient=patient)
             if obstacle:
                 break
         fetched += not obstacle
@@ -104,12 +104,14 @@ def require_registered(svm: Svm, portions: list[Portion[FrameSlot]]) -> None:
         raise Unsettled(message)
 
 
-def fetch(uv: Ultravisor, svm: Svm, part: Portion[FrameSlot], flags: int) -> Operation[str]:
+def fetch(
+    uv: Ultravisor, svm: Svm, part: Portion[FrameSlot], flags: int, *, patient: bool = False
+) -> Operation[str]:
     """Have the Hypervisor bring the GFNs of `part` back; raise Unsettled where it refuses.
 
     Return why it is worth another try; nothing where it is done, or where `part` must be judged anew.
     """
-    if flags == NONSHARED and not (yield from make_room(uv, part.pages)):
+    if flags == NONSHARED and not (yield from make_room(uv, part.pages, patient=patient)):
         return "secure memory is full"
     require_running(svm)
     require_registered(svm, [part])
@@ -118,7 +120,7 @@ def fetch(uv: Ultravisor, svm: Svm, part: Portion[FrameSlot], flags: int) -> Ope
     mark = WAITING | PROMISED if flags == NONSHARED else WAITING
     with in_flight(uv, svm, mark, chosen_in([part])):
         try:
-            yield from page_in(svm, page_runs([part]), flags)
+            yield from page_in(svm, page_runs([part]), flags, patient=patient)
         except Busy as busy:
             return str(busy)
         except Refused as refusal:

@@ -58,10 +58,13 @@ class NoOutcome(Refused):
     """Nobody can say what became of a hypercall. The SVM that it was for is aborted by now."""
 
 
-def request_once(svm: Svm, name: str, arguments: object) -> Operation[Reply]:
-    """Make a hypercall for `svm` and return the reply of its success; raise Refused else."""
+def request_once(svm: Svm, name: str, arguments: object, *, patient: bool = False) -> Operation[Reply]:
+    """Make a hypercall for `svm` and return the reply of its success; raise Refused else.
+
+    `patient`: it is made also once time is over.
+    """
     try:
-        reply = yield from ask(name, arguments)
+        reply = yield from ask(name, arguments, patient=patient)
     except PeerFailure as failure:
         if failure.done is not None:
             raise Refused(name, None, str(failure), arguments) from None
@@ -83,7 +86,7 @@ def request(svm: Svm, name: str, arguments: object, *, patient: bool = False) ->
     """
     for attempt in count():
         try:
-            return (yield from request_once(svm, name, arguments))
+            return (yield from request_once(svm, name, arguments, patient=patient))
         except Busy as busy:
             if not (yield Pause(attempt, patient=patient)):
                 raise
@@ -112,23 +115,25 @@ def pages_of(runs: PageRuns) -> I64:
     return spread(gpas.view(np.int64), counts.view(np.int64), PAGE_SIZE)
 
 
-def page_in(svm: Svm, runs: PageRuns, flags: int) -> Operation[None]:
-    """Ask once for pages by H_SVM_PAGE_IN, `flags` being NONSHARED or SHARED."""
+def page_in(svm: Svm, runs: PageRuns, flags: int, *, patient: bool = False) -> Operation[None]:
+    """Ask once for pages by H_SVM_PAGE_IN, `flags` being NONSHARED or SHARED; `patient`: at any time."""
     calls = [SvmPageIn(svm.lpid, some, flags, PAGE_ORDER) for some in messages(runs)]
-    return _in_turn(svm, "H_SVM_PAGE_IN", calls)
+    return _in_turn(svm, "H_SVM_PAGE_IN", calls, patient=patient)
 
 
-def page_out(svm: Svm, runs: PageRuns) -> Operation[None]:
-    """Ask the Hypervisor once to take pages out of secure memory, by H_SVM_PAGE_OUT."""
+def page_out(svm: Svm, runs: PageRuns, *, patient: bool = False) -> Operation[None]:
+    """Ask the Hypervisor once to take pages out, by H_SVM_PAGE_OUT; `patient`: at any time."""
     calls = [SvmPageOut(svm.lpid, some, 0, PAGE_ORDER) for some in messages(runs)]
-    return _in_turn(svm, "H_SVM_PAGE_OUT", calls)
+    return _in_turn(svm, "H_SVM_PAGE_OUT", calls, patient=patient)
 
 
-def _in_turn(svm: Svm, name: str, calls: Sequence[SvmPageIn | SvmPageOut]) -> Operation[None]:
+def _in_turn(
+    svm: Svm, name: str, calls: Sequence[SvmPageIn | SvmPageOut], *, patient: bool
+) -> Operation[None]:
     """Make calls one after the other; raise Refused at the first that is not done, for all that were not."""
     for place, call in enumerate(calls):
         try:
-            yield from request_once(svm, name, call)
+            yield from request_once(svm, name, call, patient=patient)
         except Refused as refusal:
             if refusal.runs is not None:
                 words = [refusal.runs.words, *(later.runs.words for later in calls[place + 1 :])]

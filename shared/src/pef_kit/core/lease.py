@@ -112,7 +112,7 @@ class Leased(Generator[Effect, Any, T]):
             named = effect.incarnation or next(
                 (life.incarnation for life in self.lives if life.incarnation), None
             )
-            return Ask(effect.name, effect.request, named, (*effect.lives, *self.lives))
+            return Ask(effect.name, effect.request, named, (*effect.lives, *self.lives), effect.patient)
         if isinstance(effect, Transfer):
             each, check = effect.each, self._require_alive
 
