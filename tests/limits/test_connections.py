@@ -101,7 +101,7 @@ def closed_while_it_trickles(connection: socket.socket, content: bytes) -> bool:
     return False
 
 
-async def test_hundreds_of_idle_connections_are_bounded_and_closed(service: Alone) -> None:
+async def test_52_hundreds_of_idle_connections_are_bounded_and_closed(service: Alone) -> None:
     def descriptors() -> int:
         return len(list(Path(f"/proc/{service.process.pid}/fd").iterdir()))
 
@@ -119,7 +119,7 @@ async def test_hundreds_of_idle_connections_are_bounded_and_closed(service: Alon
     assert await is_served(service)
 
 
-async def test_half_a_body_does_not_keep_a_service_from_stopping(service: Alone) -> None:
+async def test_52_half_a_body_does_not_keep_a_service_from_stopping(service: Alone) -> None:
     with service.connect() as connection:
         connection.sendall(request("/v1/guest/store?gpa=0", service.guest_token(), 100) + bytes(50))
         assert await is_served(service)

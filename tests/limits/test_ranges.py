@@ -33,7 +33,7 @@ async def vm(pair: MeasuredPair) -> AsyncIterator[LargeVm]:
         yield made
 
 
-async def test_sharing_what_nobody_touched_takes_no_memory(pair: MeasuredPair, vm: LargeVm) -> None:
+async def test_51_sharing_what_nobody_touched_takes_no_memory(pair: MeasuredPair, vm: LargeVm) -> None:
     for pages in (FEW, MANY):
         before = pair.allocated
         await vm.guest.share(FREE, pages)

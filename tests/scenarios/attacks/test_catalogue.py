@@ -44,7 +44,11 @@ PROMISED = {
     48: "late UV_SVM_TERMINATE, UV_PAGE_OUT",
     49: "lost answer, the call again",
     50: "long body to a short call",
+    51: "sharing terabytes that nobody touched",
+    52: "connections that never finish a request",
     53: "body announced behind an upgrade, never sent",
+    54: "page-out's target mapped for somebody else",
+    55: "a guest's busy vCPUs against its end",
     56: "delayed, repeated, overtaken hello",
     57: "hello with other roles' tokens",
     58: "two Hypervisors at one Ultravisor",
@@ -52,8 +56,7 @@ PROMISED = {
     60: "H_SVM_INIT_START, H_SVM_INIT_ABORT never delivered",
     61: "body that trickles while its VM is destroyed",
 }
-"""Rows by number, in the catalogue's words. The others are about calls that are not there yet, or load the
-machine, for which there are tests of limits."""
+"""Rows by number, in the catalogue's words. The others are about calls that are not there yet."""
 
 FIRST_TRIED_BY_THE_LAB = 45
 """Rows after this one need no test of their own where `pef hostile` tries them."""
@@ -61,11 +64,12 @@ TESTS = Path(__file__).parents[2]
 
 
 def numbers() -> set[int]:
-    """Return the numbers that names of tests begin with, here and in the tests of the boundary."""
+    """Return the numbers that names of tests begin with."""
+    folders = "scenarios", "scenarios/attacks", "boundary", "limits", "unit/ultravisor"
     names = [
         node.name
-        for folder in (TESTS / "scenarios", TESTS / "scenarios" / "attacks", TESTS / "boundary")
-        for path in folder.glob("test_*.py")
+        for folder in folders
+        for path in (TESTS / folder).glob("test_*.py")
         for node in ast.parse(path.read_text(encoding="utf-8")).body
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]

@@ -45,7 +45,7 @@ def begun(hv: ScriptedHypervisor, name: str, ra: int, gfn: int) -> Held[Reply]:
 
 @pytest.mark.parametrize("lpid", [LPID, OTHER])
 @pytest.mark.parametrize("name", ["UV_PAGE_IN", "UV_PAGE_OUT"])
-def test_a_target_is_given_to_nobody_while_bytes_go_to_it(
+def test_54_a_target_is_given_to_nobody_while_bytes_go_to_it(
     hv: ScriptedHypervisor, name: str, lpid: int
 ) -> None:
     page = hv.spare()
