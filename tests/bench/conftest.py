@@ -25,3 +25,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.section("promises, as ratios of this run")
         for row in rows:
             terminalreporter.write_line(row)
+    for each in getattr(session, "benchmarks", ()):
+        if steps := each.extra_info.get("longest callbacks"):
+            terminalreporter.section(f"longest callback of {each.name}: ms of CPU time, ms by the clock")
+            for step, longest in steps.items():
+                processor, clock = (1000 * seconds for seconds in longest)
+                terminalreporter.write_line(f"{processor:8.1f} {clock:8.1f}  {step}")

@@ -6,18 +6,15 @@ from typing import Final
 import pytest
 
 from limits.pair_on_one_loop import LONGEST_CALLBACK, MeasuredPair, measured_pair
-from limits.vms import large_vm
+from limits.vms import large_vm, longest_callbacks
 from pef_kit.settings import ServiceSettings
-from pef_lab.door import Door
 from pef_lab.failures import Refusal
 from pef_protocol.quantities import PAGE_SIZE
-from pef_protocol.wire import OBSERVER_PATH
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow]
 
 LARGEST: Final[int] = ServiceSettings.model_fields["normal_memory_size"].default
 """Bytes: a VM has at most all of normal memory, in one slot."""
-VIEWS: Final = ("vms", "digest", "invariants", "gfns")
 
 
 @pytest.fixture(scope="module", params=["mapped", "over HTTP"])
@@ -33,25 +30,6 @@ async def test_no_larger_slot_is_admitted(pair: MeasuredPair) -> None:
 
 
 async def test_no_step_of_its_life_holds_anybody_up(pair: MeasuredPair) -> None:
-    took: dict[str, float] = {}
-    urls = pair.endpoints.ultravisor_url, pair.endpoints.hypervisor_url
-    async with large_vm(pair, size=LARGEST) as vm:
-        took["enter"] = vm.entering
-        for name, url in zip(("Ultravisor", "Hypervisor"), urls, strict=True):
-            async with Door(name, url, pair.endpoints.observer_token) as door:
-                for view in VIEWS:
-                    await door.view(OBSERVER_PATH + view, lpid=vm.lpid)
-                    took[f"{view} of the {name}"] = pair.meter.read()
-        await vm.guest.unshare_all()
-        took["unshare all"] = pair.meter.read()
-        await vm.vmm.unmap(vm.lpid, 0, LARGEST // PAGE_SIZE)
-        took["unmap"] = pair.meter.read()
-        await vm.vmm.unplug(vm.lpid, 0)
-        took["unplug"] = pair.meter.read()
-        await vm.vmm.plug(vm.lpid, 0, 0, LARGEST)
-        took["plug"] = pair.meter.read()
-        await vm.vmm.reset(vm.lpid)
-        took["reset"] = pair.meter.read()
-    took["destroy"] = pair.meter.read()
-    slow = {what: round(seconds * 1000) for what, seconds in took.items() if seconds > LONGEST_CALLBACK}
-    assert not slow, f"ms: {slow}"
+    took = await longest_callbacks(pair, LARGEST)
+    slow = {step: each.processor for step, each in took.items() if each.processor > LONGEST_CALLBACK}
+    assert not slow, f"seconds: {slow}"

@@ -8,15 +8,16 @@ from typing import Any, Final
 
 import httpx
 
-from limits.pair_on_one_loop import GIB, MeasuredPair
+from limits.pair_on_one_loop import GIB, Longest, MeasuredPair
 from pef_kit.peer import client_of
+from pef_lab.door import Door
 from pef_lab.guest import Guest
 from pef_lab.image import build_image
 from pef_lab.vmm import Vmm
 from pef_lab.watch import Watch
 from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_SIZE, Lpid
-from pef_protocol.wire import EPOCH, EPOCH_PATH, HYPERCALL_PATH, OCTETS, ULTRACALL_PATH
+from pef_protocol.wire import EPOCH, EPOCH_PATH, HYPERCALL_PATH, OBSERVER_PATH, OCTETS, ULTRACALL_PATH
 
 SIZE: Final = 128 * GIB
 FREE: Final = GIB // PAGE_SIZE
@@ -35,8 +36,8 @@ class LargeVm:
     lpid: Lpid
     visors: dict[str, httpx.AsyncClient]
     epoch: str
-    entering: float
-    """Seconds of the longest callback until the VM was as it is."""
+    entering: Longest
+    """The longest callback until the VM was as it is."""
 
     async def call(self, name: str, body: bytes, **query: int) -> httpx.Response:
         """Make a call as the visor whose it is: JSON without `query`, octets of runs with it."""
@@ -89,8 +90,37 @@ async def large_vm(
                 if secure:
                     reply: Any = await guest.enter_secure_mode(image.kernel_base, image.fdt_address)
                     assert reply.code.succeeded, reply
-                yield LargeVm(pair, vmm, guest, lpid, visors, epoch, pair.meter.read())
+                yield LargeVm(pair, vmm, guest, lpid, visors, epoch, pair.meter.read_both())
         finally:
             for client in visors.values():
                 await client.aclose()
             await vmm.destroy(lpid)
+
+
+VIEWS: Final = ("vms", "digest", "invariants", "gfns")
+
+
+async def longest_callbacks(pair: MeasuredPair, size: int) -> dict[str, Longest]:
+    """Lead a VM of `size` bytes through its life; return the longest callback of each step."""
+    took: dict[str, Longest] = {}
+    urls = pair.endpoints.ultravisor_url, pair.endpoints.hypervisor_url
+    pair.meter.read()
+    async with large_vm(pair, size=size) as vm:
+        took["create, boot, UV_ESM"] = vm.entering
+        for name, url in zip(("Ultravisor", "Hypervisor"), urls, strict=True):
+            async with Door(name, url, pair.endpoints.observer_token) as door:
+                for view in VIEWS:
+                    await door.view(OBSERVER_PATH + view, lpid=vm.lpid)
+                    took[f"{view} of the {name}"] = pair.meter.read_both()
+        await vm.guest.unshare_all()
+        took["unshare all"] = pair.meter.read_both()
+        await vm.vmm.unmap(vm.lpid, 0, size // PAGE_SIZE)
+        took["unmap"] = pair.meter.read_both()
+        await vm.vmm.unplug(vm.lpid, 0)
+        took["unplug"] = pair.meter.read_both()
+        await vm.vmm.plug(vm.lpid, 0, 0, size)
+        took["plug"] = pair.meter.read_both()
+        await vm.vmm.reset(vm.lpid)
+        took["reset"] = pair.meter.read_both()
+    took["destroy"] = pair.meter.read_both()
+    return took
