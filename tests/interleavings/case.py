@@ -252,19 +252,13 @@ class Case:
                 )
 
     def _can_be_ended(self) -> Iterator[Violation]:
-        """Every VM can be reset and destroyed; then nothing of any is left."""
-        machines = self.scene.machines
-        for lpid in sorted(machines.hv.store.vms):
-            for name in ("reset", "destroy"):
-                step = STEPS[name]
-                begun = step.begin(self.scene, lpid)
-                stack = Stack(machines, step.key, step.side, lpid, begun.operation)
-                for _ in range(LIMIT):
-                    if stack.ended:
-                        break
-                    stack.go_on()
-                if not succeeded(stack.outcome) or not stack.ended:
-                    yield Violation("a VM can't be ended", f"{name} of VM {lpid}: {stack.outcome}")
+        """Each VM can be reset and destroyed, the case's made secure between; then nothing of any is left."""
+        machines, own = self.scene.machines, self.first.lpid
+        for lpid in sorted(machines.hv.store.vms, key=lambda lpid: lpid == own):
+            yield from self._ends_well("a VM can't be ended", lpid, "reset")
+            if lpid == own and machines.hv.store.vms[lpid].slots.get(0) is not None:
+                yield from self._ends_well("a VM can't be made secure again", lpid, "UV_ESM")
+            yield from self._ends_well("a VM can't be ended", lpid, "destroy")
         known = machines.memory.known[: -len(machines.spare)]
         if machines.hv.store.vms:
             return
@@ -281,6 +275,16 @@ class Case:
             yield Violation(
                 "something is left", f"all VMs are destroyed: held, reserved, promised, resident {counts}"
             )
+
+    def _ends_well(self, kind: str, lpid: int, name: str) -> Iterator[Violation]:
+        """Run a step alone, which must succeed."""
+        stack = Suspended(self.scene, STEPS[name], lpid).stack
+        for _ in range(LIMIT):
+            if stack.ended:
+                break
+            stack.go_on()
+        if not succeeded(stack.outcome) or not stack.ended:
+            yield Violation(kind, f"{name} of VM {lpid}: {stack.outcome}")
 
 
 def outcome_of(scene: Scene, step: Step, lpid: int, outcome: object) -> Iterator[Violation]:

@@ -251,6 +251,7 @@ KINDS: Final = (
     "invariant of the Ultravisor",
     "invariant of the Hypervisor",
     "a VM can't be ended",
+    "a VM can't be made secure again",
     "bytes are left",
     "something is left",
     "stuck",
