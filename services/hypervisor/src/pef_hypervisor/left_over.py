@@ -77,6 +77,8 @@ def _secure_batch(store: Store, vm: Vm, batch: Batch, event: GfnEvent, sweep: Sw
         return obstacle
     for slot, part in batch:
         _sweep(store, vm, slot, part, event, sweep)
+    if not (sweep.parts or sweep.scrubs):
+        return Obstacle()
     flight = yield from _flown(store, vm, sweep)
     if flight.obstacle:
         return flight.obstacle
