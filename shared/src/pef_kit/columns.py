@@ -10,6 +10,7 @@ A column that was never written costs nothing: it is memory the machine has not 
 """
 
 import hashlib
+import mmap
 from bisect import bisect_right
 from collections.abc import Iterator
 from copy import copy
@@ -39,6 +40,26 @@ BLOCK: Final = 1 << 16
 """GFNs that are treated at once where a whole slot is."""
 
 
+LARGE: Final = 1 << 16
+"""Bytes from which on a column is a mapping of its own."""
+
+C = TypeVar("C", bound=np.generic)
+
+
+def column(count: int, dtype: type[C], width: int = 1) -> NDArray[C]:
+    """Return a column of zeroes for `count` GFNs, in `width` elements each: shape (count,) or (count, width).
+
+    A large one is a private mapping, which costs nothing until it is written. An allocator that fills what it
+    hands out, as that of the Ultravisor's process does, would touch all of it at once.
+    """
+    shape = (count, width) if width > 1 else (count,)
+    size = count * width * np.dtype(dtype).itemsize
+    if size < LARGE:
+        return np.zeros(shape, dtype)
+    mapping = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(mapping, dtype).reshape(shape)
+
+
 class Slot:
     """The columns of one memory slot of `count` GFNs from `first`."""
 
@@ -46,8 +67,8 @@ class Slot:
         self.slot_id = slot_id
         self.first = first
         self.count = count
-        self.state: U8 = np.zeros(count, np.uint8)
-        self.marks: U8 = np.zeros(count, np.uint8)
+        self.state: U8 = column(count, np.uint8)
+        self.marks: U8 = column(count, np.uint8)
 
     @property
     def end(self) -> int:

@@ -20,7 +20,7 @@ from typing import Final, Self
 
 import numpy as np
 
-from pef_kit.columns import Portion, Slot, SlotMap, copy_written
+from pef_kit.columns import Portion, Slot, SlotMap, column, copy_written
 from pef_kit.core.lease import Life
 from pef_kit.operations import Operation
 from pef_kit.parts import copied
@@ -61,9 +61,9 @@ class FrameSlot(Slot):
     ) -> None:
         self.frames = frames(count)
         super().__init__(slot_id, first, count)
-        self.normal: U64 = np.zeros(count, np.uint64)
-        self.counter: U64 = np.zeros(count, np.uint64)
-        self.tag: U8 = np.zeros((count, TAG_BYTES), np.uint8)
+        self.normal: U64 = column(count, np.uint64)
+        self.counter: U64 = column(count, np.uint64)
+        self.tag: U8 = column(count, np.uint8, TAG_BYTES)
         self.flights = 0
         """Open calls that have GFNs of the slot in hand; without one none is in flight or between states."""
         self.away = 0

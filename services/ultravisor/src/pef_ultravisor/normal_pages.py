@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from pef_kit.bus import NORMAL_BASE
-from pef_kit.columns import copy_written
+from pef_kit.columns import column, copy_written
 from pef_kit.operations import Operation, Turn
 from pef_kit.spans import I64, U8, U64, Mask, page_aligned, repeats, spread
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
@@ -26,8 +26,8 @@ class NormalPages:
 
     def __init__(self, size: int) -> None:
         self._pages = size >> PAGE_ORDER
-        self._backing: U8 = np.zeros(self._pages, np.uint8)
-        self._pins: U8 = np.zeros(self._pages, np.uint8)
+        self._backing: U8 = column(self._pages, np.uint8)
+        self._pins: U8 = column(self._pages, np.uint8)
 
     def __len__(self) -> int:
         return self._pages

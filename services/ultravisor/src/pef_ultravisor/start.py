@@ -23,9 +23,9 @@ FORGETFUL: Final = {
             "glibc.malloc.perturb=165",
             # A block in a thread's cache would not be filled.
             "glibc.malloc.tcache_count=0",
-            # From this size on a block is a mapping of its own, which the kernel gets back. Fixed and small:
-            # no filling may touch the columns of a VM.
-            "glibc.malloc.mmap_threshold=131072",
+            # From this size on a block is a mapping of its own, which the kernel gets back at once. Fixed: it
+            # would grow with what is freed. Columns are no blocks (`pef_kit.columns.column`).
+            "glibc.malloc.mmap_threshold=1048576",
         )
     ),
 }
