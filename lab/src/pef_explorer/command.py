@@ -15,7 +15,7 @@ from rich.table import Table
 from pef_explorer.engines import engine_for
 from pef_explorer.exploration import TOLD_EVERY, Bounds, Row, file_of, processors
 from pef_explorer.exploration import explore as explored
-from pef_explorer.plan import Plan
+from pef_explorer.plan import Plan, Troubles
 from pef_explorer.schedule import counterexample
 from pef_explorer.search import Progress
 from pef_explorer.simulation.files import commit
@@ -40,7 +40,15 @@ def explore(
     slots: Annotated[str, typer.Option(metavar="N[,M]", help="GFNs of slot 0, and to plug.")] = "2,1",
     vcpus: Annotated[int, typer.Option(min=1, max=2, help="vCPUs of the guest.")] = 1,
     calls: Annotated[int, typer.Option(min=1, max=4, help="Calls begun together.")] = 2,
-    faults: Annotated[int, typer.Option(min=0, max=3, help="Messages that go wrong.")] = 0,
+    faults: Annotated[
+        int, typer.Option(min=0, max=3, help="Messages that a peer refuses, or, having no slots, does twice.")
+    ] = 0,
+    lost_answers: Annotated[
+        int, typer.Option(min=0, max=3, help="Answers that are lost; the call is sent again, in its slot.")
+    ] = 0,
+    late: Annotated[
+        int, typer.Option(min=0, max=3, help="Messages that arrive once more, at any later time.")
+    ] = 0,
     limit: Annotated[int, typer.Option(min=0, help="Transitions of a search; 0: all.")] = 0,
     minutes: Annotated[float, typer.Option(min=0, help="Minutes of a search; 0: all it takes.")] = 0,
     state: Annotated[
@@ -59,7 +67,8 @@ def explore(
 ) -> None:
     """Explore every interleaving of a small VM under each design, and say which invariants fall, and how."""
     chosen = designs_of(design or [ALL])
-    bounds = Bounds(slots_of(slots), vcpus, calls, faults, limit, minutes * 60)
+    troubles = Troubles(lost_answers, late)
+    bounds = Bounds(slots_of(slots), vcpus, calls, faults, limit, minutes * 60, troubles)
     for directory in (state, keep):
         if directory is not None:
             directory.mkdir(parents=True, exist_ok=True)
@@ -118,6 +127,9 @@ def _command(designs: list[Design], bounds: Bounds) -> str:
     usual = Bounds()
     words += [f"--calls {bounds.calls}"] * (bounds.calls != usual.calls)
     words += [f"--faults {bounds.faults}"] * (bounds.faults != usual.faults)
+    words += [
+        f"--{name.replace('_', '-')} {count}" for name, count in bounds.troubles._asdict().items() if count
+    ]
     words += [f"--limit {bounds.limit}"] * bool(bounds.limit)
     words += [f"--minutes {bounds.seconds / 60:g}"] * bool(bounds.seconds)
     return " ".join(words)

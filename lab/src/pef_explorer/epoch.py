@@ -10,6 +10,8 @@ the graph rather than on one. A state that was met in an earlier epoch is not go
 | a GFN and `AND_RESET` | a reset and an action on that GFN, which a reset deals with as with any other |
 | `PLUG` | actions on slot 1, and plugging |
 | `WHOLE` | whatever has a part in which the whole VM is dealt with, but for what is above |
+
+Where the wire fails as well, there is one scope, and everything may begin.
 """
 
 import heapq
@@ -19,6 +21,7 @@ from typing import Final
 from pef_explorer.calls import GO_ON, GUESTS, PAGE_OUT, PAIR, VM, Move
 from pef_explorer.graph import Breach, Graph
 from pef_explorer.invariants import broken
+from pef_explorer.plan import NO_TROUBLES
 from pef_explorer.records import Still
 from pef_explorer.stepping import Pending
 from pef_explorer.stillness import rest
@@ -30,7 +33,7 @@ AND_RESET: Final = 100
 """Added to a GFN. What a reset does to the other GFNs does not depend on the one, nor the other way."""
 RESETS: Final = frozenset({"reset", "reboot"})
 NO_ANSWER: Final = "the_code_answers"
-"""20. No machine ever raises what is not an answer."""
+"""21. No machine ever raises what is not an answer."""
 
 
 @dataclass(slots=True, eq=False)
@@ -128,12 +131,12 @@ class Epoch:
 
     def _allowed(self, *, whole: bool) -> list[Move]:
         """Return the moves of this state that belong to the scope."""
-        parked = self.world.parked is not None
+        free = self.world.parked is not None or self.world.plan.troubles != NO_TROUBLES
         opened = len(self.world.open)
         return [
             move
             for move, footprint in self.world.moves()
-            if move.does == GO_ON or parked or self._belongs(move, footprint, opened, whole=whole)
+            if free or move.does == GO_ON or self._belongs(move, footprint, opened, whole=whole)
         ]
 
     def _belongs(self, move: Move, footprint: frozenset[int], opened: int, *, whole: bool) -> bool:

@@ -271,6 +271,12 @@ def what_was_promised_is_so(step: Step) -> Iterator[str]:
             yield f"{ended.move.does} succeeded, and GFN {gfn} is shared"
 
 
+def a_message_acts_once(step: Step) -> Iterator[str]:
+    """19. A message acts once or not at all, however often it arrives, and never in a later epoch."""
+    if step.world.system.wrong:
+        yield step.world.system.wrong
+
+
 INVARIANTS: Final[tuple[Callable[[Step], Iterator[str]], ...]] = (
     no_plaintext_outside,
     a_real_address_backs_one_gfn,
@@ -290,9 +296,10 @@ INVARIANTS: Final[tuple[Callable[[Step], Iterator[str]], ...]] = (
     a_spoiled_page_is_not_taken,
     both_sides_have_the_same_slots,
     what_was_promised_is_so,
+    a_message_acts_once,
 )
 EVERY_CALL_ENDS: Final = "every_call_ends"
-"""19. Liveness: every open call can still end. It is judged over the whole graph."""
+"""20. Liveness: every open call can still end. It is judged over the whole graph."""
 
 
 def broken(step: Step, ignored: frozenset[str]) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from pef_protocol.designs import Design
 
@@ -18,6 +18,20 @@ class Part(StrEnum):
     """Nobody asks for it."""
 
 
+class Troubles(NamedTuple):
+    """How often the wire may fail those who speak the fence, in all.
+
+    `lost_answers`: nobody reads an answer. `late`: the network keeps a copy of a message, which arrives once
+    more at any time.
+    """
+
+    lost_answers: int = 0
+    late: int = 0
+
+
+NO_TROUBLES: Final = Troubles()
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """One system that is explored.
@@ -25,7 +39,7 @@ class Plan:
     `image` has the part of each GFN of slot 0; slot 1, of `plug` GFNs right behind it, is hot-pluggable.
     `vcpus` are the guest's; at most `calls` calls are begun before everything has ended again, in every order
     of their steps; `faults` messages may be refused, told busy, doubled or lost in all. The invariants in
-    `ignored` are not judged.
+    `ignored` are not judged. `troubles` befall the wire, and no invariant is any weaker for them.
     """
 
     design: Design
@@ -35,6 +49,7 @@ class Plan:
     calls: int = 2
     faults: int = 0
     ignored: frozenset[str] = frozenset()
+    troubles: Troubles = NO_TROUBLES
 
     @property
     def pages(self) -> int:

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pef_explorer.calls import Action, Move
 from pef_explorer.looks import Look
+from pef_explorer.network import Copy
 from pef_explorer.oracle import Memory
+from pef_explorer.plan import Troubles
 from pef_explorer.stepping import OpenCall
 from pef_explorer.system import Snapshot
 
@@ -14,11 +16,13 @@ if TYPE_CHECKING:
 
 
 class Still(NamedTuple):
-    """A quiet or parked state as a plain value; `faults` are those still allowed."""
+    """A quiet or parked state as a plain value; `faults` and `troubles` are those still allowed."""
 
     snapshot: Snapshot
     memory: Memory
     faults: int
+    troubles: Troubles
+    copies: tuple[Copy, ...]
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from pef_explorer.epoch import AND_RESET, PLUG, WHOLE, Epoch
 from pef_explorer.graph import Graph, digest_of
 from pef_explorer.invariants import EVERY_CALL_ENDS
 from pef_explorer.looks import part_of
-from pef_explorer.plan import Plan
+from pef_explorer.plan import NO_TROUBLES, Plan
 from pef_explorer.records import Still
 from pef_explorer.stillness import blank, filled_key, rest
 from pef_explorer.world import World
@@ -138,7 +138,9 @@ class Search:
                 self._apply(world, depth, number, still, moves)
 
     def _scopes(self, world: World, still: Still) -> list[int]:
-        """Return the scopes that are explored once for each condition."""
+        """Return the scopes that are explored once for each condition: none where the wire fails, too."""
+        if self.plan.troubles != NO_TROUBLES:
+            return []
         world.put_back(still)
         pages = [gfn for gfn in range(self.plan.pages) if world.system.normal_page(gfn) is not None]
         plug = [PLUG] if self.plan.plug else []

@@ -14,15 +14,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 from enum import Enum, StrEnum
 from types import GeneratorType
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 import numpy as np
 
+from pef_explorer.wire import Message, NotDone, Wire, epoch_of
 from pef_kit.core.lease import Leased
-from pef_kit.core.life import Ended, OtherIncarnation
+from pef_kit.core.life import Ended
 from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, Transfer, Turn, Work
 from pef_lab.refusing import made_up
 from pef_protocol.calls import Reply
+from pef_protocol.problems import ProblemType
 from pef_protocol.runs import CodedRuns
 
 
@@ -38,22 +40,26 @@ class Pending(StrEnum):
 
 
 class Fault(StrEnum):
-    """What may happen to a request on its way."""
+    """What may happen to a request on its way, or to the answer to it.
+
+    | fault | of | what happens |
+    |---|---|---|
+    | `REFUSED`, `BUSY` | a request | the peer answers so, with nothing done |
+    | `DOUBLED`, `LOST` | a request of a peer without slots | it acts twice; nobody knows whether it acted |
+    | `KEPT` | a request | it arrives, and the network keeps a copy that may arrive at any time |
+    | `ANSWER_LOST` | an answer | nobody reads it, and the request is sent again under its number |
+    """
 
     REFUSED = "refused"
     BUSY = "busy"
     DOUBLED = "doubled"
     LOST = "lost"
+    KEPT = "kept"
+    ANSWER_LOST = "its answer is lost"
 
 
-class Wire(Protocol):
-    """What joins two machines: who answers a call, and the bus."""
-
-    def handler(self, ask: Ask) -> Operation[Reply]:
-        """Return the operation by which the peer answers `ask`."""
-
-    def carry_out(self, transfer: Transfer) -> None:
-        """Move the bytes of a transfer."""
+OF_A_PEER: Final = (Fault.REFUSED, Fault.BUSY, Fault.DOUBLED, Fault.LOST)
+"""What a peer does that refuses, or that speaks no slots."""
 
 
 def refusal(ask: Ask, fault: Fault) -> Reply:
@@ -68,14 +74,19 @@ TRIES: Final = "attempt"
 
 
 class OpenCall:
-    """One operation under way. `outcome` is what it returned or raised, once `pending` is ENDED."""
+    """One operation under way. `outcome` is what it returned or raised, once `pending` is ENDED.
 
-    __slots__ = ("_effect", "_stack", "_wire", "outcome", "pending", "trail")
+    Each operation of the stack but the last waits for the outcome of a message, and so may the last.
+    """
+
+    __slots__ = ("_effect", "_messages", "_stack", "_wire", "outcome", "pending", "trail")
 
     def __init__(self, operation: Operation[Any], wire: Wire) -> None:
         self._wire = wire
         self._stack: list[Operation[Any]] = [operation]
-        self._effect: Effect | Reply | PeerFailure | None = None
+        self._messages: list[Message] = []
+        """Those that have no outcome yet, each sent by the operation at its place."""
+        self._effect: Effect | Reply | Exception | None = None
         self.outcome: Any = None
         self.pending = Pending.PAUSE
         self.trail: tuple[Any, ...] = ()
@@ -92,20 +103,29 @@ class OpenCall:
         """Count the operations that are nested in each other."""
         return len(self._stack)
 
+    @property
+    def message(self) -> Message | None:
+        """Return the message of the innermost operation that has no outcome yet, or None."""
+        return self._messages[-1] if len(self._messages) == len(self._stack) else None
+
     def told(self) -> str:
         """Say what it waits for, in the words of a schedule."""
         if isinstance(self._effect, Ask):
             return f"asks {self._effect.name}"
         if isinstance(self._effect, Reply):
             return f"answers {self._effect.code.name}"
-        return "answers nothing" if isinstance(self._effect, PeerFailure) else self.pending.value
+        return "answers nothing" if isinstance(self._effect, Exception) else self.pending.value
 
     def go_on(self, fault: Fault | None = None) -> None:
-        """Perform what is pending; a `fault` befalls a request only."""
+        """Perform what is pending; `fault` befalls the request, or the answer, that is pending."""
         effect = self._effect
         if isinstance(effect, Ask):
             self._deliver(effect, fault)
-        elif isinstance(effect, Reply | PeerFailure):
+        elif fault is Fault.ANSWER_LOST and self.message is not None:
+            self._effect, self.pending = self.message.ask, Pending.REQUEST
+            self._note("again")
+        elif isinstance(effect, Reply | Exception):
+            self._settle(effect)
             self._resume(effect)
         elif isinstance(effect, Transfer):
             try:
@@ -131,47 +151,79 @@ class OpenCall:
         if fault in {Fault.REFUSED, Fault.BUSY}:
             self._answer(refusal(ask, fault))
             return
+        message = self.message
+        if message is None:
+            message = self._send(ask, fault)
+            self._messages.append(message)
+        if fault is Fault.KEPT:
+            self._wire.keep(message)
         try:
             if fault is Fault.DOUBLED:
-                once = OpenCall(self._wire.handler(ask), self._wire)
-                while once.pending is not Pending.ENDED:
-                    once.go_on()
-            operation = self._wire.handler(ask)
-        except OtherIncarnation as reason:
-            self._refuse(ask.name, reason)
+                self._once(message)
+            arrived = self._wire.receive(message)
+        except NotDone as reason:
+            self._refuse(message, reason)
             return
-        self._stack.append(operation)
+        if isinstance(arrived, Reply):
+            self._answer(arrived)
+            return
+        self._stack.append(arrived)
         self._resume(None)
 
-    def _refuse(self, name: str, reason: Exception) -> None:
-        """Answer a message for an SVM that is no more: nothing was done, and never will be."""
-        self._answer(PeerFailure(name, "peer", str(reason), done=False))
+    def _send(self, ask: Ask, fault: Fault | None) -> Message:
+        if fault is Fault.DOUBLED:
+            return self._wire.send_without_slot(ask)
+        return self._wire.send(ask, len(self._stack), epoch=epoch_of(ask))
 
-    def _answer(self, reply: Reply | PeerFailure) -> None:
+    def _once(self, message: Message) -> None:
+        """Let a message without a slot act before it acts again."""
+        arrived = self._wire.receive(message)
+        if not isinstance(arrived, Reply):
+            once = OpenCall(arrived, self._wire)
+            while once.pending is not Pending.ENDED:
+                once.go_on()
+
+    def _refuse(self, message: Message, reason: NotDone) -> None:
+        """Tell whoever asked that its message was refused; where that is no outcome, it is asked again."""
+        outcome = self._wire.outcome(message, reason)
+        over = next((life for life in message.ask.lives if not life.alive), None)
+        if outcome is None and over is not None:
+            outcome = Ended(over)
+        if outcome is None:
+            self._effect, self.pending = message.ask, Pending.REQUEST
+            return
+        self._answer(outcome)
+
+    def _settle(self, outcome: Reply | Exception) -> None:
+        """Take the slot of a message back, whose outcome is about to be read."""
+        if self.message is not None:
+            refused = isinstance(outcome, PeerFailure) and outcome.done is False
+            used_up = not refused or str(outcome).endswith(ProblemType.OTHER_INCARNATION.name)
+            self._messages.pop().give_slot_back(received=used_up)
+
+    def _answer(self, reply: Reply | Exception) -> None:
         self._effect, self.pending = reply, Pending.REPLY
         if isinstance(reply, Reply):
             known: Any = (int(reply.code), reply.refused.words)
         else:
-            known = "nothing" if reply.done is None else "refused"
-        self.trail = (*self.trail, known)
+            known = "nothing" if getattr(reply, "done", None) is None else "refused"
+        self._note(known)
 
     def _resume(self, answer: Any) -> None:
         """Let the innermost operation run to its next yield or its end."""
         operation = self._stack[-1]
         try:
-            failed = isinstance(answer, PeerFailure | Ended)
+            failed = isinstance(answer, Exception)
             effect = operation.throw(answer) if failed else operation.send(answer)
         except StopIteration as end:
             self._ended(end.value)
             return
-        except PeerFailure:
-            raise
-        except OtherIncarnation as reason:
+        except NotDone as reason:
             if len(self._stack) == 1:
                 self._ended(reason)
                 return
             self._stack.pop()
-            self._refuse("a call", reason)
+            self._refuse(self._messages[-1], reason)
             return
         except Exception as failure:
             if len(self._stack) > 1:
@@ -180,10 +232,18 @@ class OpenCall:
             return
         self._effect = effect
         self.pending = _KINDS[type(effect)]
+        self._note_place()
+
+    def _note(self, what: Any) -> None:
+        """Remember what was told to the innermost operation."""
+        self.trail = (*self.trail, what)
+
+    def _note_place(self) -> None:
+        """Remember where the innermost operation has come to."""
         if self.pending is Pending.PAUSE:
             self._fold(self._position())
         else:
-            self.trail = (*self.trail, (len(self._stack), self.pending.value))
+            self._note((len(self._stack), self.pending.value))
 
     def _ended(self, outcome: Any) -> None:
         self._stack.pop()

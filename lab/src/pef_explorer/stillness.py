@@ -125,4 +125,4 @@ def filled_key(world: World) -> tuple[object, ...]:
             if state is UvGfnState.SHARED_INV and page is not None:
                 normal[page] = token + bytes(len(normal[page]) - len(token))
     filled = key_of(now._replace(normal=tuple(normal)), oracle)
-    return filled, (), world.parked_key(), world.faults, 0
+    return filled, (), world.parked_key(), world.wire_key(), 0

@@ -14,14 +14,17 @@ from pef_explorer.plan import Plan
 from pef_explorer.small_esm import steps_for
 from pef_explorer.small_memory import KNOWN_BYTES, HeapFrames, HeapMemory, KnownBytesSealer
 from pef_explorer.stepping import OpenCall, run_to_end
+from pef_explorer.wire import Wire
 from pef_hypervisor.checkpoint import HvCheckpoint
 from pef_hypervisor.checkpoint import Spares as HvSpares
 from pef_hypervisor.from_vmm.outcome import Errno
 from pef_hypervisor.machine import Hypervisor
 from pef_kit.bus import NORMAL_BASE, carry_out
+from pef_kit.core.hello import Epochs
 from pef_kit.operations import Ask, Operation, Transfer
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import UCode
+from pef_protocol.events import Side
 from pef_protocol.identity import instance_of
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid
 from pef_protocol.ultracalls import Esm
@@ -62,10 +65,11 @@ class Snapshot(NamedTuple):
     parked: Parked | None
 
 
-class System:
+class System(Wire):
     """The machines of one plan. It is the wire between them, too."""
 
     def __init__(self, plan: Plan) -> None:
+        super().__init__()
         self.plan = plan
         self.memory = HeapMemory(plan.pages)
         self.generation = 0
@@ -78,9 +82,17 @@ class System:
         )
         self.steps = steps_for(plan)
         self.entering: Entering | None = None
+        self._epochs = Epochs(self.uv.instance)
+        self._epochs.take_over(self.hv.store.instance)
+        self.begin()
         self._uv_spares, self._hv_spares = UvSpares(), HvSpares()
         self._run(self.hv.create_vm(plan.design, secure_guest=True, radix=True))
         self._run(self.hv.add_slot(LPID, 0, 0, len(plan.image) * PAGE_SIZE))
+
+    def begin(self) -> None:
+        """Begin the current epoch at both sides, with nothing kept of what was sent before."""
+        lives = self.begin_epoch(self._epochs.current)
+        self.uv.epoch, self.hv.store.epoch = lives[Side.ULTRAVISOR], lives[Side.HYPERVISOR]
 
     def _entropy(self, count: int) -> bytes:
         return hashlib.shake_128(f"{self.generation} {count}".encode()).digest(count)
@@ -129,6 +141,7 @@ class System:
         self.hv.restore(snapshot.hv, self._hv_spares)
         self.memory.known[:] = np.frombuffer(snapshot.normal, np.uint8).reshape(-1, KNOWN_BYTES)
         self.generation = snapshot.generation
+        self.begin()
         self.entering = None
         svm = self.svm
         if svm is None:

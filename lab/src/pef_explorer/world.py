@@ -22,12 +22,22 @@ from pef_explorer.calls import (
     word_for,
 )
 from pef_explorer.looks import Look, key_of, look, shape_of
+from pef_explorer.network import (
+    NETWORK,
+    arrivals,
+    arrive_again,
+    copies,
+    key_of_the_wire,
+    may_befall,
+    put_back,
+    without,
+)
 from pef_explorer.oracle import ZERO, Oracle
 from pef_explorer.plan import Plan
 from pef_explorer.records import Ended, Open, Step, Still
 from pef_explorer.small_esm import gfns_of, measured, not_as_promised, zeroed_by
 from pef_explorer.small_memory import TOKEN_BYTES
-from pef_explorer.stepping import Fault, OpenCall, Pending
+from pef_explorer.stepping import OF_A_PEER, Fault, OpenCall, Pending
 from pef_explorer.system import Parked, System
 from pef_kit.spans import columns_of
 from pef_protocol.quantities import PAGE_ORDER
@@ -35,6 +45,8 @@ from pef_protocol.states import UvGfnState
 from pef_protocol.ultracalls import PageIn
 
 STATES: Final = tuple(UvGfnState)
+ARRIVES: Final = frozenset({None, Fault.DOUBLED, Fault.KEPT})
+"""What befalls a request that arrives all the same."""
 
 
 class World:
@@ -45,7 +57,7 @@ class World:
         self.system = System(plan)
         self.oracle = Oracle(plan.pages)
         self.open: dict[str, Open] = {}
-        self.faults = plan.faults
+        self.faults, self.troubles = plan.faults, plan.troubles
         self.faulty = self.in_doubt = False
         """Whether a message went wrong since the beginning, and whether in a way that leaves doubt."""
         self.begun = 0
@@ -60,7 +72,8 @@ class World:
 
     def still(self) -> Still:
         """Return this quiet or parked state as a plain value."""
-        return Still(self.system.snapshot(self._parked()), self.oracle.frozen(), self.faults)
+        snapshot = self.system.snapshot(self._parked())
+        return Still(snapshot, self.oracle.frozen(), self.faults, self.troubles, copies(self.system))
 
     def put_back(self, still: Still) -> None:
         """Go back to a still state; whatever is open is given up."""
@@ -68,8 +81,9 @@ class World:
             each.call.close()
         self.open.clear()
         self.system.restore(still.snapshot)
+        put_back(self.system, still.copies)
         self.oracle.thaw(still.memory)
-        self.faults = still.faults
+        self.faults, self.troubles = still.faults, still.troubles
         self.faulty = self.in_doubt = still.faults < self.plan.faults
         self.begun = 0
         self._now = None
@@ -99,13 +113,14 @@ class World:
 
     def moves(self) -> Iterator[tuple[Move, frozenset[int]]]:
         """Yield each move that may be made now, with the footprint of what it begins, or no footprint."""
+        if NETWORK not in self.open:
+            yield from ((move, self._whole) for move in arrivals(self.system))
         if self.parked is not None:
             yield from self._phases()
             return
         for actor, each in self.open.items():
             yield Move(actor, GO_ON), frozenset()
-            if self.faults and each.call.pending is Pending.REQUEST:
-                yield from ((Move(actor, GO_ON, VM, fault), frozenset()) for fault in Fault)
+            yield from ((Move(actor, GO_ON, VM, fault), frozenset()) for fault in self._befalls(each.call))
         if self.begun >= self.plan.calls:
             return
         begun = {actor: each.move.does for actor, each in self.open.items()}
@@ -118,6 +133,11 @@ class World:
         for guest in GUESTS[: self.plan.vcpus]:
             if guest not in self.open and self._may_enter:
                 yield Move(guest, UV_ESM, VM), self._whole
+
+    def _befalls(self, call: OpenCall) -> Iterator[Fault]:
+        if self.faults and call.pending is Pending.REQUEST:
+            yield from OF_A_PEER
+        yield from may_befall(call, self.troubles)
 
     @property
     def _may_enter(self) -> bool:
@@ -145,21 +165,39 @@ class World:
 
     def do(self, move: Move) -> Ended | None:
         """Make a move without looking; return what it ended."""
-        if move.fault is not None:
-            self.faults -= 1
-            self.faulty = True
-            self.in_doubt |= move.fault in {Fault.LOST, Fault.DOUBLED}
+        self._count(move.fault)
+        self.system.wrong = ""
         if move.does == GO_ON:
             self._go_on(self.open[move.actor], move.fault)
+        elif move.actor == NETWORK:
+            self._arrive(move)
         else:
             self.begun += 1
             self._begin(move)
         self._failed = ""
-        ended = self._settle(move.actor)
+        ended = self._settle(move.actor) if move.actor in self.open else None
         self._now = None
         if self.system.svm is not None and self.system.svm.sealer.used:
             self._note_sealed()
         return ended
+
+    def _count(self, fault: Fault | None) -> None:
+        if fault in OF_A_PEER:
+            self.faults -= 1
+            self.faulty = True
+            self.in_doubt |= fault in {Fault.LOST, Fault.DOUBLED}
+        elif fault is not None:
+            self.troubles = without(self.troubles, fault)
+
+    def _arrive(self, move: Move) -> None:
+        """Let a copy of a message arrive; what it sets going nobody waits for."""
+        arrived = arrive_again(self.system, move.gfn)
+        if arrived is None:
+            return
+        for each in self.open.values():
+            each.alone = False
+        call = OpenCall(arrived, self.system)
+        self.open[NETWORK] = Open(move, call, self._whole, frozenset(), (), False, None)
 
     def changed(self) -> bool:
         """Tell whether the machines differ from what they were when the last still state was put back."""
@@ -205,7 +243,7 @@ class World:
 
     def _go_on(self, each: Open, fault: Fault | None) -> None:
         asked = each.call.asked
-        if asked is not None and isinstance(asked.request, PageIn) and fault in {None, Fault.DOUBLED}:
+        if asked is not None and isinstance(asked.request, PageIn) and fault in ARRIVES:
             gpas, counts = columns_of(asked.request.runs)[-2:]
             for gpa, count in zip(gpas.tolist(), counts.tolist(), strict=True):
                 first = gpa >> PAGE_ORDER
@@ -222,6 +260,8 @@ class World:
         if each.call.pending is not Pending.ENDED:
             return None
         del self.open[actor]
+        if actor == NETWORK:
+            return None
         if each.action is None:
             return self._phase_ended(actor, each)
         word = word_for(each.call.outcome, self.oracle.may[max(each.move.gfn, 0)])
@@ -287,7 +327,11 @@ class World:
         """Return what makes this state differ from others."""
         calls = tuple((actor, self.open[actor].key) for actor in sorted(self.open))
         begun = self.begun if calls else 0
-        return key_of(self.now, self.oracle), calls, self.parked_key(), self.faults, begun
+        return key_of(self.now, self.oracle), calls, self.parked_key(), self.wire_key(), begun
+
+    def wire_key(self) -> tuple[object, ...]:
+        """Return what may still go wrong on the wire, as plain numbers and bytes."""
+        return self.faults, tuple(self.troubles), key_of_the_wire(self.system)
 
     def parked_key(self) -> tuple[object, ...] | None:
         """Return the UV_ESM that is under way without a live operation, as plain numbers."""

@@ -154,6 +154,8 @@ class Case:
 
 
 SHARED_AT_ONCE = went(S.SECURE, S.SHARED, mapped=(1, 0), normal=(SEALED_PAGE, bytes(16)))
+
+
 CASES: dict[str, Case] = {
     "no_plaintext_outside": Case(
         (lambda step: seen(step, normal=at(step.after.normal, 1, SECRET_PAGE)),),
@@ -292,5 +294,8 @@ CASES: dict[str, Case] = {
             both(ends("unshare all", "U_SUCCESS", VM), went(S.SHARED_IMPLICIT, S.SHARED_IMPLICIT)),
             both(ends("unshare", "U_P3"), went(S.SHARED, S.SHARED)),
         ),
+    ),
+    "a_message_acts_once": Case(
+        (in_the_machines(lambda world: setattr(world.system, "wrong", "it acts twice")),), ()
     ),
 }

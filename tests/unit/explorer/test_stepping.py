@@ -7,20 +7,25 @@ import numpy as np
 import pytest
 
 from pef_explorer.stepping import Fault, OpenCall, Pending, plain, run_to_end
-from pef_kit.core.life import OtherIncarnation
+from pef_explorer.wire import Wire
+from pef_kit.core.life import Life, OtherIncarnation
 from pef_kit.operations import Ask, Operation, Pause, PeerFailure, Transfer, Work
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.hypercalls import SvmInitStart
+from pef_protocol.identity import Epoch, InstanceId
 from pef_protocol.quantities import Lpid
 
-START = Ask("H_SVM_INIT_START", SvmInitStart(Lpid(1)))
+EPOCH = Epoch(InstanceId("0" * 32), 1)
+START = Ask("H_SVM_INIT_START", SvmInitStart(Lpid(1)), lives=(Life("an epoch", epoch=EPOCH),))
 
 
-class Scripted:
+class Scripted(Wire):
     """A wire on which somebody else's operations answer; it remembers what it carried."""
 
     def __init__(self, answer: Callable[[], Operation[Reply]]) -> None:
+        super().__init__()
+        self.begin_epoch(EPOCH)
         self.answer = answer
         self.asked: list[str] = []
         self.moved: list[Transfer] = []

@@ -10,7 +10,7 @@ from pef_explorer.oracle import OPEN, SECRET, ZERO
 from pef_explorer.plan import Part, Plan
 from pef_explorer.records import Ended
 from pef_explorer.small_memory import TOKEN_BYTES
-from pef_explorer.stepping import Fault
+from pef_explorer.stepping import OF_A_PEER, Fault
 from pef_explorer.stillness import rest
 from pef_explorer.world import World
 from pef_protocol.designs import Design
@@ -154,7 +154,7 @@ def test_faults_befall_requests_as_often_as_the_plan_says() -> None:
     world = secure_world(replace(PLAN, faults=1))
     world.do(Move(GUESTS[0], "share", 0))
     told = {move.fault for move, _ in world.moves() if move.does == GO_ON}
-    assert told == {None, *Fault}
+    assert told == {None, *OF_A_PEER}
     world.do(Move(GUESTS[0], GO_ON, VM, Fault.REFUSED))
     assert (world.faults, world.faulty) == (0, True)
     assert {move.fault for move, _ in world.moves()} == {None}

@@ -38,9 +38,9 @@ class Kind(StrEnum):
     """What may befall a message."""
 
     LOST = "lost"
-    """A request that never arrives, or a reply that does not: whoever asked hears nothing."""
+    """A request or an answer that never arrives: the request is sent again, in its slot."""
     DOUBLED = "doubled"
-    """A request that arrives twice, the second time when the first is done."""
+    """A request that arrives twice: the second time at once, or when it is long over."""
     DELAYED = "delayed"
 
 
@@ -67,7 +67,7 @@ class Trouble(NamedTuple):
 
 
 class Restart(NamedTuple):
-    """A side restarts: its connections drop, and what it was doing for the other side is given up."""
+    """Every connection drops."""
 
     number: int
     round: int
@@ -112,8 +112,6 @@ class World:
     gfns: int = 64
     plug: int = 8
     secure_pages: int = 160
-    slack: int = 64
-    """Device pages beyond those, where messages get lost: a slot whose removal nobody answered holds some."""
 
     @property
     def pages(self) -> int:

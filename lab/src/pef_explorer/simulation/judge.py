@@ -110,13 +110,8 @@ class Judge:
         allowed = ", ".join(f"{each:#x}" if each else "zero" for each in sorted(found))
         return f"{seen} was read where only {allowed} may be"
 
-    def judge_tables(self, vm: int, *, but: frozenset[int] = frozenset(), doubt: bool = False) -> None:
-        """Raise Broken where both tables of a VM with no open call do not agree; GFNs in `but` are let be.
-
-        In `doubt` a GFN may be in secure memory that the Hypervisor lists as paged out, for a UV_PAGE_IN came
-        late, and was never answered; or the Ultravisor may have no such slot, for a hot-remove was done and
-        never answered.
-        """
+    def judge_tables(self, vm: int, *, but: frozenset[int] = frozenset()) -> None:
+        """Raise Broken where both tables of a VM with no open call do not agree; GFNs in `but` are let be."""
         machines = self._machines
         owner, svm = machines.hv.store.vms.get(vm + 1), machines.uv.svm(vm + 1)
         life = machines.life(vm + 1)
@@ -126,13 +121,10 @@ class Judge:
             theirs = svm.slots.get(slot.slot_id) if svm else None
             if svm is None:
                 wrong = slot.state != H.NORMAL
-            elif theirs is None and doubt:
-                continue
             elif theirs is None:
                 raise Broken("the_tables_agree", f"VM {vm}: slot {slot.slot_id} is not registered")
             else:
                 wrong = ~self._agree[slot.state, theirs.state]
-                wrong &= ~((theirs.state == S.SECURE) & (slot.state != H.SECURE) & doubt)
             for offset in np.flatnonzero(wrong).tolist():
                 if slot.first + offset in but:
                     continue

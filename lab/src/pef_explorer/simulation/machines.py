@@ -6,15 +6,17 @@ from typing import Any, Final
 import numpy as np
 
 from pef_explorer.plan import Plan
-from pef_explorer.simulation.chains import HYPERVISOR, ULTRAVISOR
 from pef_explorer.simulation.events import GUEST, WORLD, Do, Seed, Start
 from pef_explorer.small_esm import measured, not_as_promised, steps_for
 from pef_explorer.small_memory import HeapFrames, HeapMemory, KnownBytesSealer
+from pef_explorer.wire import Wire
 from pef_hypervisor.machine import Hypervisor
 from pef_kit.bus import NORMAL_BASE, carry_out
+from pef_kit.core.hello import Epochs
 from pef_kit.operations import Ask, Operation, Transfer
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import UCode
+from pef_protocol.events import Side
 from pef_protocol.identity import instance_of
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gfn, Gpa, Lpid
 from pef_protocol.states import HvVmState, UvVmState
@@ -47,10 +49,11 @@ def page_of_token(word: int) -> tuple[int, int]:
     return word >> 44 & 0xFF, word >> 32 & 0xFFF
 
 
-class Machines:
+class Machines(Wire):
     """An Ultravisor and a Hypervisor with `WORLD.vms` VMs; it is the wire between them, too."""
 
     def __init__(self, seed: Seed) -> None:
+        super().__init__()
         self._seed = seed.number
         self._drawn = 0
         self.memory = HeapMemory(WORLD.vms * WORLD.pages)
@@ -63,10 +66,15 @@ class Machines:
             frames=HeapFrames,
             sealer=KnownBytesSealer,
         )
-        device_pages = WORLD.secure_pages + (WORLD.slack if seed.faulty else 0)
         self.hv = Hypervisor(
-            self.memory, device_pages=device_pages, digest_key=b"simulation", instance=instance_of(bytes(16))
+            self.memory,
+            device_pages=WORLD.secure_pages,
+            digest_key=b"simulation",
+            instance=instance_of(bytes(16)),
         )
+        self._epochs = Epochs(self.uv.instance)
+        lives = self.begin_epoch(self._epochs.take_over(self.hv.store.instance))
+        self.uv.epoch, self.hv.store.epoch = lives[Side.ULTRAVISOR], lives[Side.HYPERVISOR]
         self._good = steps_for(Plan(seed.design, WORLD.image, WORLD.plug))
         self._bad = tuple(not_as_promised if step is measured else step for step in self._good)
 
@@ -92,26 +100,25 @@ class Machines:
 
     # The actors
 
-    def begin(self, start: Start) -> tuple[Operation[Any], str]:
-        """Return the operation by which an action is done, and the side whose it is."""
+    def begin(self, start: Start) -> Operation[Any]:
+        """Return the operation by which an action is done."""
         if start.does in BY_HYPERVISOR:
-            return self._host(start), HYPERVISOR
+            return self._host(start)
         lpid, gpa = Lpid(start.vm + 1), start.gfn << PAGE_ORDER
         if start.does in {Do.LOAD, Do.STORE}:
-            side = ULTRAVISOR if self.runs_secure(lpid) else HYPERVISOR
-            return self._access(start, lpid, gpa, side), side
+            return self._access(start, lpid, gpa)
         if start.does in {Do.ESM, Do.BAD_ESM}:
-            return self._enter(lpid, self._good if start.does is Do.ESM else self._bad), ULTRAVISOR
+            return self._enter(lpid, self._good if start.does is Do.ESM else self._bad)
         asked = {
             Do.SHARE: ("UV_SHARE_PAGE", SharePage(Gfn(start.gfn), start.pages)),
             Do.UNSHARE: ("UV_UNSHARE_PAGE", UnsharePage(Gfn(start.gfn), start.pages)),
             Do.UNSHARE_ALL: ("UV_UNSHARE_ALL_PAGES", UnshareAllPages()),
         }[start.does]
-        return ultracall(self.uv, Caller(Role.GUEST, lpid), *asked), ULTRAVISOR
+        return ultracall(self.uv, Caller(Role.GUEST, lpid), *asked)
 
-    def _access(self, start: Start, lpid: Lpid, gpa: int, side: str) -> Operation[Any]:
+    def _access(self, start: Start, lpid: Lpid, gpa: int) -> Operation[Any]:
         token = token_of(start).to_bytes(8, "little")
-        if side == ULTRAVISOR:
+        if self.runs_secure(lpid):
             if start.does is Do.LOAD:
                 return guest_load(self.uv, lpid, gpa, SEEN_BYTES)
             return guest_store(self.uv, lpid, gpa, token)

@@ -76,8 +76,6 @@ class Vm:
     life: str = "normal"
     epoch: int = 0
     changers: int = 0
-    doubt: bool = False
-    """A message of it was lost or doubled since it was last normal."""
 
     def stamp(self, page: Page) -> Stamp:
         """Note how a page is before an action."""
@@ -115,11 +113,6 @@ class Oracle:
     def wrote(self, token: int) -> bool:
         """Tell whether a guest has written the token."""
         return token in self._guests
-
-    def doubt(self) -> None:
-        """Note that a message was lost or doubled: a call of one VM may move pages of any other."""
-        for vm in self.vms:
-            vm.doubt = True
 
     def begin(self, start: Start, token: int) -> Watch:
         """Note that an action begins."""
@@ -187,7 +180,7 @@ class Oracle:
 
     def end(self, watch: Watch, *, succeeded: bool, life: str) -> None:
         """Note how an action ended; `life` is how both sides list the VM."""
-        vm, does = self.vms[watch.start.vm], watch.start.does
+        vm = self.vms[watch.start.vm]
         if watch.found is not None:
             loads = watch.stamps[0].page.loads
             del loads[next(place for place, each in enumerate(loads) if each is watch.found)]
@@ -200,12 +193,9 @@ class Oracle:
             for stamp in watch.stamps:
                 stamp.page.changers -= 1
                 stamp.page.pending.discard(watch.token)
-                stamp.page.spoilt |= does is Do.HOT_REMOVE and not succeeded and vm.doubt
         for gfn, stamp in enumerate(watch.stamps):
             if vm.undisturbed(stamp):
                 self._settle(vm, watch, stamp, gfn, succeeded=succeeded)
-        if does in {Do.RESET, Do.REBOOT} and watch.whole and vm.life == "normal":
-            vm.doubt = False
 
     def _settle(self, vm: Vm, watch: Watch, stamp: Stamp, gfn: int, *, succeeded: bool) -> None:
         page, does = stamp.page, watch.start.does
@@ -250,7 +240,7 @@ class Oracle:
         elif succeeded:
             page.settle({ZERO})
             page.whose = Whose.SHARED if does is Do.SHARE else Whose.PRIVATE
-        elif does is Do.SHARE and stamp.whose is Whose.PRIVATE and not vm.doubt:
+        elif does is Do.SHARE and stamp.whose is Whose.PRIVATE:
             page.settle(stamp.values)
             page.whose = Whose.PRIVATE
 
@@ -260,7 +250,7 @@ class Oracle:
         if watch.life != "normal" or vm.life == "":
             page.whose = Whose.UNKNOWN
         elif vm.life == "normal":
-            if part is Part.BROUGHT and not vm.doubt:
+            if part is Part.BROUGHT:
                 page.settle(stamp.values)
         elif part is Part.SHARED:
             page.settle({ZERO})

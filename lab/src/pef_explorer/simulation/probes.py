@@ -83,7 +83,7 @@ class Probes:
         self.use(vm, everything)
         known = self._run.oracle.vms[vm]
         spoilt = frozenset(gfn for gfn, page in enumerate(known.pages) if page.spoilt)
-        self._run.judge.judge_tables(vm, but=spoilt, doubt=known.doubt)
+        self._run.judge.judge_tables(vm, but=spoilt)
 
     def start_over(self, vm: int) -> None:
         """Make the VM normal, use it, make it secure and use it again."""

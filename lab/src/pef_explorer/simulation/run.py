@@ -3,11 +3,12 @@
 import heapq
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from pef_explorer.simulation.chains import HYPERVISOR, Chain
+from pef_explorer.simulation.chains import Chain
 from pef_explorer.simulation.events import (
     ROUNDS,
     WORLD,
@@ -24,7 +25,8 @@ from pef_explorer.simulation.judge import Broken, Judge
 from pef_explorer.simulation.machines import Machines, token_of
 from pef_explorer.simulation.oracle import Oracle, Watch
 from pef_explorer.simulation.probes import probe_all
-from pef_explorer.stepping import Pending
+from pef_explorer.stepping import Fault, Pending
+from pef_explorer.wire import Message, NotDone
 from pef_hypervisor.from_vmm.outcome import Errno, Outcome
 from pef_kit.operations import Operation, PeerFailure
 from pef_protocol.calls import Reply
@@ -40,11 +42,10 @@ TIMES: Final[dict[Pending, tuple[int, int]]] = {
     Pending.WORK: (1, 6),
     Pending.PAUSE: (5, 50),
 }
-SPARED: Final = frozenset({Do.HOT_ADD})
-"""Actions that no restart cuts: a slot that is registered once its asker has gone is the Ultravisor's alone
-until it is added again, and no page of it can be evicted."""
 LATE: Final = (200, 600)
 """How long a delayed message takes."""
+AGAIN: Final = (1, 2000)
+"""How long the second copy of a message takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +113,14 @@ class Run:
     def must(self, operation: Operation[Any], vm: int) -> None:
         """Do an operation of the VMM alone; raise Broken where it does not succeed."""
         start = Start(-1, 0, 0, vm, "vmm", Do.HOST_READ, 0, 1)
-        outcome = self._to_its_end(Chain(operation, self.machines, HYPERVISOR, start, heard=True))
+        outcome = self._to_its_end(Chain(operation, self.machines, start))
         if not succeeded(outcome):
             raise Broken("what_is_asked_alone_succeeds", f"VM {vm}: {outcome}")
 
     def alone(self, start: Start) -> None:
         """Do an action alone, with everything judged; raise Broken where it does not succeed."""
         watch = self.oracle.begin(start, token_of(start))
-        operation, side = self.machines.begin(start)
-        outcome = self._to_its_end(Chain(operation, self.machines, side, start, heard=True))
+        outcome = self._to_its_end(Chain(self.machines.begin(start), self.machines, start))
         self._heard(watch, outcome)
         if not succeeded(outcome):
             where = f"VM {start.vm}, GFN {start.gfn}"
@@ -159,7 +159,7 @@ class Run:
     def _arrive(self, event: Start | Restart) -> None:
         self._since = 0
         if isinstance(event, Restart):
-            self._restart(event.side)
+            self._restart()
             return
         queue = self._queues[event.vm, event.actor]
         queue.append(event)
@@ -170,8 +170,7 @@ class Run:
         self._since = 0
         self._actions += 1
         watch = self.oracle.begin(start, token_of(start))
-        operation, side = self.machines.begin(start)
-        self._add(Chain(operation, self.machines, side, start, heard=True), watch)
+        self._add(Chain(self.machines.begin(start), self.machines, start), watch)
 
     def _add(self, chain: Chain, watch: Watch | None) -> None:
         self._chains[chain] = watch
@@ -179,56 +178,62 @@ class Run:
         self._settle(chain)
 
     def _step(self, chain: Chain) -> None:
-        if chain in self._chains and chain.first is None:
-            chain.go_on()
+        if chain in self._chains:
+            chain.go_on(chain.fault)
+            chain.fault = None
             self._settle(chain)
 
     def _settle(self, chain: Chain) -> None:
         """Judge what a call's step did; say when its next one comes, or that it has ended."""
-        self._count += 1
-        self.judge.look()
+        self._judge()
+        for message in self.machines.kept:
+            wait = delay(self._seed.number, chain.start.number, chain.steps, *AGAIN)
+            self._push(self._now + wait, partial(self._arrives_again, message))
+        self.machines.kept.clear()
         if chain.pending is Pending.ENDED:
             self._ended(chain)
             return
         chain.steps += 1
         low, high = TIMES[chain.pending]
-        if chain.on_its_way and chain.heard:
+        if chain.on_its_way:
             kind = self._troubles.get(chain.start.number, {}).get(chain.messages)
             chain.messages += 1
-            if kind is Kind.DELAYED:
+            if kind is not None:
                 self._faults += 1
                 low, high = LATE
-            elif kind is not None and self._befall(chain, kind):
-                return
+                self._befall(chain, kind)
         wait = delay(self._seed.number, chain.start.number, chain.steps, low, high)
         self._push(self._now + wait, partial(self._step, chain))
 
-    def _befall(self, chain: Chain, kind: Kind) -> bool:
-        """Lose or double a message; tell whether the call waits for something else first."""
-        self._faults += 1
-        self.oracle.doubt()
+    def _befall(self, chain: Chain, kind: Kind) -> None:
+        """Lose a message, or have it arrive once more: at once, or when it is long over."""
         if kind is Kind.LOST:
             chain.lose()
-            return False
-        first = chain.doubled()
-        if first is None:
-            return False
-        self._add(first, None)
-        return True
+        elif kind is Kind.DOUBLED and chain.pending is Pending.REQUEST:
+            chain.fault = Fault.KEPT
+
+    def _arrives_again(self, message: Message) -> None:
+        """Let a copy of a message arrive; nobody waits for the answer."""
+        with suppress(NotDone):
+            self.machines.receive(message)
+        self._judge()
+
+    def _judge(self) -> None:
+        self._count += 1
+        self.judge.look()
+        if self.machines.wrong:
+            raise Broken("a_message_acts_once", self.machines.wrong)
 
     def _ended(self, chain: Chain) -> None:
         start, watch = chain.start, self._chains.pop(chain)
         self._open[start.vm] -= 1
-        if chain.then is not None:
-            chain.then.first = None
-            self._push(self._now + 1, partial(self._step, chain.then))
         if watch is not None:
             self._heard(watch, chain.outcome)
             queue = self._queues[start.vm, start.actor]
             queue.popleft()
             if queue:
                 self._push(self._now + 1, partial(self._begin, queue[0]))
-        if not self._open[start.vm] and not self.oracle.vms[start.vm].doubt:
+        if not self._open[start.vm]:
             self.judge.judge_tables(start.vm)
 
     def _heard(self, watch: Watch, outcome: Any) -> None:
@@ -242,21 +247,11 @@ class Run:
         self.oracle.end(watch, succeeded=succeeded(outcome), life=life)
         self.judge.judge_stored(watch.token)
 
-    def _restart(self, side: str) -> None:
-        """Drop every connection, and what `side` was doing for its peer."""
+    def _restart(self) -> None:
+        """Drop every connection: whoever waits for an answer asks again."""
         self._faults += 1
-        self.oracle.doubt()
-        for chain in tuple(self._chains):
-            if chain.start.does in SPARED or (chain.depth == 1 and not chain.on_its_way):
-                continue
-            if chain.first is not None:
-                chain.first.then = None
-                chain.first = None
-            for orphan in chain.drop(side):
-                self._chains[orphan] = None
-                self._open[chain.start.vm] += 1
-                self._push(self._now + 1, partial(self._step, orphan))
-            self._push(self._now + 1, partial(self._step, chain))
+        for chain in self._chains:
+            chain.lose()
 
 
 def succeeded(outcome: Any) -> bool:
