@@ -9,11 +9,12 @@ from typing import TypeVar
 from pef_hypervisor.frames import TOUCHED, DevicePool, Vm
 from pef_hypervisor.normal_memory import RealMemory
 from pef_kit.core.lease import leased
-from pef_kit.core.life import Life, keep_nothing
+from pef_kit.core.life import Ended, Life, keep_nothing
 from pef_kit.operations import Operation
 from pef_kit.spans import breaks
 from pef_protocol.identity import Incarnation, InstanceId
 from pef_protocol.quantities import PAGE_SIZE, Lpid
+from pef_protocol.states import HvVmState
 
 T = TypeVar("T")
 
@@ -40,16 +41,26 @@ class Store:
     """Called with the incarnation of each VM that ends: for who keeps something of it."""
     freed: dict[Lpid, None] = field(default_factory=dict)
     """Lpids that VMs had, the least recently freed first."""
+    lpids: range = field(default_factory=lambda: LPIDS)
+    """The lpids that VMs may have."""
     minted: int = 0
     """Incarnations that were minted."""
     epoch: Life = field(default_factory=lambda: Life("the epoch"))
     """This side's time at the present Ultravisor: no operation that needs the Ultravisor outlasts it."""
 
     def leased(self, vm: Vm, turn: Life, operation: Operation[T]) -> Operation[T]:
-        """Run an operation on `vm`, which holds `turn` at its gate, for as long as VM and epoch last."""
+        """Run an operation on `vm`, which holds `turn` at its gate, for as long as VM and epoch last.
+
+        A VM in which the end of the epoch cut one off must be reset: nobody knows how far that came.
+        """
         vm.in_epoch += 1
+        epoch, begins = self.epoch, self.epoch.alive
         try:
-            return (yield from leased(operation, vm.life, self.epoch, turn))
+            return (yield from leased(operation, vm.life, epoch, turn))
+        except Ended as over:
+            cut_off = begins and over.life is epoch
+            vm.must_reset |= cut_off and (vm.state is not HvVmState.NORMAL or vm.gate.taken)
+            raise
         finally:
             vm.in_epoch -= 1
 
@@ -61,7 +72,7 @@ class Store:
     def take_lpid(self) -> Lpid | None:
         """Take an lpid for a VM in the making: one that no VM ever had, else the least recently freed."""
         used = self.vms.keys() | self.in_the_making | self.freed.keys()
-        lpid = next((Lpid(lpid) for lpid in LPIDS if lpid not in used), next(iter(self.freed), None))
+        lpid = next((Lpid(lpid) for lpid in self.lpids if lpid not in used), next(iter(self.freed), None))
         if lpid is not None:
             self.freed.pop(lpid, None)
             self.in_the_making.add(lpid)
