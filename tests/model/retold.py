@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pef_explorer.calls import ESM_FAILS, GUESTS, UV_ESM, VM, Move
+from pef_explorer.faults import Fault
 from pef_explorer.plan import Part, Plan
 from pef_explorer.schedule import Telling, tables_of
 from pef_explorer.small_esm import measured
-from pef_explorer.stepping import Fault
 from pef_explorer.world import World
 from pef_lab.replay.counterexample import Counterexample
 

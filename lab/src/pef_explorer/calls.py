@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
+from pef_explorer.faults import Fault
 from pef_explorer.oracle import HOST, OPEN, SECRET, ZERO, Oracle
 from pef_explorer.plan import Plan
 from pef_explorer.small_memory import TOKEN_BYTES
-from pef_explorer.stepping import Fault
 from pef_explorer.system import LPID, System
 from pef_hypervisor.from_guest.memory_access import Refused
 from pef_hypervisor.from_vmm.outcome import Errno, Outcome

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from pef_explorer.calls import Move
+from pef_explorer.faults import Fault
 from pef_explorer.plan import Troubles
-from pef_explorer.stepping import Fault, OpenCall, Pending, plain
+from pef_explorer.stepping import OpenCall, Pending, plain
 from pef_explorer.wire import Message, NotDone, Told, Wire
 from pef_kit.core.fence import Message as Arrival
 from pef_kit.core.fence import Run

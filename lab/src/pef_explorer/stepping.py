@@ -10,22 +10,23 @@
 Between two steps anybody else may act: that is all there is to concurrency here.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from copy import copy
 from dataclasses import fields, is_dataclass
 from enum import Enum, StrEnum
 from types import GeneratorType
-from typing import Any, Final, cast
+from typing import Any, Final, Self, cast
 
 import numpy as np
 
-from pef_explorer.wire import Message, NotDone, Wire, epoch_of
+from pef_explorer.faults import Fault, refusal
+from pef_explorer.wire import SENDERS, Message, NotDone, Wire, epoch_of
 from pef_kit.core.lease import Leased
 from pef_kit.core.life import Ended
 from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, Transfer, Turn, Work
-from pef_lab.refusing import made_up
 from pef_protocol.calls import Reply
+from pef_protocol.events import Side
 from pef_protocol.problems import ProblemType
-from pef_protocol.runs import CodedRuns
 
 
 class Pending(StrEnum):
@@ -39,36 +40,6 @@ class Pending(StrEnum):
     ENDED = "ends"
 
 
-class Fault(StrEnum):
-    """What may happen to a request on its way, or to the answer to it.
-
-    | fault | of | what happens |
-    |---|---|---|
-    | `REFUSED`, `BUSY` | a request | the peer answers so, with nothing done |
-    | `DOUBLED`, `LOST` | a request of a peer without slots | it acts twice; nobody knows whether it acted |
-    | `KEPT` | a request | it arrives, and the network keeps a copy that may arrive at any time |
-    | `ANSWER_LOST` | an answer | nobody reads it, and the request is sent again under its number |
-    """
-
-    REFUSED = "refused"
-    BUSY = "busy"
-    DOUBLED = "doubled"
-    LOST = "lost"
-    KEPT = "kept"
-    ANSWER_LOST = "its answer is lost"
-
-
-OF_A_PEER: Final = (Fault.REFUSED, Fault.BUSY, Fault.DOUBLED, Fault.LOST)
-"""What a peer does that refuses, or that speaks no slots."""
-
-
-def refusal(ask: Ask, fault: Fault) -> Reply:
-    """Return the answer of a peer that refuses a call, each of its runs, or that is busy."""
-    code = made_up(ask.name, busy=fault is Fault.BUSY)
-    runs: Iterable[tuple[int, ...]] = () if fault is Fault.BUSY else getattr(ask.request, "runs", ())
-    return Reply(code, refused=CodedRuns.from_rows((*run[-2:], code) for run in runs))
-
-
 TRIES: Final = "attempt"
 """The local name of every loop that counts how often something was tried: it tells nothing of the state."""
 
@@ -79,10 +50,12 @@ class OpenCall:
     Each operation of the stack but the last waits for the outcome of a message, and so may the last.
     """
 
-    __slots__ = ("_effect", "_messages", "_stack", "_wire", "outcome", "pending", "trail")
+    __slots__ = ("_effect", "_messages", "_stack", "_wire", "outcome", "pending", "side", "trail")
 
-    def __init__(self, operation: Operation[Any], wire: Wire) -> None:
+    def __init__(self, operation: Operation[Any], wire: Wire, side: Side = Side.HYPERVISOR) -> None:
         self._wire = wire
+        self.side = side
+        """Whose the outermost operation is."""
         self._stack: list[Operation[Any]] = [operation]
         self._messages: list[Message] = []
         """Those that have no outcome yet, each sent by the operation at its place."""
@@ -129,7 +102,7 @@ class OpenCall:
             self._resume(effect)
         elif isinstance(effect, Transfer):
             try:
-                self._wire.carry_out(effect)
+                self._wire.carry_out(self._side(len(self._stack) - 1), effect)
             except Ended as over:  # its life is over: no byte of it moves any more
                 self._resume(over)
             else:
@@ -138,6 +111,30 @@ class OpenCall:
             self._resume(effect.run())
         else:
             self._resume(True)  # time never runs out here: what is tried again can be tried again
+
+    def _side(self, place: int) -> Side:
+        """Return whose the operation at that place of the stack is."""
+        return self.side if place % 2 == 0 else SENDERS[self.side]
+
+    def without(self, dead: Side) -> list[Self]:
+        """Return what goes on once a side has died: each operation of the other one, on its own.
+
+        Whoever waits for an answer asks again. What the dead side was doing stays where it stood.
+        """
+        left: list[Self] = []
+        for place, operation in enumerate(self._stack):
+            if self._side(place) is dead:
+                continue
+            alone = copy(self)
+            alone.go_alone(operation, self._side(place), self._messages[place : place + 1])
+            left.append(alone)
+        return left
+
+    def go_alone(self, operation: Operation[Any], side: Side, waits_for: list[Message]) -> None:
+        """Become the call of one operation; a message that has no outcome is sent again."""
+        self.side, self._stack, self._messages = side, [operation], waits_for
+        if waits_for:
+            self._effect, self.pending = waits_for[0].ask, Pending.REQUEST
 
     def close(self) -> None:
         """Give the call up: every operation of it ends as if its caller had gone."""
@@ -179,7 +176,7 @@ class OpenCall:
         """Let a message without a slot act before it acts again."""
         arrived = self._wire.receive(message)
         if not isinstance(arrived, Reply):
-            once = OpenCall(arrived, self._wire)
+            once = OpenCall(arrived, self._wire, message.to)
             while once.pending is not Pending.ENDED:
                 once.go_on()
 

@@ -5,43 +5,37 @@ it. A `Snapshot` is a plain value: it can be pickled and put back in another pro
 """
 
 import hashlib
-from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from pef_explorer.pair import Pair
 from pef_explorer.plan import Plan
 from pef_explorer.small_esm import steps_for
 from pef_explorer.small_memory import KNOWN_BYTES, HeapFrames, HeapMemory, KnownBytesSealer
 from pef_explorer.stepping import OpenCall, run_to_end
-from pef_explorer.wire import Wire
 from pef_hypervisor.checkpoint import HvCheckpoint
 from pef_hypervisor.checkpoint import Spares as HvSpares
 from pef_hypervisor.from_vmm.outcome import Errno
 from pef_hypervisor.machine import Hypervisor
-from pef_kit.bus import NORMAL_BASE, carry_out
-from pef_kit.core.hello import Epochs
-from pef_kit.operations import Ask, Operation, Transfer
-from pef_protocol.calls import CALLS, Reply
+from pef_kit.bus import NORMAL_BASE
+from pef_kit.operations import Operation
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side
 from pef_protocol.identity import instance_of
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid
 from pef_protocol.ultracalls import Esm
-from pef_protocol.wire import Caller, Role
 from pef_ultravisor.checkpoint import Spares as UvSpares
 from pef_ultravisor.checkpoint import UvCheckpoint
 from pef_ultravisor.frames import FrameSlot, Svm
 from pef_ultravisor.from_guest.entering import Entering
-from pef_ultravisor.handlers import ultracall
 from pef_ultravisor.machine import Capacity, Ultravisor
 from pef_ultravisor.necessary_set import EsmFailure
 
+MACHINE_KEY: Final = b"what this machine's key is made of"
 LPID: Final = Lpid(1)
 ROOM: Final = 64
 """Pages of secure memory: more than the VM has, so nothing is evicted."""
-HYPERVISOR: Final = Caller(Role.HYPERVISOR)
-ULTRAVISOR: Final = Caller(Role.ULTRAVISOR)
 ENTRY: Final = Esm(Gpa(PAGE_SIZE), Gpa(PAGE_SIZE))
 """What the guest says when it makes UV_ESM; the small steps read nothing of it."""
 
@@ -65,60 +59,51 @@ class Snapshot(NamedTuple):
     parked: Parked | None
 
 
-class System(Wire):
+class System(Pair):
     """The machines of one plan. It is the wire between them, too."""
 
     def __init__(self, plan: Plan) -> None:
-        super().__init__()
         self.plan = plan
-        self.memory = HeapMemory(plan.pages)
         self.generation = 0
         """SVMs made so far: each has keys of its own."""
-        self.uv = Ultravisor(
-            Capacity(ROOM, self.memory.size), self._entropy, frames=HeapFrames, sealer=KnownBytesSealer
-        )
-        self.hv = Hypervisor(
-            self.memory, device_pages=ROOM, digest_key=b"explorer", instance=instance_of(bytes(16))
-        )
+        super().__init__()
         self.steps = steps_for(plan)
         self.entering: Entering | None = None
-        self._epochs = Epochs(self.uv.instance)
-        self._epochs.take_over(self.hv.store.instance)
-        self.begin()
         self._uv_spares, self._hv_spares = UvSpares(), HvSpares()
+        self._run(self.introduce())
         self._run(self.hv.create_vm(plan.design, secure_guest=True, radix=True))
         self._run(self.hv.add_slot(LPID, 0, 0, len(plan.image) * PAGE_SIZE))
 
-    def begin(self) -> None:
-        """Begin the current epoch at both sides, with nothing kept of what was sent before."""
-        lives = self.begin_epoch(self._epochs.current)
-        self.uv.epoch, self.hv.store.epoch = lives[Side.ULTRAVISOR], lives[Side.HYPERVISOR]
+    def new_memory(self) -> HeapMemory:
+        """Return normal memory that nobody has used."""
+        return HeapMemory(self.plan.pages)
+
+    def new_ultravisor(self) -> Ultravisor:
+        """Return an Ultravisor as it starts."""
+        return Ultravisor(
+            Capacity(ROOM, self.memory.size),
+            self._entropy,
+            frames=HeapFrames,
+            sealer=KnownBytesSealer,
+            machine_key=MACHINE_KEY,
+        )
+
+    def new_hypervisor(self) -> Hypervisor:
+        """Return a Hypervisor as it starts, with `memory`."""
+        instance = instance_of(bytes([self.starts[Side.HYPERVISOR]] * 16))
+        hypervisor = Hypervisor(self.memory, device_pages=ROOM, digest_key=b"explorer", instance=instance)
+        hypervisor.store.lpids = range(LPID, LPID + 1)
+        return hypervisor
 
     def _entropy(self, count: int) -> bytes:
-        return hashlib.shake_128(f"{self.generation} {count}".encode()).digest(count)
+        drawn = f"{self.starts[Side.ULTRAVISOR]} {self.generation} {count}"
+        return hashlib.shake_128(drawn.encode()).digest(count)
 
     def _run(self, operation: Operation[Any]) -> Any:
-        outcome = run_to_end(OpenCall(operation, self))
-        if outcome.errno is not Errno.OK:
-            raise AssertionError(outcome.detail)
+        outcome = run_to_end(OpenCall(operation, self, Side.HYPERVISOR))
+        if isinstance(outcome, Exception) or (outcome is not None and outcome.errno is not Errno.OK):
+            raise AssertionError(outcome)
         return outcome
-
-    # The wire
-
-    def handler(self, ask: Ask) -> Operation[Reply]:
-        """Return the operation by which the peer answers; the caller names the SVM that it means.
-
-        Raise OtherIncarnation, now or at its first step, where that is not the one that there is.
-        """
-        caller = HYPERVISOR if CALLS[ask.name].is_ultracall else ULTRAVISOR
-        caller = replace(caller, incarnation=ask.incarnation)
-        if caller.role is Role.HYPERVISOR:
-            return ultracall(self.uv, caller, ask.name, ask.request)
-        return self.hv.hypercall(caller, ask.name, ask.request)
-
-    def carry_out(self, transfer: Transfer) -> None:
-        """Move the bytes of a transfer."""
-        carry_out(self.memory, transfer)
 
     # Photographs
 

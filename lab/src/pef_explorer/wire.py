@@ -106,8 +106,8 @@ class Wire(ABC):
         """
 
     @abstractmethod
-    def carry_out(self, transfer: Transfer) -> None:
-        """Move the bytes of a transfer."""
+    def carry_out(self, side: Side, transfer: Transfer) -> None:
+        """Move the bytes of a transfer, as far as `side` reaches."""
 
     @property
     def epoch(self) -> Epoch | None:

@@ -21,6 +21,7 @@ from pef_explorer.calls import (
     succeeded,
     word_for,
 )
+from pef_explorer.faults import OF_A_PEER, Fault
 from pef_explorer.looks import Look, key_of, look, shape_of
 from pef_explorer.network import (
     NETWORK,
@@ -37,7 +38,7 @@ from pef_explorer.plan import Plan
 from pef_explorer.records import Ended, Open, Step, Still
 from pef_explorer.small_esm import gfns_of, measured, not_as_promised, zeroed_by
 from pef_explorer.small_memory import TOKEN_BYTES
-from pef_explorer.stepping import OF_A_PEER, Fault, OpenCall, Pending
+from pef_explorer.stepping import OpenCall, Pending
 from pef_explorer.system import Parked, System
 from pef_kit.spans import columns_of
 from pef_protocol.quantities import PAGE_ORDER

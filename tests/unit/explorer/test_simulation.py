@@ -10,7 +10,17 @@ import pytest
 from pef_explorer.engines import Dask, Engine, InProcess, Processes
 from pef_explorer.simulation import files
 from pef_explorer.simulation.campaign import Report, campaign, shrink_seed, simulate_seed
-from pef_explorer.simulation.events import Kind, Restart, Seed, Start, Trouble, as_json, drawn, from_json
+from pef_explorer.simulation.events import (
+    Kind,
+    Partition,
+    Restart,
+    Seed,
+    Start,
+    Trouble,
+    as_json,
+    drawn,
+    from_json,
+)
 from pef_explorer.simulation.run import Run
 from pef_hypervisor import slots
 from pef_hypervisor.frames import DevicePool
@@ -31,7 +41,7 @@ def test_a_seed_is_drawn_the_same_each_time_and_has_all_kinds_of_events() -> Non
     events = drawn(tracked(3, 600))
     assert events == drawn(tracked(3, 600))
     assert events != drawn(tracked(5, 600))
-    assert {type(each) for each in events} == {Start, Trouble, Restart}
+    assert {type(each) for each in events} == {Start, Trouble, Restart, Partition}
     assert {each.kind for each in events if isinstance(each, Trouble)} == set(Kind)
 
 

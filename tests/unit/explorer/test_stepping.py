@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pef_explorer.stepping import Fault, OpenCall, Pending, plain, run_to_end
+from pef_explorer.faults import Fault
+from pef_explorer.stepping import OpenCall, Pending, plain, run_to_end
 from pef_explorer.wire import Wire
 from pef_kit.core.life import Life, OtherIncarnation
 from pef_kit.operations import Ask, Operation, Pause, PeerFailure, Transfer, Work
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
+from pef_protocol.events import Side
 from pef_protocol.hypercalls import SvmInitStart
 from pef_protocol.identity import Epoch, InstanceId
 from pef_protocol.quantities import Lpid
@@ -34,7 +36,7 @@ class Scripted(Wire):
         self.asked.append(ask.name)
         return self.answer()
 
-    def carry_out(self, transfer: Transfer) -> None:
+    def carry_out(self, side: Side, transfer: Transfer) -> None:
         self.moved.append(transfer)
 
 

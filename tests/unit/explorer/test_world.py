@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 from pef_explorer.calls import ESM_FAILS, GO_ON, GUESTS, MEMORY, UV_ESM, VM, VMM, Move
+from pef_explorer.faults import OF_A_PEER, Fault
 from pef_explorer.oracle import OPEN, SECRET, ZERO
 from pef_explorer.plan import Part, Plan
 from pef_explorer.records import Ended
 from pef_explorer.small_memory import TOKEN_BYTES
-from pef_explorer.stepping import OF_A_PEER, Fault
 from pef_explorer.stillness import rest
 from pef_explorer.world import World
 from pef_protocol.designs import Design

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from pef_explorer.faults import Fault
 from pef_explorer.simulation.events import Start
-from pef_explorer.stepping import Fault, OpenCall, Pending
+from pef_explorer.stepping import OpenCall, Pending
 from pef_explorer.wire import Wire
 from pef_kit.operations import PATIENCE, Operation, Pause
+from pef_protocol.events import Side
 
 
 class Chain(OpenCall):
@@ -13,13 +15,13 @@ class Chain(OpenCall):
 
     __slots__ = ("fault", "messages", "start", "steps")
 
-    def __init__(self, operation: Operation[Any], wire: Wire, start: Start) -> None:
+    def __init__(self, operation: Operation[Any], wire: Wire, side: Side, start: Start) -> None:
         self.start = start
         self.fault: Fault | None = None
         """What befalls its next step."""
         self.messages = 0
         self.steps = 0
-        super().__init__(operation, wire)
+        super().__init__(operation, wire, side)
 
     @property
     def on_its_way(self) -> bool:

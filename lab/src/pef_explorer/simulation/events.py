@@ -30,6 +30,7 @@ class Do(StrEnum):
     HOT_ADD = "hot-add"
     HOT_REMOVE = "hot-remove"
     RESET = "reset"
+    REPLACE = "destroy + create"
     PAGE_OUT = "page out"
     UNMAP = "unmap"
 
@@ -67,7 +68,7 @@ class Trouble(NamedTuple):
 
 
 class Restart(NamedTuple):
-    """Every connection drops."""
+    """A side dies, and starts anew with nothing of its memory; every message of the past may still arrive."""
 
     number: int
     round: int
@@ -75,8 +76,22 @@ class Restart(NamedTuple):
     side: str
 
 
-Event = Start | Trouble | Restart
-NAMES: Final[dict[str, type[Event]]] = {"start": Start, "trouble": Trouble, "restart": Restart}
+class Partition(NamedTuple):
+    """No message passes for `length`."""
+
+    number: int
+    round: int
+    at: int
+    length: int
+
+
+Event = Start | Trouble | Restart | Partition
+NAMES: Final[dict[str, type[Event]]] = {
+    "start": Start,
+    "trouble": Trouble,
+    "restart": Restart,
+    "partition": Partition,
+}
 
 GUEST: Final = {
     Do.LOAD: 34,
@@ -88,7 +103,14 @@ GUEST: Final = {
     Do.BAD_ESM: 2,
     Do.REBOOT: 1,
 }
-VMM: Final = {Do.HOST_READ: 60, Do.HOST_WRITE: 12, Do.HOT_ADD: 12, Do.HOT_REMOVE: 8, Do.RESET: 2}
+VMM: Final = {
+    Do.HOST_READ: 60,
+    Do.HOST_WRITE: 12,
+    Do.HOT_ADD: 12,
+    Do.HOT_REMOVE: 8,
+    Do.RESET: 2,
+    Do.REPLACE: 2,
+}
 MEMORY: Final = {Do.PAGE_OUT: 60, Do.UNMAP: 40}
 ACTORS: Final = {"guest 0": GUEST, "guest 1": GUEST, "vmm": VMM, "memory": MEMORY}
 
@@ -98,9 +120,11 @@ PACE: Final = 12
 """Units of time to each action: a message takes about as many, so several are on their way."""
 HOT: Final = 0.6
 """Part of the actions that go to a few GFNs, so that they meet."""
-TROUBLED: Final = 0.06
-RESTARTS: Final = 2
-MESSAGES: Final = 6
+TROUBLED: Final = 0.2
+RESTARTS: Final = 1
+PARTED: Final = (200, 2000)
+"""How long a partition lasts."""
+MESSAGES: Final = 4
 RANGES: Final = frozenset({Do.SHARE, Do.UNSHARE, Do.PAGE_OUT, Do.UNMAP})
 
 
@@ -170,6 +194,8 @@ def drawn(seed: Seed) -> list[Event]:
         for _ in range(RESTARTS):
             at, side = random_.randrange(a_round * PACE), random_.choice(("ultravisor", "hypervisor"))
             events.append(Restart(len(events), round_, at, side))
+        at, length = random_.randrange(a_round * PACE), random_.randrange(*PARTED)
+        events.append(Partition(len(events), round_, at, length))
     return events
 
 
@@ -214,3 +240,18 @@ def delay(seed: int, number: int, step: int, low: int, high: int) -> int:
     ) - 1
     mixed = (mixed ^ mixed >> 29) * 0xBF58476D1CE4E5B9 & (1 << 64) - 1
     return low + (mixed ^ mixed >> 32) % (high - low)
+
+
+MAGIC: Final = 0xA5
+BY_GUEST, BY_HOST = 1, 2
+
+
+def token_of(start: Start) -> int:
+    """Return the token that an action writes: it tells who wrote it, when, and to which page."""
+    by = BY_HOST if start.does is Do.HOST_WRITE else BY_GUEST
+    return MAGIC << 56 | by << 52 | start.vm << 44 | start.gfn << 32 | start.number + 1
+
+
+def page_of_token(word: int) -> tuple[int, int]:
+    """Return the VM and the GFN that a token was written to."""
+    return word >> 44 & 0xFF, word >> 32 & 0xFFF

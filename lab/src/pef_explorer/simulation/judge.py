@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from pef_explorer.simulation.events import Do
-from pef_explorer.simulation.machines import SEEN_BYTES, Machines, page_of_token
+from pef_explorer.simulation.events import Do, page_of_token
+from pef_explorer.simulation.machines import SEEN_BYTES, Machines
 from pef_explorer.simulation.oracle import Oracle, Watch, Whose
 from pef_hypervisor.designs import RULES
 from pef_protocol.designs import Design
@@ -48,6 +48,10 @@ class Judge:
         self._before = machines.words.copy()
         self._sealed: set[int] = set()
 
+    def starts_anew(self) -> None:
+        """Go on with other normal memory, if it is another one by now."""
+        self._before = self._machines.words.copy()
+
     def look(self) -> None:
         """Look at normal memory: raise Broken where it holds what it may not."""
         now = self._machines.words.copy()
@@ -71,6 +75,10 @@ class Judge:
 
     def _judge_token(self, token: int, page: int) -> None:
         vm, gfn = page_of_token(token)
+        if token in self._oracle.buried:
+            raise Broken(
+                "nothing_outlives_its_vm", f"what a VM wrote that is no more is in normal page {page}"
+            )
         if token in self._oracle.secrets:
             raise Broken("no_plaintext_outside", f"a secret of VM {vm}, GFN {gfn}, is in normal page {page}")
         if self._machines.normal_page(vm, gfn) != page:

@@ -5,16 +5,16 @@ from typing import Any, Final
 
 import numpy as np
 
+from pef_explorer.pair import Pair
 from pef_explorer.plan import Plan
-from pef_explorer.simulation.events import GUEST, WORLD, Do, Seed, Start
+from pef_explorer.simulation.events import GUEST, WORLD, Do, Seed, Start, token_of
 from pef_explorer.small_esm import measured, not_as_promised, steps_for
 from pef_explorer.small_memory import HeapFrames, HeapMemory, KnownBytesSealer
-from pef_explorer.wire import Wire
+from pef_hypervisor.from_vmm.outcome import Errno, Outcome
 from pef_hypervisor.machine import Hypervisor
-from pef_kit.bus import NORMAL_BASE, carry_out
-from pef_kit.core.hello import Epochs
-from pef_kit.operations import Ask, Operation, Transfer
-from pef_protocol.calls import CALLS, Reply
+from pef_kit.bus import NORMAL_BASE
+from pef_kit.operations import Operation
+from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side
 from pef_protocol.identity import instance_of
@@ -34,87 +34,78 @@ SEEN_BYTES: Final = 16
 ENTRY: Final = Esm(Gpa(PAGE_SIZE), Gpa(PAGE_SIZE))
 BY_HYPERVISOR: Final = frozenset(Do) - frozenset(GUEST) | {Do.REBOOT}
 """Actions that the Hypervisor does for a VMM."""
-MAGIC: Final = 0xA5
-BY_GUEST, BY_HOST = 1, 2
+SPARE: Final = 2
+"""Normal memory beyond what the VMs have, in VMs: what one left is not always in one piece."""
+MACHINE_KEY: Final = b"what this machine's key is made of"
 
 
-def token_of(start: Start) -> int:
-    """Return the token that an action writes: it tells who wrote it, when, and to which page."""
-    by = BY_HOST if start.does is Do.HOST_WRITE else BY_GUEST
-    return MAGIC << 56 | by << 52 | start.vm << 44 | start.gfn << 32 | start.number + 1
+class Machines(Pair):
+    """An Ultravisor and a Hypervisor with `WORLD.vms` VMs; it is the wire between them, too.
 
-
-def page_of_token(word: int) -> tuple[int, int]:
-    """Return the VM and the GFN that a token was written to."""
-    return word >> 44 & 0xFF, word >> 32 & 0xFFF
-
-
-class Machines(Wire):
-    """An Ultravisor and a Hypervisor with `WORLD.vms` VMs; it is the wire between them, too."""
+    An lpid is given to the next VM as soon as no VM has it.
+    """
 
     def __init__(self, seed: Seed) -> None:
-        super().__init__()
         self._seed = seed.number
         self._drawn = 0
-        self.memory = HeapMemory(WORLD.vms * WORLD.pages)
-        words: np.ndarray[Any, np.dtype[np.uint64]] = self.memory.pages.view(np.uint64)
+        self._design = seed.design
+        self.replaced: int | None = None
+        """The lpid of the VM that is being destroyed and made anew: one at a time."""
+        super().__init__()
+        self._good = steps_for(Plan(seed.design, WORLD.image, WORLD.plug))
+        self._bad = tuple(not_as_promised if step is measured else step for step in self._good)
+
+    def new_memory(self) -> HeapMemory:
+        """Return normal memory that nobody has used."""
+        memory = HeapMemory((WORLD.vms + SPARE) * WORLD.pages)
+        words: np.ndarray[Any, np.dtype[np.uint64]] = memory.pages.view(np.uint64)
         self.words = words[:, : SEEN_BYTES // 8]
         """Token and zeroes of each page of normal memory (pages x 2, uint64), as a view."""
-        self.uv = Ultravisor(
+        return memory
+
+    def new_ultravisor(self) -> Ultravisor:
+        """Return an Ultravisor as it starts."""
+        return Ultravisor(
             Capacity(WORLD.secure_pages, self.memory.size),
             self._entropy,
             frames=HeapFrames,
             sealer=KnownBytesSealer,
+            machine_key=MACHINE_KEY,
         )
-        self.hv = Hypervisor(
+
+    def new_hypervisor(self) -> Hypervisor:
+        """Return a Hypervisor as it starts, with `memory`."""
+        hypervisor = Hypervisor(
             self.memory,
             device_pages=WORLD.secure_pages,
             digest_key=b"simulation",
-            instance=instance_of(bytes(16)),
+            instance=instance_of(self._entropy(16)),
         )
-        self._epochs = Epochs(self.uv.instance)
-        lives = self.begin_epoch(self._epochs.take_over(self.hv.store.instance))
-        self.uv.epoch, self.hv.store.epoch = lives[Side.ULTRAVISOR], lives[Side.HYPERVISOR]
-        self._good = steps_for(Plan(seed.design, WORLD.image, WORLD.plug))
-        self._bad = tuple(not_as_promised if step is measured else step for step in self._good)
+        hypervisor.store.lpids = range(1, WORLD.vms + 1)
+        return hypervisor
 
     def _entropy(self, count: int) -> bytes:
         self._drawn += 1
         return hashlib.shake_128(f"{self._seed} {self._drawn}".encode()).digest(count)
 
-    # The wire
-
-    def handler(self, ask: Ask) -> Operation[Reply]:
-        """Return the operation by which the peer answers; the caller names the SVM that it means.
-
-        Raise OtherIncarnation, now or at its first step, where that is not the one that there is.
-        """
-        if CALLS[ask.name].is_ultracall:
-            caller = Caller(Role.HYPERVISOR, incarnation=ask.incarnation)
-            return ultracall(self.uv, caller, ask.name, ask.request)
-        return self.hv.hypercall(Caller(Role.ULTRAVISOR, incarnation=ask.incarnation), ask.name, ask.request)
-
-    def carry_out(self, transfer: Transfer) -> None:
-        """Move the bytes of a transfer."""
-        carry_out(self.memory, transfer)
-
     # The actors
 
-    def begin(self, start: Start) -> Operation[Any]:
-        """Return the operation by which an action is done."""
+    def act(self, start: Start) -> tuple[Operation[Any], Side]:
+        """Return the operation by which an action is done, and the side whose it is."""
         if start.does in BY_HYPERVISOR:
-            return self._host(start)
+            return self._host(start), Side.HYPERVISOR
         lpid, gpa = Lpid(start.vm + 1), start.gfn << PAGE_ORDER
         if start.does in {Do.LOAD, Do.STORE}:
-            return self._access(start, lpid, gpa)
+            side = Side.ULTRAVISOR if self.runs_secure(lpid) else Side.HYPERVISOR
+            return self._access(start, lpid, gpa), side
         if start.does in {Do.ESM, Do.BAD_ESM}:
-            return self._enter(lpid, self._good if start.does is Do.ESM else self._bad)
+            return self._enter(lpid, self._good if start.does is Do.ESM else self._bad), Side.ULTRAVISOR
         asked = {
             Do.SHARE: ("UV_SHARE_PAGE", SharePage(Gfn(start.gfn), start.pages)),
             Do.UNSHARE: ("UV_UNSHARE_PAGE", UnsharePage(Gfn(start.gfn), start.pages)),
             Do.UNSHARE_ALL: ("UV_UNSHARE_ALL_PAGES", UnshareAllPages()),
         }[start.does]
-        return ultracall(self.uv, Caller(Role.GUEST, lpid), *asked)
+        return ultracall(self.uv, Caller(Role.GUEST, lpid), *asked), Side.ULTRAVISOR
 
     def _access(self, start: Start, lpid: Lpid, gpa: int) -> Operation[Any]:
         token = token_of(start).to_bytes(8, "little")
@@ -139,7 +130,29 @@ class Machines(Wire):
                 return self.hv.unmap(lpid, gpa, start.pages)
             case Do.REBOOT | Do.RESET:
                 return self.hv.reset(lpid)
+            case Do.REPLACE:
+                return self._replace(lpid)
         return self.hv.host_read(lpid, gpa, (start.pages - 1) * PAGE_SIZE + SEEN_BYTES)
+
+    def make_vm(self) -> Operation[Outcome]:
+        """Create a VM with its first slot."""
+        made = yield from self.hv.create_vm(self._design, secure_guest=True, radix=True)
+        if made.errno is not Errno.OK:
+            return made
+        return (yield from self.hv.add_slot(made.outputs["lpid"], 0, 0, WORLD.gfns << PAGE_ORDER))
+
+    def _replace(self, lpid: int) -> Operation[Outcome]:
+        """Destroy a VM, and give its lpid to another one."""
+        if self.replaced is not None:
+            return Outcome(Errno.EBUSY, "another VM is being replaced")
+        self.replaced = lpid
+        try:
+            ended = yield from self.hv.destroy(lpid)
+            if ended.errno is not Errno.OK:
+                return ended
+            return (yield from self.make_vm())
+        finally:
+            self.replaced = None
 
     def _enter(self, lpid: Lpid, steps: tuple[Step, ...]) -> Operation[Reply]:
         """Answer UV_ESM as the service does, by the small steps."""

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Final
 
 from pef_explorer.plan import Part
-from pef_explorer.simulation.events import WORLD, Do, Start
+from pef_explorer.simulation.events import WORLD, Do, Start, page_of_token
 from pef_protocol.designs import Design
 
 ZERO: Final = 0
@@ -77,6 +77,21 @@ class Vm:
     epoch: int = 0
     changers: int = 0
 
+    def sees(self, life: str) -> None:
+        """Let `life` be how both sides list it, once nobody changes it as a whole."""
+        if not self.changers:
+            self.life = life if life != "neither" else ""
+
+    def is_new(self) -> None:
+        """Become another VM: its pages are zero, and what was begun before changes nothing of it."""
+        self.epoch += 1
+        self.life = "" if self.changers else "normal"
+        for page in self.pages:
+            page.epoch += 1
+            page.settle({ZERO})
+            page.whose, page.spoilt = Whose.UNKNOWN, False
+            page.pending.clear()
+
     def stamp(self, page: Page) -> Stamp:
         """Note how a page is before an action."""
         alone = not page.changers and not self.changers
@@ -108,11 +123,31 @@ class Oracle:
         self.issued: set[int] = set()
         self._guests: set[int] = set()
         self.secrets: set[int] = set()
+        self.buried: set[int] = set()
+        """Those that were written to a VM that is no more."""
         self._left_alone = design in LEFT_ALONE
 
     def wrote(self, token: int) -> bool:
         """Tell whether a guest has written the token."""
         return token in self._guests
+
+    def died(self, vm: int, *, whole: bool) -> None:
+        """Note that a side has died: the VM is gone with it if it is `whole`, or its SVM is."""
+        known = self.vms[vm]
+        if whole:
+            self.bury(vm)
+            known.is_new()
+            return
+        known.epoch += 1
+        known.life = ""
+        for page in known.pages:
+            page.admit(ZERO, *page.pending)
+            page.values -= self.secrets
+            page.whose = Whose.UNKNOWN
+
+    def bury(self, vm: int) -> None:
+        """Note that nothing of what was written to a VM so far may be found again."""
+        self.buried |= {token for token in self.issued if page_of_token(token)[0] == vm}
 
     def begin(self, start: Start, token: int) -> Watch:
         """Note that an action begins."""
@@ -129,7 +164,7 @@ class Oracle:
                 return Watch(start, token, [vm.stamp(pages[0])], vm.life, found=found)
             case Do.PAGE_OUT | Do.UNMAP:
                 return Watch(start, token, [], vm.life)
-            case Do.ESM | Do.BAD_ESM | Do.RESET | Do.REBOOT | Do.UNSHARE_ALL:
+            case Do.ESM | Do.BAD_ESM | Do.RESET | Do.REBOOT | Do.REPLACE | Do.UNSHARE_ALL:
                 return self._begin_whole(vm, start, token)
             case Do.HOT_ADD | Do.HOT_REMOVE:
                 pages = vm.pages[WORLD.gfns :]
@@ -164,7 +199,7 @@ class Oracle:
     @staticmethod
     def _begin_whole(vm: Vm, start: Start, token: int) -> Watch:
         nothing = vm.life == ("secure" if start.does in {Do.ESM, Do.BAD_ESM} else "normal")
-        if nothing and not vm.changers:
+        if nothing and not vm.changers and start.does is not Do.REPLACE:
             return Watch(start, token, [], vm.life)
         vm.epoch += 1
         watch = Watch(start, token, [vm.stamp(page) for page in vm.pages], vm.life, whole=True)
@@ -180,15 +215,17 @@ class Oracle:
 
     def end(self, watch: Watch, *, succeeded: bool, life: str) -> None:
         """Note how an action ended; `life` is how both sides list the VM."""
-        vm = self.vms[watch.start.vm]
+        vm, does = self.vms[watch.start.vm], watch.start.does
         if watch.found is not None:
             loads = watch.stamps[0].page.loads
             del loads[next(place for place, each in enumerate(loads) if each is watch.found)]
             return
         if watch.whole:
             vm.changers -= 1
-            if not vm.changers:
-                vm.life = life if life != "neither" else ""
+            if does is Do.REPLACE and succeeded:
+                self.bury(watch.start.vm)
+                vm.is_new()
+            vm.sees(life)
         else:
             for stamp in watch.stamps:
                 stamp.page.changers -= 1

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+from pef_explorer.faults import Fault
 from pef_explorer.simulation.chains import Chain
 from pef_explorer.simulation.events import (
     ROUNDS,
@@ -15,22 +16,25 @@ from pef_explorer.simulation.events import (
     Do,
     Event,
     Kind,
+    Partition,
     Restart,
     Seed,
     Start,
     Trouble,
     delay,
+    token_of,
 )
 from pef_explorer.simulation.judge import Broken, Judge
-from pef_explorer.simulation.machines import Machines, token_of
+from pef_explorer.simulation.machines import Machines
 from pef_explorer.simulation.oracle import Oracle, Watch
 from pef_explorer.simulation.probes import probe_all
-from pef_explorer.stepping import Fault, Pending
+from pef_explorer.stepping import Pending
 from pef_explorer.wire import Message, NotDone
 from pef_hypervisor.from_vmm.outcome import Errno, Outcome
+from pef_kit.core.life import Ended
 from pef_kit.operations import Operation, PeerFailure
 from pef_protocol.calls import Reply
-from pef_protocol.quantities import PAGE_ORDER
+from pef_protocol.events import Side
 from pef_ultravisor.from_guest.accesses import AccessFailure
 
 LONGEST: Final = 20_000
@@ -44,6 +48,12 @@ TIMES: Final[dict[Pending, tuple[int, int]]] = {
 }
 LATE: Final = (200, 600)
 """How long a delayed message takes."""
+RESETS: Final = 1 << 19
+"""Number of the first reset of a VM in which an operation was cut off: its operator makes it."""
+NOT_READY: Final = 50
+"""How long an actor waits who is told that a side is not ready."""
+OUTCOMES: Final = (AccessFailure, PeerFailure, Ended, NotDone)
+"""How an operation may fail."""
 AGAIN: Final = (1, 2000)
 """How long the second copy of a message takes."""
 
@@ -87,14 +97,19 @@ class Run:
         self._open = [0] * WORLD.vms
         self._now = self._round = self._pushed = self._since = 0
         self._count = self._actions = self._faults = 0
+        self._heals = self._deaths = 0
+        self._fitting: Chain | None = None
+        """What the Hypervisor does since a side died, from its hello on."""
+        self._lost = False
+        """The Hypervisor died, and its VMs have not been made anew."""
+        self._dead: list[Chain] = []
 
     def course(self) -> Course:
         """Let everything happen, and say how it went."""
         failure = None
         try:
-            for vm in range(WORLD.vms):
-                self.must(self.machines.hv.create_vm(self._seed.design, secure_guest=True, radix=True), vm)
-                self.must(self.machines.hv.add_slot(vm + 1, 0, 0, WORLD.gfns << PAGE_ORDER), vm)
+            self.must(self.machines.introduce(), 0)
+            self._make_vms()
             for round_ in range(ROUNDS):
                 self._play(round_)
                 probe_all(self, last=round_ == ROUNDS - 1)
@@ -104,7 +119,7 @@ class Run:
             sentence = f"{type(crash).__name__}: {crash}"
             failure = Failure("no_operation_crashes", sentence, self._round, self._now)
         finally:
-            for chain in self._chains:
+            for chain in (*self._chains, *self._dead):
                 chain.close()
         return Course(self._count, self._actions, self._faults, failure)
 
@@ -113,14 +128,15 @@ class Run:
     def must(self, operation: Operation[Any], vm: int) -> None:
         """Do an operation of the VMM alone; raise Broken where it does not succeed."""
         start = Start(-1, 0, 0, vm, "vmm", Do.HOST_READ, 0, 1)
-        outcome = self._to_its_end(Chain(operation, self.machines, start))
+        outcome = self._to_its_end(Chain(operation, self.machines, Side.HYPERVISOR, start))
         if not succeeded(outcome):
             raise Broken("what_is_asked_alone_succeeds", f"VM {vm}: {outcome}")
 
     def alone(self, start: Start) -> None:
         """Do an action alone, with everything judged; raise Broken where it does not succeed."""
         watch = self.oracle.begin(start, token_of(start))
-        outcome = self._to_its_end(Chain(self.machines.begin(start), self.machines, start))
+        operation, side = self.machines.act(start)
+        outcome = self._to_its_end(Chain(operation, self.machines, side, start))
         self._heard(watch, outcome)
         if not succeeded(outcome):
             where = f"VM {start.vm}, GFN {start.gfn}"
@@ -134,6 +150,10 @@ class Run:
                 return chain.outcome
             chain.go_on()
         raise Broken("every_call_ends", f"VM {chain.start.vm}: {chain.start.does} alone does not end")
+
+    def _make_vms(self) -> None:
+        for vm in range(WORLD.vms):
+            self.must(self.machines.make_vm(), vm)
 
     # A round
 
@@ -156,10 +176,14 @@ class Run:
         self._pushed += 1
         heapq.heappush(self._heap, (at, self._pushed, happens))
 
-    def _arrive(self, event: Start | Restart) -> None:
+    def _arrive(self, event: Start | Restart | Partition) -> None:
         self._since = 0
         if isinstance(event, Restart):
-            self._restart()
+            self._restart(Side(event.side))
+            return
+        if isinstance(event, Partition):
+            self._faults += 1
+            self._heals = max(self._heals, self._now + event.length)
             return
         queue = self._queues[event.vm, event.actor]
         queue.append(event)
@@ -168,9 +192,13 @@ class Run:
 
     def _begin(self, start: Start) -> None:
         self._since = 0
+        if self.machines.apart or self._fitting:  # neither side admits anything
+            self._push(self._now + NOT_READY, partial(self._begin, start))
+            return
         self._actions += 1
         watch = self.oracle.begin(start, token_of(start))
-        self._add(Chain(self.machines.begin(start), self.machines, start), watch)
+        operation, side = self.machines.act(start)
+        self._add(Chain(operation, self.machines, side, start), watch)
 
     def _add(self, chain: Chain, watch: Watch | None) -> None:
         self._chains[chain] = watch
@@ -203,6 +231,8 @@ class Run:
                 low, high = LATE
                 self._befall(chain, kind)
         wait = delay(self._seed.number, chain.start.number, chain.steps, low, high)
+        if chain.on_its_way:
+            wait += max(0, self._heals - self._now)
         self._push(self._now + wait, partial(self._step, chain))
 
     def _befall(self, chain: Chain, kind: Kind) -> None:
@@ -227,18 +257,24 @@ class Run:
     def _ended(self, chain: Chain) -> None:
         start, watch = chain.start, self._chains.pop(chain)
         self._open[start.vm] -= 1
+        if chain is self._fitting:
+            self._fitted(chain.outcome)
         if watch is not None:
             self._heard(watch, chain.outcome)
-            queue = self._queues[start.vm, start.actor]
-            queue.popleft()
-            if queue:
-                self._push(self._now + 1, partial(self._begin, queue[0]))
-        if not self._open[start.vm]:
+            self._next(start)
+        if not (self._open[start.vm] or self.machines.apart or self._fitting):
             self.judge.judge_tables(start.vm)
+
+    def _next(self, start: Start) -> None:
+        """Let the actor of an action begin its next one."""
+        queue = self._queues[start.vm, start.actor]
+        queue.popleft()
+        if queue:
+            self._push(self._now + 1, partial(self._begin, queue[0]))
 
     def _heard(self, watch: Watch, outcome: Any) -> None:
         """Judge what the actor was told."""
-        if isinstance(outcome, Exception) and not isinstance(outcome, AccessFailure | PeerFailure):
+        if isinstance(outcome, Exception) and not isinstance(outcome, OUTCOMES):
             raise outcome
         content = isinstance(outcome, bytes | bytearray | memoryview)
         if content and watch.found is not None:
@@ -247,11 +283,58 @@ class Run:
         self.oracle.end(watch, succeeded=succeeded(outcome), life=life)
         self.judge.judge_stored(watch.token)
 
-    def _restart(self) -> None:
-        """Drop every connection: whoever waits for an answer asks again."""
+    # Deaths
+
+    def _restart(self, side: Side) -> None:
+        """Let a side die and start anew: what the other one is doing goes on, or asks again."""
         self._faults += 1
-        for chain in self._chains:
-            chain.lose()
+        chains = dict(self._chains)
+        self._chains.clear()
+        for chain, watch in chains.items():
+            self._open[chain.start.vm] -= 1
+            left = chain.without(side)
+            heard = bool(left) and chain.side is not side
+            for place, each in enumerate(left):
+                self._goes_on(each, watch if heard and place == 0 else None)
+            if watch is not None and not heard:
+                self.oracle.end(watch, succeeded=False, life="neither")
+                self._next(chain.start)
+        self._dead += chains
+        self.machines.start(side)
+        self.judge.starts_anew()
+        for vm in range(WORLD.vms):
+            self.oracle.died(vm, whole=side is Side.HYPERVISOR)
+        self._lost |= side is Side.HYPERVISOR
+        self._fitting = None
+        self._deaths += 1
+        wait = delay(self._seed.number, self._deaths, 0, *LATE)
+        self._push(self._now + wait, partial(self._fit, self._deaths))
+
+    def _goes_on(self, chain: Chain, watch: Watch | None) -> None:
+        self._chains[chain] = watch
+        self._open[chain.start.vm] += 1
+        self._push(self._now + 1, partial(self._step, chain))
+
+    def _fit(self, death: int) -> None:
+        """Have the Hypervisor say hello, unless a side has died since."""
+        if death == self._deaths:
+            start = Start(-1, 0, 0, 0, "vmm", Do.HOST_READ, 0, 1)
+            self._fitting = Chain(self.machines.introduce(), self.machines, Side.HYPERVISOR, start)
+            self._add(self._fitting, None)
+
+    def _fitted(self, outcome: Any) -> None:
+        """Go on, now that there is an epoch; where the Hypervisor has died, all VMs are new ones."""
+        self._fitting = None
+        if isinstance(outcome, Exception):
+            raise outcome
+        if self._lost:
+            self._make_vms()
+        self._lost = False
+        for vm in range(WORLD.vms):
+            self.oracle.vms[vm].sees(self.machines.life(vm + 1))
+            if self.machines.hv.store.vms[vm + 1].must_reset:
+                number = RESETS + self._deaths * WORLD.vms + vm
+                self._arrive(Start(number, self._round, self._now, vm, "vmm", Do.RESET, 0, 1))
 
 
 def succeeded(outcome: Any) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from pef_explorer.simulation.events import Event, Restart, Seed, Start, Trouble
+from pef_explorer.simulation.events import Event, Partition, Restart, Seed, Start, Trouble
 from pef_explorer.simulation.run import Failure, Run
 
 MOST_RUNS: Final = 600
@@ -33,7 +33,7 @@ def shrunk(seed: Seed, events: Sequence[Event], failure: Failure) -> tuple[list[
     return kept, best
 
 
-def _before(event: Start | Restart, failure: Failure) -> bool:
+def _before(event: Start | Restart | Partition, failure: Failure) -> bool:
     return (event.round, event.at) <= (failure.round, failure.at)
 
 
