@@ -10,11 +10,13 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from pef_explorer.faults import Fault
 from pef_explorer.oracle import HOST, OPEN, SECRET, ZERO, Oracle
-from pef_explorer.plan import Plan
+from pef_explorer.plan import Plan, Troubles
 from pef_explorer.small_memory import TOKEN_BYTES
 from pef_explorer.system import LPID, System
+from pef_explorer.wire import NotDone
 from pef_hypervisor.from_guest.memory_access import Refused
 from pef_hypervisor.from_vmm.outcome import Errno, Outcome
+from pef_kit.core.life import Ended
 from pef_kit.operations import Operation
 from pef_protocol.calls import Reply
 from pef_protocol.quantities import PAGE_SIZE, Gfn
@@ -46,6 +48,7 @@ class World(Protocol):
 
     system: System
     oracle: Oracle
+    troubles: Troubles
 
     def token(self, kind: bytes, gfn: int) -> bytes:
         """Return a token that is nowhere yet."""
@@ -81,9 +84,9 @@ class Action:
         return frozenset({VM, *range(plan.pages)}) if self.whole else frozenset({gfn})
 
 
-def always(_: World, __: int) -> bool:
-    """Allow it at any time."""
-    return True
+def has_vm(world: World, _: int) -> bool:
+    """Allow it where there is a VM."""
+    return world.system.vm is not None
 
 
 def is_there(world: World, gfn: int) -> bool:
@@ -103,7 +106,17 @@ def runs_secure(world: World, gfn: int) -> bool:
 
 def plugged(world: World, _: int) -> bool:
     """Allow it where slot 1 is there."""
-    return world.system.hv.store.vms[LPID].slots.get(1) is not None
+    return world.system.vm is not None and world.system.vm.slots.get(1) is not None
+
+
+def unplugged(world: World, gfn: int) -> bool:
+    """Allow it in a VM without slot 1."""
+    return has_vm(world, gfn) and not plugged(world, gfn)
+
+
+def may_end(world: World, gfn: int) -> bool:
+    """Allow it where another VM may have the lpid."""
+    return has_vm(world, gfn) and world.troubles.destroys > 0
 
 
 def nothing(_: World, __: int, ___: frozenset[bytes], ____: str) -> None:
@@ -172,6 +185,19 @@ def _was_reset(world: World, _: int, __: frozenset[bytes], outcome: str) -> None
     world.oracle.away = [False] * pages
 
 
+def _replace(world: World, _: int) -> tuple[Operation[Any], bytes]:
+    return world.system.replace_vm(), b""
+
+
+def _create(world: World, _: int) -> tuple[Operation[Any], bytes]:
+    return world.system.make_vm(), b""
+
+
+def _was_made(world: World, _: int, __: frozenset[bytes], outcome: str) -> None:
+    if outcome == Errno.OK.name:
+        world.oracle.is_new()
+
+
 def _host_read(world: World, gfn: int) -> tuple[Operation[Any], bytes]:
     return world.system.hv.host_read(LPID, _gpa(gfn), TOKEN_BYTES), b""
 
@@ -183,6 +209,8 @@ def _host_write(world: World, gfn: int) -> tuple[Operation[Any], bytes]:
 
 def _host_wrote(world: World, gfn: int, values: frozenset[bytes], outcome: str) -> None:
     """Note where the host's bytes fell: on ciphertext, or on a page that the guest sees or is to get back."""
+    if outcome == ENDED:  # cut off by a death, perhaps when it had written
+        world.oracle.may[gfn] |= values
     if outcome != Errno.OK.name:
         return
     svm, state = world.system.svm, world.at_uv(gfn)
@@ -215,6 +243,8 @@ def _remove(world: World, _: int) -> tuple[Operation[Any], bytes]:
     return world.system.hv.remove_slot(LPID, 1), b""
 
 
+ENDED: Final = "ended"
+REPLACE: Final = "destroy + create"
 PAIR: Final = 2
 PAGE_OUT: Final = "page out"
 UV_ESM: Final = "UV_ESM"
@@ -226,13 +256,23 @@ GUEST_ACTIONS: Final = (
     Action("share", _zeroing("UV_SHARE_PAGE", SharePage), written, runs_secure),
     Action("unshare", _zeroing("UV_UNSHARE_PAGE", UnsharePage), written, runs_secure),
     Action("unshare all", _unshare_all, nothing, is_secure, whole=True),
-    Action("reboot", _reset, _was_reset, always, whole=True),
+    Action("reboot", _reset, _was_reset, has_vm, whole=True),
 )
 VMM_ACTIONS: Final = (
     Action("host read", _host_read, nothing, is_there),
     Action("host write", _host_write, _host_wrote, is_there),
-    Action("reset", _reset, _was_reset, always, whole=True),
-    Action("hot-add", _add, nothing, lambda world, gfn: not plugged(world, gfn), plug=True),
+    Action("reset", _reset, _was_reset, has_vm, whole=True),
+    Action(
+        "hot-add", _add, nothing, lambda world, gfn: has_vm(world, gfn) and not plugged(world, gfn), plug=True
+    ),
+    Action(
+        REPLACE,
+        _replace,
+        _was_made,
+        lambda world, gfn: has_vm(world, gfn) and world.troubles.destroys > 0,
+        whole=True,
+    ),
+    Action("create", _create, _was_made, lambda world, gfn: not has_vm(world, gfn), whole=True),
     Action("hot-remove", _remove, nothing, plugged, plug=True),
 )
 MEMORY_ACTIONS: Final = (
@@ -277,6 +317,8 @@ def word_for(outcome: Any, may: frozenset[bytes]) -> str:
         if value == ZERO:
             return "zero"
         return "as written" if value in may else "other"
+    if isinstance(outcome, Ended | NotDone):
+        return ENDED
     if outcome is None:
         return "resolved"
     if isinstance(outcome, Refused | AccessFailure):

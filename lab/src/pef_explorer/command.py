@@ -49,6 +49,10 @@ def explore(
     late: Annotated[
         int, typer.Option(min=0, max=3, help="Messages that arrive once more, at any later time.")
     ] = 0,
+    deaths: Annotated[int, typer.Option(min=0, max=2, help="Sides that die, and start anew.")] = 0,
+    destroys: Annotated[
+        int, typer.Option(min=0, max=2, help="VMs that are destroyed; another one has the lpid at once.")
+    ] = 0,
     limit: Annotated[int, typer.Option(min=0, help="Transitions of a search; 0: all.")] = 0,
     minutes: Annotated[float, typer.Option(min=0, help="Minutes of a search; 0: all it takes.")] = 0,
     state: Annotated[
@@ -67,7 +71,7 @@ def explore(
 ) -> None:
     """Explore every interleaving of a small VM under each design, and say which invariants fall, and how."""
     chosen = designs_of(design or [ALL])
-    troubles = Troubles(lost_answers, late)
+    troubles = Troubles(lost_answers, late, deaths, destroys)
     bounds = Bounds(slots_of(slots), vcpus, calls, faults, limit, minutes * 60, troubles)
     for directory in (state, keep):
         if directory is not None:

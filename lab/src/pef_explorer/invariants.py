@@ -23,7 +23,6 @@ from pef_explorer.oracle import BLANK, SECRET, ZERO
 from pef_explorer.records import Step
 from pef_explorer.small_memory import TOKEN_BYTES
 from pef_explorer.stillness import peek
-from pef_explorer.system import LPID
 from pef_hypervisor.frames import MOVING as HV_MOVING
 from pef_protocol.states import HvGfnState as H
 from pef_protocol.states import HvVmState, UvVmState
@@ -217,7 +216,7 @@ def what_is_asked_succeeds(step: Step) -> Iterator[str]:
         yield f"UV_ESM goes back: {step.failed}"
     if ended is None or not ended.alone or succeeded(ended.word):
         return
-    if step.before.aborted:
+    if step.before.aborted or step.before.hv_vm[3]:
         return
     if not _may_be_refused(step, ended.move.does, ended.move.gfn):
         where = "" if ended.move.gfn == VM else f" of GFN {ended.move.gfn}"
@@ -250,7 +249,9 @@ def both_sides_have_the_same_slots(step: Step) -> Iterator[str]:
     seen, world, parked = step.after, step.world, step.world.parked
     if not step.quiet or world.in_doubt or seen.uv_vm is None:
         return
-    vm = world.system.hv.store.vms[LPID]
+    vm = world.system.vm
+    if vm is None:
+        return
     undone = parked is not None and parked.place == 0 and parked.failure is not None
     for slot in vm.slots:
         theirs = seen.uv[slot.first] != ABSENT

@@ -23,6 +23,8 @@ INERT: Final = bytes(mark & ~(REFERENCED | FILLED) & 0xFF for mark in range(256)
 bytes stand in the key themselves."""
 SECURED: Final = bytes(mark & ~CARRIED & 0xFF for mark in range(256))
 """CARRIED says in a secure VM only what H_SVM_INIT_ABORT would have needed."""
+NO_VM: Final = (int(HvVmState.NORMAL), False, False, False, None)
+"""A VM that is not there, as those that are there are told."""
 _SIDES: Final = int(HvVmState.SECURE)
 
 
@@ -34,7 +36,7 @@ class Look(NamedTuple):
     `normal`, `frames`: the bytes by which the pages are known.
     """
 
-    hv_vm: tuple[int, bool, bool, bool, GateRecord]
+    hv_vm: tuple[int, bool, bool, bool, GateRecord | None]
     pool: tuple[int, int, int, int]
     uv_vm: tuple[int, bool, bool, int] | None
     promised: int
@@ -60,17 +62,17 @@ class Look(NamedTuple):
 def look(system: System) -> Look:
     """Look at both machines."""
     plan, hv = system.plan, system.hv.store
-    vm, pool = hv.vms[LPID], hv.pool
+    vm, pool = system.vm, hv.pool
     plug = plan.plug
     hv_state = hv_marks = b""
     registered: tuple[bool, ...] = ()
-    for slot in reversed(tuple(vm.slots)):
+    for slot in reversed(tuple(vm.slots)) if vm else ():
         hv_state += slot.state.tobytes()
         hv_marks += slot.marks.tobytes()
         registered += (slot.registered,)
-    if len(hv_state) < plan.pages:
-        hv_state += bytes([ABSENT]) * plug
-        hv_marks += bytes(plug)
+    absent = plan.pages - len(hv_state)
+    hv_state += bytes([ABSENT]) * absent
+    hv_marks += bytes(absent)
     pages = system.memory.known.tobytes()
     svm = system.svm
     uv_vm, used = None, 0
@@ -99,9 +101,9 @@ def look(system: System) -> Look:
         mapped = tuple((ra - NORMAL_BASE >> PAGE_ORDER) + 1 if ra else 0 for ra in places)
         recorded = tuple(counter != 0 for counter in counters)
         frames = tuple(known)
-    begun = vm.abort_due or vm.state is not HvVmState.NORMAL
+    begun = vm is not None and (vm.abort_due or vm.state is not HvVmState.NORMAL)
     return Look(
-        (int(vm.state), vm.must_abort, vm.abort_due, vm.must_reset, vm.gate.record),
+        (int(vm.state), vm.must_abort, vm.abort_due, vm.must_reset, vm.gate.record) if vm else NO_VM,
         (pool.held, pool.reserved, pool.leaving, len(hv.memory.record)),
         uv_vm,
         system.uv.promised,
@@ -114,7 +116,7 @@ def look(system: System) -> Look:
         recorded,
         system.generation,
         used,
-        vm.svm_incarnation == system.uv.incarnation_of(LPID) if begun else False,
+        vm is not None and begun and vm.svm_incarnation == system.uv.incarnation_of(LPID),
         tuple(pages[at : at + KNOWN_BYTES] for at in range(0, len(pages), KNOWN_BYTES)),
         frames,
     )

@@ -59,13 +59,14 @@ def arrivals(wire: Wire) -> Iterator[Move]:
         yield Move(NETWORK, message.ask.name + AGAIN, place)
 
 
-def arrive_again(wire: Wire, place: int) -> Operation[Reply] | None:
-    """Let a copy arrive; return the operation that it sets going, or None where it does nothing."""
+def arrive_again(wire: Wire, place: int) -> tuple[Message, Operation[Reply]] | None:
+    """Let a copy arrive; return it and the operation that it sets going, or None where it does nothing."""
+    message = wire.kept.pop(place)
     try:
-        arrived = wire.receive(wire.kept.pop(place))
+        arrived = wire.receive(message)
     except NotDone:
         return None
-    return None if isinstance(arrived, Reply) else arrived
+    return None if isinstance(arrived, Reply) else (message, arrived)
 
 
 def key_of_the_wire(wire: Wire) -> tuple[object, ...]:

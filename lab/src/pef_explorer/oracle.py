@@ -52,6 +52,18 @@ class Oracle:
         self.sealed = list(memory.sealed)
         self.secure = memory.secure
 
+    def is_new(self) -> None:
+        """Become the memory of a VM that nobody has written to."""
+        pages = len(self.may)
+        self.may = [frozenset({ZERO})] * pages
+        self.spoiled, self.away, self.secure = [False] * pages, [False] * pages, False
+
+    def loses_its_svm(self) -> None:
+        """Let every page be lost that was secure: the Ultravisor has died."""
+        pages = len(self.may)
+        self.may = [values | {ZERO} for values in self.may]
+        self.spoiled, self.away, self.secure = [False] * pages, [False] * pages, False
+
     def key(self) -> tuple[object, ...]:
         """Return what makes this state differ from others; tokens count by their origin only."""
         values = tuple((len(each), ZERO in each) for each in self.may)

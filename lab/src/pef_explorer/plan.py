@@ -19,14 +19,17 @@ class Part(StrEnum):
 
 
 class Troubles(NamedTuple):
-    """How often the wire may fail those who speak the fence, in all.
+    """How often the wire, or a side, may fail those who speak the fence, in all.
 
     `lost_answers`: nobody reads an answer. `late`: the network keeps a copy of a message, which arrives once
-    more at any time.
+    more at any time. `deaths`: a side dies, and starts anew. `destroys`: the VM is destroyed, and its lpid is
+    another VM's at once.
     """
 
     lost_answers: int = 0
     late: int = 0
+    deaths: int = 0
+    destroys: int = 0
 
 
 NO_TROUBLES: Final = Troubles()

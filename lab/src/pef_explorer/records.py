@@ -40,6 +40,8 @@ class Open:
     before: tuple[frozenset[bytes], ...]
     alone: bool
     action: Action | None
+    unheard: bool = False
+    """Nobody hears how it ends."""
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -48,7 +50,7 @@ class Open:
         return *mine, self.call.pending.value, self.call.trail
 
 
-class Ended(NamedTuple):
+class Ending(NamedTuple):
     """How an action ended; `faulty`: a message was tampered with since the last still state."""
 
     move: Move
@@ -64,7 +66,7 @@ class Step:
     move: Move
     before: Look
     after: Look
-    ended: Ended | None
+    ended: Ending | None
     failed: str
     quiet: bool
     world: "World"

@@ -14,7 +14,7 @@ from pef_explorer.epoch import NO_ANSWER
 from pef_explorer.invariants import EVERY_CALL_ENDS, broken
 from pef_explorer.looks import ABSENT
 from pef_explorer.plan import Plan
-from pef_explorer.records import Ended
+from pef_explorer.records import Ending
 from pef_explorer.search import Fall
 from pef_explorer.stillness import settle_contents
 from pef_explorer.world import World
@@ -36,7 +36,7 @@ class Telling:
     """The step at which each vCPU began its UV_ESM, and the last one that it made."""
     last: dict[str, int] = field(default_factory=dict)
 
-    def make(self, move: Move) -> Ended | None:
+    def make(self, move: Move) -> Ending | None:
         """Make a move and tell of it; a phase that follows another is told with the step before."""
         going_on = self.world.parked is not None and move.does in {UV_ESM, ESM_FAILS}
         ended = self.world.do(move)
@@ -57,7 +57,7 @@ class Telling:
         self.steps.append(told)
         return ended
 
-    def _then(self, actor: str, ended: Ended | None) -> str:
+    def _then(self, actor: str, ended: Ending | None) -> str:
         if ended is not None:
             return f"ends {ended.word}"
         each = self.world.open.get(actor)

@@ -57,7 +57,8 @@ def wants_store(world: World, gfn: int) -> bool:
         return False
     if world.oracle.secure:
         return state is UvGfnState.SHARED
-    return world.system.svm is None and bool(now.hv_marks[gfn] & TOUCHED)
+    there = world.system.vm is not None and not world.system.vm.must_reset
+    return there and world.system.svm is None and bool(now.hv_marks[gfn] & TOUCHED)
 
 
 def peek(world: World, gfn: int) -> bytes | None:
@@ -65,6 +66,8 @@ def peek(world: World, gfn: int) -> bytes | None:
     state = world.at_uv(gfn)
     page = world.system.normal_page(gfn)
     normal = world.now.normal[page] if page is not None else b""
+    if world.system.vm is None or world.system.vm.must_reset:
+        return None
     if world.system.svm is None:
         return normal[:TOKEN_BYTES] if page is not None else None
     if state is UvGfnState.SECURE:

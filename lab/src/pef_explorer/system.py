@@ -16,9 +16,11 @@ from pef_explorer.small_memory import KNOWN_BYTES, HeapFrames, HeapMemory, Known
 from pef_explorer.stepping import OpenCall, run_to_end
 from pef_hypervisor.checkpoint import HvCheckpoint
 from pef_hypervisor.checkpoint import Spares as HvSpares
-from pef_hypervisor.from_vmm.outcome import Errno
+from pef_hypervisor.frames import Vm
+from pef_hypervisor.from_vmm.outcome import Errno, Outcome
 from pef_hypervisor.machine import Hypervisor
 from pef_kit.bus import NORMAL_BASE
+from pef_kit.core.hello import Epochs
 from pef_kit.operations import Operation
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side
@@ -57,6 +59,8 @@ class Snapshot(NamedTuple):
     frames: tuple[tuple[int, bytes], ...]
     generation: int
     parked: Parked | None
+    starts: tuple[int, int]
+    epoch: int
 
 
 class System(Pair):
@@ -69,10 +73,8 @@ class System(Pair):
         super().__init__()
         self.steps = steps_for(plan)
         self.entering: Entering | None = None
-        self._uv_spares, self._hv_spares = UvSpares(), HvSpares()
         self._run(self.introduce())
-        self._run(self.hv.create_vm(plan.design, secure_guest=True, radix=True))
-        self._run(self.hv.add_slot(LPID, 0, 0, len(plan.image) * PAGE_SIZE))
+        self._run(self.make_vm())
 
     def new_memory(self) -> HeapMemory:
         """Return normal memory that nobody has used."""
@@ -80,16 +82,21 @@ class System(Pair):
 
     def new_ultravisor(self) -> Ultravisor:
         """Return an Ultravisor as it starts."""
-        return Ultravisor(
+        self._uv_spares = UvSpares()
+        generation, self.generation = self.generation, 0  # the same start draws the same instance id
+        ultravisor = Ultravisor(
             Capacity(ROOM, self.memory.size),
             self._entropy,
             frames=HeapFrames,
             sealer=KnownBytesSealer,
             machine_key=MACHINE_KEY,
         )
+        self.generation = generation
+        return ultravisor
 
     def new_hypervisor(self) -> Hypervisor:
         """Return a Hypervisor as it starts, with `memory`."""
+        self._hv_spares = HvSpares()
         instance = instance_of(bytes([self.starts[Side.HYPERVISOR]] * 16))
         hypervisor = Hypervisor(self.memory, device_pages=ROOM, digest_key=b"explorer", instance=instance)
         hypervisor.store.lpids = range(LPID, LPID + 1)
@@ -118,10 +125,16 @@ class System(Pair):
             frames,
             self.generation,
             parked,
+            (self.starts[Side.ULTRAVISOR], self.starts[Side.HYPERVISOR]),
+            self.epochs.count,
         )
 
     def restore(self, snapshot: Snapshot) -> None:
         """Put both machines back; every operation has been closed."""
+        self._be_of(*snapshot.starts)
+        self.epochs = Epochs(self.uv.instance, snapshot.epoch - 1)
+        self.epochs.take_over(self.hv.store.instance)
+        self.mapped = self.memory
         self.uv.restore(snapshot.uv, self._uv_spares)
         self.hv.restore(snapshot.hv, self._hv_spares)
         self.memory.known[:] = np.frombuffer(snapshot.normal, np.uint8).reshape(-1, KNOWN_BYTES)
@@ -140,6 +153,30 @@ class System(Pair):
             told = EsmFailure(UCode(failure[0]), failure[1]) if failure else None
             self.entering = Entering(self.uv, svm, ENTRY, self.steps, place, told)
 
+    def _be_of(self, *starts: int) -> None:
+        """Have the machines of those starts: each run of a side has an instance id of its own."""
+        for side, number in zip((Side.ULTRAVISOR, Side.HYPERVISOR), starts, strict=True):
+            if self.starts[side] != number:
+                self.starts[side] = number - 1
+                self.start(side)
+
+    @property
+    def vm(self) -> Vm | None:
+        """Return the VM, or None while there is none."""
+        return self.hv.store.vms.get(LPID)
+
+    def make_vm(self) -> Operation[Outcome]:
+        """Create the VM with slot 0."""
+        made = yield from self.hv.create_vm(self.plan.design, secure_guest=True, radix=True)
+        if made.errno is not Errno.OK:
+            return made
+        return (yield from self.hv.add_slot(LPID, 0, 0, len(self.plan.image) * PAGE_SIZE))
+
+    def replace_vm(self) -> Operation[Outcome]:
+        """Destroy the VM, and give its lpid to another one."""
+        ended = yield from self.hv.destroy(LPID)
+        return ended if ended.errno is not Errno.OK else (yield from self.make_vm())
+
     @property
     def svm(self) -> Svm | None:
         """Return the VM's SVM, or None."""
@@ -155,8 +192,7 @@ class System(Pair):
 
     def normal_page(self, gfn: int) -> int | None:
         """Return which page of normal memory belongs to `gfn` as the Hypervisor keeps it, or None."""
-        vm = self.hv.store.vms[LPID]
-        slot = vm.slots.holding(gfn)
+        slot = self.vm.slots.holding(gfn) if self.vm else None
         return None if slot is None else (slot.base - NORMAL_BASE >> PAGE_ORDER) + gfn - slot.first
 
 

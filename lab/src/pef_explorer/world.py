@@ -13,6 +13,7 @@ from pef_explorer.calls import (
     ESM_FAILS,
     GO_ON,
     GUESTS,
+    REPLACE,
     UV_ESM,
     VM,
     Move,
@@ -21,6 +22,7 @@ from pef_explorer.calls import (
     succeeded,
     word_for,
 )
+from pef_explorer.deaths import DIES, HELLO, deaths, die, met
 from pef_explorer.faults import OF_A_PEER, Fault
 from pef_explorer.looks import Look, key_of, look, shape_of
 from pef_explorer.network import (
@@ -35,16 +37,21 @@ from pef_explorer.network import (
 )
 from pef_explorer.oracle import ZERO, Oracle
 from pef_explorer.plan import Plan
-from pef_explorer.records import Ended, Open, Step, Still
+from pef_explorer.records import Ending, Open, Step, Still
 from pef_explorer.small_esm import gfns_of, measured, not_as_promised, zeroed_by
 from pef_explorer.small_memory import TOKEN_BYTES
 from pef_explorer.stepping import OpenCall, Pending
 from pef_explorer.system import Parked, System
+from pef_explorer.wire import NotDone
+from pef_kit.core.life import Ended
 from pef_kit.spans import columns_of
+from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_ORDER
 from pef_protocol.states import UvGfnState
 from pef_protocol.ultracalls import PageIn
 
+ENDS: Final = (Ended, NotDone)
+"""How an operation ends whose epoch is over."""
 STATES: Final = tuple(UvGfnState)
 ARRIVES: Final = frozenset({None, Fault.DOUBLED, Fault.KEPT})
 """What befalls a request that arrives all the same."""
@@ -63,6 +70,8 @@ class World:
         """Whether a message went wrong since the beginning, and whether in a way that leaves doubt."""
         self.begun = 0
         """Actions begun since the last still state: those that may have been open together."""
+        self.lost = False
+        """The SVM died with the Ultravisor, and no hello has been answered since."""
         self._now: Look | None = None
         self._shape = shape_of(self.now)
         self._failed = ""
@@ -87,6 +96,7 @@ class World:
         self.faults, self.troubles = still.faults, still.troubles
         self.faulty = self.in_doubt = still.faults < self.plan.faults
         self.begun = 0
+        self.lost = False
         self._now = None
         self._shape = shape_of(self.now)
         self._place = still.snapshot.parked.vcpu if still.snapshot.parked else 0
@@ -108,7 +118,7 @@ class World:
     @property
     def parked(self) -> Parked | None:
         """Return the UV_ESM that stands between two phases, or None."""
-        return None if self.open else self._parked()
+        return self._parked() if self.quiet else None
 
     # What there is to do
 
@@ -116,13 +126,14 @@ class World:
         """Yield each move that may be made now, with the footprint of what it begins, or no footprint."""
         if NETWORK not in self.open:
             yield from ((move, self._whole) for move in arrivals(self.system))
+        yield from ((move, self._whole) for move in deaths(self))
         if self.parked is not None:
             yield from self._phases()
             return
         for actor, each in self.open.items():
             yield Move(actor, GO_ON), frozenset()
             yield from ((Move(actor, GO_ON, VM, fault), frozenset()) for fault in self._befalls(each.call))
-        if self.begun >= self.plan.calls:
+        if self.begun >= self.plan.calls or self.system.apart or HELLO in self.names:
             return
         begun = {actor: each.move.does for actor, each in self.open.items()}
         busy = frozenset().union(*(each.footprint for each in self.open.values()))
@@ -142,7 +153,9 @@ class World:
 
     @property
     def _may_enter(self) -> bool:
-        return not self.oracle.secure and self.system.svm is None and self.system.entering is None
+        """Tell whether UV_ESM may begin; not where it would only wait until somebody resets the VM."""
+        vm, nothing = self.system.vm, self.system.svm is None and self.system.entering is None
+        return vm is not None and not vm.must_reset and nothing and not self.oracle.secure
 
     @property
     def _whole(self) -> frozenset[int]:
@@ -162,9 +175,9 @@ class World:
         """Make a move and tell what was seen."""
         before = self.now
         ended = self.do(move)
-        return Step(move, before, self.now, ended, self._failed, not self.open, self)
+        return Step(move, before, self.now, ended, self._failed, self.quiet, self)
 
-    def do(self, move: Move) -> Ended | None:
+    def do(self, move: Move) -> Ending | None:
         """Make a move without looking; return what it ended."""
         self._count(move.fault)
         self.system.wrong = ""
@@ -172,6 +185,10 @@ class World:
             self._go_on(self.open[move.actor], move.fault)
         elif move.actor == NETWORK:
             self._arrive(move)
+        elif move.does == DIES:
+            die(self, Side(move.actor))
+        elif move.does == HELLO:
+            self.open_unheard(move, OpenCall(self.system.introduce(), self.system, Side.HYPERVISOR))
         else:
             self.begun += 1
             self._begin(move)
@@ -195,10 +212,14 @@ class World:
         arrived = arrive_again(self.system, move.gfn)
         if arrived is None:
             return
+        message, operation = arrived
+        self.open_unheard(move, OpenCall(operation, self.system, message.to))
+
+    def open_unheard(self, move: Move, call: OpenCall) -> None:
+        """Note a call of which nobody hears how it ends."""
         for each in self.open.values():
             each.alone = False
-        call = OpenCall(arrived, self.system)
-        self.open[NETWORK] = Open(move, call, self._whole, frozenset(), (), False, None)
+        self.open[move.actor] = Open(move, call, self._whole, frozenset(), (), False, None, unheard=True)
 
     def changed(self) -> bool:
         """Tell whether the machines differ from what they were when the last still state was put back."""
@@ -213,14 +234,33 @@ class World:
             self._begin_phase(move, alone=alone)
             return
         action = ACTIONS[move.does]
+        if move.does == REPLACE:
+            self.troubles = self.troubles._replace(destroys=self.troubles.destroys - 1)
+        side = self._side(move)
         operation, value = action.begin(self, move.gfn)
         values = frozenset({value}) if value else frozenset()
         for each in self.open.values():
             if values and each.values:
                 values = each.values = values | each.values
-        call = OpenCall(operation, self.system)
+        call = OpenCall(operation, self.system, side)
         footprint = action.footprint(self.plan, move.gfn)
         self.open[move.actor] = Open(move, call, footprint, values, before, alone, action)
+
+    def _side(self, move: Move) -> Side:
+        """Return the side that does what an actor asks for."""
+        guest = move.actor in GUESTS and move.does != "reboot"
+        secure = self.oracle.secure or move.does not in {"load", "store"}
+        return Side.ULTRAVISOR if guest and secure else Side.HYPERVISOR
+
+    @property
+    def names(self) -> set[str]:
+        """Return what is being done."""
+        return {each.move.does for each in self.open.values()}
+
+    @property
+    def quiet(self) -> bool:
+        """Tell whether nothing is open, and both sides share an epoch."""
+        return not self.open and not self.system.apart
 
     def _begin_phase(self, move: Move, *, alone: bool) -> None:
         entering = self.system.entering
@@ -239,7 +279,7 @@ class World:
                 other.values |= values
         gfns = gfns_of(self.system.steps[entering.place]) if entering.failure is None else []
         footprint = frozenset(gfns) or self._whole
-        call = OpenCall(entering.next_phase(), self.system)
+        call = OpenCall(entering.next_phase(), self.system, Side.ULTRAVISOR)
         self.open[move.actor] = Open(move, call, footprint, values, (), alone, None)
 
     def _go_on(self, each: Open, fault: Fault | None) -> None:
@@ -255,13 +295,17 @@ class World:
         if ended and self.system.entering is not None and self.plan.vcpus > 1:
             self._goes_on_as_normal_vm()  # another vCPU may look before UV_ESM has ended
 
-    def _settle(self, actor: str) -> Ended | None:
+    def _settle(self, actor: str) -> Ending | None:
         """Note a call that has ended; a UV_ESM goes on to its next phase unless it stands alone."""
         each = self.open[actor]
         if each.call.pending is not Pending.ENDED:
             return None
         del self.open[actor]
-        if actor == NETWORK:
+        if each.unheard:
+            if isinstance(each.call.outcome, Exception) and not isinstance(each.call.outcome, ENDS):
+                raise each.call.outcome
+            if each.move.does == HELLO:
+                met(self)
             return None
         if each.action is None:
             return self._phase_ended(actor, each)
@@ -270,10 +314,13 @@ class World:
         if each.alone and not succeeded(word):
             self.oracle.may = list(each.before)
         detail = str(getattr(each.call.outcome, "detail", "") or "")
-        return Ended(each.move, word, each.alone, detail)
+        return Ending(each.move, word, each.alone, detail)
 
-    def _phase_ended(self, actor: str, each: Open) -> Ended | None:
+    def _phase_ended(self, actor: str, each: Open) -> Ending | None:
         entering = self.system.entering
+        if isinstance(each.call.outcome, ENDS):
+            self.system.entering = None
+            return None
         if isinstance(each.call.outcome, Exception):
             raise each.call.outcome
         meant = each.move.does == ESM_FAILS or not each.alone or self.system.svm is None
@@ -289,7 +336,7 @@ class World:
             self.oracle.secure = True
         elif self.system.svm is None:
             self._goes_on_as_normal_vm()
-        return Ended(each.move, entering.reply.code.name, each.alone, entering.reply.detail)
+        return Ending(each.move, entering.reply.code.name, each.alone, entering.reply.detail)
 
     def _goes_on_as_normal_vm(self) -> None:
         """Let pages be lost that the host spoiled while they were out; any, where a message went wrong."""
@@ -332,7 +379,7 @@ class World:
 
     def wire_key(self) -> tuple[object, ...]:
         """Return what may still go wrong on the wire, as plain numbers and bytes."""
-        return self.faults, tuple(self.troubles), key_of_the_wire(self.system)
+        return self.faults, tuple(self.troubles), self.system.apart, self.lost, key_of_the_wire(self.system)
 
     def parked_key(self) -> tuple[object, ...] | None:
         """Return the UV_ESM that is under way without a live operation, as plain numbers."""

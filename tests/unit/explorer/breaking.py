@@ -10,7 +10,7 @@ from typing import Any
 from pef_explorer.calls import GO_ON, GUESTS, UV_ESM, VM, Move
 from pef_explorer.looks import ABSENT
 from pef_explorer.plan import Part, Plan
-from pef_explorer.records import Ended, Step
+from pef_explorer.records import Ending, Step
 from pef_explorer.system import known_of
 from pef_explorer.world import World
 from pef_hypervisor.frames import MOVING as HV_MOVING
@@ -71,7 +71,7 @@ def went(was: S, now: S, **changes: Any) -> Change:
 
 def ends(does: str, word: str, gfn: int = 0, *, alone: bool = True) -> Change:
     """Return a change by which an action ended."""
-    return lambda step: replace(step, ended=Ended(Move(GUESTS[0], does, gfn), word, alone, ""))
+    return lambda step: replace(step, ended=Ending(Move(GUESTS[0], does, gfn), word, alone, ""))
 
 
 def both(*changes: Change) -> Change:

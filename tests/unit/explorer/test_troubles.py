@@ -1,17 +1,21 @@
-"""What the wire does to those who speak the fence: no invariant falls. Without a rule of the fence one does.
+"""What the wire does, and sides that die: no invariant falls. Without a rule of the fence one does.
 
 The mutants are looked for by what they do to the VM: that a message acted twice is not told.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
+from pef_explorer import pair
 from pef_explorer.plan import NO_TROUBLES, Part, Plan, Troubles
 from pef_explorer.search import Found, Search
+from pef_explorer.small_memory import HeapMemory
 from pef_explorer.system import System
+from pef_hypervisor.gate import Gate
+from pef_hypervisor.machine import Hypervisor
 from pef_kit.core.fence import Answer, Fence, Join, Kept, Message, Refuse, Run
 from pef_kit.operations import Ask, Operation
 from pef_protocol.calls import Reply
@@ -21,6 +25,7 @@ from pef_protocol.problems import ProblemType
 HARM_ONLY: Final = frozenset({"a_message_acts_once"})
 RECEIVE: Final = Fence.receive
 HANDLER: Final = System.handler
+NEW_MEMORY: Final = System.new_memory
 Verdict = Run | Join | Answer | Refuse
 
 
@@ -33,10 +38,26 @@ def searched(
     return looking.found()
 
 
+MORE: Final = (
+    Troubles(lost_answers=1),
+    Troubles(late=2),
+    Troubles(lost_answers=1, late=1),
+    Troubles(deaths=2),
+    Troubles(destroys=1),
+    Troubles(late=1, deaths=1),
+    Troubles(late=1, destroys=1),
+)
+
+
 @pytest.mark.parametrize(
     ("troubles", "states"),
-    [(Troubles(lost_answers=2), 1_500), (Troubles(late=1), 2_000)],
-    ids=["two answers lost", "a message arrives again"],
+    [
+        (Troubles(lost_answers=2), 1_500),
+        (Troubles(late=1), 2_000),
+        (Troubles(deaths=1), 1_400),
+        (Troubles(destroys=1), 400),
+    ],
+    ids=["two answers lost", "a message arrives again", "a side dies", "another VM has the lpid"],
 )
 def test_nothing_that_the_wire_does_breaks_an_invariant(troubles: Troubles, states: int) -> None:
     found = searched(Part.BROUGHT, 1, troubles)
@@ -47,11 +68,11 @@ def test_nothing_that_the_wire_does_breaks_an_invariant(troubles: Troubles, stat
 
 @pytest.mark.verify
 @pytest.mark.parametrize("part", [Part.BROUGHT, Part.SHARED, Part.LEFT_OVER])
-@pytest.mark.parametrize("troubles", [Troubles(lost_answers=1), Troubles(late=2), Troubles(1, 1)], ids=str)
+@pytest.mark.parametrize("troubles", MORE, ids=str)
 def test_nothing_that_the_wire_does_beside_another_call_breaks_an_invariant(
     part: Part, troubles: Troubles
 ) -> None:
-    found = searched(part, 1 if troubles.late else 2, troubles, 60_000)
+    found = searched(part, 1 if troubles.late else 2, troubles, 30_000)
     assert found.falls == ()
 
 
@@ -74,11 +95,22 @@ def _anybodys(system: System, ask: Ask) -> Operation[Reply]:
     return HANDLER(system, replace(ask, incarnation=None))
 
 
+def _nothing(*_: object) -> Operation[None]:
+    yield from ()
+
+
+def _one_memory(system: System) -> HeapMemory:
+    """Empty the memory that the Hypervisor before had, and use that."""
+    memory = getattr(system, "memory", None) or NEW_MEMORY(system)
+    memory.known[:] = 0
+    return memory
+
+
 @dataclass(frozen=True, slots=True)
 class Mutant:
     """A rule that is taken away, and the bound within which that is seen."""
 
-    where: type
+    where: Any
     name: str
     fault: Callable[..., object]
     troubles: Troubles
@@ -95,6 +127,24 @@ MUTANTS: Final = {
     ),
     "a lower number is done": Mutant(
         Fence, "receive", _done_late, Troubles(late=1), "what_is_asked_succeeds"
+    ),
+    "hello leaves the SVMs": Mutant(
+        pair, "end_epoch", _nothing, Troubles(deaths=1), "what_is_asked_succeeds"
+    ),
+    "one memory for all": Mutant(
+        System, "new_memory", _one_memory, Troubles(deaths=1), "nothing_is_left_behind"
+    ),
+    "VMs stay what they are": Mutant(
+        Hypervisor, "fit_new_ultravisor", _nothing, Troubles(deaths=1), "what_is_asked_succeeds"
+    ),
+    "nobody ends operations": Mutant(
+        Hypervisor, "end_operations", _nothing, Troubles(deaths=1), "nothing_is_left_behind"
+    ),
+    "a lower number is done, for another VM": Mutant(
+        Fence, "receive", _done_late, Troubles(late=1, destroys=1), "what_is_asked_succeeds"
+    ),
+    "weak gate for destroy": Mutant(
+        Gate, "ending", Gate.held, Troubles(destroys=1), "nothing_is_left_behind", calls=2
     ),
     "the incarnation is not compared": Mutant(
         System, "handler", _anybodys, NO_TROUBLES, "what_is_asked_succeeds", calls=2

@@ -9,7 +9,7 @@ from pef_explorer.calls import ESM_FAILS, GO_ON, GUESTS, MEMORY, UV_ESM, VM, VMM
 from pef_explorer.faults import OF_A_PEER, Fault
 from pef_explorer.oracle import OPEN, SECRET, ZERO
 from pef_explorer.plan import Part, Plan
-from pef_explorer.records import Ended
+from pef_explorer.records import Ending
 from pef_explorer.small_memory import TOKEN_BYTES
 from pef_explorer.stillness import rest
 from pef_explorer.world import World
@@ -31,7 +31,7 @@ WALK = (
 )
 
 
-def done(world: World, actor: str, does: str, gfn: int = VM) -> Ended:
+def done(world: World, actor: str, does: str, gfn: int = VM) -> Ending:
     """Make an action alone to its end."""
     start = Move(actor, does, gfn)
     ended = world.do(start)
