@@ -195,7 +195,7 @@ class Run:
         if self.machines.apart or self._fitting:  # neither side admits anything
             self._push(self._now + NOT_READY, partial(self._begin, start))
             return
-        self._actions += 1
+        self._actions += start.number < RESETS
         watch = self.oracle.begin(start, token_of(start))
         operation, side = self.machines.act(start)
         self._add(Chain(operation, self.machines, side, start), watch)
