@@ -51,15 +51,16 @@ class Store:
     def leased(self, vm: Vm, turn: Life, operation: Operation[T]) -> Operation[T]:
         """Run an operation on `vm`, which holds `turn` at its gate, for as long as VM and epoch last.
 
-        A VM in which the end of the epoch cut one off must be reset: nobody knows how far that came.
+        Where the end of the epoch cuts one off, nobody knows how far it came. But that end may be a rumour:
+        the VM is called cut off, and must be reset only if it is true (`another_ultravisor`).
         """
         vm.in_epoch += 1
         epoch, begins = self.epoch, self.epoch.alive
         try:
             return (yield from leased(operation, vm.life, epoch, turn))
         except Ended as over:
-            cut_off = begins and over.life is epoch
-            vm.must_reset |= cut_off and (vm.state is not HvVmState.NORMAL or vm.gate.taken)
+            ends_here = begins and over.life is epoch
+            vm.cut_off |= ends_here and (vm.state is not HvVmState.NORMAL or vm.gate.taken)
             raise
         finally:
             vm.in_epoch -= 1
