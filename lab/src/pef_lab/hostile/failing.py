@@ -52,7 +52,7 @@ async def _can_be_ended(at: Trial, vm: Victim) -> None:
     """See that nothing is half done, and that after the end of the SVM the VM is normal on both sides."""
     at.ground.to_hypervisor.honest_again()
     await at.ground.to_hypervisor.settled()
-    at.saw("pages left in flight", f"{await vm.in_flight()}", "0")
+    at.saw("pages left in flight", f"{await at.left_in_flight(vm)}", "0")
     await at.made(SvmTerminate(vm.lpid), UCode.U_SUCCESS, UCode.U_INVALID)
     await at.ground.vmm.reset(vm.lpid)
     states = {await vm.state(side) for side in Side}

@@ -242,9 +242,9 @@ class Trial:
         for between in (self.ground.to_hypervisor, self.ground.to_ultravisor):
             between.honest_again()
             await between.settled()
-        self.saw("pages left in flight", f"{await self._settled(victim)}", "0")
+        self.saw("pages left in flight", f"{await self.left_in_flight(victim)}", "0")
 
-    async def _settled(self, victim: Victim) -> int:
+    async def left_in_flight(self, victim: Victim) -> int:
         """Return how many pages stay in flight: what was asked on for may have an outcome just now."""
         left = await victim.in_flight()
         for _ in range(SETTLING):
