@@ -20,6 +20,7 @@ def output_of(*command: str | Path, cwd: Path = ROOT) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("side", SERVICES)
+@pytest.mark.verify
 def test_each_service_installs_without_the_other(side: str, tmp_path: Path) -> None:
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"

@@ -104,6 +104,7 @@ async def pair() -> AsyncIterator[Pair]:
         yield pair
 
 
+@pytest.mark.verify
 async def test_a_pair_is_tested_by_its_urls_alone_and_twice(pair: Pair, tmp_path: Path) -> None:
     file = tmp_path / "rows.json"
     variables = told(everything_of(pair), tmp_path)
@@ -143,6 +144,7 @@ async def test_one_side_alone_is_tested_where_it_was_told_to_call_us(side: Role,
     assert only["counts"]["pass"] > 40
 
 
+@pytest.mark.verify
 async def test_without_an_observer_rows_infer_and_say_so(pair: Pair, tmp_path: Path) -> None:
     file = tmp_path / "rows.json"
     blind = told(replace(everything_of(pair), observer_token=""), tmp_path)

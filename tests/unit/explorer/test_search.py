@@ -99,6 +99,7 @@ def test_processes_find_up_to_a_limit_what_one_finds() -> None:
 
 
 @pytest.mark.parametrize("at", [1, 2500])
+@pytest.mark.verify
 def test_a_search_that_was_stopped_and_pickled_ends_as_any_other(at: int) -> None:
     search = Search(FALLS)
     search.go_on(until(at))
@@ -117,6 +118,7 @@ def test_a_search_that_was_cut_says_so_and_how_far_it_saw_everything() -> None:
     assert 0 < cut.depth < uncut.depth
 
 
+@pytest.mark.verify
 def test_what_is_ignored_is_not_told() -> None:
     assert [fall.invariant for fall in whole(FALLS).falls] == ["the_guest_finds_what_it_wrote"]
     assert searched(replace(FALLS, ignored=frozenset({"the_guest_finds_what_it_wrote"}))).falls == ()
