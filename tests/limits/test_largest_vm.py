@@ -25,7 +25,6 @@ async def test_no_larger_slot_is_admitted() -> None:
             pass
 
 
-@pytest.mark.xfail(strict=True, reason="copies for views are blocks of the allocator, which fills them")
 @pytest.mark.parametrize("mapped", [True, False], ids=["mapped", "over HTTP"])
 def test_no_step_of_its_life_holds_anybody_up(mapped: bool) -> None:
     took = longest_callbacks_of_a_process(LARGEST, mapped=mapped)

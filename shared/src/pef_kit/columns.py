@@ -10,7 +10,6 @@ A column that was never written costs nothing: it is memory the machine has not 
 """
 
 import hashlib
-import mmap
 from bisect import bisect_right
 from collections.abc import Iterator
 from copy import copy
@@ -19,8 +18,8 @@ from typing import Final, Generic, Self, TypeVar
 
 import numpy as np
 import numpy.ma  # np.unique would do so in the middle of the first call, and take 40 ms
-from numpy.typing import NDArray
 
+from pef_kit.allocation import column, copy_written
 from pef_kit.spans import (
     I64,
     NOWHERE,
@@ -38,26 +37,6 @@ from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gfn, SlotId
 
 BLOCK: Final = 1 << 16
 """GFNs that are treated at once where a whole slot is."""
-
-
-LARGE: Final = 1 << 16
-"""Bytes from which on a column is a mapping of its own."""
-
-C = TypeVar("C", bound=np.generic)
-
-
-def column(count: int, dtype: type[C], width: int = 1) -> NDArray[C]:
-    """Return a column of zeroes for `count` GFNs, in `width` elements each: shape (count,) or (count, width).
-
-    A large one is a private mapping, which costs nothing until it is written. An allocator that fills what it
-    hands out, as that of the Ultravisor's process does, would touch all of it at once.
-    """
-    shape = (count, width) if width > 1 else (count,)
-    size = count * width * np.dtype(dtype).itemsize
-    if size < LARGE:
-        return np.zeros(shape, dtype)
-    mapping = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    return np.frombuffer(mapping, dtype).reshape(shape)
 
 
 class Slot:
@@ -106,8 +85,8 @@ class Slot:
     def blank(self) -> Self:
         """Return a copy whose columns are new and zero, which `copy_part` fills."""
         other = copy(self)
-        other.state = np.zeros(self.count, np.uint8)
-        other.marks = np.zeros(self.count, np.uint8)
+        other.state = column(self.count, np.uint8)
+        other.marks = column(self.count, np.uint8)
         return other
 
     def copy_part(self, other: Self, part: slice) -> None:
@@ -138,13 +117,6 @@ class Slot:
 
 
 SlotT = TypeVar("SlotT", bound=Slot)
-ColumnT = TypeVar("ColumnT", bound=np.generic)
-
-
-def copy_written(column: NDArray[ColumnT], other: NDArray[ColumnT]) -> None:
-    """Copy a column to `other`, which is zero; a zero column leaves that memory unasked for."""
-    if column.any():
-        other[:] = column
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from dataclasses import fields, replace
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
+from anyio import create_task_group
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
@@ -169,6 +170,9 @@ class Service:
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        # The first task group of a process loads anyio's backend, which takes longer than a request may.
+        async with create_task_group():
+            pass
         for begin in self._starters:
             await begin()
         yield

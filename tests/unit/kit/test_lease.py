@@ -1,6 +1,8 @@
 """A lease: what an operation may still do once the life that it acts for is over."""
 
+from dataclasses import fields
 from itertools import count
+from typing import Any
 
 import pytest
 
@@ -134,6 +136,29 @@ def test_a_call_names_the_incarnation_of_the_innermost_life() -> None:
     effect = next(leased(leased(asks(), inner), outer))
     assert isinstance(effect, Ask)
     assert effect.incarnation == SECOND
+
+
+FIELDS: dict[type[Ask] | type[Transfer], dict[str, Any]] = {
+    Ask: {"name": "H_SVM_PAGE_OUT", "request": object(), "incarnation": SECOND, "patient": True},
+    Transfer: {"pieces": ((1 << 32, 8),), "each": lambda *_: None, "writes": True, "zeroes": True},
+}
+"""Values of all fields but `lives` of the effects that a lease changes: none is a default."""
+
+
+@pytest.mark.parametrize("kind", FIELDS)
+def test_a_lease_adds_its_lives_to_an_effect_and_changes_nothing_else(kind: type[Any]) -> None:
+    given, life, victim = FIELDS[kind], Life("the SVM"), Life("the victim")
+    assert given.keys() | {"lives"} == {each.name for each in fields(kind)}
+
+    def yields() -> Operation[None]:
+        yield kind(**given, lives=(victim,))
+
+    effect = next(leased(yields(), life))
+    assert type(effect) is kind
+    assert getattr(effect, "lives") == (victim, life)  # noqa: B009 - of either kind
+    assert {name: getattr(effect, name) for name in given if name != "each"} == {
+        name: value for name, value in given.items() if name != "each"
+    }
 
 
 def test_each_of_several_lives_ends_the_operation() -> None:

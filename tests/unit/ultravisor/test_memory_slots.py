@@ -3,6 +3,10 @@
 Source: ultravisor.rst, the calls of these names; decisions, "slot calls"; attacks 31-33.
 """
 
+import mmap
+from itertools import count
+from typing import Any
+
 import pytest
 
 from model.answers import first, refuse
@@ -21,6 +25,7 @@ from model.scenes import (
     text,
 )
 from model.scripted import ScriptedHypervisor
+from pef_kit import allocation
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.designs import Design
 from pef_protocol.hypercalls import SvmPageIn
@@ -53,6 +58,26 @@ def unregister(hv: ScriptedHypervisor, slotid: int = 0) -> UCode:
 
 def gpa(gfn: int) -> int:
     return gfn << PAGE_ORDER
+
+
+@pytest.mark.parametrize("mappings", range(6))
+def test_a_slot_for_which_there_is_no_memory_is_refused_and_changes_nothing(
+    hv: ScriptedHypervisor, monkeypatch: pytest.MonkeyPatch, mappings: int
+) -> None:
+    """The kernel refuses its frames, or one of its columns: whichever of the six comes first."""
+    before, original, made = hv.uv.digest(), mmap.mmap, count()
+
+    def refuse_one(*asked: Any) -> mmap.mmap:
+        if next(made) == mappings:
+            raise OSError(12, "Cannot allocate memory")
+        return original(*asked)
+
+    monkeypatch.setattr(allocation, "LARGE", 1)
+    monkeypatch.setattr(mmap, "mmap", refuse_one)
+    assert register(hv, gpa(32), 8 * PAGE_SIZE) is UCode.U_RETRY
+    monkeypatch.undo()
+    assert hv.uv.digest() == before
+    assert register(hv, gpa(32), 8 * PAGE_SIZE) is UCode.U_SUCCESS
 
 
 REFUSED = {

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pef_kit import parts
+from pef_kit.allocation import column
 from pef_kit.columns import Portion
 from pef_kit.core.lease import Ended, leased
 from pef_kit.operations import Operation, Turn
@@ -113,7 +114,7 @@ def _pick(
     slot.unmark(slice(part.start, stop), REFERENCED)
     if not len(offsets):
         return None, stop
-    tried.setdefault(slot, np.zeros(slot.count, np.bool_))[offsets] = True
+    tried.setdefault(slot, column(slot.count, np.bool_))[offsets] = True
     return portion_at(slot, offsets), stop
 
 

@@ -20,7 +20,8 @@ from typing import Final, Self
 
 import numpy as np
 
-from pef_kit.columns import Portion, Slot, SlotMap, column, copy_written
+from pef_kit.allocation import column, copy_written
+from pef_kit.columns import Portion, Slot, SlotMap
 from pef_kit.core.lease import Life
 from pef_kit.operations import Operation
 from pef_kit.parts import copied
@@ -122,9 +123,9 @@ class FrameSlot(Slot):
     def blank(self) -> Self:
         """Return a copy whose columns are new and zero; the frames are the same."""
         other = super().blank()
-        other.normal = np.zeros(self.count, np.uint64)
-        other.counter = np.zeros(self.count, np.uint64)
-        other.tag = np.zeros((self.count, TAG_BYTES), np.uint8)
+        other.normal = column(self.count, np.uint64)
+        other.counter = column(self.count, np.uint64)
+        other.tag = column(self.count, np.uint8, TAG_BYTES)
         return other
 
     def copy_part(self, other: Self, part: slice) -> None:

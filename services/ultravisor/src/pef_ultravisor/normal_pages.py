@@ -9,8 +9,8 @@ from typing import Final
 
 import numpy as np
 
+from pef_kit.allocation import column, copy_written
 from pef_kit.bus import NORMAL_BASE
-from pef_kit.columns import column, copy_written
 from pef_kit.operations import Operation, Turn
 from pef_kit.spans import I64, U8, U64, Mask, page_aligned, repeats, spread
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
