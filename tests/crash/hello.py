@@ -11,18 +11,15 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from crash.memory import PrivateMemory
-from pef_kit.core.hello import Epochs, Hello
+from pef_kit.core.hello import Hello
 from pef_kit.core.lease import Ended
-from pef_kit.core.slots import Session
 from pef_kit.operations import Effect, Operation, Pause, PeerFailure
 from pef_protocol.events import Side
 from pef_protocol.identity import Epoch, InstanceId
-from pef_ultravisor.leases import end_epoch
 
 if TYPE_CHECKING:
     from crash.wire import Machines
 
-SLOTS: Final = 64
 GET_EPOCH: Final = "GET /v1/epoch"
 POST_HELLO: Final = "POST /v1/hello"
 
@@ -36,14 +33,6 @@ class Exchange:
     to: Side = Side.ULTRAVISOR
 
 
-@dataclass(slots=True)
-class Reception:
-    """Who owns the current epoch of an Ultravisor; `under_way`: a hello is being done."""
-
-    epochs: Epochs
-    under_way: bool = False
-
-
 T = TypeVar("T")
 Steps: TypeAlias = Generator[Effect | Exchange, Any, T]
 """An operation that may send messages of the link as well."""
@@ -51,8 +40,7 @@ Steps: TypeAlias = Generator[Effect | Exchange, Any, T]
 
 def introduce(machines: "Machines") -> Steps[None]:
     """Do what the Hypervisor's link does once either side has started anew: hello, and what follows."""
-    if machines.fences[Side.HYPERVISOR].epoch is not None:
-        yield from _leave(machines)
+    yield from machines.leave_epoch()
     epoch = yield from _begin(machines)
     for attempt in count():
         try:
@@ -61,26 +49,20 @@ def introduce(machines: "Machines") -> Steps[None]:
             if (yield from _read(machines)) == epoch:
                 yield Pause(attempt, patient=True)
             else:
-                yield from _leave(machines)
+                yield from machines.leave_epoch()
                 epoch = yield from _begin(machines)
         else:
             return
 
 
-def _leave(machines: "Machines") -> Steps[None]:
-    machines.fences[Side.HYPERVISOR].end()
-    yield from machines.hv.end_operations()
-
-
 def _begin(machines: "Machines") -> Steps[Epoch]:
     """Say hello until it is answered with an epoch, and begin that."""
-    instance, fence = machines.hv.store.instance, machines.fences[Side.HYPERVISOR]
+    instance = machines.hv.store.instance
     for attempt in count():
         arrive = partial(answer_hello, machines, instance, (yield from _read(machines)), machines.memory)
         epoch: Epoch | None = yield Exchange(POST_HELLO, arrive)
         if epoch is not None:
-            machines.hv.store.epoch = fence.begin(epoch)
-            machines.sessions[Side.HYPERVISOR] = Session(f"{Side.HYPERVISOR} {epoch}", SLOTS)
+            machines.begin_at(Side.HYPERVISOR, epoch)
             return epoch
         yield Pause(attempt, patient=True)
     raise AssertionError
@@ -94,24 +76,18 @@ def _read(machines: "Machines") -> Steps[Epoch]:
 def answer_epoch(machines: "Machines") -> Operation[Epoch]:
     """Answer which epoch is the current one."""
     yield from ()
-    return machines.reception.epochs.current
+    return machines.epochs.current
 
 
 def answer_hello(
     machines: "Machines", instance: InstanceId, read: Epoch, memory: PrivateMemory
 ) -> Operation[Epoch | None]:
     """Answer the hello of a Hypervisor that has read an epoch: the epoch that it owns, or None."""
-    reception, fence = machines.reception, machines.fences[Side.ULTRAVISOR]
-    verdict = reception.epochs.judge(instance, read)
-    if verdict is Hello.REFUSE or reception.under_way:
+    verdict = machines.epochs.judge(instance, read)
+    if verdict is Hello.REFUSE or machines.answers_hello:
         return None
     if verdict is Hello.TAKE_OVER:
-        reception.under_way = True
-        fence.end()
-        yield from end_epoch(machines.uv)
-        machines.mapped = memory
-        epoch = reception.epochs.take_over(instance)
-        machines.uv.epoch = fence.begin(epoch)
-        machines.sessions[Side.ULTRAVISOR] = Session(f"{Side.ULTRAVISOR} {epoch}", SLOTS)
-        reception.under_way = False
-    return reception.epochs.current
+        machines.answers_hello = True
+        yield from machines.take_over(instance, memory)
+        machines.answers_hello = False
+    return machines.epochs.current

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Final
 
+from crash.hello import introduce
 from crash.kinds import Kind, Violation
 from crash.operations import OPERATIONS
 from crash.threads import Moment, NeverEnds, Thread, run
@@ -69,7 +70,7 @@ def uninterrupted(number: int) -> tuple[list[Moment], frozenset[str]]:
     while not thread.ended:
         found.append(thread.moment)
         thread.step()
-    return found, frozenset({operation.call} - {""}).union(message.name for message in host.machines.sent)
+    return found, frozenset({operation.call} - {""}).union(message.name for message in host.machines.messages)
 
 
 def judge(case: Case) -> tuple[Violation, ...]:
@@ -87,7 +88,7 @@ def _judge(case: Case, order: str) -> tuple[bool, tuple[Violation, ...]]:
     thread = Thread.begin(host.machines, operation.side, operation.begin(host, tenants[0]))
     for _ in range(case.place):
         thread.step()
-    judge = Judge(host, tenants, host.machines.sent)
+    judge = Judge(host, tenants, host.machines.messages)
     left = thread.without(case.dies)
     return bool(left), tuple(_judged(judge, left, case, order))
 
@@ -103,7 +104,7 @@ def _judged(judge: Judge, left: list[Thread], case: Case, order: str) -> Iterato
     if joins:
         yield from _go_on(left)
     else:
-        run([Thread.begin(machines, Side.HYPERVISOR, machines.introduce())], meanwhile=left)
+        run([Thread.begin(machines, Side.HYPERVISOR, introduce(machines))], meanwhile=left)
     if all_gone:
         yield from judge.before_its_first_call()
     yield from _go_on(left)

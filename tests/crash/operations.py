@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from crash.hello import Steps
+from crash.hello import Steps, introduce
 from crash.tenants import (
     INVALIDATED,
     OUT,
@@ -62,7 +62,7 @@ class Interrupted:
             host.load_image(acting, host.machines.uv.machine_key.public_bytes)
         host.secure(secure)
         self.prepare(host, acting)
-        host.machines.sent.clear()
+        host.machines.messages.clear()
         return host, [acting, secure, normal]
 
 
@@ -100,7 +100,7 @@ def starts_anew(side: Side) -> Interrupted:
     def begin(host: Host, _: Tenant) -> Steps[None]:
         host.machines.stop(side)
         host.machines.start(side)
-        return host.machines.introduce()
+        return introduce(host.machines)
 
     return Interrupted(f"the {side.capitalize()} starts anew", Side.HYPERVISOR, begin, restarts=side)
 

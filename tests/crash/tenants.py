@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
 
+from crash.hello import introduce
 from crash.memory import canary
 from crash.threads import Thread, run
 from crash.wire import Machines, Token
@@ -68,7 +69,7 @@ class Host:
 
     def __init__(self, secure_pages: int = PLENTY) -> None:
         self.machines = Machines(secure_pages)
-        run([Thread.begin(self.machines, Side.HYPERVISOR, self.machines.introduce())])
+        run([Thread.begin(self.machines, Side.HYPERVISOR, introduce(self.machines))])
 
     def run(self, side: Side, operation: Operation[Any]) -> Any:
         """Run an operation of a side to its end, and return what it returns; raise what it raises."""

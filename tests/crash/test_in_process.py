@@ -61,9 +61,13 @@ def keep_state(_: object, vm: Vm) -> Operation[None]:
 
 
 RULES: Final = {
-    Kind.SVM_OUTLIVES: (Side.HYPERVISOR, "crash.hello.end_epoch", nothing),
-    Kind.AGAIN: (Side.HYPERVISOR, "crash.hello.Epochs.judge", lambda *_: Hello.TAKE_OVER),
-    Kind.LATE: (Side.ULTRAVISOR, "crash.wire.Fence.receive", lambda self, _: Run(Kept(0, b"", 0), self.life)),
+    Kind.SVM_OUTLIVES: (Side.HYPERVISOR, "pef_explorer.pair.end_epoch", nothing),
+    Kind.AGAIN: (Side.HYPERVISOR, "pef_kit.core.hello.Epochs.judge", lambda *_: Hello.TAKE_OVER),
+    Kind.LATE: (
+        Side.ULTRAVISOR,
+        "pef_kit.core.fence.Fence.receive",
+        lambda self, _: Run(Kept(0, b"", 0), self.life),
+    ),
     Kind.STILL_SECURE: (Side.ULTRAVISOR, "pef_hypervisor.another_ultravisor._forget_svm", keep_state),
     Kind.OLD_TOKEN: (Side.HYPERVISOR, "crash.wire.Machines._lpid_of", lambda _, token: token.caller.lpid),
 }

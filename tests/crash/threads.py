@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from crash.hello import Exchange, Steps
-from crash.wire import Machines, Message, NotDone
+from crash.wire import Machines
+from pef_explorer.wire import Message, NotDone, epoch_of
 from pef_kit.core.lease import Ended
-from pef_kit.operations import PATIENCE, Ask, Effect, Pause, Transfer, Work
+from pef_kit.operations import PATIENCE, Ask, Effect, Operation, Pause, Transfer, Work
+from pef_protocol.calls import Reply
 from pef_protocol.events import Side
 from pef_protocol.problems import ProblemType
 
@@ -141,28 +143,37 @@ class Thread:
         if over is not None or self.waits:
             return
         try:
-            operation = machines.receive(message)
+            arrived = machines.receive(message)
         except NotDone as refusal:
             self._refused(frame, message, refusal)
             return
-        inner = Frame(message.to, operation)
-        self._frames.append(inner)
-        self._resume(inner)
+        if isinstance(arrived, Reply):
+            self._answered(frame, message, arrived)
+        else:
+            self._begin(message.to, arrived)
 
     def _exchange(self, exchange: Exchange) -> None:
         """Let a message of the link arrive; where nobody is there, it is sent again in the next step."""
         self.waits = exchange.to in self._machines.down
         if not self.waits:
-            inner = Frame(exchange.to, self._machines.receive(exchange))
-            self._frames.append(inner)
-            self._resume(inner)
+            self._begin(exchange.to, exchange.arrive())
+
+    def _begin(self, side: Side, operation: Operation[Any]) -> None:
+        inner = Frame(side, operation)
+        self._frames.append(inner)
+        self._resume(inner)
+
+    @staticmethod
+    def _answered(frame: Frame, message: Message, reply: Reply) -> None:
+        message.give_slot_back(received=True)
+        frame.performed(reply)
 
     def _refused(self, frame: Frame, message: Message, refusal: NotDone) -> None:
         outcome = self._machines.outcome(message, refusal)
         self.waits = outcome is None
         if outcome is not None:
             used_up = {ProblemType.BROKEN, ProblemType.OTHER_INCARNATION}
-            message.session.give_back(message.slot, received=refusal.kind in used_up)
+            message.give_slot_back(received=refusal.kind in used_up)
             frame.performed(failure=outcome)
 
     def _resume(self, frame: Frame) -> None:
@@ -179,9 +190,9 @@ class Thread:
             return
         frame.effect = effect
         if isinstance(effect, Ask):
-            frame.waits_for = self._machines.send(frame.side, effect, len(self._frames))
+            frame.waits_for = self._machines.send(effect, len(self._frames), epoch=epoch_of(effect))
         elif isinstance(effect, Exchange):
-            self._machines.sent.append(effect)
+            self._machines.messages.append(effect)
 
     def _ended(self, outcome: Any, failure: Exception | None) -> None:
         self._frames.pop()
@@ -197,8 +208,7 @@ class Thread:
             refusal = failure if isinstance(failure, NotDone) else NotDone(ProblemType.BROKEN)
             self._refused(outer, message, refusal)
             return
-        message.session.give_back(message.slot, received=True)
-        outer.performed(outcome)
+        self._answered(outer, message, outcome)
 
 
 def run(threads: Iterable[Thread], meanwhile: Iterable[Thread] = ()) -> None:

@@ -9,10 +9,12 @@ from crash.kinds import Kind, Violation
 from crash.memory import CANARY
 from crash.tenants import MARKED, OUT, PAGES, PRIVATE, SHARED, Host, Tenant, Undone
 from crash.threads import Thread, run
-from crash.wire import Message, NotDone, Token, Unauthorized
+from crash.wire import Token, Unauthorized
+from pef_explorer.wire import Message, NotDone
 from pef_hypervisor.from_vmm.outcome import Errno
 from pef_kit.core.lease import Ended
 from pef_kit.operations import PeerFailure
+from pef_protocol.calls import Reply
 from pef_protocol.designs import Design
 from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_SIZE
@@ -194,14 +196,18 @@ class Judge:
 
     def repeated(self) -> Iterator[Violation]:
         """Deliver once more what was sent since."""
-        yield from self._messages(self.machines.sent[len(self.before) :], Kind.AGAIN)
+        yield from self._messages(self.machines.messages[len(self.before) :], Kind.AGAIN)
 
     def _messages(self, messages: Sequence[Message | Exchange], kind: Kind) -> Iterator[Violation]:
         """Deliver messages in the order of sending, and backwards; none may change anything."""
         before = self._state()
         for message in [*messages, *reversed(messages)]:
             with suppress(NotDone):
-                run([Thread.begin(self.machines, message.to, self.machines.receive(message))])
+                arrived = (
+                    message.arrive() if isinstance(message, Exchange) else self.machines.receive(message)
+                )
+                if not isinstance(arrived, Reply):
+                    run([Thread.begin(self.machines, message.to, arrived)])
             if self._state() != before:
                 yield Violation(kind, str(message.ask if isinstance(message, Message) else message)[:160])
                 return

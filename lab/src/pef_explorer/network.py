@@ -56,7 +56,7 @@ def without(left: Troubles, fault: Fault) -> Troubles:
 def arrivals(wire: Wire) -> Iterator[Move]:
     """Yield the arrival of each message of which the network has a copy."""
     for place, message in enumerate(wire.kept):
-        yield Move(NETWORK, message.ask.name + AGAIN, place)
+        yield Move(NETWORK, message.name + AGAIN, place)
 
 
 def arrive_again(wire: Wire, place: int) -> tuple[Message, Operation[Reply]] | None:

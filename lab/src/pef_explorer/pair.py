@@ -8,17 +8,17 @@ Source: rules 2 to 5 of ARCHITECTURE.md, "Identity and time".
 
 from abc import abstractmethod
 from dataclasses import replace
-from typing import Final
+from typing import Final, Generic, TypeVar
 
-from pef_explorer.small_memory import HeapMemory
 from pef_explorer.wire import Wire
 from pef_hypervisor.machine import Hypervisor
-from pef_kit.bus import carry_out
+from pef_kit.bus import NormalMemory, carry_out
 from pef_kit.core.fence import Fence
 from pef_kit.core.hello import Epochs, Hello
 from pef_kit.operations import Ask, Operation, Transfer
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.events import Side
+from pef_protocol.identity import Epoch, InstanceId
 from pef_protocol.wire import Caller, Role
 from pef_ultravisor.handlers import ultracall
 from pef_ultravisor.leases import end_epoch
@@ -26,27 +26,28 @@ from pef_ultravisor.machine import Ultravisor
 
 HYPERVISOR: Final = Caller(Role.HYPERVISOR)
 ULTRAVISOR: Final = Caller(Role.ULTRAVISOR)
+Memory = TypeVar("Memory", bound=NormalMemory)
 
 
-class Pair(Wire):
+class Pair(Wire, Generic[Memory]):
     """Both machines, the normal memory of each, and the wire. `starts` counts how often each has started."""
 
     uv: Ultravisor
     hv: Hypervisor
-    memory: HeapMemory
+    memory: Memory
     """The Hypervisor's own."""
-    mapped: HeapMemory
-    """What the Ultravisor has mapped."""
+    mapped: Memory | None
+    """What the Ultravisor has mapped: nothing until a hello."""
 
     def __init__(self) -> None:
         super().__init__()
         self.starts = dict.fromkeys(Side, 0)
-        self.memory = self.mapped = self.new_memory()
+        self.memory = self.new_memory()
         for side in Side:
             self.start(side)
 
     @abstractmethod
-    def new_memory(self) -> HeapMemory:
+    def new_memory(self) -> Memory:
         """Return normal memory that nobody has used."""
 
     @abstractmethod
@@ -64,6 +65,7 @@ class Pair(Wire):
         if side is Side.ULTRAVISOR:
             self.uv = self.new_ultravisor()
             self.epochs = Epochs(self.uv.instance)
+            self.mapped = None
         else:
             self.memory = self.new_memory()
             self.hv = self.new_hypervisor()
@@ -76,27 +78,45 @@ class Pair(Wire):
 
     def introduce(self) -> Operation[None]:
         """Return what the Hypervisor does once a side has started anew: it says hello, and fits."""
+        yield from self.leave_epoch()
+        yield from self.say_hello()
+        yield from self.hv.fit_new_ultravisor()
+
+    def leave_epoch(self) -> Operation[None]:
+        """Leave the epoch that the Hypervisor has: end its operations that are under way."""
         if self.fences[Side.HYPERVISOR].epoch is not None:
             self.fences[Side.HYPERVISOR].end()
             yield from self.hv.end_operations()
-        yield from self.say_hello()
-        yield from self.hv.fit_new_ultravisor()
 
     def say_hello(self) -> Operation[None]:
         """Begin the next epoch, once nothing is left of the one before."""
         instance = self.hv.store.instance
         if self.epochs.judge(instance, self.epochs.current) is not Hello.TAKE_OVER:
             raise AssertionError(f"the hello of {instance} is refused")
+        epoch = yield from self.take_over(instance, self.memory)
+        self.begin_at(Side.HYPERVISOR, epoch)
+
+    def take_over(self, instance: InstanceId, memory: Memory) -> Operation[Epoch]:
+        """Have the Ultravisor begin the epoch of a Hypervisor, once nothing is left of the one before."""
         self.fences[Side.ULTRAVISOR].end()
         yield from end_epoch(self.uv)
-        self.mapped = self.memory
-        self.epochs.take_over(instance)
-        self.begin()
+        self.mapped = memory
+        epoch = self.epochs.take_over(instance)
+        self.begin_at(Side.ULTRAVISOR, epoch)
+        return epoch
 
     def begin(self) -> None:
         """Begin the current epoch at both sides, with nothing kept of what was sent in it before."""
-        lives = self.begin_epoch(self.epochs.current)
-        self.uv.epoch, self.hv.store.epoch = lives[Side.ULTRAVISOR], lives[Side.HYPERVISOR]
+        for side in Side:
+            self.begin_at(side, self.epochs.current)
+
+    def begin_at(self, side: Side, epoch: Epoch) -> None:
+        """Begin an epoch at one side."""
+        life = self.begin_epoch(side, epoch)
+        if side is Side.ULTRAVISOR:
+            self.uv.epoch = life
+        else:
+            self.hv.store.epoch = life
 
     def handler(self, ask: Ask) -> Operation[Reply]:
         """Return the operation by which the peer answers; the caller names the SVM that it means.
@@ -110,4 +130,7 @@ class Pair(Wire):
 
     def carry_out(self, side: Side, transfer: Transfer) -> None:
         """Move the bytes of a transfer, as far as `side` reaches."""
-        carry_out(self.mapped if side is Side.ULTRAVISOR else self.memory, transfer)
+        memory = self.mapped if side is Side.ULTRAVISOR else self.memory
+        if memory is None:
+            raise AssertionError("an Ultravisor to which nobody has said hello moves bytes")
+        carry_out(memory, transfer)

@@ -63,7 +63,7 @@ class Snapshot(NamedTuple):
     epoch: int
 
 
-class System(Pair):
+class System(Pair[HeapMemory]):
     """The machines of one plan. It is the wire between them, too."""
 
     def __init__(self, plan: Plan) -> None:

@@ -51,6 +51,11 @@ class Message:
     slot: Slot | None = None
 
     @property
+    def name(self) -> str:
+        """Return the name of the call."""
+        return self.ask.name
+
+    @property
     def to(self) -> Side:
         """Return the side that answers it."""
         return answers(self.ask)
@@ -123,21 +128,21 @@ class Wire(ABC):
         if message.call is None:
             return
         if message.number in self.acted:
-            self.wrong = f"{message.ask.name} acts twice"
+            self.wrong = f"{message.name} acts twice"
         elif message.epoch != self.epoch:
-            self.wrong = f"{message.ask.name} of an earlier epoch acts"
+            self.wrong = f"{message.name} of an earlier epoch acts"
         self.acted.add(message.number)
 
     def keep(self, message: Message) -> None:
         """Keep a copy of a message: it may arrive again at any time, also after its sender has gone."""
         self.kept.append(message)
 
-    def begin_epoch(self, epoch: Epoch) -> dict[Side, Life]:
-        """Begin an epoch at both sides and return its lives, with a session for each speaker."""
+    def begin_epoch(self, side: Side, epoch: Epoch) -> Life:
+        """Begin an epoch at a side and return its life there, with a session for what that side sends."""
         self._latest.clear()
         self.acted.clear()
-        self.sessions = {side: Session(f"{side.value} {epoch}", SLOTS) for side in Side}
-        return {side: fence.begin(epoch) for side, fence in self.fences.items()}
+        self.sessions[side] = Session(f"{side.value} {epoch}", SLOTS)
+        return self.fences[side].begin(epoch)
 
     def send(self, ask: Ask, depth: int, *, epoch: Epoch | None) -> Message:
         """Put a call on the wire, in a slot; `epoch` is the one of its operation."""
@@ -195,8 +200,8 @@ class Wire(ABC):
             case ProblemType.OTHER_EPOCH | ProblemType.NOT_NOW:
                 return None
             case ProblemType.BROKEN:
-                return PeerFailure(message.ask.name, message.to.value, "500")
-        return PeerFailure(message.ask.name, message.to.value, str(refusal), done=False)
+                return PeerFailure(message.name, message.to.value, "500")
+        return PeerFailure(message.name, message.to.value, str(refusal), done=False)
 
 
 def answering(fence: Fence, verdict: Run, operation: Operation[Reply]) -> Operation[Reply]:

@@ -27,7 +27,8 @@ class Scripted(Wire):
 
     def __init__(self, answer: Callable[[], Operation[Reply]]) -> None:
         super().__init__()
-        self.begin_epoch(EPOCH)
+        for side in Side:
+            self.begin_epoch(side, EPOCH)
         self.answer = answer
         self.asked: list[str] = []
         self.moved: list[Transfer] = []

@@ -39,7 +39,7 @@ SPARE: Final = 2
 MACHINE_KEY: Final = b"what this machine's key is made of"
 
 
-class Machines(Pair):
+class Machines(Pair[HeapMemory]):
     """An Ultravisor and a Hypervisor with `WORLD.vms` VMs; it is the wire between them, too.
 
     An lpid is given to the next VM as soon as no VM has it.
