@@ -40,7 +40,7 @@ class Open:
     before: tuple[frozenset[bytes], ...]
     alone: bool
     action: Action | None
-    unheard: bool = False
+    unanswered: bool = False
     """Nobody hears how it ends."""
 
     @property

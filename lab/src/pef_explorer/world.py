@@ -188,7 +188,7 @@ class World:
         elif move.does == DIES:
             die(self, Side(move.actor))
         elif move.does == HELLO:
-            self.open_unheard(move, OpenCall(self.system.introduce(), self.system, Side.HYPERVISOR))
+            self.open_unanswered(move, OpenCall(self.system.introduce(), self.system, Side.HYPERVISOR))
         else:
             self.begun += 1
             self._begin(move)
@@ -213,13 +213,13 @@ class World:
         if arrived is None:
             return
         message, operation = arrived
-        self.open_unheard(move, OpenCall(operation, self.system, message.to))
+        self.open_unanswered(move, OpenCall(operation, self.system, message.to))
 
-    def open_unheard(self, move: Move, call: OpenCall) -> None:
+    def open_unanswered(self, move: Move, call: OpenCall) -> None:
         """Note a call of which nobody hears how it ends."""
         for each in self.open.values():
             each.alone = False
-        self.open[move.actor] = Open(move, call, self._whole, frozenset(), (), False, None, unheard=True)
+        self.open[move.actor] = Open(move, call, self._whole, frozenset(), (), False, None, unanswered=True)
 
     def changed(self) -> bool:
         """Tell whether the machines differ from what they were when the last still state was put back."""
@@ -301,7 +301,7 @@ class World:
         if each.call.pending is not Pending.ENDED:
             return None
         del self.open[actor]
-        if each.unheard:
+        if each.unanswered:
             if isinstance(each.call.outcome, Exception) and not isinstance(each.call.outcome, ENDS):
                 raise each.call.outcome
             if each.move.does == HELLO:

@@ -5,13 +5,17 @@ from itertools import combinations
 
 import pytest
 
+from pef_lab.rows.doors import CONNECTIONS
+from pef_lab.rows.passes import SECURE_MEMORY
 from pef_lab.rows.row import Kind, Level, Row, Subject
 from pef_lab.rows.ultravisor import SHEETS, rows, unmade
 from pef_lab.rows.ultravisor.codes import IN_CELLS, UNREACHABLE
 from pef_lab.rows.ultravisor.scene import Kept, subjects
 from pef_lab.rows.ultravisor.table import CELLS, GUESTS, TRANSIENT, Operation
+from pef_lab.rows.ultravisor.vm import PAGES
 from pef_protocol.calls import CALLS, ULTRACALLS, Call
 from pef_protocol.codes import Code
+from pef_protocol.quantities import PAGE_SIZE
 from pef_protocol.states import UvGfnState as S
 
 ROWS = tuple(rows())
@@ -136,3 +140,10 @@ def test_every_row_says_what_it_promises() -> None:
         return bool(row.clause) and row.call in CALLS and row.of <= {Subject.PAIR, Subject.ULTRAVISOR}
 
     assert [row.id for row in ROWS if not is_told(row)] == []
+
+
+def test_the_svms_of_all_rows_that_are_played_at_once_fit_in_secure_memory() -> None:
+    """Else an Ultravisor moves a page of one out for another, in the midst of its row."""
+    at_once = sum(row.patient for row in ROWS if Subject.ULTRAVISOR in row.of)
+    assert 1 < at_once <= CONNECTIONS
+    assert 2 * at_once * PAGES * PAGE_SIZE <= SECURE_MEMORY
