@@ -44,7 +44,7 @@ def introduce(machines: "Machines") -> Steps[None]:
     epoch = yield from _begin(machines)
     for attempt in count():
         try:
-            yield from machines.leased(Side.HYPERVISOR, machines.hv.fit_new_ultravisor())
+            yield from machines.fit()
         except (Ended, PeerFailure):
             if (yield from _read(machines)) == epoch:
                 yield Pause(attempt, patient=True)

@@ -216,7 +216,7 @@ def what_is_asked_succeeds(step: Step) -> Iterator[str]:
         yield f"UV_ESM goes back: {step.failed}"
     if ended is None or not ended.alone or succeeded(ended.word):
         return
-    if step.before.aborted or step.before.hv_vm[3][0]:
+    if step.before.aborted or step.before.hv_vm[3]:
         return
     if not _may_be_refused(step, ended.move.does, ended.move.gfn):
         where = "" if ended.move.gfn == VM else f" of GFN {ended.move.gfn}"

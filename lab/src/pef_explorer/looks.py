@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from pef_explorer.oracle import ZERO, Oracle
 from pef_explorer.small_memory import KNOWN_BYTES
 from pef_explorer.system import LPID, System, known_of
-from pef_hypervisor.frames import CARRIED, Vm
+from pef_hypervisor.frames import CARRIED
 from pef_hypervisor.gate import GateRecord
 from pef_kit.bus import NORMAL_BASE
 from pef_protocol.quantities import PAGE_ORDER, Gfn
@@ -23,7 +23,7 @@ INERT: Final = bytes(mark & ~(REFERENCED | FILLED) & 0xFF for mark in range(256)
 bytes stand in the key themselves."""
 SECURED: Final = bytes(mark & ~CARRIED & 0xFF for mark in range(256))
 """CARRIED says in a secure VM only what H_SVM_INIT_ABORT would have needed."""
-NO_VM: Final = (int(HvVmState.NORMAL), False, False, (False, False), None)
+NO_VM: Final = (int(HvVmState.NORMAL), False, False, False, None)
 """A VM that is not there, as those that are there are told."""
 _SIDES: Final = int(HvVmState.SECURE)
 
@@ -36,7 +36,7 @@ class Look(NamedTuple):
     `normal`, `frames`: the bytes by which the pages are known.
     """
 
-    hv_vm: tuple[int, bool, bool, tuple[bool, bool], GateRecord | None]
+    hv_vm: tuple[int, bool, bool, bool, GateRecord | None]
     pool: tuple[int, int, int, int]
     uv_vm: tuple[int, bool, bool, int] | None
     promised: int
@@ -57,11 +57,6 @@ class Look(NamedTuple):
     def aborted(self) -> bool:
         """Tell whether there is an SVM, and it is aborted."""
         return self.uv_vm is not None and self.uv_vm[0] == UvVmState.ABORT
-
-
-def _hv_vm(vm: Vm) -> tuple[int, bool, bool, tuple[bool, bool], GateRecord | None]:
-    """Return what the Hypervisor keeps of its VM, beside the slots."""
-    return int(vm.state), vm.must_abort, vm.abort_due, (vm.must_reset, vm.cut_off), vm.gate.record
 
 
 def look(system: System) -> Look:
@@ -108,7 +103,7 @@ def look(system: System) -> Look:
         frames = tuple(known)
     begun = vm is not None and (vm.abort_due or vm.state is not HvVmState.NORMAL)
     return Look(
-        _hv_vm(vm) if vm else NO_VM,
+        (int(vm.state), vm.must_abort, vm.abort_due, vm.must_reset, vm.gate.record) if vm else NO_VM,
         (pool.held, pool.reserved, pool.leaving, len(hv.memory.record)),
         uv_vm,
         system.uv.promised,

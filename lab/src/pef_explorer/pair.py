@@ -10,15 +10,17 @@ from abc import abstractmethod
 from dataclasses import replace
 from typing import Final, Generic, TypeVar
 
-from pef_explorer.wire import Wire
+from pef_explorer.wire import Message, NotDone, Wire
 from pef_hypervisor.machine import Hypervisor
 from pef_kit.bus import NormalMemory, carry_out
 from pef_kit.core.fence import Fence
 from pef_kit.core.hello import Epochs, Hello
+from pef_kit.core.lease import leased
 from pef_kit.operations import Ask, Operation, Transfer
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.events import Side
 from pef_protocol.identity import Epoch, InstanceId
+from pef_protocol.problems import ProblemType
 from pef_protocol.wire import Caller, Role
 from pef_ultravisor.handlers import ultracall
 from pef_ultravisor.leases import end_epoch
@@ -69,6 +71,7 @@ class Pair(Wire, Generic[Memory]):
         else:
             self.memory = self.new_memory()
             self.hv = self.new_hypervisor()
+            self._fitting: object | None = None
 
     @property
     def apart(self) -> bool:
@@ -80,7 +83,26 @@ class Pair(Wire, Generic[Memory]):
         """Return what the Hypervisor does once a side has started anew: it says hello, and fits."""
         yield from self.leave_epoch()
         yield from self.say_hello()
-        yield from self.hv.fit_new_ultravisor()
+        yield from self.fit()
+
+    def fit(self) -> Operation[None]:
+        """Make every VM fit the Ultravisor; the Hypervisor watches the epoch meanwhile, and ends with it."""
+        self._fitting = mine = object()
+        try:
+            yield from leased(self.hv.fit_new_ultravisor(), self.fences[Side.HYPERVISOR].life)
+        finally:
+            if self._fitting is mine:
+                self._fitting = None
+
+    def outcome(self, message: Message, refusal: NotDone) -> Exception | None:
+        """Return what a refusal means to the sender; None where it asks again.
+
+        That the epoch is over ends nothing until the Hypervisor says hello; one that fits looks at once.
+        """
+        over = refusal.kind is ProblemType.OTHER_EPOCH and message.sender is Side.HYPERVISOR
+        if over and self._fitting is not None:
+            self.fences[Side.HYPERVISOR].end()
+        return super().outcome(message, refusal)
 
     def leave_epoch(self) -> Operation[None]:
         """Leave the epoch that the Hypervisor has: end its operations that are under way."""

@@ -119,7 +119,7 @@ class OpenCall:
     def without(self, dead: Side) -> list[Self]:
         """Return what goes on once a side has died: each operation of the other one, on its own.
 
-        Whoever waits for an answer asks again. What the dead side was doing stays where it stood.
+        An operation that waits for an answer asks again. What the dead side was doing stays where it stood.
         """
         left: list[Self] = []
         for place, operation in enumerate(self._stack):
@@ -181,7 +181,7 @@ class OpenCall:
                 once.go_on()
 
     def _refuse(self, message: Message, reason: NotDone) -> None:
-        """Tell whoever asked that its message was refused; where that is no outcome, it is asked again."""
+        """Give the caller the refusal of its message; where that is no outcome, it asks again."""
         outcome = self._wire.outcome(message, reason)
         over = next((life for life in message.ask.lives if not life.alive), None)
         if outcome is None and over is not None:

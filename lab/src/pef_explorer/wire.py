@@ -193,10 +193,7 @@ class Wire(ABC):
 
     def outcome(self, message: Message, refusal: NotDone) -> Exception | None:
         """Return what a refusal means to the sender; None where it asks again."""
-        life = next((life for life in message.ask.lives if life.epoch), None)
         match refusal.kind:
-            case ProblemType.OTHER_EPOCH if message.sender is Side.HYPERVISOR and life is not None:
-                return Ended(life)
             case ProblemType.OTHER_EPOCH | ProblemType.NOT_NOW:
                 return None
             case ProblemType.BROKEN:

@@ -192,7 +192,7 @@ class Peer:
 
     `timeout` bounds one attempt, `give_up` (seconds) how long a call of an SVM is waited for; None: for ever.
     `slots` tells whether the peer keeps answers: if not, a call whose answer is lost has no outcome.
-    `other_epoch` is told when the peer says that an epoch is over; without it, that is asked again.
+    `other_epoch` is told when an answer says that the epoch is over: a rumour, for a proxy may say so, too.
     `transport` makes what carries the requests of one depth, from the number of its connections.
     """
 
@@ -206,7 +206,7 @@ class Peer:
         timeout: float,
         new_id: Callable[[], str],
         give_up: float | None = None,
-        other_epoch: Callable[[], None] | None = None,
+        other_epoch: Callable[[], None] = lambda: None,
         transport: Callable[[int], httpx.AsyncBaseTransport] = transport_of,
     ) -> None:
         self.name = name
@@ -388,11 +388,8 @@ class Peer:
         if kind is ProblemType.BROKEN:
             asking.out_of_step = True
             raise PeerFailure(name, self.name, reason)
-        life = asking.epoch_life
-        if kind is ProblemType.OTHER_EPOCH and self._other_epoch is not None and life is not None:
-            asking.received = False
-            self._other_epoch()
-            raise Ended(life)
+        if kind is ProblemType.OTHER_EPOCH:
+            self._other_epoch()  # a rumour: it is asked again until our epoch has ended
         if kind is None or kind in {ProblemType.NOT_NOW, ProblemType.OTHER_EPOCH}:
             raise _NoOutcome(reason)
         asking.received = kind is ProblemType.OTHER_INCARNATION

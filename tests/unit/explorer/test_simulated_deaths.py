@@ -20,7 +20,7 @@ FOUND: Final = [
     ("hello leaves the SVMs", 3, "what_is_asked_alone_succeeds"),
     ("one memory for all", 71, "a_page_in_gives_back_the_page_out"),
     ("VMs stay what they are", 1, "what_is_asked_alone_succeeds"),
-    ("nobody ends operations", 37, "a_page_in_gives_back_the_page_out"),
+    ("nobody ends operations", 37, "no_operation_crashes"),
     ("weak gate for destroy", 35, "every_call_ends"),
 ]
 """Which seed finds that a rule is broken, and what falls."""

@@ -60,33 +60,6 @@ def test_a_vm_in_which_an_operation_was_cut_off_must_be_reset() -> None:
     assert (world.read(1, 5), world.sound()) == (bytes(5), True)
 
 
-def test_a_vm_in_which_an_operation_was_cut_off_by_a_refused_call_must_be_reset() -> None:
-    """The refusal of its call may tell an operation of the other Ultravisor before this side looks itself."""
-    world = secured()
-    reading = world.hv.host_read(world.lpid, PAGE_SIZE, 8)
-    assert isinstance(next(reading), Ask)
-    with pytest.raises(Ended):
-        reading.throw(Ended(world.hv.store.epoch))
-    world.run(world.hv.end_operations())
-    joined(world)
-    outcome: Any = world.read(1)
-    assert (outcome.errno.name, world.vm.must_reset) == ("EIO", True)
-
-
-def test_a_vm_in_which_a_rumour_of_another_epoch_cut_an_operation_off_goes_on() -> None:
-    world = secured()
-    reading = world.hv.host_read(world.lpid, PAGE_SIZE, 8)
-    assert isinstance(next(reading), Ask)
-    with pytest.raises(Ended):
-        reading.throw(Ended(world.hv.store.epoch))
-    assert isinstance(world.read(1), bytes)
-    assert (world.vm.must_reset, world.sound()) == (False, True)
-    assert world.reset().errno.name == "OK"
-    world.run(world.hv.end_operations())
-    joined(world)
-    assert not world.vm.must_reset
-
-
 def test_a_normal_vm_goes_on_while_its_entry_is_written() -> None:
     world = World(pages=64)
     storing = world.start(world.hv.store_bytes(world.lpid, 0, b"x" * (2 << 20)))

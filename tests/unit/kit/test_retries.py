@@ -270,13 +270,23 @@ async def test_a_call_whose_caller_went_away_keeps_its_slot_until_it_has_an_outc
         assert len(set(wire.slots)) == 2
 
 
-async def test_an_epoch_that_is_over_ends_the_call_and_is_told() -> None:
+async def test_that_the_epoch_is_over_is_a_rumour_which_is_told_and_asked_about_again() -> None:
     told: list[str] = []
-    async with reached(_other_epoch=lambda: told.append("other")) as (peer, wire, _):
+    async with reached(_other_epoch=lambda: told.append("other")) as (peer, wire, counting):
+        wire.faults = [FAULTS["another epoch"]] * 2
+        await peer.call(asked("UV_SVM_TERMINATE", TERMINATE))
+        assert told == ["other"] * 2
+        assert len(set(wire.slots)) == 1
+        assert counting.done == 1
+
+
+async def test_a_call_ends_with_its_epoch_once_that_is_no_rumour() -> None:
+    life = Life("the epoch", epoch=Epoch(InstanceId("0" * 32), 1))
+    async with reached(_other_epoch=life.end) as (peer, wire, counting):
         wire.faults = [FAULTS["another epoch"]]
         with pytest.raises(Ended):
-            await peer.call(asked("UV_SVM_TERMINATE", TERMINATE))
-        assert told == ["other"]
+            await peer.call(Ask("UV_SVM_TERMINATE", TERMINATE, lives=(life,)))
+        assert (len(wire.slots), counting.done) == (1, 0)
 
 
 async def test_a_call_that_is_given_up_keeps_its_slot_until_it_has_an_outcome() -> None:

@@ -21,7 +21,7 @@ from pef_protocol.states import HvVmState
 def end_operations(store: Store) -> Operation[None]:
     """End every operation that needs the Ultravisor at its next effect, and wait until all have ended."""
     for vm in store.vms.values():
-        if vm.cut_off or (vm.in_epoch and (vm.state is not HvVmState.NORMAL or vm.gate.taken)):
+        if vm.in_epoch and (vm.state is not HvVmState.NORMAL or vm.gate.taken):
             vm.must_reset = True
     store.epoch.end()
     for attempt in count():

@@ -51,7 +51,6 @@ class VmRecord(NamedTuple):
     must_abort: bool
     abort_due: bool
     must_reset: bool
-    cut_off: bool
     svm_incarnation: Incarnation | None
     next_svm: Incarnation | None
     gate: GateRecord
@@ -98,7 +97,6 @@ def vm_record(vm: Vm) -> VmRecord:
         vm.must_abort,
         vm.abort_due,
         vm.must_reset,
-        vm.cut_off,
         vm.svm_incarnation,
         vm.next_svm,
         vm.gate.record,
@@ -167,7 +165,6 @@ class Spares:
         vm.must_abort = record.must_abort
         vm.abort_due = record.abort_due
         vm.must_reset = record.must_reset
-        vm.cut_off = record.cut_off
         vm.svm_incarnation = record.svm_incarnation
         vm.next_svm = record.next_svm
         vm.gate.restore(record.gate)

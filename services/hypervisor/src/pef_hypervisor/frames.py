@@ -107,7 +107,6 @@ class Vm:
     lead on. `abort_due`: its H_SVM_INIT_START was denied, which changed nothing, so that the Ultravisor may
     yet send H_SVM_INIT_ABORT for the SVM that it had begun. `must_reset`: the outcome of a call to the
     Ultravisor can't be had, or what was begun could not be taken back; only reset and destroy lead on.
-    `cut_off`: what says that the epoch is over ended an operation; if it is over, the VM must be reset.
     """
 
     lpid: Lpid
@@ -120,7 +119,6 @@ class Vm:
     must_abort: bool = False
     abort_due: bool = False
     must_reset: bool = False
-    cut_off: bool = False
     svm_incarnation: Incarnation | None = None
     """The SVM that the last H_SVM_INIT_START was for, as the Ultravisor names it."""
     next_svm: Incarnation | None = None

@@ -114,7 +114,7 @@ class Link:
         """
         self._service.fits = False
         epoch = await self._begin()
-        while not await self._fitted():
+        while not await self._fitted(epoch):
             current = await self._read()
             if current == epoch:
                 await asyncio.sleep(LONGEST_WAIT)
@@ -132,13 +132,29 @@ class Link:
         self._machine.store.epoch = self._service.fence.begin(epoch)
         return epoch
 
-    async def _fitted(self) -> bool:
-        """Make every VM fit the Ultravisor; return whether that came to its end."""
+    async def _fitted(self, epoch: Epoch) -> bool:
+        """Make every VM fit the Ultravisor, while `epoch` is the current one; return whether that is done."""
+        fitting = asyncio.ensure_future(self._service.run_first(self._machine.fit_new_ultravisor()))
+        watching = asyncio.ensure_future(self._until_other_than(epoch))
         try:
-            await self._service.run_first(self._machine.fit_new_ultravisor())
+            await asyncio.wait({fitting, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if not fitting.done():
+                self._service.fence.end()
+            await fitting
         except (Ended, PeerFailure):
             return False
+        finally:
+            watching.cancel()
+            fitting.cancel()
         return True
+
+    async def _until_other_than(self, epoch: Epoch) -> None:
+        """Look at the current epoch whenever it is in doubt, until it is another one than `epoch`."""
+        while True:
+            await self._doubted.wait()
+            self._doubted.clear()
+            if await self._read() != epoch:
+                return
 
     async def _say_hello(self) -> Epoch:
         """Read the epoch and say hello with it, as often as it takes; return the epoch that began."""

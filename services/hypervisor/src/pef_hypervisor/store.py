@@ -9,12 +9,11 @@ from typing import TypeVar
 from pef_hypervisor.frames import TOUCHED, DevicePool, Vm
 from pef_hypervisor.normal_memory import RealMemory
 from pef_kit.core.lease import leased
-from pef_kit.core.life import Ended, Life, keep_nothing
+from pef_kit.core.life import Life, keep_nothing
 from pef_kit.operations import Operation
 from pef_kit.spans import breaks
 from pef_protocol.identity import Incarnation, InstanceId
 from pef_protocol.quantities import PAGE_SIZE, Lpid
-from pef_protocol.states import HvVmState
 
 T = TypeVar("T")
 
@@ -49,19 +48,10 @@ class Store:
     """This side's time at the present Ultravisor: no operation that needs the Ultravisor outlasts it."""
 
     def leased(self, vm: Vm, turn: Life, operation: Operation[T]) -> Operation[T]:
-        """Run an operation on `vm`, which holds `turn` at its gate, for as long as VM and epoch last.
-
-        Where the end of the epoch cuts one off, nobody knows how far it came. But that end may be a rumour:
-        the VM is called cut off, and must be reset only if it is true (`another_ultravisor`).
-        """
+        """Run an operation on `vm`, which holds `turn` at its gate, for as long as VM and epoch last."""
         vm.in_epoch += 1
-        epoch, begins = self.epoch, self.epoch.alive
         try:
-            return (yield from leased(operation, vm.life, epoch, turn))
-        except Ended as over:
-            ends_here = begins and over.life is epoch
-            vm.cut_off |= ends_here and (vm.state is not HvVmState.NORMAL or vm.gate.taken)
-            raise
+            return (yield from leased(operation, vm.life, self.epoch, turn))
         finally:
             vm.in_epoch -= 1
 

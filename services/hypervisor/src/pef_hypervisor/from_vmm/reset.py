@@ -48,7 +48,7 @@ def _reset(store: Store, vm: Vm) -> Operation[Outcome]:
         return refused(answer)
     yield from make_plain(vm)
     vm.state = vm_cell(VmEvent.UV_SVM_TERMINATE, vm.state).then
-    vm.must_abort = vm.abort_due = vm.must_reset = vm.cut_off = False
+    vm.must_abort = vm.abort_due = vm.must_reset = False
     return DONE
 
 
