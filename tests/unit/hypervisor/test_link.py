@@ -11,13 +11,15 @@ from pef_hypervisor.link import Link, LinkState
 from pef_hypervisor.machine import Hypervisor
 from pef_kit.core.fence import Fence
 from pef_kit.doors import Problem
-from pef_kit.operations import Operation, PeerFailure
+from pef_kit.operations import Effect, Operation, Pause, PeerFailure
 from pef_kit.peer import Peer
 from pef_protocol.events import Side
 from pef_protocol.identity import Epoch, InstanceId
 from unit.kit.in_process import toy_service
 
 OURS = InstanceId("a" * 32)
+TURNS = 1000
+"""Turns of the loop in which all is done that nobody waits for."""
 FIRST, SECOND = (Epoch(InstanceId(digit * 32), 1) for digit in "12")
 
 
@@ -45,6 +47,8 @@ class Machine:
         self.fitted = 0
         self.ended = 0
         self.before: list[Any] = []
+        self.asks_on = False
+        """Whether the first fitting goes on for as long as its epoch does."""
         self._failures: Iterator[Exception] = iter(failures)
 
     def fit_new_ultravisor(self) -> Operation[None]:
@@ -54,6 +58,8 @@ class Machine:
             look()
         for failure in self._failures:
             raise failure
+        while self.asks_on and self.fitted == 1:
+            yield Pause(0, patient=True)
 
     def end_operations(self) -> Operation[None]:
         yield from ()
@@ -66,9 +72,15 @@ def nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pef_hypervisor.link.FIRST_WAIT", 0.0)
 
 
+async def go_on(_: Effect) -> bool:
+    """Answer a pause, after a turn of the others."""
+    await asyncio.sleep(0)
+    return True
+
+
 @asynccontextmanager
 async def linked(machine: Machine, ultravisor: Ultravisor) -> AsyncIterator[tuple[Link, Any]]:
-    service = toy_service(side=Side.HYPERVISOR)
+    service = toy_service(side=Side.HYPERVISOR, perform=go_on)
     service.fence = Fence()
     link = Link(
         service, cast("Hypervisor", machine), cast("Peer", ultravisor), OURS, None, joined=lambda: None
@@ -79,8 +91,12 @@ async def linked(machine: Machine, ultravisor: Ultravisor) -> AsyncIterator[tupl
 
 
 async def until(link: Link, state: LinkState) -> None:
-    while link.state is not state:  # noqa: ASYNC110 - it runs in this loop and tells nobody
+    """Let the link go on until it is in `state`."""
+    for _ in range(TURNS):
+        if link.state is state:
+            return
         await asyncio.sleep(0)
+    raise AssertionError(f"{link.state} in the end, not {state}")
 
 
 async def test_nothing_is_admitted_before_every_vm_fits() -> None:
@@ -114,6 +130,22 @@ async def test_a_fitting_that_another_ultravisor_cut_off_begins_with_a_new_hello
     async with linked(machine, ultravisor) as (link, service):
         await until(link, LinkState.READY)
         assert service.fence.epoch == Epoch(SECOND.instance, 2)
+    assert (machine.fitted, len(ultravisor.hellos), machine.ended) == (2, 2, 1)
+
+
+async def test_a_fitting_that_asks_on_is_ended_once_the_epoch_is_read_to_be_another_one() -> None:
+    """Nothing else would end it: who answers says that the epoch is over, and that is a rumour."""
+    machine, ultravisor = Machine(), Ultravisor()
+    machine.asks_on = True
+    async with linked(machine, ultravisor) as (link, service):
+        link.doubt()
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        assert (machine.fitted, link.state, len(ultravisor.hellos)) == (1, LinkState.JOINING, 1)
+        ultravisor.epoch = SECOND
+        link.doubt()
+        await until(link, LinkState.READY)
+        service.require_epoch()
     assert (machine.fitted, len(ultravisor.hellos), machine.ended) == (2, 2, 1)
 
 
