@@ -31,7 +31,7 @@ SCANS = 3
 KEY_BYTES = 32
 KNOWN_ENTROPY = Path(__file__).with_name("known_entropy")
 
-NOWHERE: set[Place] = set()
+NOT_FOUND: set[Place] = set()
 FRAMES = {Place.FRAMES}
 NORMAL_MEMORY = {Place.NORMAL_MEMORY}
 SHARED_OVER_HTTP = "what a shared page held, as it came over HTTP"
@@ -112,7 +112,7 @@ async def accesses(vm: LiveVm, scans: Scans) -> None:
         assert await vm.guest.load(gpa_of(FREE), length) == content
         scans.expect(f"loaded {length} bytes", mark, FRAMES)
         await vm.guest.store(gpa_of(FREE), bytes(length))
-        scans.expect(f"overwritten {length} bytes", mark, NOWHERE)
+        scans.expect(f"overwritten {length} bytes", mark, NOT_FOUND)
 
 
 async def sharing(vm: LiveVm, scans: Scans) -> None:
@@ -121,11 +121,11 @@ async def sharing(vm: LiveVm, scans: Scans) -> None:
     before, content = canary(PAGE_SIZE)
     await vm.guest.store(gpa_of(gfn), content)
     await vm.guest.share(gfn)
-    scans.expect("what a page held before it was shared", before, NOWHERE)
+    scans.expect("what a page held before it was shared", before, NOT_FOUND)
     shared, content = canary(PAGE_SIZE)
     await vm.guest.store(gpa_of(gfn), content)
     mapped = scans.pair.plan.mapped
-    scans.expect("stored to a shared page", shared, NORMAL_MEMORY if mapped else NOWHERE)
+    scans.expect("stored to a shared page", shared, NORMAL_MEMORY if mapped else NOT_FOUND)
     assert await vm.load(gfn) == content
     if mapped:
         scans.expect("loaded from a shared page", shared, NORMAL_MEMORY)
@@ -133,7 +133,7 @@ async def sharing(vm: LiveVm, scans: Scans) -> None:
         scans.expect_allowed(SHARED_OVER_HTTP, shared)
     await vm.guest.unshare(gfn)
     if mapped:
-        scans.expect("what a shared page held before it was taken back", shared, NOWHERE)
+        scans.expect("what a shared page held before it was taken back", shared, NOT_FOUND)
     after, content = canary(PAGE_SIZE)
     await vm.guest.store(gpa_of(gfn), content)
     scans.expect("stored to a page that was shared", after, FRAMES)
@@ -145,7 +145,7 @@ async def paging(vm: LiveVm, scans: Scans) -> None:
     mark, content = canary(PAGE_SIZE)
     await vm.guest.store(gpa_of(gfn), content)
     await vm.page_out(gfn)
-    scans.expect("paged out", mark, NOWHERE)
+    scans.expect("paged out", mark, NOT_FOUND)
     assert await vm.load(gfn) == content
     scans.expect("paged in", mark, FRAMES)
 
@@ -155,7 +155,7 @@ async def attached_file(vm: LiveVm, scans: Scans, disk_key: bytes) -> None:
     scans.expect_allowed("an attached file that the SVM has not read yet", disk_key)
     got = await vm.guest.ultravisor.call("UV_ESMB_GET_FILE", EsmbGetFile("disk-key", 0))
     assert got.outputs["bytes"] == disk_key.hex()
-    scans.expect("an attached file that the SVM has read", disk_key, NOWHERE)
+    scans.expect("an attached file that the SVM has read", disk_key, NOT_FOUND)
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
@@ -178,8 +178,8 @@ async def test_what_a_guest_hands_over_is_found_in_frames_only(tmp_path: Path, *
             await vm.guest.store(gpa_of(FREE), content)
             scans.expect("stored last", last, FRAMES)
             scans.expect_allowed("the page key of a living SVM", page_key)
-        scans.expect("stored last, by an SVM that is no more", last, NOWHERE)
-        scans.expect("the page key of an SVM that is no more", page_key, NOWHERE)
+        scans.expect("stored last, by an SVM that is no more", last, NOT_FOUND)
+        scans.expect("the page key of an SVM that is no more", page_key, NOT_FOUND)
         scans.expect_allowed("the machine's private key", machine_key)
         assert scans.wrong() == {}
         assert scans.expected.keys() >= ALLOWED.keys() - ({SHARED_OVER_HTTP} if mapped else set())

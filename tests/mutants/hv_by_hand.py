@@ -104,7 +104,7 @@ def untouched_carried() -> Iterator[None]:
     original = svm_page_in.carried
 
     def carried(store: Store, verdict: Verdict) -> Mask:
-        slot, offsets = verdict.portion.slot, verdict.portion.places()
+        slot, offsets = verdict.gfns.slot, verdict.gfns.each_offset()
         slot.mark(offsets[verdict.before == HvGfnState.NORMAL], TOUCHED)
         return original(store, verdict)
 

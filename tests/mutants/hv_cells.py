@@ -30,7 +30,7 @@ from pef_hypervisor.lifecycle import (
     to,
 )
 from pef_hypervisor.to_ultravisor import Part
-from pef_kit.columns import Portion
+from pef_kit.columns import GfnSet
 from pef_protocol.codes import HCode
 from pef_protocol.events import Side
 from pef_protocol.states import HvGfnState, HvVmState
@@ -90,8 +90,8 @@ def host_touch_of_svms() -> Iterator[None]:
     """Have the host take pages out of an SVM that are normal; a normal VM has none to take out."""
     original = host_access._secure_part
 
-    def secure_part(vm: Vm, portion: Portion[VmSlot]) -> Part:
-        part = original(vm, portion)
+    def secure_part(vm: Vm, gfns: GfnSet[VmSlot]) -> Part:
+        part = original(vm, gfns)
         if vm.state is not HvVmState.NORMAL:
             return part
         return Part(part.slot, part.offsets[:0], part.then[:0])

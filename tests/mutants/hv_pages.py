@@ -18,9 +18,9 @@ from pef_hypervisor.lifecycle import GfnDeed, GfnEvent, to
 from pef_hypervisor.moves import bring, offer
 from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Flight, Part
-from pef_kit.columns import Portion
+from pef_kit.columns import GfnSet
 from pef_kit.operations import Operation
-from pef_kit.spans import I64, NOWHERE, columns_of
+from pef_kit.spans import I64, NOT_FOUND, columns_of
 from pef_protocol.calls import Reply
 from pef_protocol.hypercalls import SvmPageIn
 from pef_protocol.states import HvGfnState, HvVmState
@@ -96,12 +96,12 @@ def _secure_parts(store: Store, caller: Caller, request: SvmPageIn) -> list[Part
     if caller.role is not Role.ULTRAVISOR or vm is None or not vm.started or vm.gate.closed or request.flags:
         return []
     gpas, counts = columns_of(request.runs)
-    places = vm.slots.whereabouts(gpas, counts)
+    places = vm.slots.locate(gpas, counts)
     parts = []
-    for portion in vm.slots.portions(gpas, counts, np.flatnonzero(places != NOWHERE), places):
-        slot, chosen = portion.slot, portion.chosen
+    for gfns in vm.slots.gfn_sets(gpas, counts, np.flatnonzero(places != NOT_FOUND), places):
+        slot, chosen = gfns.slot, gfns.selection
         secure = (slot.state[chosen] == HvGfnState.SECURE) & ~slot.marked(chosen, MOVING)
-        offsets = picked(portion, secure)
+        offsets = picked(gfns, secure)
         if len(offsets):
             parts.append(Part(slot, offsets, slot.state[offsets]))
     return parts
@@ -112,10 +112,10 @@ def k13() -> Iterator[None]:
     """Unmap pages without UV_PAGE_INVAL between H_SVM_INIT_START and H_SVM_INIT_DONE."""
     original = unmap._invalidate
 
-    def invalidate(store: Store, vm: Vm, portions: list[Portion[VmSlot]]) -> Operation[Outcome]:
+    def invalidate(store: Store, vm: Vm, gfn_sets: list[GfnSet[VmSlot]]) -> Operation[Outcome]:
         if vm.state is HvVmState.TRANSIENT:
             return DONE
-        return (yield from original(store, vm, portions))
+        return (yield from original(store, vm, gfn_sets))
 
     with everywhere(original, invalidate):
         yield

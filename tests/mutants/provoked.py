@@ -153,15 +153,15 @@ def reflected_faults() -> Iterator[None]:
         first = access.gpa >> PAGE_ORDER
         count = -(-(access.gpa % PAGE_SIZE + len(access.content)) >> PAGE_ORDER)
         for part in in_state(svm.slots.covered(first, count) or [], S.SECURE):
-            if part.slot.in_flight(part.chosen).any():
+            if part.slot.in_flight(part.selection).any():
                 continue
-            part.slot.mark(part.chosen, WAITING)
+            part.slot.mark(part.selection, WAITING)
             svm.open_calls += 1
             try:
                 request = SvmPageIn(svm.lpid, page_runs([part]), 0, PAGE_ORDER)
                 yield from _in_vain("H_SVM_PAGE_IN", request)
             finally:
-                part.slot.unmark(part.chosen, WAITING)
+                part.slot.unmark(part.selection, WAITING)
                 svm.open_calls -= 1
         yield from original(uv, svm, access)
 

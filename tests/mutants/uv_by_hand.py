@@ -12,7 +12,7 @@ from fastapi import Request
 from mutants import answers, uv_calls, uv_contents
 from mutants.bred import by_hand
 from mutants.exchange import attribute, everywhere, only_in
-from pef_kit.columns import Portion
+from pef_kit.columns import GfnSet
 from pef_kit.doors import Doorkeeper, Problem
 from pef_kit.operations import Operation
 from pef_kit.transitions import Judgement
@@ -140,9 +140,9 @@ def busy_is_refused() -> Iterator[None]:
     """Refuse for good what is asked of a GFN whose bytes are being moved."""
     original = paging.judged
 
-    def judged(portion: Portion[FrameSlot], judgement: Judgement) -> Judgement:
-        moving = portion.slot.marked(portion.chosen, MOVING)
-        told = original(portion, judgement)
+    def judged(gfns: GfnSet[FrameSlot], judgement: Judgement) -> Judgement:
+        moving = gfns.slot.marked(gfns.selection, MOVING)
+        told = original(gfns, judgement)
         told.code[moving] = UCode.U_P2
         return told
 

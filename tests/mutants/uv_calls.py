@@ -21,7 +21,7 @@ from pef_ultravisor.from_guest.guest_calls import GuestCall
 from pef_ultravisor.from_hypervisor import memory_slots
 from pef_ultravisor.lifecycle import GFN, Deed, Event
 from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.sharing import Portions
+from pef_ultravisor.sharing import GfnSets
 
 
 def _answering_otherwise(
@@ -95,7 +95,7 @@ def none_is_one() -> Iterator[None]:
     """Share one page where none is to be shared."""
     original = share_pages.covered
 
-    def covered(call: GuestCall) -> Portions:
+    def covered(call: GuestCall) -> GfnSets:
         if isinstance(call.asked, SharePage) and call.asked.num == 0 and call.svm is not None:
             return call.svm.slots.covered(call.asked.gfn, 1) or []
         return original(call)

@@ -12,7 +12,7 @@ import numpy as np
 
 from mutants.bred import Bred
 from mutants.exchange import cells, everywhere, only_in
-from pef_kit.columns import Portion
+from pef_kit.columns import GfnSet
 from pef_kit.operations import Operation
 from pef_kit.spans import U8
 from pef_kit.transitions import Cell, Judgement
@@ -66,10 +66,10 @@ def wrong_once_secure(event: Event, state: S) -> Iterator[None]:
     """Have one cell of UV_PAGE_IN be wrong for secure VMs alone: with it no VM would become one."""
     original = page_in.events_of
 
-    def events_of(svm: Svm, portion: Portion[FrameSlot]) -> U8:
-        events = original(svm, portion)
+    def events_of(svm: Svm, gfns: GfnSet[FrameSlot]) -> U8:
+        events = original(svm, gfns)
         if svm.state is not UvVmState.SECURE:
-            events[portion.slot.state[portion.chosen] == state] = Event.PAGE_IN_AT_DONE
+            events[gfns.slot.state[gfns.selection] == state] = Event.PAGE_IN_AT_DONE
         return events
 
     with wrong_cell(event, state), everywhere(original, events_of):
@@ -82,13 +82,13 @@ def not_waited_for(event: Event, state: S) -> Iterator[None]:
     original = faults.settled
 
     def settled(
-        uv: Ultravisor, svm: Svm, portions: list[Portion[FrameSlot]], asked: Event, *, patient: bool = False
+        uv: Ultravisor, svm: Svm, gfn_sets: list[GfnSet[FrameSlot]], asked: Event, *, patient: bool = False
     ) -> Operation[list[Judgement]]:
         if asked is not event:
-            return (yield from original(uv, svm, portions, asked, patient=patient))
-        others = [np.asarray(part.slot.state[part.chosen] != state) for part in portions]
-        yield from original(uv, svm, picked(portions, others), asked, patient=patient)
-        return [GFN.judge(asked, part.slot.state[part.chosen]) for part in portions]
+            return (yield from original(uv, svm, gfn_sets, asked, patient=patient))
+        others = [np.asarray(part.slot.state[part.selection] != state) for part in gfn_sets]
+        yield from original(uv, svm, picked(gfn_sets, others), asked, patient=patient)
+        return [GFN.judge(asked, part.slot.state[part.selection]) for part in gfn_sets]
 
     with wrong_cell(event, state), everywhere(original, settled):
         yield

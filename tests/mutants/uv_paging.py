@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from mutants.exchange import cells, everywhere
-from pef_kit.columns import Portion
+from pef_kit.columns import GfnSet
 from pef_kit.ladder import Codes
 from pef_kit.operations import Operation
 from pef_kit.spans import U8
@@ -29,10 +29,10 @@ def d2b() -> Iterator[None]:
     """Take every UV_PAGE_IN of a secure page, asked for or not, until the VM is secure."""
     original = page_in.events_of
 
-    def events_of(svm: Svm, portion: Portion[FrameSlot]) -> U8:
-        events = original(svm, portion)
+    def events_of(svm: Svm, gfns: GfnSet[FrameSlot]) -> U8:
+        events = original(svm, gfns)
         if svm.state is UvVmState.ACTIVE:
-            events[portion.slot.state[portion.chosen] == S.SECURE] = Event.PAGE_IN_WANTED
+            events[gfns.slot.state[gfns.selection] == S.SECURE] = Event.PAGE_IN_WANTED
         return events
 
     with everywhere(original, events_of):

@@ -20,16 +20,16 @@ from pef_ultravisor.faults import settled as settled_soundly
 from pef_ultravisor.frames import Svm
 from pef_ultravisor.lifecycle import GFN, Deed, Event
 from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.sharing import Portions, in_state, offsets_of
+from pef_ultravisor.sharing import GfnSets, in_state, offsets_of
 
 SKIPPED = Cell(S.PAGEDOUT, UCode.U_SUCCESS, Deed.NOTHING)
 NEVER_BROUGHT = "the Hypervisor says that it brought a page, and did not"
 
 
-def _lose_records(portions: Portions) -> None:
-    for part in in_state(portions, S.PAGEDOUT):
-        part.slot.counter[part.chosen] = 0
-        part.slot.tag[part.chosen] = 0
+def _lose_records(gfn_sets: GfnSets) -> None:
+    for part in in_state(gfn_sets, S.PAGEDOUT):
+        part.slot.counter[part.selection] = 0
+        part.slot.tag[part.selection] = 0
 
 
 @contextmanager
@@ -41,9 +41,9 @@ def d7() -> Iterator[None]:
     """
     original = sharing.unshare
 
-    def unshare(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
-        yield from original(uv, svm, portions)
-        _lose_records(portions)
+    def unshare(uv: Ultravisor, svm: Svm, gfn_sets: GfnSets) -> Operation[None]:
+        yield from original(uv, svm, gfn_sets)
+        _lose_records(gfn_sets)
 
     with cells(GFN, {Event.UNSHARE: {S.PAGEDOUT: SKIPPED}}), everywhere(original, unshare):
         yield
@@ -58,9 +58,9 @@ def d8() -> Iterator[None]:
     """
     original = sharing._take_back
 
-    def take_back(uv: Ultravisor, svm: Svm, fresh: Portions) -> Operation[None]:
+    def take_back(uv: Ultravisor, svm: Svm, fresh: GfnSets) -> Operation[None]:
         offered = [
-            (part.slot, offsets_of(part), part.slot.normal[part.chosen].copy())
+            (part.slot, offsets_of(part), part.slot.normal[part.selection].copy())
             for part in in_state(fresh, S.HV_SHARED)
         ]
         yield from original(uv, svm, fresh)
@@ -95,16 +95,16 @@ def d11() -> Iterator[None]:
     """
     original = settled_soundly
 
-    def settled(uv: Ultravisor, svm: Svm, portions: Portions, event: Event) -> Operation[list[Judgement]]:
+    def settled(uv: Ultravisor, svm: Svm, gfn_sets: GfnSets, event: Event) -> Operation[list[Judgement]]:
         try:
-            return (yield from original(uv, svm, portions, event))
+            return (yield from original(uv, svm, gfn_sets, event))
         except Unsettled as reason:
             if str(reason) != NEVER_BROUGHT:
                 raise
-        _lose_records(portions)
-        for part in in_state(portions, S.PAGEDOUT):
-            part.slot.put(part.chosen, S.SECURE)
-        return (yield from original(uv, svm, portions, event))
+        _lose_records(gfn_sets)
+        for part in in_state(gfn_sets, S.PAGEDOUT):
+            part.slot.put(part.selection, S.SECURE)
+        return (yield from original(uv, svm, gfn_sets, event))
 
     with only_in(sharing, "settled", settled):
         yield
@@ -118,8 +118,8 @@ def d14() -> Iterator[None]:
     """
     original = sharing.unshare_all
 
-    def unshare_all(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
-        visited = picked(portions, [np.asarray(part.gfns() != 0) for part in portions])
+    def unshare_all(uv: Ultravisor, svm: Svm, gfn_sets: GfnSets) -> Operation[None]:
+        visited = picked(gfn_sets, [np.asarray(part.each_gfn() != 0) for part in gfn_sets])
         yield from original(uv, svm, visited)
 
     with everywhere(original, unshare_all):

@@ -12,14 +12,14 @@ from pef_kit.settings import GIBIBYTE
 from pef_ultravisor import app as ultravisor
 
 ROLES: Final = ("hypervisor_token", "ultravisor_token", "observer_token", "vmm_token", "guest_key")
-NOWHERE: Final[dict[str, Any]] = {
+NOT_FOUND: Final[dict[str, Any]] = {
     "peer_url": "http://127.0.0.1:9",
     "normal_memory_size": GIBIBYTE,
     **{role: f"the {role} of nobody" for role in ROLES},
 }
 
 # Building makes models and their schemas, which the libraries keep.
-ultravisor.build(ultravisor.UltravisorSettings.model_validate(NOWHERE))
-hypervisor.build(hypervisor.Settings.model_validate(NOWHERE))
+ultravisor.build(ultravisor.UltravisorSettings.model_validate(NOT_FOUND))
+hypervisor.build(hypervisor.Settings.model_validate(NOT_FOUND))
 gc.collect()
 gc.freeze()

@@ -29,7 +29,7 @@ from pef_ultravisor.from_guest.entering import Entering, Step
 from pef_ultravisor.from_guest.esm_steps import commit, done, share_extent, start
 from pef_ultravisor.guest_image import Extent
 from pef_ultravisor.necessary_set import EsmFailure, bring, covering, held
-from pef_ultravisor.sharing import Kind, Portions
+from pef_ultravisor.sharing import GfnSets, Kind
 from pef_ultravisor.views import state_runs
 
 PAGES: Final = 6
@@ -102,7 +102,7 @@ class Scene:
         return compare(sides[:1], sides[1:] if svm else None, self.design).agree
 
 
-def page(entering: Entering, gfn: int) -> Portions:
+def page(entering: Entering, gfn: int) -> GfnSets:
     """Return a GFN as the steps of UV_ESM take it."""
     return covering(entering.svm, Extent(gpa_of(gfn), PAGE_SIZE), UCode.U_P2, "a page")
 

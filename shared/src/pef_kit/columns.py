@@ -4,7 +4,7 @@
 |---|---|
 | `Slot.state`, `Slot.marks` | uint8, one element a GFN of the slot |
 | `SlotMap` | the slots of one VM, by descending first GFN |
-| `Portion` | the runs of a message that fall into one slot |
+| `GfnSet` | GFNs of one slot, as runs in the order of a message |
 
 A column that was never written costs nothing: it is memory the machine has not been asked for yet.
 """
@@ -22,11 +22,12 @@ import numpy.ma  # np.unique would do so in the middle of the first call, and ta
 from pef_kit.allocation import column, copy_written
 from pef_kit.spans import (
     I64,
-    NOWHERE,
+    NOT_FOUND,
     U8,
     U64,
     Mask,
     Selection,
+    breaks,
     page_aligned,
     repeats,
     select,
@@ -120,11 +121,11 @@ SlotT = TypeVar("SlotT", bound=Slot)
 
 
 @dataclass(frozen=True, slots=True)
-class Portion(Generic[SlotT]):
-    """The runs of a message that fall into one slot.
+class GfnSet(Generic[SlotT]):
+    """A set of GFNs of one slot, as runs in the order of a message.
 
-    `rows` are their places in the message; `offsets` (pages from the slot's start) and `counts` (pages) have
-    an element a run. `chosen` selects all their GFNs, in order.
+    `rows` are the places of the runs in the message; `offsets` (pages from the slot's start) and `counts`
+    (pages) have an element per run. Codes, states and masks about the set have an element per GFN, in order.
     """
 
     slot: SlotT
@@ -133,8 +134,8 @@ class Portion(Generic[SlotT]):
     counts: I64
 
     @property
-    def chosen(self) -> Selection:
-        """Return the selection of all GFNs of the portion."""
+    def selection(self) -> Selection:
+        """Return what selects the elements of all GFNs in a column of the slot, in order."""
         return select(self.offsets, self.counts)
 
     @property
@@ -142,22 +143,30 @@ class Portion(Generic[SlotT]):
         """Return the number of GFNs."""
         return int(self.counts[0] if len(self.counts) == 1 else self.counts.sum())
 
-    def places(self) -> I64:
-        """Return the offset of every GFN of the portion from the slot's start (int64, one a page)."""
+    def each_offset(self) -> I64:
+        """Return the offset of every GFN from the slot's start (int64, one per GFN)."""
         return spread(self.offsets, self.counts, 1)
 
-    def gfns(self) -> I64:
-        """Return every GFN of the portion (int64, one a page)."""
+    def each_gfn(self) -> I64:
+        """Return every GFN (int64, one per GFN)."""
         return spread(self.offsets + self.slot.first, self.counts, 1)
 
-    def row_of_each(self) -> I64:
-        """Return the place in the message of the run that each GFN is of (int64, one a page)."""
+    def each_row(self) -> I64:
+        """Return the place in the message of the run that each GFN belongs to (int64, one per GFN)."""
         rows: I64 = np.repeat(self.rows, self.counts)
         return rows
 
-    def beside(self, starts: U64) -> I64:
-        """Expand one address a *run of the message* (bytes) into one a page of this portion (int64)."""
+    def each_address(self, starts: U64) -> I64:
+        """Return the address of every GFN, from one address per *run of the message* (bytes, int64)."""
         return spread(starts[self.rows].astype(np.int64), self.counts, PAGE_SIZE)
+
+    def where(self, mask: Mask) -> "GfnSet[SlotT]":
+        """Return the GFNs for which `mask` (bool, one per GFN) is true; they keep their rows."""
+        offsets, rows = self.each_offset()[mask], self.each_row()[mask]
+        if len(offsets) == len(mask):
+            return self
+        firsts, counts = breaks(len(offsets), (offsets, 1), (rows, 0))
+        return GfnSet(self.slot, rows[firsts], offsets[firsts], counts)
 
 
 class SlotMap(Generic[SlotT]):
@@ -207,15 +216,15 @@ class SlotMap(Generic[SlotT]):
         """Return the slot that holds `gfn`, or None."""
         return self.overlapping(gfn, 1)
 
-    def whereabouts(self, gpas: U64, counts: U64) -> I64:
-        """Return, for each run, the index of the one slot that holds it whole, or NOWHERE.
+    def locate(self, gpas: U64, counts: U64) -> I64:
+        """Return, for each run, the index of the one slot that holds it whole, or NOT_FOUND.
 
-        NOWHERE too for a run that is not on a page boundary, that wraps, or that overlaps another run of
+        NOT_FOUND too for a run that is not on a page boundary, that wraps, or that overlaps another run of
         the same message. A run of no page is held by the slot that holds its address.
         """
         if len(gpas) == 1:
-            return np.array([self._whereabouts_of_one(int(gpas[0]), int(counts[0]))], np.int64)
-        found = np.full(len(gpas), NOWHERE, np.int64)
+            return np.array([self._locate_one(int(gpas[0]), int(counts[0]))], np.int64)
+        found = np.full(len(gpas), NOT_FOUND, np.int64)
         if not self._slots or not len(gpas):
             return found
         gfns = (gpas >> np.uint64(PAGE_ORDER)).astype(np.int64)
@@ -226,36 +235,36 @@ class SlotMap(Generic[SlotT]):
         found[inside] = at[inside]
         kept = np.flatnonzero(inside)
         starts = gfns[kept].astype(np.uint64)
-        found[kept[repeats(starts, counts[kept])]] = NOWHERE
+        found[kept[repeats(starts, counts[kept])]] = NOT_FOUND
         return found
 
-    def _whereabouts_of_one(self, gpa: int, count: int) -> int:
+    def _locate_one(self, gpa: int, count: int) -> int:
         gfn = gpa >> PAGE_ORDER
         at = bisect_right(self._starts, gfn) - 1
         if at < 0 or gpa % PAGE_SIZE:
-            return NOWHERE
+            return NOT_FOUND
         room = self._slots[len(self._slots) - 1 - at].end - gfn
-        return at if room > 0 and count <= room else NOWHERE
+        return at if room > 0 and count <= room else NOT_FOUND
 
-    def portions(self, gpas: U64, counts: U64, rows: I64, places: I64) -> list[Portion[SlotT]]:
-        """Sort the runs in `rows` of a message into their slots; `places` as `whereabouts` told."""
-        sorted_out: list[Portion[SlotT]] = []
+    def gfn_sets(self, gpas: U64, counts: U64, rows: I64, places: I64) -> list[GfnSet[SlotT]]:
+        """Return the runs in `rows` of a message, one set per slot; `places` is what `locate` returned."""
+        sorted_out: list[GfnSet[SlotT]] = []
         for place in np.unique(places[rows]) if len(rows) > 1 else places[rows]:
             mine = rows[places[rows] == place] if len(rows) > 1 else rows
             slot = self._slots[len(self._slots) - 1 - int(place)]
             gfns = (gpas[mine] >> np.uint64(PAGE_ORDER)).astype(np.int64)
-            sorted_out.append(Portion(slot, mine, gfns - slot.first, counts[mine].astype(np.int64)))
+            sorted_out.append(GfnSet(slot, mine, gfns - slot.first, counts[mine].astype(np.int64)))
         return sorted_out
 
-    def covered(self, gfn: int, count: int) -> list[Portion[SlotT]] | None:
-        """Return the portions of a range that may span slots which abut; None where a GFN has no slot."""
-        found: list[Portion[SlotT]] = []
+    def covered(self, gfn: int, count: int) -> list[GfnSet[SlotT]] | None:
+        """Return a range as sets of GFNs, for slots may abut; None where a GFN has no slot."""
+        found: list[GfnSet[SlotT]] = []
         while count > 0:
             slot = self.holding(gfn)
             if slot is None:
                 return None
             taken = min(count, slot.end - gfn)
-            found.append(portion_of(slot, gfn - slot.first, taken))
+            found.append(gfn_set_of(slot, gfn - slot.first, taken))
             gfn, count = gfn + taken, count - taken
         return found
 
@@ -265,12 +274,12 @@ class SlotMap(Generic[SlotT]):
         return sum(slot.count for slot in self._slots)
 
 
-def portion_of(slot: SlotT, offset: int, count: int) -> Portion[SlotT]:
-    """Return one run of `count` GFNs from `offset` of `slot` as a portion."""
-    return Portion(slot, np.zeros(1, np.int64), np.array([offset], np.int64), np.array([count], np.int64))
+def gfn_set_of(slot: SlotT, offset: int, count: int) -> GfnSet[SlotT]:
+    """Return one run of `count` GFNs from `offset` of `slot` as a set."""
+    return GfnSet(slot, np.zeros(1, np.int64), np.array([offset], np.int64), np.array([count], np.int64))
 
 
-def chosen_where(slot: SlotT, mask: Mask) -> Portion[SlotT] | None:
-    """Return the GFNs of `slot` that `mask` (bool, one a GFN) marks as a portion of runs, or None."""
+def gfn_set_where(slot: SlotT, mask: Mask) -> GfnSet[SlotT] | None:
+    """Return the GFNs of `slot` that `mask` (bool, one a GFN) marks as a set, or None."""
     firsts, counts = stretches(mask)
-    return Portion(slot, np.arange(len(firsts)), firsts, counts) if len(firsts) else None
+    return GfnSet(slot, np.arange(len(firsts)), firsts, counts) if len(firsts) else None

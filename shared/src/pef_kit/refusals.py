@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pef_kit.columns import Portion, SlotT
+from pef_kit.columns import GfnSet, SlotT
 from pef_kit.ladder import Codes
 from pef_kit.spans import I64, U64, breaks, words_of
 from pef_protocol.calls import Reply
@@ -29,15 +29,15 @@ class Refusals:
             counts = self._counts[rows].view(np.int64)
             self._rows.append((rows, self._gpas[rows], counts, codes[rows]))
 
-    def add_pages(self, portion: Portion[SlotT], codes: Codes) -> None:
-        """Add the GFNs of `portion` whose element of `codes` (one a page) is not 0, as sub-runs."""
+    def add_pages(self, gfns: GfnSet[SlotT], codes: Codes) -> None:
+        """Add the GFNs of `gfns` whose element of `codes` (one a page) is not 0, as sub-runs."""
         wrong = codes.nonzero()[0]
         if not len(wrong):
             return
-        rows = np.repeat(portion.rows, portion.counts)[wrong]
-        gfns = portion.gfns()[wrong]
-        firsts, counts = breaks(len(wrong), (gfns, 1), (codes[wrong], 0), (rows, 0))
-        gpas = gfns[firsts].astype(np.uint64) << np.uint64(PAGE_ORDER)
+        rows = gfns.each_row()[wrong]
+        numbers = gfns.each_gfn()[wrong]
+        firsts, counts = breaks(len(wrong), (numbers, 1), (codes[wrong], 0), (rows, 0))
+        gpas = numbers[firsts].astype(np.uint64) << np.uint64(PAGE_ORDER)
         self._rows.append((rows[firsts], gpas, counts, codes[wrong][firsts]))
 
     def reply(self, refused_whole: Rung | None = None) -> Reply:

@@ -15,7 +15,7 @@ Mask: TypeAlias = NDArray[np.bool_]
 Selection: TypeAlias = "slice | I64"
 """Which elements of a column: a slice where they are one run, else their indexes."""
 
-NOWHERE: Final = -1
+NOT_FOUND: Final = -1
 
 
 def columns_of(runs: Runs) -> tuple[U64, ...]:

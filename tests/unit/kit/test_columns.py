@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pef_kit.columns import Slot, SlotMap, chosen_where, portion_of
-from pef_kit.spans import NOWHERE, U64
+from pef_kit.columns import GfnSet, Slot, SlotMap, gfn_set_of, gfn_set_where
+from pef_kit.spans import NOT_FOUND, U64
 from pef_protocol.quantities import PAGE_SIZE, U64_MAX, Gfn, SlotId
 
 LAST_GFN = U64_MAX // PAGE_SIZE
@@ -67,17 +67,17 @@ def told(runs: list[tuple[int, int]]) -> list[int | None]:
 @example([(20 * PAGE_SIZE, U64_MAX), (20 * PAGE_SIZE, U64_MAX - 19)])
 def test_whereabouts_are_those_of_the_twin(runs: list[tuple[int, int]]) -> None:
     slots = slot_map()
-    places = slots.whereabouts(*columns(runs))
+    places = slots.locate(*columns(runs))
     by_place = sorted(SLOTS, key=lambda slot_id: SLOTS[slot_id][0])
-    assert [None if place == NOWHERE else by_place[place] for place in places] == told(runs)
+    assert [None if place == NOT_FOUND else by_place[place] for place in places] == told(runs)
 
 
 @given(messages)
 def test_portions_hold_exactly_the_pages_of_the_runs(runs: list[tuple[int, int]]) -> None:
     slots = slot_map()
     starts, lengths = columns(runs)
-    places = slots.whereabouts(starts, lengths)
-    portions = slots.portions(starts, lengths, np.flatnonzero(places != NOWHERE), places)
+    places = slots.locate(starts, lengths)
+    gfn_sets = slots.gfn_sets(starts, lengths, np.flatnonzero(places != NOT_FOUND), places)
     wanted = {
         (row, gpa // PAGE_SIZE + page)
         for row, ((gpa, count), place) in enumerate(zip(runs, told(runs), strict=True))
@@ -85,23 +85,23 @@ def test_portions_hold_exactly_the_pages_of_the_runs(runs: list[tuple[int, int]]
         for page in range(count)
     }
     found: set[tuple[int, int]] = set()
-    for portion in portions:
-        gfn_of_each = portion.gfns()
-        assert portion.pages == len(gfn_of_each)
-        assert np.array_equal(np.arange(portion.slot.count)[portion.chosen], gfn_of_each - portion.slot.first)
-        assert all(told(runs)[row] == portion.slot.slot_id for row in portion.rows)
-        found |= set(zip(np.repeat(portion.rows, portion.counts).tolist(), gfn_of_each.tolist(), strict=True))
+    for gfns in gfn_sets:
+        gfn_of_each = gfns.each_gfn()
+        assert gfns.pages == len(gfn_of_each)
+        assert np.array_equal(np.arange(gfns.slot.count)[gfns.selection], gfn_of_each - gfns.slot.first)
+        assert all(told(runs)[row] == gfns.slot.slot_id for row in gfns.rows)
+        found |= set(zip(np.repeat(gfns.rows, gfns.counts).tolist(), gfn_of_each.tolist(), strict=True))
     assert found == wanted
 
 
 def test_one_address_a_run_becomes_one_a_page() -> None:
     slots = slot_map()
     starts, lengths = columns([(4 * PAGE_SIZE, 2), (0, 1), (8 * PAGE_SIZE, 3)])
-    places = slots.whereabouts(starts, lengths)
-    portions = {p.slot.slot_id: p for p in slots.portions(starts, lengths, np.arange(3), places)}
+    places = slots.locate(starts, lengths)
+    gfn_sets = {p.slot.slot_id: p for p in slots.gfn_sets(starts, lengths, np.arange(3), places)}
     ras = np.array([1 << 32, 2 << 32, 3 << 32], np.uint64)
-    assert portions[SlotId(0)].beside(ras).tolist() == [2 << 32]
-    assert portions[SlotId(5)].beside(ras).tolist() == [
+    assert gfn_sets[SlotId(0)].each_address(ras).tolist() == [2 << 32]
+    assert gfn_sets[SlotId(5)].each_address(ras).tolist() == [
         *((1 << 32) + page * PAGE_SIZE for page in range(2)),
         *((3 << 32) + page * PAGE_SIZE for page in range(3)),
     ]
@@ -109,19 +109,19 @@ def test_one_address_a_run_becomes_one_a_page() -> None:
 
 @given(gfns, st.integers(0, 30))
 def test_a_covered_range_lies_in_slots_page_by_page(gfn: int, count: int) -> None:
-    portions = slot_map().covered(gfn, count)
+    gfn_sets = slot_map().covered(gfn, count)
     in_slots = all(held(page * PAGE_SIZE, 1) is not None for page in range(gfn, gfn + count))
     if not in_slots:
-        assert portions is None
+        assert gfn_sets is None
     else:
-        assert portions is not None
-        assert [page for portion in portions for page in portion.gfns()] == list(range(gfn, gfn + count))
+        assert gfn_sets is not None
+        assert [page for gfns in gfn_sets for page in gfns.each_gfn()] == list(range(gfn, gfn + count))
 
 
 def test_a_range_over_abutting_slots_has_a_portion_in_each() -> None:
-    portions = slot_map().covered(2, 5)
-    assert portions is not None
-    assert [(p.slot.slot_id, p.offsets.tolist(), p.counts.tolist()) for p in portions] == [
+    gfn_sets = slot_map().covered(2, 5)
+    assert gfn_sets is not None
+    assert [(p.slot.slot_id, p.offsets.tolist(), p.counts.tolist()) for p in gfn_sets] == [
         (0, [2], [2]),
         (5, [0], [3]),
     ]
@@ -149,10 +149,10 @@ def test_slots_stand_by_descending_first_gfn_and_come_and_go() -> None:
     assert middle is not None
     slots.remove(middle)
     assert (slots.get(3), len(slots), slots.gfns) == (None, 3, 22)
-    assert slots.whereabouts(*columns([(20 * PAGE_SIZE, 1), (0, 1)])).tolist() == [NOWHERE, 0]
+    assert slots.locate(*columns([(20 * PAGE_SIZE, 1), (0, 1)])).tolist() == [NOT_FOUND, 0]
     for slot in slots:
         slots.remove(slot)
-    assert slots.whereabouts(*columns([(0, 1)])).tolist() == [NOWHERE]
+    assert slots.locate(*columns([(0, 1)])).tolist() == [NOT_FOUND]
     assert (len(slots), slots.gfns, slots.holding(0)) == (0, 0, None)
 
 
@@ -190,8 +190,26 @@ def test_a_digest_tells_every_column_and_the_place_of_a_slot() -> None:
 
 def test_a_mask_as_a_portion_and_one_run_as_a_portion() -> None:
     slot = Slot(SlotId(0), Gfn(100), 8)
-    assert chosen_where(slot, np.zeros(8, np.bool_)) is None
-    portion = chosen_where(slot, np.array([0, 1, 1, 0, 0, 0, 1, 0], np.bool_))
-    assert portion is not None
-    assert portion.gfns().tolist() == [101, 102, 106]
-    assert portion_of(slot, 3, 2).gfns().tolist() == [103, 104]
+    assert gfn_set_where(slot, np.zeros(8, np.bool_)) is None
+    gfns = gfn_set_where(slot, np.array([0, 1, 1, 0, 0, 0, 1, 0], np.bool_))
+    assert gfns is not None
+    assert gfns.each_gfn().tolist() == [101, 102, 106]
+    assert gfn_set_of(slot, 3, 2).each_gfn().tolist() == [103, 104]
+
+
+def test_a_mask_picks_gfns_that_keep_their_rows() -> None:
+    slot = Slot(SlotId(0), Gfn(100), 16)
+    gfns = GfnSet(slot, np.array([4, 7]), np.array([0, 8]), np.array([3, 4]))
+    picked = gfns.where(np.array([1, 0, 1, 1, 1, 0, 0], np.bool_))
+    assert picked.rows.tolist() == [4, 4, 7]
+    assert picked.offsets.tolist() == [0, 2, 8]
+    assert picked.counts.tolist() == [1, 1, 2]
+    assert gfns.where(np.ones(7, np.bool_)) is gfns
+    assert gfns.where(np.zeros(7, np.bool_)).pages == 0
+
+
+def test_neighbours_of_two_rows_stay_two_runs() -> None:
+    slot = Slot(SlotId(0), Gfn(100), 16)
+    gfns = GfnSet(slot, np.array([0, 1]), np.array([0, 2]), np.array([2, 2]))
+    picked = gfns.where(np.array([0, 1, 1, 1], np.bool_))
+    assert (picked.rows.tolist(), picked.counts.tolist()) == ([0, 1], [1, 2])

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pef_kit.columns import Portion, Slot
+from pef_kit.columns import GfnSet, Slot
 from pef_kit.refusals import Refusals
 from pef_kit.spans import U64
 from pef_protocol.calls import Reply
@@ -25,10 +25,10 @@ def codes(*numbers: int) -> "np.ndarray[tuple[int], np.dtype[np.int16]]":
     return np.array(numbers, np.int16)
 
 
-def portion(*rows: tuple[int, int, int]) -> Portion[Slot]:
-    """Make a portion of runs: (row of the message, offset in the slot, pages)."""
+def gfns(*rows: tuple[int, int, int]) -> GfnSet[Slot]:
+    """Make a set of runs: (row of the message, offset in the slot, pages)."""
     places, offsets, counts = (np.array(column, np.int64) for column in zip(*rows, strict=True))
-    return Portion(Slot(SlotId(0), Gfn(FIRST), 64), places, offsets, counts)
+    return GfnSet(Slot(SlotId(0), Gfn(FIRST), 64), places, offsets, counts)
 
 
 def gpa(page: int) -> int:
@@ -39,7 +39,7 @@ def test_nothing_refused_is_success() -> None:
     for family in (UCode, HCode):
         refusals = Refusals(u64(gpa(0)), u64(3), family)
         refusals.add_runs(codes(0))
-        refusals.add_pages(portion((0, 0, 3)), codes(0, 0, 0))
+        refusals.add_pages(gfns((0, 0, 3)), codes(0, 0, 0))
         assert refusals.reply() == Reply(family(0))
 
 
@@ -70,15 +70,15 @@ def test_whole_runs_keep_their_numbers_whatever_they_are() -> None:
 def test_pages_of_one_code_stay_together_only_within_their_run() -> None:
     refusals = Refusals(u64(gpa(0), gpa(4)), u64(4, 2), UCode)
     p2, busy = UCode.U_P2, UCode.U_BUSY
-    refusals.add_pages(portion((0, 0, 4), (1, 4, 2)), codes(0, p2, p2, busy, busy, 0))
+    refusals.add_pages(gfns((0, 0, 4), (1, 4, 2)), codes(0, p2, p2, busy, busy, 0))
     assert list(refusals.reply().refused.coded()) == [(gpa(1), 2, p2), (gpa(3), 1, busy), (gpa(4), 1, busy)]
 
 
 def test_refusals_come_in_the_messages_order_whenever_they_were_found() -> None:
     refusals = Refusals(u64(gpa(9), 1, gpa(2)), u64(1, 1, 2), HCode)
-    refusals.add_pages(portion((2, 2, 2)), codes(0, HCode.H_BUSY))
+    refusals.add_pages(gfns((2, 2, 2)), codes(0, HCode.H_BUSY))
     refusals.add_runs(codes(0, HCode.H_P2, 0))
-    refusals.add_pages(portion((0, 9, 1)), codes(HCode.H_STATE))
+    refusals.add_pages(gfns((0, 9, 1)), codes(HCode.H_STATE))
     reply = refusals.reply()
     assert reply.code is HCode.H_STATE
     assert list(reply.refused.coded()) == [
@@ -94,7 +94,7 @@ def test_refused_pages_are_exactly_those_with_a_code(pages: list[list[int]]) -> 
     offsets = [sum(len(run) + 1 for run in pages[:row]) for row in range(len(pages))]
     refusals = Refusals(u64(*map(gpa, offsets)), u64(*map(len, pages)), UCode)
     rows = [(row, offset, len(run)) for row, (offset, run) in enumerate(zip(offsets, pages, strict=True))]
-    refusals.add_pages(portion(*rows), codes(*(code for run in pages for code in run)))
+    refusals.add_pages(gfns(*rows), codes(*(code for run in pages for code in run)))
     reply = refusals.reply()
     told = {
         first // PAGE_SIZE + page: code

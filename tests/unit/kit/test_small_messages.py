@@ -5,8 +5,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pef_kit.columns import Slot, SlotMap, portion_of
-from pef_kit.spans import NOWHERE, U64, among, breaks, spread, stretches
+from pef_kit.columns import Slot, SlotMap, gfn_set_of
+from pef_kit.spans import NOT_FOUND, U64, among, breaks, spread, stretches
 from pef_protocol.quantities import PAGE_SIZE, Gfn, SlotId
 
 SLOTS = ((0, 0, 3), (1, 3, 2), (2, 9, 4))
@@ -39,21 +39,21 @@ def words(*numbers: int) -> U64:
 @example(13 * PAGE_SIZE, 0)
 def test_one_run_is_found_where_it_is_found_among_others(gpa: int, count: int) -> None:
     held = slots()
-    alone = held.whereabouts(words(gpa), words(count)).tolist()
-    assert alone == held.whereabouts(words(gpa, FAR), words(count, 1)).tolist()[:1]
+    alone = held.locate(words(gpa), words(count)).tolist()
+    assert alone == held.locate(words(gpa, FAR), words(count, 1)).tolist()[:1]
 
 
 def test_one_run_finds_the_slot_that_holds_it() -> None:
     held = slots()
-    places = held.whereabouts(words(10 * PAGE_SIZE), words(2))
-    (portion,) = held.portions(words(10 * PAGE_SIZE), words(2), np.arange(1), places)
-    assert (portion.slot.slot_id, portion.offsets.tolist(), portion.pages) == (2, [1], 2)
-    assert portion.places().tolist() == [1, 2]
-    assert portion.gfns().tolist() == [10, 11]
+    places = held.locate(words(10 * PAGE_SIZE), words(2))
+    (gfns,) = held.gfn_sets(words(10 * PAGE_SIZE), words(2), np.arange(1), places)
+    assert (gfns.slot.slot_id, gfns.offsets.tolist(), gfns.pages) == (2, [1], 2)
+    assert gfns.each_offset().tolist() == [1, 2]
+    assert gfns.each_gfn().tolist() == [10, 11]
 
 
 def test_an_empty_map_holds_no_run() -> None:
-    assert SlotMap[Slot]().whereabouts(words(0), words(1)).tolist() == [NOWHERE]
+    assert SlotMap[Slot]().locate(words(0), words(1)).tolist() == [NOT_FOUND]
 
 
 def test_slots_are_held_instead_of_those_before() -> None:
@@ -61,9 +61,9 @@ def test_slots_are_held_instead_of_those_before() -> None:
     last, middle, first = held
     held.hold([last, first])
     assert list(held) == [last, first]
-    assert held.whereabouts(words(3 * PAGE_SIZE), words(1)).tolist() == [NOWHERE]
+    assert held.locate(words(3 * PAGE_SIZE), words(1)).tolist() == [NOT_FOUND]
     held.hold([last, middle, first])
-    assert held.whereabouts(words(3 * PAGE_SIZE), words(1)).tolist() == [1]
+    assert held.locate(words(3 * PAGE_SIZE), words(1)).tolist() == [1]
 
 
 @pytest.mark.parametrize("step", [1, PAGE_SIZE])
@@ -102,4 +102,4 @@ def test_among_marks_the_wanted(column: list[int], wanted: set[int]) -> None:
 
 def test_a_portion_of_one_run_counts_its_pages() -> None:
     slot = Slot(SlotId(0), Gfn(4), 8)
-    assert portion_of(slot, 2, 5).pages == 5
+    assert gfn_set_of(slot, 2, 5).pages == 5

@@ -10,7 +10,7 @@ import pytest
 
 from model.scenes import LPID, active_vm, machine, place, put, secure_vm, svm_of
 from model.scripted import ScriptedHypervisor
-from pef_kit.columns import portion_of
+from pef_kit.columns import gfn_set_of
 from pef_kit.operations import Ask, Effect, Operation, Pause
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode
@@ -55,7 +55,7 @@ def undone_share(hv: ScriptedHypervisor) -> Operation[Any]:
     secure_vm(hv, LPID, (0, 16, 4))
     put(hv, 17, S.HV_SHARED)
     slot, at = place(hv, 17)
-    return _take_back(hv.uv, svm_of(hv), [portion_of(slot, at, 1)])
+    return _take_back(hv.uv, svm_of(hv), [gfn_set_of(slot, at, 1)])
 
 
 def store_to_a_page_that_is_out(hv: ScriptedHypervisor) -> Operation[Any]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from pef_hypervisor.designs.rules import Rules
 from pef_hypervisor.gate import Gate
-from pef_kit.columns import Portion, Slot, SlotMap
+from pef_kit.columns import GfnSet, Slot, SlotMap
 from pef_kit.core.life import Life
 from pef_kit.operations import Operation
 from pef_kit.parts import copied
@@ -91,12 +91,12 @@ def is_in(states: U8, wanted: tuple[HvGfnState, ...]) -> Mask:
     return found
 
 
-def picked(portion: Portion[VmSlot], mask: Mask) -> I64:
-    """Return the offsets (pages) of those GFNs of `portion` that `mask` (one a GFN, in order) marks."""
-    if len(portion.offsets) == 1:
-        offsets: I64 = mask.nonzero()[0] + portion.offsets[0]
+def picked(gfns: GfnSet[VmSlot], mask: Mask) -> I64:
+    """Return the offsets (pages) of those GFNs of `gfns` that `mask` (one a GFN, in order) marks."""
+    if len(gfns.offsets) == 1:
+        offsets: I64 = mask.nonzero()[0] + gfns.offsets[0]
         return offsets
-    return spread(portion.offsets, portion.counts, 1)[mask]
+    return spread(gfns.offsets, gfns.counts, 1)[mask]
 
 
 @dataclass(slots=True)

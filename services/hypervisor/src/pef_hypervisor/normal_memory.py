@@ -13,7 +13,7 @@ import numpy as np
 from pef_hypervisor.bus_requests import BusRequests
 from pef_hypervisor.frames import TOUCHED, VmSlot
 from pef_kit.bus import NORMAL_BASE, NormalMemory
-from pef_kit.columns import Portion
+from pef_kit.columns import GfnSet
 from pef_kit.operations import Operation, Pause, Work
 from pef_kit.spans import I64, breaks, stretches
 from pef_protocol.quantities import PAGE_SIZE, RealAddress, gpa_of
@@ -135,13 +135,13 @@ class RealMemory:
             for at in range(0, length, PIECE):
                 self.bytes.discard(ra + at, min(PIECE, length - at))
 
-    def read(self, portions: list[Portion[VmSlot]], gpa: int, length: int) -> bytearray:
-        """Return `length` bytes from guest address `gpa`, which the portions cover.
+    def read(self, gfn_sets: list[GfnSet[VmSlot]], gpa: int, length: int) -> bytearray:
+        """Return `length` bytes from guest address `gpa`, which the gfn_sets cover.
 
         Untouched pages read as zero, and stay untouched.
         """
         seen = bytearray(length)
-        for slot, first, count in self._touched(portions):
+        for slot, first, count in self._touched(gfn_sets):
             start = max(gpa, gpa_of(slot.first + first))
             end = min(gpa + length, gpa_of(slot.first + first + count))
             place = slot.base + start - gpa_of(slot.first)
@@ -150,23 +150,23 @@ class RealMemory:
                 self.bytes.let_go(place, end - start)
         return seen
 
-    def write(self, portions: list[Portion[VmSlot]], gpa: int, content: bytes) -> None:
-        """Write `content` from guest address `gpa`, which the portions cover.
+    def write(self, gfn_sets: list[GfnSet[VmSlot]], gpa: int, content: bytes) -> None:
+        """Write `content` from guest address `gpa`, which the gfn_sets cover.
 
         Order: the caller has marked them TOUCHED.
         """
-        for portion in portions:
-            slot = portion.slot
-            start = max(gpa, gpa_of(slot.first + int(portion.offsets[0])))
-            end = min(gpa + len(content), gpa_of(slot.first + int(portion.offsets[0]) + portion.pages))
+        for gfns in gfn_sets:
+            slot = gfns.slot
+            start = max(gpa, gpa_of(slot.first + int(gfns.offsets[0])))
+            end = min(gpa + len(content), gpa_of(slot.first + int(gfns.offsets[0]) + gfns.pages))
             place = slot.base + start - gpa_of(slot.first)
             self.bytes.at(place, end - start)[:] = content[start - gpa : end - gpa]
             if end - start >= LARGE:
                 self.bytes.let_go(place, end - start)
 
     @staticmethod
-    def _touched(portions: list[Portion[VmSlot]]) -> Iterator[tuple[VmSlot, int, int]]:
-        for portion in portions:
-            firsts, counts = stretches(portion.slot.marked(portion.chosen, TOUCHED))
+    def _touched(gfn_sets: list[GfnSet[VmSlot]]) -> Iterator[tuple[VmSlot, int, int]]:
+        for gfns in gfn_sets:
+            firsts, counts = stretches(gfns.slot.marked(gfns.selection, TOUCHED))
             for first, count in zip(firsts.tolist(), counts.tolist(), strict=True):
-                yield portion.slot, first + int(portion.offsets[0]), count
+                yield gfns.slot, first + int(gfns.offsets[0]), count

@@ -14,7 +14,7 @@ import numpy as np
 
 from pef_kit import parts
 from pef_kit.allocation import column
-from pef_kit.columns import Portion
+from pef_kit.columns import GfnSet
 from pef_kit.core.lease import Ended, leased
 from pef_kit.operations import Operation, Turn
 from pef_kit.spans import Mask, among
@@ -27,9 +27,9 @@ from pef_ultravisor.frames import (
     WANTED,
     FrameSlot,
     Svm,
+    gfn_set_at,
     held_pages,
     page_runs,
-    portion_at,
 )
 from pef_ultravisor.machine import Ultravisor
 from pef_ultravisor.requests import Refused, page_out
@@ -40,7 +40,7 @@ class Victims:
     """Pages of one SVM that are to go out."""
 
     svm: Svm
-    portion: Portion[FrameSlot]
+    gfns: GfnSet[FrameSlot]
 
 
 def make_room(uv: Ultravisor, pages: int, *, new: bool = False, patient: bool = False) -> Operation[bool]:
@@ -67,7 +67,7 @@ def _evict(victims: Victims, *, patient: bool) -> Operation[None]:
     """Ask for pages of one SVM to be taken out, under a lease on it."""
     svm = victims.svm
     try:
-        yield from leased(page_out(svm, page_runs([victims.portion]), patient=patient), svm.life)
+        yield from leased(page_out(svm, page_runs([victims.gfns]), patient=patient), svm.life)
     except Ended as ended:
         if ended.life is not svm.life:
             raise
@@ -91,11 +91,11 @@ def choose(uv: Ultravisor, wanted: int, tried: dict[FrameSlot, Mask]) -> Operati
             if passed > parts.PART:
                 yield Turn()
                 passed = part.stop - part.start
-            portion, stop = _pick(svm, slot, part, wanted, tried)
+            gfns, stop = _pick(svm, slot, part, wanted, tried)
             uv.clock_hand = svm.lpid, slot.first, stop
-            if portion is not None:
-                found.append(Victims(svm, portion))
-                wanted -= portion.pages
+            if gfns is not None:
+                found.append(Victims(svm, gfns))
+                wanted -= gfns.pages
             if wanted <= 0:
                 return found
     return found
@@ -103,7 +103,7 @@ def choose(uv: Ultravisor, wanted: int, tried: dict[FrameSlot, Mask]) -> Operati
 
 def _pick(
     svm: Svm, slot: FrameSlot, part: slice, wanted: int, tried: dict[FrameSlot, Mask]
-) -> tuple[Portion[FrameSlot] | None, int]:
+) -> tuple[GfnSet[FrameSlot] | None, int]:
     """Let the clock pass over a part of a slot; return the pages that go, and the offset where it stops."""
     candidates = _candidates(svm, slot, part)
     if slot in tried:
@@ -115,7 +115,7 @@ def _pick(
     if not len(offsets):
         return None, stop
     tried.setdefault(slot, column(slot.count, np.bool_))[offsets] = True
-    return portion_at(slot, offsets), stop
+    return gfn_set_at(slot, offsets), stop
 
 
 def _candidates(svm: Svm, slot: FrameSlot, part: slice) -> Mask:

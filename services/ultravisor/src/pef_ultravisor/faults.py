@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from pef_kit.columns import Portion
+from pef_kit.columns import GfnSet
 from pef_kit.operations import Operation, Pause
 from pef_kit.spans import Mask, among
 from pef_kit.transitions import Judgement
@@ -34,9 +34,9 @@ class InHand(Unsettled):
 
 
 def settled(
-    uv: Ultravisor, svm: Svm, portions: list[Portion[FrameSlot]], event: Event, *, patient: bool = False
+    uv: Ultravisor, svm: Svm, gfn_sets: list[GfnSet[FrameSlot]], event: Event, *, patient: bool = False
 ) -> Operation[list[Judgement]]:
-    """Return the judgements of `event` for `portions` once no GFN needs waiting or fetching first.
+    """Return the judgements of `event` for `gfn_sets` once no GFN needs waiting or fetching first.
 
     Raise Unsettled where that does not come to pass. Nothing was yielded since the judgements were made, and
     nothing is held. `patient`: there is always time.
@@ -44,15 +44,15 @@ def settled(
     fetched = 0
     for attempt in count():
         require_running(svm)
-        require_registered(svm, portions)
-        judgements = [GFN.judge(event, portion.slot.state[portion.chosen]) for portion in portions]
+        require_registered(svm, gfn_sets)
+        judgements = [GFN.judge(event, gfns.slot.state[gfns.selection]) for gfns in gfn_sets]
         missing = [
             (flags, part)
-            for portion, judgement in zip(portions, judgements, strict=True)
+            for gfns, judgement in zip(gfn_sets, judgements, strict=True)
             for flags, deed in ((NONSHARED, Deed.FETCH), (SHARED, Deed.FETCH_SHARED))
-            if (part := narrowed(portion, among(judgement.does, deed)))
+            if (part := narrowed(gfns, among(judgement.does, deed)))
         ]
-        obstacle = "another call has the page in hand" if any(map(_in_hand, portions)) else ""
+        obstacle = "another call has the page in hand" if any(map(_in_hand, gfn_sets)) else ""
         if not missing and not obstacle:
             return judgements
         if fetched == TRIES:
@@ -69,11 +69,11 @@ def settled(
 
 
 def settled_with_room(
-    uv: Ultravisor, svm: Svm, portions: list[Portion[FrameSlot]], event: Event, deed: Deed
+    uv: Ultravisor, svm: Svm, gfn_sets: list[GfnSet[FrameSlot]], event: Event, deed: Deed
 ) -> Operation[list[Judgement]]:
     """Return the judgements of `settled` once secure memory has room for the GFNs that need `deed`."""
     while True:
-        judgements = yield from settled(uv, svm, portions, event)
+        judgements = yield from settled(uv, svm, gfn_sets, event)
         pages = sum(int(np.count_nonzero(among(judgement.does, deed))) for judgement in judgements)
         if uv.has_room(pages):
             return judgements
@@ -82,8 +82,8 @@ def settled_with_room(
             raise Unsettled(message)
 
 
-def _in_hand(portion: Portion[FrameSlot]) -> bool:
-    return bool(np.count_nonzero(portion.slot.in_flight(portion.chosen)))
+def _in_hand(gfns: GfnSet[FrameSlot]) -> bool:
+    return bool(np.count_nonzero(gfns.slot.in_flight(gfns.selection)))
 
 
 def require_running(svm: Svm) -> None:
@@ -93,19 +93,19 @@ def require_running(svm: Svm) -> None:
         raise Unsettled(message)
 
 
-def require_registered(svm: Svm, portions: list[Portion[FrameSlot]]) -> None:
-    """Raise Unsettled where a slot of `portions` was taken away meanwhile.
+def require_registered(svm: Svm, gfn_sets: list[GfnSet[FrameSlot]]) -> None:
+    """Raise Unsettled where a slot of `gfn_sets` was taken away meanwhile.
 
     That is looked at wherever GFNs are judged, and needs no lease: UV_UNREGISTER_MEM_SLOT refuses a slot with
     a GFN in flight, and what is judged is in flight before the next yield.
     """
-    if any(svm.slots.get(portion.slot.slot_id) is not portion.slot for portion in portions):
+    if any(svm.slots.get(gfns.slot.slot_id) is not gfns.slot for gfns in gfn_sets):
         message = "a slot was taken away"
         raise Unsettled(message)
 
 
 def fetch(
-    uv: Ultravisor, svm: Svm, part: Portion[FrameSlot], flags: int, *, patient: bool = False
+    uv: Ultravisor, svm: Svm, part: GfnSet[FrameSlot], flags: int, *, patient: bool = False
 ) -> Operation[str]:
     """Have the Hypervisor bring the GFNs of `part` back; raise Unsettled where it refuses.
 
@@ -115,7 +115,7 @@ def fetch(
         return "secure memory is full"
     require_running(svm)
     require_registered(svm, [part])
-    if _in_hand(part) or not IS_AWAY[part.slot.state[part.chosen]].all():
+    if _in_hand(part) or not IS_AWAY[part.slot.state[part.selection]].all():
         return ""
     mark = WAITING | PROMISED if flags == NONSHARED else WAITING
     with in_flight(uv, svm, mark, chosen_in([part])):
@@ -133,7 +133,7 @@ def any_of(judgements: list[Judgement], deed: Deed) -> bool:
     return any(bool(np.count_nonzero(among(judgement.does, deed))) for judgement in judgements)
 
 
-def picked(portions: list[Portion[FrameSlot]], masks: list[Mask]) -> list[Portion[FrameSlot]]:
-    """Return the GFNs of `portions` that `masks` (one a portion, bool a page) pick."""
-    parts = (narrowed(portion, mask) for portion, mask in zip(portions, masks, strict=True))
+def picked(gfn_sets: list[GfnSet[FrameSlot]], masks: list[Mask]) -> list[GfnSet[FrameSlot]]:
+    """Return the GFNs of `gfn_sets` that `masks` (one per set, bool a page) pick."""
+    parts = (narrowed(gfns, mask) for gfns, mask in zip(gfn_sets, masks, strict=True))
     return [part for part in parts if part is not None]

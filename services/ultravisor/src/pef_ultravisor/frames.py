@@ -21,7 +21,7 @@ from typing import Final, Self
 import numpy as np
 
 from pef_kit.allocation import column, copy_written
-from pef_kit.columns import Portion, Slot, SlotMap
+from pef_kit.columns import GfnSet, Slot, SlotMap
 from pef_kit.core.lease import Life
 from pef_kit.operations import Operation
 from pef_kit.parts import copied
@@ -231,27 +231,27 @@ def held_pages(slot: FrameSlot, chosen: Selection) -> Mask:
     return held
 
 
-def page_runs(portions: "list[Portion[FrameSlot]]") -> PageRuns:
-    """Return the GFNs of `portions` as the runs of a hypercall."""
-    starts = [portion.offsets + portion.slot.first << PAGE_ORDER for portion in portions]
-    counts = [portion.counts for portion in portions]
+def page_runs(gfn_sets: "list[GfnSet[FrameSlot]]") -> PageRuns:
+    """Return the GFNs of `gfn_sets` as the runs of a hypercall."""
+    starts = [gfns.offsets + gfns.slot.first << PAGE_ORDER for gfns in gfn_sets]
+    counts = [gfns.counts for gfns in gfn_sets]
     return PageRuns(words_of(np.concatenate(starts), np.concatenate(counts)))
 
 
-def narrowed(portion: Portion[FrameSlot], mask: Mask) -> Portion[FrameSlot] | None:
-    """Return the GFNs of `portion` that `mask` (one a page) picks, as runs, or None where it picks none."""
+def narrowed(gfns: GfnSet[FrameSlot], mask: Mask) -> GfnSet[FrameSlot] | None:
+    """Return the GFNs of `gfns` that `mask` (one a page) picks, as runs, or None where it picks none."""
     picked = np.count_nonzero(mask)
     if not picked:
         return None
-    if picked == len(mask) and len(portion.offsets) == 1:
-        return portion
-    return portion_at(portion.slot, portion.places()[mask])
+    if picked == len(mask) and len(gfns.offsets) == 1:
+        return gfns
+    return gfn_set_at(gfns.slot, gfns.each_offset()[mask])
 
 
-def portion_at(slot: FrameSlot, offsets: I64) -> Portion[FrameSlot]:
-    """Return the GFNs at `offsets` of a slot (ascending, at least one) as a portion of runs."""
+def gfn_set_at(slot: FrameSlot, offsets: I64) -> GfnSet[FrameSlot]:
+    """Return the GFNs at `offsets` of a slot (ascending, at least one) as a set."""
     firsts, counts = breaks(len(offsets), (offsets, 1))
-    return Portion(slot, np.arange(len(firsts)), offsets[firsts], counts)
+    return GfnSet(slot, np.arange(len(firsts)), offsets[firsts], counts)
 
 
 def broken_invariants(svm: Svm) -> Iterator[str]:

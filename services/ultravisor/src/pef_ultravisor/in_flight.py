@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from pef_kit.columns import Portion
+from pef_kit.columns import GfnSet
 from pef_kit.spans import I64, U64, Selection
 from pef_ultravisor.frames import PROMISED, FrameSlot, Svm
 from pef_ultravisor.machine import Ultravisor
@@ -63,11 +63,11 @@ def in_flight(
         svm.open_calls -= 1
 
 
-def chosen_in(portions: Iterable[Portion[FrameSlot]]) -> Chosen:
-    """Return the GFNs of `portions` as `in_flight` takes them."""
-    return [(portion.slot, portion.chosen) for portion in portions]
+def chosen_in(gfn_sets: Iterable[GfnSet[FrameSlot]]) -> Chosen:
+    """Return the GFNs of `gfn_sets` as `in_flight` takes them."""
+    return [(gfns.slot, gfns.selection) for gfns in gfn_sets]
 
 
-def normal_pages_of(portions: Iterable[Portion[FrameSlot]]) -> list[U64]:
-    """Return the normal pages behind the GFNs of `portions`; 0 stands for none."""
-    return [portion.slot.normal[portion.chosen] for portion in portions]
+def normal_pages_of(gfn_sets: Iterable[GfnSet[FrameSlot]]) -> list[U64]:
+    """Return the normal pages behind the GFNs of `gfn_sets`; 0 stands for none."""
+    return [gfns.slot.normal[gfns.selection] for gfns in gfn_sets]

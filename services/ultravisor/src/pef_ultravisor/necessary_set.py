@@ -28,7 +28,7 @@ from pef_ultravisor.in_flight import chosen_in, in_flight
 from pef_ultravisor.lifecycle import Deed, Event
 from pef_ultravisor.machine import Ultravisor
 from pef_ultravisor.requests import NONSHARED, Busy, Refused, page_in, pages_of
-from pef_ultravisor.sharing import Portions
+from pef_ultravisor.sharing import GfnSets
 
 T = TypeVar("T")
 
@@ -44,13 +44,13 @@ class EsmFailure(Exception):
         self.code = code
 
 
-def covering(svm: Svm, extent: Extent, wrong: UCode, what: str) -> Portions:
+def covering(svm: Svm, extent: Extent, wrong: UCode, what: str) -> GfnSets:
     """Return the pages of an extent, by slot; raise EsmFailure(`wrong`) where they do not lie in slots."""
     pages = extent.pages
-    portions = svm.slots.covered(pages.start >> PAGE_ORDER, pages.size >> PAGE_ORDER)
-    if not portions:
+    gfn_sets = svm.slots.covered(pages.start >> PAGE_ORDER, pages.size >> PAGE_ORDER)
+    if not gfn_sets:
         raise EsmFailure(wrong, f"{what} does not lie in the VM's memory")
-    return portions
+    return gfn_sets
 
 
 def not_imported(slot: FrameSlot, chosen: Selection) -> Mask:
@@ -59,10 +59,10 @@ def not_imported(slot: FrameSlot, chosen: Selection) -> Mask:
     return left_over
 
 
-def bring(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
-    """Import the pages of `portions` that were not imported yet; raise EsmFailure where they don't come."""
+def bring(uv: Ultravisor, svm: Svm, gfn_sets: GfnSets) -> Operation[None]:
+    """Import the pages of `gfn_sets` that were not imported yet; raise EsmFailure where they don't come."""
     for attempt in count():
-        missing = picked(portions, [not_imported(part.slot, part.chosen) for part in portions])
+        missing = picked(gfn_sets, [not_imported(part.slot, part.selection) for part in gfn_sets])
         pages = sum(part.pages for part in missing)
         if not missing:
             return
@@ -81,7 +81,7 @@ def bring(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
         except Refused as refusal:
             raise refused(refusal) from None
         for part in missing:
-            part.slot.mark(part.chosen, IMPORTED)
+            part.slot.mark(part.selection, IMPORTED)
         return
 
 
@@ -107,25 +107,25 @@ def messages(runs: PageRuns, most: int) -> Iterator[PageRuns]:
 
 
 def held(
-    uv: Ultravisor, svm: Svm, portions: Portions, extent: Extent, use: Callable[[memoryview], T]
+    uv: Ultravisor, svm: Svm, gfn_sets: GfnSets, extent: Extent, use: Callable[[memoryview], T]
 ) -> Operation[T]:
     """Return `use(bytes of extent)`, while its pages can be neither moved nor changed."""
     try:
-        judgements = yield from settled(uv, svm, portions, Event.TOUCH)
+        judgements = yield from settled(uv, svm, gfn_sets, Event.TOUCH)
     except Unsettled as reason:
         raise EsmFailure(code_for(reason), str(reason)) from None
     if any_of(judgements, Deed.DENY) or any_of(judgements, Deed.NORMAL):
         raise EsmFailure(UCode.U_P2, "a part of the image lies on a shared page")
     if extent.size <= AT_ONCE:
-        return use(_bytes(portions, extent))
-    with in_flight(uv, svm, MOVING, chosen_in(portions)):
-        outcome: T = yield Work(lambda: use(_bytes(portions, extent)))
+        return use(_bytes(gfn_sets, extent))
+    with in_flight(uv, svm, MOVING, chosen_in(gfn_sets)):
+        outcome: T = yield Work(lambda: use(_bytes(gfn_sets, extent)))
     return outcome
 
 
-def _bytes(portions: Portions, extent: Extent) -> memoryview:
+def _bytes(gfn_sets: GfnSets, extent: Extent) -> memoryview:
     """Return the bytes of an extent: in place where one slot holds them, else as a copy."""
-    frames = [part.slot.frames.at(int(part.offsets[0]), part.pages << PAGE_ORDER) for part in portions]
+    frames = [part.slot.frames.at(int(part.offsets[0]), part.pages << PAGE_ORDER) for part in gfn_sets]
     joined: Any = frames[0] if len(frames) == 1 else np.concatenate(frames)
     start = extent.start % PAGE_SIZE
     return memoryview(joined[start : start + extent.size].data)
@@ -133,9 +133,9 @@ def _bytes(portions: Portions, extent: Extent) -> memoryview:
 
 def brought(uv: Ultravisor, svm: Svm, extent: Extent, wrong: UCode, what: str) -> Operation[bytes]:
     """Import an extent and return a copy of its bytes."""
-    portions = covering(svm, extent, wrong, what)
-    yield from bring(uv, svm, portions)
-    return (yield from held(uv, svm, portions, extent, bytes))
+    gfn_sets = covering(svm, extent, wrong, what)
+    yield from bring(uv, svm, gfn_sets)
+    return (yield from held(uv, svm, gfn_sets, extent, bytes))
 
 
 def forget_marks(svm: Svm, marks: int) -> Operation[None]:

@@ -19,7 +19,7 @@ from itertools import count
 
 import numpy as np
 
-from pef_kit.columns import Portion, portion_of
+from pef_kit.columns import GfnSet, gfn_set_of
 from pef_kit.operations import Operation, Pause, PeerFailure
 from pef_kit.spans import I64, among
 from pef_kit.transitions import Judgement
@@ -36,7 +36,7 @@ from pef_ultravisor.machine import Ultravisor
 from pef_ultravisor.requests import NONSHARED, SHARED, Busy, Refused, page_in, pages_of, request
 from pef_ultravisor.transfers import Pages, zeroing
 
-Portions = list[Portion[FrameSlot]]
+GfnSets = list[GfnSet[FrameSlot]]
 
 
 class Kind(Enum):
@@ -47,58 +47,58 @@ class Kind(Enum):
     PSEUDO = Event.COMMIT_PSEUDO
 
 
-def offsets_of(portion: Portion[FrameSlot]) -> I64:
-    """Return the places of a portion's GFNs in its slot (int64, one a page)."""
-    return portion.places()
+def offsets_of(gfns: GfnSet[FrameSlot]) -> I64:
+    """Return the places of a set's GFNs in its slot (int64, one a page)."""
+    return gfns.each_offset()
 
 
-def pages_in(portions: Portions) -> int:
-    """Count the GFNs of `portions`."""
-    return sum(part.pages for part in portions)
+def pages_in(gfn_sets: GfnSets) -> int:
+    """Count the GFNs of `gfn_sets`."""
+    return sum(part.pages for part in gfn_sets)
 
 
-def in_parts(portions: Portions) -> Iterator[Portions]:
-    """Yield the GFNs of `portions` in parts that the event loop can treat at once; few are one part."""
-    if pages_in(portions) <= PAGES_AT_ONCE:
-        yield portions
+def in_parts(gfn_sets: GfnSets) -> Iterator[GfnSets]:
+    """Yield the GFNs of `gfn_sets` in parts that the event loop can treat at once; few are one part."""
+    if pages_in(gfn_sets) <= PAGES_AT_ONCE:
+        yield gfn_sets
         return
-    for portion in portions:
-        start, count = int(portion.offsets[0]), portion.pages
+    for gfns in gfn_sets:
+        start, count = int(gfns.offsets[0]), gfns.pages
         for first in range(0, count, PAGES_AT_ONCE):
-            yield [portion_of(portion.slot, start + first, min(PAGES_AT_ONCE, count - first))]
+            yield [gfn_set_of(gfns.slot, start + first, min(PAGES_AT_ONCE, count - first))]
 
 
-def in_state(portions: Portions, *states: S) -> Portions:
-    """Return the GFNs of `portions` that are in one of `states`."""
-    return picked(portions, [among(part.slot.state[part.chosen], *states) for part in portions])
+def in_state(gfn_sets: GfnSets, *states: S) -> GfnSets:
+    """Return the GFNs of `gfn_sets` that are in one of `states`."""
+    return picked(gfn_sets, [among(part.slot.state[part.selection], *states) for part in gfn_sets])
 
 
-def advance(uv: Ultravisor, portions: Portions, event: Event) -> None:
-    """Apply an event to every GFN of `portions`, with the deeds that need no yield."""
-    for portion in portions:
-        slot, chosen = portion.slot, portion.chosen
+def advance(uv: Ultravisor, gfn_sets: GfnSets, event: Event) -> None:
+    """Apply an event to every GFN of `gfn_sets`, with the deeds that need no yield."""
+    for gfns in gfn_sets:
+        slot, chosen = gfns.slot, gfns.selection
         judgement = GFN.judge(event, slot.state[chosen])
         lost = among(judgement.does, Deed.UNMAP)
         if np.count_nonzero(lost):
-            offsets = offsets_of(portion)[lost]
+            offsets = offsets_of(gfns)[lost]
             uv.normal_pages.give_back(slot.normal[offsets])
             slot.normal[offsets] = 0
         filled = among(judgement.does, Deed.SCRUB) & slot.marked(chosen, FILLED)
         if np.count_nonzero(filled):
-            slot.scrub(offsets_of(portion)[filled])
+            slot.scrub(offsets_of(gfns)[filled])
         slot.put(chosen, judgement.then)
 
 
-def _pages(portions: Portions, judgements: list[Judgement], deed: Deed) -> Portions:
-    return picked(portions, [among(judgement.does, deed) for judgement in judgements])
+def _pages(gfn_sets: GfnSets, judgements: list[Judgement], deed: Deed) -> GfnSets:
+    return picked(gfn_sets, [among(judgement.does, deed) for judgement in judgements])
 
 
-def share(uv: Ultravisor, svm: Svm, portions: Portions, kind: Kind) -> Operation[None]:
-    """Share the GFNs of `portions`; raise Unsettled, with everything as it was, where that can't be."""
+def share(uv: Ultravisor, svm: Svm, gfn_sets: GfnSets, kind: Kind) -> Operation[None]:
+    """Share the GFNs of `gfn_sets`; raise Unsettled, with everything as it was, where that can't be."""
     for attempt in count():
-        judgements = yield from settled(uv, svm, portions, Event.SHARE)
-        fresh = _pages(portions, judgements, Deed.ASK)
-        already = _pages(portions, judgements, Deed.ZERO)
+        judgements = yield from settled(uv, svm, gfn_sets, Event.SHARE)
+        fresh = _pages(gfn_sets, judgements, Deed.ASK)
+        already = _pages(gfn_sets, judgements, Deed.ZERO)
         with in_flight(uv, svm, 0, chosen_in(fresh), room=pages_in(fresh)):
             try:
                 yield from _offered_and_zero(uv, svm, fresh, already)
@@ -114,7 +114,7 @@ def share(uv: Ultravisor, svm: Svm, portions: Portions, kind: Kind) -> Operation
             raise InHand(str(refusal))
 
 
-def _offered_and_zero(uv: Ultravisor, svm: Svm, fresh: Portions, already: Portions) -> Operation[None]:
+def _offered_and_zero(uv: Ultravisor, svm: Svm, fresh: GfnSets, already: GfnSets) -> Operation[None]:
     """Have a normal page offered for each of `fresh`, and all the pages zeroed."""
     with in_flight(uv, svm, MOVING, chosen_in(already), pages=normal_pages_of(already)):
         advance(uv, fresh, Event.SHARE)
@@ -123,7 +123,7 @@ def _offered_and_zero(uv: Ultravisor, svm: Svm, fresh: Portions, already: Portio
         require_running(svm)
 
 
-def _offer(svm: Svm, fresh: Portions) -> Operation[None]:
+def _offer(svm: Svm, fresh: GfnSets) -> Operation[None]:
     """Have the Hypervisor offer a normal page for each GFN; one that says so and doesn't ends the SVM."""
     if not fresh:
         return
@@ -135,7 +135,7 @@ def _offer(svm: Svm, fresh: Portions) -> Operation[None]:
         raise Unsettled(message)
 
 
-def _take_back(uv: Ultravisor, svm: Svm, fresh: Portions) -> Operation[None]:
+def _take_back(uv: Ultravisor, svm: Svm, fresh: GfnSets) -> Operation[None]:
     """Undo a share: every GFN is secure again on its frame, which still holds what it held.
 
     During UV_ESM the Hypervisor has thereby given pages that nobody imported; it gets them back as zeroes.
@@ -158,31 +158,31 @@ def _take_back(uv: Ultravisor, svm: Svm, fresh: Portions) -> Operation[None]:
     advance(uv, granted, Event.UNSHARE_GRANTED)
     advance(uv, granted, Event.COMMIT_UNSHARE)
     for part in () if svm.whole else granted:
-        part.slot.mark(part.chosen, IMPORTED)
+        part.slot.mark(part.selection, IMPORTED)
 
 
-def _zero(uv: Ultravisor, svm: Svm, offered: Portions, already: Portions) -> Operation[None]:
+def _zero(uv: Ultravisor, svm: Svm, offered: GfnSets, already: GfnSets) -> Operation[None]:
     """Zero the normal pages behind all these GFNs, which nobody takes away meanwhile.
 
     Those that were shared `already` are in flight by now.
     """
     with in_flight(uv, svm, MOVING, chosen_in(offered), pages=normal_pages_of(offered)):
-        for portion in offered + already:
-            offsets = offsets_of(portion)
-            addresses = portion.slot.normal[offsets].astype(np.int64)
-            for some in Pages(portion.slot, offsets, addresses).batches():
+        for gfns in offered + already:
+            offsets = offsets_of(gfns)
+            addresses = gfns.slot.normal[offsets].astype(np.int64)
+            for some in Pages(gfns.slot, offsets, addresses).batches():
                 yield zeroing(some)
 
 
-def unshare(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
-    """Take the GFNs of `portions` back, zero; raise Unsettled where they can't be.
+def unshare(uv: Ultravisor, svm: Svm, gfn_sets: GfnSets) -> Operation[None]:
+    """Take the GFNs of `gfn_sets` back, zero; raise Unsettled where they can't be.
 
     A Hypervisor that keeps a page it no longer has a right to ends the SVM.
     """
     for attempt in count():
-        judgements = yield from settled_with_room(uv, svm, portions, Event.UNSHARE, Deed.ASK)
-        shared = _pages(portions, judgements, Deed.ASK)
-        secure = _pages(portions, judgements, Deed.SCRUB)
+        judgements = yield from settled_with_room(uv, svm, gfn_sets, Event.UNSHARE, Deed.ASK)
+        shared = _pages(gfn_sets, judgements, Deed.ASK)
+        secure = _pages(gfn_sets, judgements, Deed.SCRUB)
         changing = [part.slot for part in shared]
         with in_flight(uv, svm, MOVING, chosen_in(secure), changing=changing, room=pages_in(shared)):
             advance(uv, shared, Event.UNSHARE)
@@ -204,16 +204,16 @@ def unshare(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
             raise InHand(str(busy))
 
 
-def unshare_all(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]:
-    """Take back every GFN of `portions` that the SVM shared itself; raise Unsettled at a refusal.
+def unshare_all(uv: Ultravisor, svm: Svm, gfn_sets: GfnSets) -> Operation[None]:
+    """Take back every GFN of `gfn_sets` that the SVM shared itself; raise Unsettled at a refusal.
 
     What was granted is done. The GFNs that were refused stay shared, without a mapping until they are next
     used; those that the Hypervisor was too busy for stay as they were.
     """
     for attempt in count():
-        judgements = yield from settled_with_room(uv, svm, portions, Event.UNSHARE_ALL, Deed.ASK)
-        shared = _pages(portions, judgements, Deed.ASK)
-        asked: Portions = []
+        judgements = yield from settled_with_room(uv, svm, gfn_sets, Event.UNSHARE_ALL, Deed.ASK)
+        shared = _pages(gfn_sets, judgements, Deed.ASK)
+        asked: GfnSets = []
         with in_flight(uv, svm, 0, chosen_in(shared), room=pages_in(shared)):
             advance(uv, shared, Event.UNSHARE_ALL)
             try:
@@ -233,7 +233,7 @@ def unshare_all(uv: Ultravisor, svm: Svm, portions: Portions) -> Operation[None]
             raise InHand(str(busy))
 
 
-def _reclaim(uv: Ultravisor, svm: Svm, shared: Portions) -> Operation[None]:
+def _reclaim(uv: Ultravisor, svm: Svm, shared: GfnSets) -> Operation[None]:
     """Have the Hypervisor give pages up, and make them secure and zero; raise Refused where it doesn't."""
     if not shared:
         return
@@ -243,29 +243,29 @@ def _reclaim(uv: Ultravisor, svm: Svm, shared: Portions) -> Operation[None]:
     advance(uv, shared, Event.COMMIT_UNSHARE)
 
 
-def _not_begun(uv: Ultravisor, shared: Portions) -> None:
+def _not_begun(uv: Ultravisor, shared: GfnSets) -> None:
     """Let those GFNs of `shared` be shared as before that the Hypervisor did not give up."""
-    mapped = [part.slot.normal[part.chosen] != 0 for part in shared]
+    mapped = [part.slot.normal[part.selection] != 0 for part in shared]
     advance(uv, picked(shared, mapped), Event.UNSHARE_BUSY)
     advance(uv, shared, Event.REVERT_UNSHARE)
 
 
-def _commit_granted(uv: Ultravisor, asked: Portions, reason: Refused | Unsettled) -> None:
+def _commit_granted(uv: Ultravisor, asked: GfnSets, reason: Refused | Unsettled) -> None:
     """Make those GFNs of `asked` secure that the Hypervisor gave up although it kept others."""
     runs = reason.runs if isinstance(reason, Refused) else None
     if runs is None:
         return
     kept = pages_of(runs)
-    granted = picked(asked, [~np.isin(part.gfns() << PAGE_ORDER, kept) for part in asked])
+    granted = picked(asked, [~np.isin(part.each_gfn() << PAGE_ORDER, kept) for part in asked])
     advance(uv, granted, Event.UNSHARE_GRANTED)
     advance(uv, granted, Event.COMMIT_UNSHARE)
 
 
-def abort(uv: Ultravisor, svm: Svm, portions: Portions, event: Event) -> None:
+def abort(uv: Ultravisor, svm: Svm, gfn_sets: GfnSets, event: Event) -> None:
     """Abort an SVM in whose open call the Hypervisor broke the protocol: it never runs again.
 
-    Its pages keep their bytes and stay out of reach; `event` takes the GFNs of `portions` out of their
+    Its pages keep their bytes and stay out of reach; `event` takes the GFNs of `gfn_sets` out of their
     transient states.
     """
     svm.state = UvVmState.ABORT
-    advance(uv, portions, event)
+    advance(uv, gfn_sets, event)

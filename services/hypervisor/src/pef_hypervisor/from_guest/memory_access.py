@@ -13,7 +13,7 @@ from pef_hypervisor.accesses import copy_in, copy_out
 from pef_hypervisor.frames import MOVING, Vm, VmSlot
 from pef_hypervisor.lifecycle import VmEvent, vm_cell
 from pef_hypervisor.store import Store
-from pef_kit.columns import Portion
+from pef_kit.columns import GfnSet
 from pef_kit.core.lease import leased
 from pef_kit.operations import Operation, Pause
 from pef_protocol.quantities import PAGE_SIZE, gfn_of, pages_in
@@ -87,16 +87,16 @@ def _barred(vm: Vm) -> str:
     return "must be reset" if vm.must_reset else ""
 
 
-def _reach(vm: Vm, gpa: int, length: int) -> Operation[list[Portion[VmSlot]] | Refused]:
+def _reach(vm: Vm, gpa: int, length: int) -> Operation[list[GfnSet[VmSlot]] | Refused]:
     """Find the range in slots of a VM that runs here; wait for pages that another access has."""
     for attempt in count():
         if not vm_cell(VmEvent.START_VM, vm.state).code.succeeded:
             return Refused(vm.state.name.lower(), gpa)
-        portions = vm.slots.covered(gfn_of(gpa), pages_in(gpa % PAGE_SIZE + length))
-        if portions is None:
+        gfn_sets = vm.slots.covered(gfn_of(gpa), pages_in(gpa % PAGE_SIZE + length))
+        if gfn_sets is None:
             return Refused("no slot", gpa)
-        if not any(portion.slot.marked(portion.chosen, MOVING).any() for portion in portions):
-            return portions
+        if not any(gfns.slot.marked(gfns.selection, MOVING).any() for gfns in gfn_sets):
+            return gfn_sets
         if not (yield Pause(attempt)):
             break
     return Refused("busy", gpa)

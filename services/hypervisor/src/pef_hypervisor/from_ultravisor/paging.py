@@ -12,10 +12,10 @@ from pef_hypervisor.frames import MOVING, Vm, VmSlot, picked
 from pef_hypervisor.lifecycle import GfnEvent
 from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Flight, Part, as_hypercall_code
-from pef_kit.columns import Portion
+from pef_kit.columns import GfnSet
 from pef_kit.ladder import Codes
 from pef_kit.refusals import Refusals
-from pef_kit.spans import I64, NOWHERE, U8, U64, Mask, columns_of
+from pef_kit.spans import I64, NOT_FOUND, U8, U64, Mask, columns_of
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode
 from pef_protocol.hypercalls import SvmPageIn, SvmPageOut
@@ -33,21 +33,21 @@ class Paging:
         self.gpas: U64
         self.counts: U64
         self.gpas, self.counts = columns_of(request.runs)
-        self.places: I64 = np.full(len(self.gpas), NOWHERE, np.int64)
+        self.places: I64 = np.full(len(self.gpas), NOT_FOUND, np.int64)
         if self.vm is not None:
-            self.places = self.vm.slots.whereabouts(self.gpas, self.counts)
+            self.places = self.vm.slots.locate(self.gpas, self.counts)
         self.refusals = Refusals(self.gpas, self.counts, HCode)
 
-    def portions(self, codes: Codes) -> list[Portion[VmSlot]]:
+    def gfn_sets(self, codes: Codes) -> list[GfnSet[VmSlot]]:
         """Sort the runs that no rung refused (code 0) into their slots."""
         if self.vm is None:
             return []
-        return self.vm.slots.portions(self.gpas, self.counts, (codes == 0).nonzero()[0], self.places)
+        return self.vm.slots.gfn_sets(self.gpas, self.counts, (codes == 0).nonzero()[0], self.places)
 
     def reply(self, verdicts: Sequence["Verdict"], detail: str) -> Reply:
         """Answer with the GFNs that were refused."""
         for verdict in verdicts:
-            self.refusals.add_pages(verdict.portion, verdict.codes)
+            self.refusals.add_pages(verdict.gfns, verdict.codes)
         self.refusals.detail = detail
         return self.refusals.reply()
 
@@ -69,15 +69,15 @@ def order(asked: Paging) -> bool:
 
 def in_one_slot(asked: Paging) -> Mask:
     """Check rung `gpa`."""
-    inside: Mask = asked.places != NOWHERE
+    inside: Mask = asked.places != NOT_FOUND
     return inside
 
 
 @dataclass(slots=True)
 class Verdict:
-    """What becomes of the GFNs of a portion: state before and after, code, deed; an element a GFN."""
+    """What becomes of the GFNs of a set: state before and after, code, deed; an element a GFN."""
 
-    portion: Portion[VmSlot]
+    gfns: GfnSet[VmSlot]
     before: U8
     then: U8
     codes: Codes
@@ -85,19 +85,19 @@ class Verdict:
 
     def part(self, mask: Mask) -> Part:
         """Return the marked GFNs as a part of a flight."""
-        return Part(self.portion.slot, picked(self.portion, mask), self.then[mask])
+        return Part(self.gfns.slot, picked(self.gfns, mask), self.then[mask])
 
     def refuse(self, mask: Mask, code: HCode) -> None:
         """Give the marked GFNs `code`."""
         self.codes[mask] = code
 
 
-def judge(vm: Vm, event: GfnEvent, portion: Portion[VmSlot]) -> Verdict:
-    """Look up `event` for all GFNs of a portion; those that another call has in flight are busy."""
-    before = portion.slot.state[portion.chosen].copy()
+def judge(vm: Vm, event: GfnEvent, gfns: GfnSet[VmSlot]) -> Verdict:
+    """Look up `event` for all GFNs of a set; those that another call has in flight are busy."""
+    before = gfns.slot.state[gfns.selection].copy()
     judged = vm.rules.table.judge(event, before)
-    verdict = Verdict(portion, before, judged.then, judged.code, judged.does)
-    verdict.refuse(portion.slot.marked(portion.chosen, MOVING), HCode.H_BUSY)
+    verdict = Verdict(gfns, before, judged.then, judged.code, judged.does)
+    verdict.refuse(gfns.slot.marked(gfns.selection, MOVING), HCode.H_BUSY)
     return verdict
 
 

@@ -66,7 +66,7 @@ def svm_page_in(store: Store, caller: Caller, request: SvmPageIn) -> Operation[R
 
 def _page_in(store: Store, vm: Vm, asked: Paging, codes: Codes) -> Operation[Reply]:
     event = GfnEvent.SHARE if asked.request.flags == H_PAGE_IN_SHARED else GfnEvent.PAGE_IN
-    verdicts = [paging.judge(vm, event, portion) for portion in asked.portions(codes)]
+    verdicts = [paging.judge(vm, event, gfns) for gfns in asked.gfn_sets(codes)]
     ration(verdicts, store.pool)
     move = offer if event is GfnEvent.SHARE else bring
     sent = [(verdict, carried(store, verdict)) for verdict in verdicts]
@@ -86,7 +86,7 @@ def ration(verdicts: Sequence[Verdict], pool: DevicePool) -> None:
     if sum(int(np.count_nonzero(want)) for want in wanting) <= free:
         return
     rows = [
-        np.repeat(verdict.portion.rows, verdict.portion.counts)[want]
+        np.repeat(verdict.gfns.rows, verdict.gfns.counts)[want]
         for verdict, want in zip(verdicts, wanting, strict=True)
     ]
     late = np.argsort(np.concatenate(rows), kind="stable")[free:]
@@ -104,7 +104,7 @@ def carried(store: Store, verdict: Verdict) -> Mask:
     The Ultravisor's frame of such a GFN is zero already, as the page is.
     """
     moved = (verdict.codes == 0) & (verdict.does != GfnDeed.NOTHING)
-    slot, chosen = verdict.portion.slot, verdict.portion.chosen
+    slot, chosen = verdict.gfns.slot, verdict.gfns.selection
     untouched = among(verdict.before, HvGfnState.NORMAL) & ~slot.marked(chosen, TOUCHED | CARRIED)
     marked = moved & untouched & among(verdict.does, GfnDeed.BRING)
     part = verdict.part(marked)

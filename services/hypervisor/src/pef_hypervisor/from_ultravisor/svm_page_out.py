@@ -60,7 +60,7 @@ def svm_page_out(store: Store, caller: Caller, request: SvmPageOut) -> Operation
 
 
 def _page_out(store: Store, vm: Vm, asked: Paging, codes: Codes) -> Operation[Reply]:
-    verdicts = [paging.judge(vm, GfnEvent.PAGE_OUT, portion) for portion in asked.portions(codes)]
+    verdicts = [paging.judge(vm, GfnEvent.PAGE_OUT, gfns) for gfns in asked.gfn_sets(codes)]
     sent = [(verdict, (verdict.codes == 0) & among(verdict.does, GfnDeed.TAKE_OUT)) for verdict in verdicts]
     flight = yield from take_out(store, vm, [verdict.part(mask) for verdict, mask in sent])
     paging.note(flight, sent)

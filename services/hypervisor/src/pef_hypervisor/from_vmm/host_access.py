@@ -12,7 +12,7 @@ from pef_hypervisor.lifecycle import GfnDeed, GfnEvent
 from pef_hypervisor.moves import take_out
 from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Part
-from pef_kit.columns import Portion
+from pef_kit.columns import GfnSet
 from pef_kit.operations import Operation, Pause
 from pef_kit.spans import among
 from pef_protocol.quantities import PAGE_SIZE, gfn_of, pages_in
@@ -73,18 +73,18 @@ def _write(store: Store, vm: Vm, gpa: int, content: bytes) -> Operation[Outcome]
     return DONE
 
 
-def _reach(store: Store, vm: Vm, gpa: int, length: int) -> Operation[Outcome | list[Portion[VmSlot]]]:
+def _reach(store: Store, vm: Vm, gpa: int, length: int) -> Operation[Outcome | list[GfnSet[VmSlot]]]:
     """Bring the range to where the host can touch it: page secure pages out, wait for those in flight."""
     first, pages = gfn_of(gpa), pages_in(gpa % PAGE_SIZE + length)
     for attempt in count():
-        portions = vm.slots.covered(first, pages)
-        if portions is None:
+        gfn_sets = vm.slots.covered(first, pages)
+        if gfn_sets is None:
             return Outcome(Errno.EFAULT, "the range is not all in slots")
-        moving = any(portion.slot.marked(portion.chosen, MOVING).any() for portion in portions)
+        moving = any(gfns.slot.marked(gfns.selection, MOVING).any() for gfns in gfn_sets)
         if not moving:
-            parts = [_secure_part(vm, portion) for portion in portions]
+            parts = [_secure_part(vm, gfns) for gfns in gfn_sets]
             if not any(len(part.offsets) for part in parts):
-                return portions
+                return gfn_sets
             flight = yield from take_out(store, vm, parts)
             if refused := flight.detail():
                 errno = Errno.EBUSY if flight.obstacle.busy else Errno.EIO
@@ -95,8 +95,8 @@ def _reach(store: Store, vm: Vm, gpa: int, length: int) -> Operation[Outcome | l
     return Outcome(Errno.EBUSY, "pages of the range are in flight")
 
 
-def _secure_part(vm: Vm, portion: Portion[VmSlot]) -> Part:
-    """Return those GFNs of a portion that must come out before the host touches them."""
-    touched = vm.rules.table.judge(GfnEvent.HOST_TOUCH, portion.slot.state[portion.chosen])
+def _secure_part(vm: Vm, gfns: GfnSet[VmSlot]) -> Part:
+    """Return those GFNs of a set that must come out before the host touches them."""
+    touched = vm.rules.table.judge(GfnEvent.HOST_TOUCH, gfns.slot.state[gfns.selection])
     out = among(touched.does, GfnDeed.TAKE_OUT)
-    return Part(portion.slot, picked(portion, out), touched.then[out])
+    return Part(gfns.slot, picked(gfns, out), touched.then[out])

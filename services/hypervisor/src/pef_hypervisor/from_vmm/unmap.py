@@ -12,7 +12,7 @@ from pef_hypervisor.from_vmm.outcome import DONE, Errno, Outcome, barred, no_vm
 from pef_hypervisor.lifecycle import GfnDeed, GfnEvent
 from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Flight, Leg, Part, fly
-from pef_kit.columns import Portion
+from pef_kit.columns import GfnSet
 from pef_kit.operations import Operation, Pause, Turn
 from pef_kit.spans import among
 from pef_protocol.codes import UCode
@@ -62,25 +62,25 @@ def _unmap(store: Store, vm: Vm, gpa: int, pages: int) -> Operation[Outcome]:
 def _unmap_part(store: Store, vm: Vm, first: int, pages: int) -> Operation[Outcome]:
     """Wait until nobody has a page of the range in flight, then tell the Ultravisor."""
     for attempt in count():
-        portions = vm.slots.covered(first, pages)
-        if portions is None:
+        gfn_sets = vm.slots.covered(first, pages)
+        if gfn_sets is None:
             return Outcome(Errno.EFAULT, "the range is not all in slots")
-        if not any(portion.slot.marked(portion.chosen, MOVING).any() for portion in portions):
-            return (yield from _invalidate(store, vm, portions))
+        if not any(gfns.slot.marked(gfns.selection, MOVING).any() for gfns in gfn_sets):
+            return (yield from _invalidate(store, vm, gfn_sets))
         if not (yield Pause(attempt)):
             break
     return Outcome(Errno.EBUSY, "pages of the range are in flight")
 
 
-def _invalidate(store: Store, vm: Vm, portions: list[Portion[VmSlot]]) -> Operation[Outcome]:
+def _invalidate(store: Store, vm: Vm, gfn_sets: list[GfnSet[VmSlot]]) -> Operation[Outcome]:
     """Tell the Ultravisor of what may be shared; what it holds as secure it refuses, which is as well."""
     parts: list[Part] = []
-    for portion in portions:
-        if not portion.slot.registered:
+    for gfns in gfn_sets:
+        if not gfns.slot.registered:
             continue
-        judged = vm.rules.table.judge(GfnEvent.UNMAP, portion.slot.state[portion.chosen])
+        judged = vm.rules.table.judge(GfnEvent.UNMAP, gfns.slot.state[gfns.selection])
         shared = among(judged.does, GfnDeed.INVALIDATE)
-        parts.append(Part(portion.slot, picked(portion, shared), judged.then[shared]))
+        parts.append(Part(gfns.slot, picked(gfns, shared), judged.then[shared]))
 
     def landed(_: Leg, __: Reservation) -> Operation[None]:
         yield from ()

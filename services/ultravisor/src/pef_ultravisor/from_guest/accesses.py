@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from pef_kit.columns import Portion
+from pef_kit.columns import GfnSet
 from pef_kit.core.lease import Ended
 from pef_kit.operations import Operation, PeerFailure, Transfer, Work
 from pef_kit.spans import U8, Mask, among, breaks
@@ -102,38 +102,38 @@ def _perform(uv: Ultravisor, svm: Svm | None, access: Access) -> Operation[None]
 def _resolve(uv: Ultravisor, svm: Svm, access: Access) -> Operation[None]:
     first = access.gpa >> PAGE_ORDER
     count = -(-(access.gpa % PAGE_SIZE + len(access.content)) >> PAGE_ORDER)
-    portions = svm.slots.covered(first, count)
-    if portions is None:
+    gfn_sets = svm.slots.covered(first, count)
+    if gfn_sets is None:
         raise AccessFailure("no slot", access.gpa)
     try:
-        judgements = yield from settled(uv, svm, portions, Event.TOUCH, patient=access.patient)
+        judgements = yield from settled(uv, svm, gfn_sets, Event.TOUCH, patient=access.patient)
         if any_of(judgements, Deed.DENY):
             raise AccessFailure("the Ultravisor's own bounce page", access.gpa)
         shared = [among(judgement.does, Deed.NORMAL) for judgement in judgements]
-        yield from _pinned(uv, svm, portions, shared, access)
+        yield from _pinned(uv, svm, gfn_sets, shared, access)
         require_running(svm)
     except (Unsettled, PeerFailure) as reason:
         raise AccessFailure(str(reason), access.gpa) from None
 
 
 def _pinned(
-    uv: Ultravisor, svm: Svm, portions: list[Portion[FrameSlot]], shared: list[Mask], access: Access
+    uv: Ultravisor, svm: Svm, gfn_sets: list[GfnSet[FrameSlot]], shared: list[Mask], access: Access
 ) -> Operation[None]:
     """Copy while no GFN of the access can be moved, for each was judged before the first is copied.
 
-    `shared` tells, a mask a portion, which GFNs are normal pages.
+    `shared` tells, a mask a gfns, which GFNs are normal pages.
     """
-    gfns = chosen_in(portions)
-    for slot, chosen in gfns:
+    marked = chosen_in(gfn_sets)
+    for slot, chosen in marked:
         slot.mark(chosen, REFERENCED)
-    with in_flight(uv, svm, MOVING, gfns, pages=normal_pages_of(picked(portions, shared))):
-        for portion, over_the_bus in zip(portions, shared, strict=True):
-            yield from _move(portion, over_the_bus, access)
+    with in_flight(uv, svm, MOVING, marked, pages=normal_pages_of(picked(gfn_sets, shared))):
+        for gfns, over_the_bus in zip(gfn_sets, shared, strict=True):
+            yield from _move(gfns, over_the_bus, access)
 
 
-def _move(portion: Portion[FrameSlot], shared: Mask, access: Access) -> Operation[None]:
-    """Copy the part of an access that lies in `portion`; `shared` tells which GFNs are normal pages."""
-    slot, begin = portion.slot, int(portion.offsets[0])
+def _move(gfns: GfnSet[FrameSlot], shared: Mask, access: Access) -> Operation[None]:
+    """Copy the part of an access that lies in `gfns`; `shared` tells which GFNs are normal pages."""
+    slot, begin = gfns.slot, int(gfns.offsets[0])
     for first, count in zip(*breaks(len(shared), (shared.view(np.uint8), 0)), strict=True):
         offset = begin + int(first)
         lowest = max(access.gpa, slot.first + offset << PAGE_ORDER)

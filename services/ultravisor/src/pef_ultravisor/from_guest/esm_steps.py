@@ -8,7 +8,7 @@ from functools import partial
 from itertools import count
 from typing import Final, TypeVar
 
-from pef_kit.columns import portion_of
+from pef_kit.columns import gfn_set_of
 from pef_kit.operations import Operation, Pause, Turn
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.designs import PUSHING, Design
@@ -189,7 +189,7 @@ def bring_rest(entering: Entering) -> Operation[None]:
     """Bring, under `eager`, every GFN that nobody asked for yet."""
     if entering.svm.design is not Design.EAGER:
         return
-    everything = [portion_of(slot, 0, slot.count) for slot in entering.svm.slots]
+    everything = [gfn_set_of(slot, 0, slot.count) for slot in entering.svm.slots]
     for place, part in enumerate(in_parts(everything)):
         if place:
             yield Turn()

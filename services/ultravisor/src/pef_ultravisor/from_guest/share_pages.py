@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from pef_kit.columns import portion_of
+from pef_kit.columns import gfn_set_of
 from pef_kit.ladder import Ladder
 from pef_kit.operations import Operation, Turn
 from pef_kit.spans import among
@@ -20,7 +20,7 @@ from pef_protocol.wire import Caller
 from pef_ultravisor.faults import InHand, Unsettled
 from pef_ultravisor.from_guest.guest_calls import SECURE_ONLY, GuestCall
 from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.sharing import Kind, Portions, in_parts, share, unshare, unshare_all
+from pef_ultravisor.sharing import GfnSets, Kind, in_parts, share, unshare, unshare_all
 
 KEPT_SHARED: Final = (
     S.SHARED_IMPLICIT,
@@ -31,7 +31,7 @@ KEPT_SHARED: Final = (
 """Pages that the Ultravisor shares for its own use: the SVM can't take them back."""
 
 
-def covered(call: GuestCall) -> Portions:
+def covered(call: GuestCall) -> GfnSets:
     """Return the GFNs that a call names, by slot; none where they do not all lie in slots."""
     gfn, num = call.asked.gfn, call.asked.num
     if call.svm is None or num > call.svm.slots.gfns:
@@ -39,12 +39,12 @@ def covered(call: GuestCall) -> Portions:
     return call.svm.slots.covered(gfn, num) or []
 
 
-def each_part(portions: Portions, do: Callable[[Portions], Operation[None]]) -> Operation[None]:
+def each_part(gfn_sets: GfnSets, do: Callable[[GfnSets], Operation[None]]) -> Operation[None]:
     """Do it to the GFNs that a call names, part by part; between two parts everybody else has a turn.
 
     Order: what a refused part leaves is as it was, and the parts before it are done.
     """
-    for place, part in enumerate(in_parts(portions)):
+    for place, part in enumerate(in_parts(gfn_sets)):
         if place:
             yield Turn()
         yield from do(part)
@@ -135,7 +135,7 @@ def uv_unshare_all_pages(uv: Ultravisor, caller: Caller, asked: UnshareAllPages)
         return Reply(refused.code if refused else UCode.U_INVALID)
 
     # effect
-    everything = [portion_of(slot, 0, slot.count) for slot in reversed(list(call.svm.slots))]
+    everything = [gfn_set_of(slot, 0, slot.count) for slot in reversed(list(call.svm.slots))]
     try:
         yield from each_part(everything, partial(unshare_all, uv, call.svm))
     except InHand as reason:

@@ -10,7 +10,7 @@ Source: ultravisor.rst, UV_REGISTER_MEM_SLOT, UV_UNREGISTER_MEM_SLOT; decisions,
 from dataclasses import dataclass
 from typing import Final
 
-from pef_kit.columns import portion_of
+from pef_kit.columns import gfn_set_of
 from pef_kit.ladder import Ladder
 from pef_kit.operations import Operation
 from pef_protocol import ladders
@@ -153,7 +153,7 @@ def most_of(uv: Ultravisor) -> int:
 
 def _ask_for(svm: Svm, slot: FrameSlot) -> Operation[str]:
     """Ask for every GFN of a slot being plugged; return what was refused, which changes nothing."""
-    runs = page_runs([portion_of(slot, 0, slot.count)])
+    runs = page_runs([gfn_set_of(slot, 0, slot.count)])
     try:
         yield from page_in(svm, runs, NONSHARED)
     except Refused as refusal:

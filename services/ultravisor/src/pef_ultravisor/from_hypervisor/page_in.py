@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from pef_kit.columns import Portion
+from pef_kit.columns import GfnSet
 from pef_kit.ladder import Codes, Ladder
 from pef_kit.operations import Operation, PeerFailure
 from pef_kit.refusals import Refusals
@@ -44,20 +44,20 @@ def source_is_normal(paging: Paging) -> Mask:
     rows = passes.nonzero()[0]
     taken = rows[uv.normal_pages.in_use(paging.addresses[rows], paging.counts[rows])]
     passes[taken] = False
-    for portion in rungs.portions_of(paging, taken):
-        now = portion.slot.normal[portion.chosen]
-        offered = portion.beside(paging.addresses).view(np.uint64)
-        passes[portion.rows] = True
-        passes[portion.row_of_each()[(now != offered) & uv.normal_pages.each_in_use(offered)]] = False
+    for gfns in rungs.gfn_sets_of(paging, taken):
+        now = gfns.slot.normal[gfns.selection]
+        offered = gfns.each_address(paging.addresses).view(np.uint64)
+        passes[gfns.rows] = True
+        passes[gfns.each_row()[(now != offered) & uv.normal_pages.each_in_use(offered)]] = False
     return passes
 
 
 def not_aborted(paging: Paging) -> Mask:
     """Pass runs of an SVM that is not aborted; of an aborted one those imported ones that are not shared."""
 
-    def served(portion: Portion[FrameSlot]) -> Mask:
-        imported = portion.slot.marked(portion.chosen, IMPORTED)
-        return imported & among(portion.slot.state[portion.chosen], S.SECURE, S.PAGEDOUT)
+    def served(gfns: GfnSet[FrameSlot]) -> Mask:
+        imported = gfns.slot.marked(gfns.selection, IMPORTED)
+        return imported & among(gfns.slot.state[gfns.selection], S.SECURE, S.PAGEDOUT)
 
     return rungs.not_aborted_or(paging, served)
 
@@ -80,20 +80,20 @@ def uv_page_in(uv: Ultravisor, caller: Caller, asked: PageIn) -> Operation[Reply
     if svm is not None:
         with ExitStack() as held:
             entries: list[Entry] = []
-            for portion in paging.portions(codes):
-                addresses = portion.beside(paging.addresses)
-                entries += take_pages(uv, svm, portion, addresses, refusals, held)
+            for gfns in paging.gfn_sets(codes):
+                addresses = gfns.each_address(paging.addresses)
+                entries += take_pages(uv, svm, gfns, addresses, refusals, held)
             yield from bring_in(uv, svm, entries, refusals)
 
     # reply
     return refusals.reply(refused_whole)
 
 
-def events_of(svm: Svm, portion: Portion[FrameSlot]) -> U8:
+def events_of(svm: Svm, gfns: GfnSet[FrameSlot]) -> U8:
     """Return what UV_PAGE_IN means for each GFN at this moment."""
-    slot, chosen = portion.slot, portion.chosen
+    slot, chosen = gfns.slot, gfns.selection
     reading = READINGS[svm.design]
-    events = np.full(portion.pages, reading.otherwise, np.uint8)
+    events = np.full(gfns.pages, reading.otherwise, np.uint8)
     if svm.done_outstanding:
         frozen = slot.marked(chosen, IMPORTED) & among(slot.state[chosen], S.SECURE)
         events[~frozen] = reading.at_done
@@ -107,7 +107,7 @@ def events_of(svm: Svm, portion: Portion[FrameSlot]) -> U8:
 class Entry:
     """Pages that come into their frames, and are in flight."""
 
-    portion: Portion[FrameSlot]
+    gfns: GfnSet[FrameSlot]
     wanted: Mask
     pages: Pages
     bring: Bring
@@ -116,19 +116,19 @@ class Entry:
 def take_pages(
     uv: Ultravisor,
     svm: Svm,
-    portion: Portion[FrameSlot],
+    gfns: GfnSet[FrameSlot],
     addresses: I64,
     refusals: Refusals,
     held: ExitStack,
 ) -> list[Entry]:
-    """Do what UV_PAGE_IN means for each GFN of a portion; `addresses` has a normal page for each.
+    """Do what UV_PAGE_IN means for each GFN of a set; `addresses` has a normal page for each.
 
     Return what remains to be brought in; `held` keeps it in flight. Order: nothing is yielded here, so that
     all runs of a message are judged and marked together, by the checks that they passed.
     """
-    slot, chosen = portion.slot, portion.chosen
-    judgement = rungs.judged(portion, GFN.judge_each(events_of(svm, portion), slot.state[chosen]))
-    offsets = portion.places()
+    slot, chosen = gfns.slot, gfns.selection
+    judgement = rungs.judged(gfns, GFN.judge_each(events_of(svm, gfns), slot.state[chosen]))
+    offsets = gfns.each_offset()
 
     enters = among(judgement.does, Deed.IMPORT, Deed.OPEN)
     if np.count_nonzero(enters):
@@ -145,7 +145,7 @@ def take_pages(
         slot.normal[offsets[mapped]] = addresses[mapped]
     settled = among(judgement.code, UCode.U_SUCCESS) & ~enters
     slot.put(offsets[settled], judgement.then[settled])
-    refusals.add_pages(portion, np.where(enters, 0, judgement.code))
+    refusals.add_pages(gfns, np.where(enters, 0, judgement.code))
 
     entries: list[Entry] = []
     for deed, bring in ((Deed.IMPORT, _import), (Deed.OPEN, _open)):
@@ -153,9 +153,9 @@ def take_pages(
         if np.count_nonzero(wanted):
             pages = Pages(slot, offsets[wanted], addresses[wanted])
             room = int(np.count_nonzero(_not_counted(svm, slot, pages.offsets)))
-            gfns = [(slot, pages.offsets)]
-            held.enter_context(in_flight(uv, svm, MOVING, gfns, pages=[pages.addresses], room=room))
-            entries.append(Entry(portion, wanted, pages, bring))
+            marked = [(slot, pages.offsets)]
+            held.enter_context(in_flight(uv, svm, MOVING, marked, pages=[pages.addresses], room=room))
+            entries.append(Entry(gfns, wanted, pages, bring))
     return entries
 
 
@@ -171,13 +171,13 @@ def _not_counted(svm: Svm, slot: FrameSlot, offsets: I64) -> Mask:
 def bring_in(uv: Ultravisor, svm: Svm, entries: list[Entry], refusals: Refusals) -> Operation[None]:
     """Bring pages in, entry by entry."""
     for entry in entries:
-        codes = np.zeros(entry.portion.pages, np.int16)
+        codes = np.zeros(entry.gfns.pages, np.int16)
         try:
             codes[entry.wanted] = yield from entry.bring(uv, svm, entry.pages)
         except PeerFailure as failure:
             refusals.detail = str(failure)
             codes[entry.wanted] = UCode.U_BUSY
-        refusals.add_pages(entry.portion, codes)
+        refusals.add_pages(entry.gfns, codes)
 
 
 def _import(uv: Ultravisor, _: Svm, pages: Pages) -> Operation[Codes]:

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from pef_kit.columns import Portion
+from pef_kit.columns import GfnSet
 from pef_kit.ladder import Ladder
 from pef_kit.operations import Operation
 from pef_kit.refusals import Refusals
@@ -48,22 +48,22 @@ def uv_page_inval(uv: Ultravisor, caller: Caller, asked: PageInval) -> Operation
     refusals.add_runs(codes)
 
     # effect
-    for portion in paging.portions(codes):
-        unmap(uv, portion, refusals)
+    for gfns in paging.gfn_sets(codes):
+        unmap(uv, gfns, refusals)
 
     # reply
     yield from ()
     return refusals.reply(refused_whole)
 
 
-def unmap(uv: Ultravisor, portion: Portion[FrameSlot], refusals: Refusals) -> None:
-    """Take their normal pages from the GFNs of a portion, as far as their states allow it."""
-    slot, chosen = portion.slot, portion.chosen
-    judgement = rungs.judged(portion, GFN.judge(Event.PAGE_INVAL, slot.state[chosen]))
-    offsets = portion.places()
+def unmap(uv: Ultravisor, gfns: GfnSet[FrameSlot], refusals: Refusals) -> None:
+    """Take their normal pages from the GFNs of a set, as far as their states allow it."""
+    slot, chosen = gfns.slot, gfns.selection
+    judgement = rungs.judged(gfns, GFN.judge(Event.PAGE_INVAL, slot.state[chosen]))
+    offsets = gfns.each_offset()
     lost = offsets[among(judgement.does, Deed.UNMAP)]
     uv.normal_pages.give_back(slot.normal[lost])
     slot.normal[lost] = 0
     settled = among(judgement.code, UCode.U_SUCCESS)
     slot.put(offsets[settled], judgement.then[settled])
-    refusals.add_pages(portion, np.where(settled, 0, judgement.code))
+    refusals.add_pages(gfns, np.where(settled, 0, judgement.code))

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from pef_kit.columns import Portion
+from pef_kit.columns import GfnSet
 from pef_kit.ladder import Ladder
 from pef_kit.operations import Operation, PeerFailure
 from pef_kit.refusals import Refusals
@@ -41,20 +41,20 @@ def target_is_free(paging: Paging) -> Mask:
     rows = passes.nonzero()[0]
     taken = rows[uv.normal_pages.in_use(paging.addresses[rows], paging.counts[rows])]
     passes[taken] = False
-    for portion in rungs.portions_of(paging, taken):
+    for gfns in rungs.gfn_sets_of(paging, taken):
         # A page that backs the very GFN it is offered for is shared: nothing is to do.
-        elsewhere = portion.slot.normal[portion.chosen] != portion.beside(paging.addresses).view(np.uint64)
-        passes[portion.rows] = True
-        passes[portion.row_of_each()[elsewhere]] = False
+        elsewhere = gfns.slot.normal[gfns.selection] != gfns.each_address(paging.addresses).view(np.uint64)
+        passes[gfns.rows] = True
+        passes[gfns.each_row()[elsewhere]] = False
     return passes
 
 
 def not_aborted(paging: Paging) -> Mask:
     """Pass runs of an SVM that is not aborted; of an aborted one imported GFNs, and those that are out."""
 
-    def served(portion: Portion[FrameSlot]) -> Mask:
-        out = among(portion.slot.state[portion.chosen], S.PAGEDOUT)
-        return out | portion.slot.marked(portion.chosen, IMPORTED)
+    def served(gfns: GfnSet[FrameSlot]) -> Mask:
+        out = among(gfns.slot.state[gfns.selection], S.PAGEDOUT)
+        return out | gfns.slot.marked(gfns.selection, IMPORTED)
 
     return rungs.not_aborted_or(paging, served)
 
@@ -77,8 +77,8 @@ def uv_page_out(uv: Ultravisor, caller: Caller, asked: PageOut) -> Operation[Rep
     if svm is not None:
         with ExitStack() as held:
             leaving: list[Leaving] = []
-            for portion in paging.portions(codes):
-                leaving += give_pages(uv, svm, portion, portion.beside(paging.addresses), refusals, held)
+            for gfns in paging.gfn_sets(codes):
+                leaving += give_pages(uv, svm, gfns, gfns.each_address(paging.addresses), refusals, held)
             yield from take_out(svm, leaving, refusals)
 
     # reply
@@ -89,7 +89,7 @@ def uv_page_out(uv: Ultravisor, caller: Caller, asked: PageOut) -> Operation[Rep
 class Leaving:
     """Pages that leave their frames, and are in flight, and how."""
 
-    portion: Portion[FrameSlot]
+    gfns: GfnSet[FrameSlot]
     wanted: Mask
     pages: Pages
     take: Callable[[Svm, Pages], Operation[None]]
@@ -98,31 +98,31 @@ class Leaving:
 def give_pages(
     uv: Ultravisor,
     svm: Svm,
-    portion: Portion[FrameSlot],
+    gfns: GfnSet[FrameSlot],
     addresses: I64,
     refusals: Refusals,
     held: ExitStack,
 ) -> list[Leaving]:
-    """Do what UV_PAGE_OUT means for each GFN of a portion; `addresses` has a normal page for each.
+    """Do what UV_PAGE_OUT means for each GFN of a set; `addresses` has a normal page for each.
 
     Return what remains to be taken out; `held` keeps it in flight. Trust: nothing is yielded here. A run is
     given back in clear only by the check of this moment, that the SVM never ran secure; later it may be
     aborted for another reason.
     """
-    slot, chosen = portion.slot, portion.chosen
+    slot, chosen = gfns.slot, gfns.selection
     event = Event.PAGE_OUT_ABORTED if svm.state is UvVmState.ABORT else Event.PAGE_OUT
-    judgement = rungs.judged(portion, GFN.judge(event, slot.state[chosen]))
+    judgement = rungs.judged(gfns, GFN.judge(event, slot.state[chosen]))
     leaves = among(judgement.does, Deed.SEAL, Deed.GIVE_BACK)
     waiting = leaves & slot.marked(chosen, WAITING)
     judgement.code[waiting] = UCode.U_BUSY
     leaves &= ~waiting
-    refusals.add_pages(portion, judgement.code)
+    refusals.add_pages(gfns, judgement.code)
     if not np.count_nonzero(leaves):
         return []
-    offsets = portion.places()
+    offsets = gfns.each_offset()
     pages = Pages(slot, offsets[leaves], addresses[leaves])
     held.enter_context(in_flight(uv, svm, MOVING, [(slot, pages.offsets)], pages=[pages.addresses]))
-    return [Leaving(portion, leaves, pages, _give_back if event is Event.PAGE_OUT_ABORTED else _seal)]
+    return [Leaving(gfns, leaves, pages, _give_back if event is Event.PAGE_OUT_ABORTED else _seal)]
 
 
 def take_out(svm: Svm, leaving: list[Leaving], refusals: Refusals) -> Operation[None]:
@@ -132,7 +132,7 @@ def take_out(svm: Svm, leaving: list[Leaving], refusals: Refusals) -> Operation[
             yield from leave.take(svm, leave.pages)
         except PeerFailure as failure:
             refusals.detail = str(failure)
-            refusals.add_pages(leave.portion, np.where(leave.wanted, UCode.U_BUSY, 0).astype(np.int16))
+            refusals.add_pages(leave.gfns, np.where(leave.wanted, UCode.U_BUSY, 0).astype(np.int16))
 
 
 def _seal(svm: Svm, pages: Pages) -> Operation[None]:

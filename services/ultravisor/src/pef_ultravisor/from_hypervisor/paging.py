@@ -6,10 +6,10 @@ from typing import Final
 
 import numpy as np
 
-from pef_kit.columns import Portion
+from pef_kit.columns import GfnSet
 from pef_kit.ladder import Codes
 from pef_kit.refusals import Refusals
-from pef_kit.spans import I64, NOWHERE, U64, Mask, columns_of
+from pef_kit.spans import I64, NOT_FOUND, U64, Mask, columns_of
 from pef_kit.transitions import Judgement
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_ORDER
@@ -50,29 +50,29 @@ class Paging:
 
     @property
     def places(self) -> I64:
-        """Return the slot of each run, or NOWHERE."""
+        """Return the slot of each run, or NOT_FOUND."""
         if self._places is None:
-            self._places = self.svm.slots.whereabouts(self.gpas, self.counts) if self.svm else None
-        return np.full(self.runs, NOWHERE) if self._places is None else self._places
+            self._places = self.svm.slots.locate(self.gpas, self.counts) if self.svm else None
+        return np.full(self.runs, NOT_FOUND) if self._places is None else self._places
 
     @property
     def refusals(self) -> Refusals:
         """Return a collection for this call's refused runs."""
         return Refusals(self.gpas, self.counts, UCode)
 
-    def portions(self, codes: Codes) -> list[Portion[FrameSlot]]:
+    def gfn_sets(self, codes: Codes) -> list[GfnSet[FrameSlot]]:
         """Return the runs that no rung refused, by slot."""
         rows = (codes == 0).nonzero()[0]
         slots = self.svm.slots if self.svm else None
-        return slots.portions(self.gpas, self.counts, rows, self.places) if slots else []
+        return slots.gfn_sets(self.gpas, self.counts, rows, self.places) if slots else []
 
 
-def portions_of(paging: Paging, rows: I64) -> list[Portion[FrameSlot]]:
+def gfn_sets_of(paging: Paging, rows: I64) -> list[GfnSet[FrameSlot]]:
     """Return those of the runs in `rows` that lie in a slot, by slot."""
     if paging.svm is None or not len(rows):
         return []
-    inside = rows[paging.places[rows] != NOWHERE]
-    return paging.svm.slots.portions(paging.gpas, paging.counts, inside, paging.places)
+    inside = rows[paging.places[rows] != NOT_FOUND]
+    return paging.svm.slots.gfn_sets(paging.gpas, paging.counts, inside, paging.places)
 
 
 def from_hypervisor(paging: Paging) -> bool:
@@ -97,7 +97,7 @@ def names_an_svm(paging: Paging) -> bool:
 
 def in_one_slot(paging: Paging) -> Mask:
     """Pass runs that lie whole in one slot, on a page boundary, and overlap no other run."""
-    inside: Mask = paging.places != NOWHERE
+    inside: Mask = paging.places != NOT_FOUND
     return inside
 
 
@@ -106,16 +106,16 @@ def not_aborted(paging: Paging) -> bool:
     return paging.svm is not None and paging.svm.state is not UvVmState.ABORT
 
 
-def not_aborted_or(paging: Paging, served: Callable[[Portion[FrameSlot]], Mask]) -> Mask:
+def not_aborted_or(paging: Paging, served: Callable[[GfnSet[FrameSlot]], Mask]) -> Mask:
     """Pass runs of an SVM that is not aborted, and of an aborted one those whose GFNs are all `served`."""
     svm = paging.svm
     if svm is None or svm.state is not UvVmState.ABORT:
         return np.ones(paging.runs, np.bool_)
     passes = in_one_slot(paging)
     inside = np.flatnonzero(passes)
-    for portion in svm.slots.portions(paging.gpas, paging.counts, inside, paging.places):
-        rows = np.repeat(portion.rows, portion.counts)
-        passes[rows[~served(portion)]] = False
+    for gfns in svm.slots.gfn_sets(paging.gpas, paging.counts, inside, paging.places):
+        rows = np.repeat(gfns.rows, gfns.counts)
+        passes[rows[~served(gfns)]] = False
     return passes
 
 
@@ -129,11 +129,11 @@ PLACED: Final[Mapping[str, Callable[[Paging], bool | Mask]]] = {
 """The rungs that UV_PAGE_IN and UV_PAGE_OUT check alike."""
 
 
-def judged(portion: Portion[FrameSlot], judgement: Judgement) -> Judgement:
-    """Return the judgement of a portion, with GFNs whose bytes are being moved told U_BUSY."""
-    moving = portion.slot.marked(portion.chosen, MOVING)
+def judged(gfns: GfnSet[FrameSlot], judgement: Judgement) -> Judgement:
+    """Return the judgement of a set, with GFNs whose bytes are being moved told U_BUSY."""
+    moving = gfns.slot.marked(gfns.selection, MOVING)
     if np.count_nonzero(moving):
         judgement.code[moving] = UCode.U_BUSY
         judgement.does[moving] = Deed.WAIT
-        judgement.then[moving] = portion.slot.state[portion.chosen][moving]
+        judgement.then[moving] = gfns.slot.state[gfns.selection][moving]
     return judgement
