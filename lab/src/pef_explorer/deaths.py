@@ -5,20 +5,18 @@ VM is gone, and another one may be created; with the Ultravisor the VM's SVM is.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pef_explorer.calls import Move
+from pef_explorer.world_state import WorldState
 from pef_protocol.events import Side
 from pef_protocol.states import HvVmState
-
-if TYPE_CHECKING:
-    from pef_explorer.world import World
 
 DIES: Final = "dies"
 HELLO: Final = "hello"
 
 
-def deaths(world: "World") -> Iterator[Move]:
+def deaths(world: WorldState) -> Iterator[Move]:
     """Yield the death of each side, and the hello that is due after one."""
     if world.troubles.deaths:
         yield from (Move(side.value, DIES) for side in Side)
@@ -26,7 +24,7 @@ def deaths(world: "World") -> Iterator[Move]:
         yield Move(Side.HYPERVISOR.value, HELLO)
 
 
-def die(world: "World", dead: Side) -> None:
+def die(world: WorldState, dead: Side) -> None:
     """Let a side die where everything stands, and start anew."""
     world.troubles = world.troubles._replace(deaths=world.troubles.deaths - 1)
     opened = dict(world.open)
@@ -45,12 +43,12 @@ def die(world: "World", dead: Side) -> None:
     world.system.start(dead)
 
 
-def _may_have_been_secure(world: "World") -> bool:
+def _may_have_been_secure(world: WorldState) -> bool:
     vm = world.system.vm
     return world.system.svm is not None or (vm is not None and vm.state is not HvVmState.NORMAL)
 
 
-def met(world: "World") -> None:
+def met(world: WorldState) -> None:
     """Note that both sides have an epoch again: what was written since the death may be gone."""
     if world.system.vm is None:
         world.oracle.is_new()

@@ -22,7 +22,9 @@ from pef_explorer.calls import GO_ON, GUESTS, PAGE_OUT, PAIR, VM, Move
 from pef_explorer.graph import Breach, Graph
 from pef_explorer.invariants import broken
 from pef_explorer.plan import NO_TROUBLES
+from pef_explorer.possible_moves import possible_moves
 from pef_explorer.records import Still
+from pef_explorer.step import make
 from pef_explorer.stepping import Pending
 from pef_explorer.stillness import rest
 from pef_explorer.world import World
@@ -99,7 +101,7 @@ class Epoch:
         node.made += 1
         self.transitions += 1
         try:
-            step = self.world.make(move)
+            step = make(self.world, move)
         except Exception as failure:  # noqa: BLE001 - whatever a machine raises is what we look for
             self._fell(node, move, NO_ANSWER, f"{type(failure).__name__}: {failure}")
             self.graph.ended(node.number, move)
@@ -135,7 +137,7 @@ class Epoch:
         opened = len(self.world.open)
         return [
             move
-            for move, footprint in self.world.moves()
+            for move, footprint in possible_moves(self.world)
             if free or move.does == GO_ON or self._belongs(move, footprint, opened, whole=whole)
         ]
 

@@ -20,8 +20,8 @@ from pef_explorer.law import (
 )
 from pef_explorer.looks import ABSENT
 from pef_explorer.oracle import BLANK, SECRET, ZERO
-from pef_explorer.records import Step
 from pef_explorer.small_memory import TOKEN_BYTES
+from pef_explorer.step import Step
 from pef_explorer.stillness import peek
 from pef_hypervisor.frames import MOVING as HV_MOVING
 from pef_protocol.states import HvGfnState as H

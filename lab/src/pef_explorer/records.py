@@ -1,18 +1,14 @@
-"""What the exploration keeps and tells: still states, open calls, and steps as they were seen."""
+"""What the exploration keeps of a world: quiescent states, open calls, and how actions end."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pef_explorer.calls import Action, Move
-from pef_explorer.looks import Look
 from pef_explorer.network import Copy
 from pef_explorer.oracle import Memory
 from pef_explorer.plan import Troubles
 from pef_explorer.stepping import OpenCall
 from pef_explorer.system import Snapshot
-
-if TYPE_CHECKING:
-    from pef_explorer.world import World
 
 
 class Still(NamedTuple):
@@ -57,16 +53,3 @@ class Ending(NamedTuple):
     word: str
     alone: bool
     detail: str
-
-
-@dataclass(slots=True)
-class Step:
-    """One move as it was seen: a look before and after it, what it ended, and what stands then."""
-
-    move: Move
-    before: Look
-    after: Look
-    ended: Ending | None
-    failed: str
-    quiet: bool
-    world: "World"

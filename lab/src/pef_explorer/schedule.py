@@ -16,6 +16,7 @@ from pef_explorer.looks import ABSENT
 from pef_explorer.plan import Plan
 from pef_explorer.records import Ending
 from pef_explorer.search import Fall
+from pef_explorer.step import make
 from pef_explorer.stillness import settle_contents
 from pef_explorer.world import World
 from pef_protocol.states import HvGfnState, UvGfnState
@@ -133,7 +134,7 @@ def comes_again(plan: Plan, fall: Fall) -> bool:
             if not world.open:
                 settle_contents(world)
                 world.put_back(world.still())
-            step = world.make(move)
+            step = make(world, move)
     except Exception as failure:  # noqa: BLE001 - moves that can't be made, or the fall that is looked for
         return fall.invariant == NO_ANSWER and not isinstance(failure, KeyError)
     if step is None or fall.invariant == EVERY_CALL_ENDS:

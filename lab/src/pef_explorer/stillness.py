@@ -41,7 +41,7 @@ def refresh(world: World) -> list[Move]:
         if wants_store(world, gfn):
             move = Move(GUESTS[0], "store", gfn)
             made.append(move)
-            while world.make(move).ended is None:
+            while world.do(move) is None:
                 move = Move(GUESTS[0], GO_ON)
                 made.append(move)
     return made

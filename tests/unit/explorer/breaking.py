@@ -10,7 +10,8 @@ from typing import Any
 from pef_explorer.calls import GO_ON, GUESTS, UV_ESM, VM, Move
 from pef_explorer.looks import ABSENT
 from pef_explorer.plan import Part, Plan
-from pef_explorer.records import Ending, Step
+from pef_explorer.records import Ending
+from pef_explorer.step import Step, make
 from pef_explorer.system import known_of
 from pef_explorer.world import World
 from pef_hypervisor.frames import MOVING as HV_MOVING
@@ -29,9 +30,9 @@ Change = Callable[[Step], Step]
 def done(world: World, actor: str, does: str, gfn: int = VM) -> Step:
     """Make an action alone to its end; return its last step."""
     start = Move(actor, does, gfn)
-    step = world.make(start)
+    step = make(world, start)
     while step.ended is None:
-        step = world.make(start if world.parked else Move(actor, GO_ON))
+        step = make(world, start if world.parked else Move(actor, GO_ON))
     return step
 
 

@@ -24,8 +24,10 @@ from pef_explorer.graph import Graph, digest_of
 from pef_explorer.invariants import broken
 from pef_explorer.looks import shape_of
 from pef_explorer.plan import Part, Plan
-from pef_explorer.records import Step, Still
+from pef_explorer.possible_moves import possible_moves
+from pef_explorer.records import Still
 from pef_explorer.search import FIRST, Fall, Search, _conditions, _falls
+from pef_explorer.step import Step
 from pef_explorer.stillness import rest
 from pef_explorer.world import World
 from pef_protocol.designs import Design
@@ -49,7 +51,7 @@ def quiet_states(mutant: str, count: int = 400) -> tuple[Plan, list[Still]]:
     stills.append(world.still())
     for still in stills:
         world.put_back(still)
-        for start in [move for move, _ in world.moves()]:
+        for start in [move for move, _ in possible_moves(world)]:
             world.put_back(still)
             to_its_end(world, start)
             rest(world)
@@ -231,10 +233,10 @@ def lives(world: World, still: Still, start: Move, *, marked: bool) -> list[Any]
     world.put_back(still)
     if marked:
         mark_all(world)
-    states: list[Any] = [world.key(), world.now.normal, [*world.moves()]]
+    states: list[Any] = [world.key(), world.now.normal, [*possible_moves(world)]]
     move, ended = start, world.do(start)
     for _ in range(60):
-        states += [move, ended, world.key(), world.now.normal, [*world.moves()]]
+        states += [move, ended, world.key(), world.now.normal, [*possible_moves(world)]]
         if ended is not None or not world.open:
             return states
         move = Move(start.actor, GO_ON)
@@ -246,7 +248,7 @@ def test_states_that_differ_in_inert_marks_alone_go_on_alike() -> None:
     world, stills = secure_states(8)
     for still in stills:
         world.put_back(still)
-        before, starts = world.now, [move for move, _ in world.moves()]
+        before, starts = world.now, [move for move, _ in possible_moves(world)]
         mark_all(world)
         assert world.now.uv_marks != before.uv_marks
         assert len(starts) > 10

@@ -6,8 +6,8 @@ from itertools import groupby
 from typing import Any, Final
 
 from pef_explorer.engines import Engine
+from pef_explorer.simulation.course import Failure, course_of
 from pef_explorer.simulation.events import Event, Seed, drawn
-from pef_explorer.simulation.run import Course, Failure, Run
 from pef_explorer.simulation.shrinking import shrunk
 from pef_protocol.designs import Design
 
@@ -72,7 +72,7 @@ class Report:
 
 def simulate_seed(seed: Seed) -> SeedReport:
     """Run one seed."""
-    course: Course = Run(seed, drawn(seed)).course()
+    course = course_of(seed, drawn(seed))
     return SeedReport(seed.number, course.events, course.actions, course.faults, course.failure)
 
 

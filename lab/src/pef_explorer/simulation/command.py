@@ -15,7 +15,7 @@ from rich.table import Table
 from pef_explorer.engines import engine_for
 from pef_explorer.simulation import files
 from pef_explorer.simulation.campaign import Report, campaign
-from pef_explorer.simulation.run import Run
+from pef_explorer.simulation.course import course_of
 from pef_lab.commandline import FAILED
 from pef_lab.failures import WrongInput
 from pef_lab.tables import console_for
@@ -77,7 +77,7 @@ def _again(file: Path, seeds: int | None) -> None:
     if seeds is not None:
         raise WrongInput("--file and --seeds: give one of them")
     console, found = console_for(), files.read(file)
-    failure = Run(found.seed, found.kept).course().failure
+    failure = course_of(found.seed, found.kept).failure
     who = f"design {found.seed.design.value}, seed {found.seed.number}, {len(found.kept)} events"
     if failure is None:
         console.print(f"✔ {who}: all invariants hold", markup=False)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from pef_explorer.simulation.campaign import Shrunk
+from pef_explorer.simulation.course import Failure
 from pef_explorer.simulation.events import Seed, as_json, from_json
-from pef_explorer.simulation.run import Failure
 from pef_lab.failures import WrongInput
 from pef_protocol.designs import Design
 

@@ -4,22 +4,20 @@ From a quiet state every load, store, share, unshare and UV_ESM, started alone w
 succeeds.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pef_explorer.simulation.events import WORLD, Do, Start
 from pef_explorer.simulation.oracle import Page, Whose
+from pef_explorer.simulation.run import Run
 from pef_protocol.states import UvGfnState as S
 from pef_ultravisor.lifecycle import SHARED_STATES
-
-if TYPE_CHECKING:
-    from pef_explorer.simulation.run import Run
 
 FIRST: Final = 1 << 20
 """Number of the first action that is a probe."""
 OURS: Final = (S.SHARED_IMPLICIT, S.SHARED_IMPLICIT_INV, S.PSEUDO_SHARED, S.PSEUDO_SHARED_INV)
 
 
-def probe_all(run: "Run", *, last: bool) -> None:
+def probe_all(run: Run, *, last: bool) -> None:
     """Judge the rest between two rounds; after the `last` one use every page, and destroy every VM."""
     run.judge.judge_rest()
     probes = Probes(run)
@@ -42,7 +40,7 @@ def probe_all(run: "Run", *, last: bool) -> None:
 class Probes:
     """Actions of one actor at a time."""
 
-    def __init__(self, run: "Run") -> None:
+    def __init__(self, run: Run) -> None:
         self._run = run
         self._made = 0
 

@@ -4,14 +4,12 @@ import heapq
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
 from pef_explorer.faults import Fault
 from pef_explorer.simulation.chains import Chain
 from pef_explorer.simulation.events import (
-    ROUNDS,
     WORLD,
     Do,
     Event,
@@ -27,7 +25,6 @@ from pef_explorer.simulation.events import (
 from pef_explorer.simulation.judge import Broken, Judge
 from pef_explorer.simulation.machines import Machines
 from pef_explorer.simulation.oracle import Oracle, Watch
-from pef_explorer.simulation.probes import probe_all
 from pef_explorer.stepping import Pending
 from pef_explorer.wire import Message, NotDone
 from pef_hypervisor.from_vmm.outcome import Errno, Outcome
@@ -58,26 +55,6 @@ AGAIN: Final = (1, 2000)
 """How long the second copy of a message takes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """What broke: the invariant, a sentence, and in which round, at what time."""
-
-    invariant: str
-    sentence: str
-    round: int
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """How a run went: events judged, actions done, faults that befell something, and what broke."""
-
-    events: int
-    actions: int
-    faults: int
-    failure: Failure | None
-
-
 class Run:
     """A run under way."""
 
@@ -95,8 +72,8 @@ class Run:
         self._chains: dict[Chain, Watch | None] = {}
         self._queues: dict[tuple[int, str], deque[Start]] = defaultdict(deque)
         self._open = [0] * WORLD.vms
-        self._now = self._round = self._pushed = self._since = 0
-        self._count = self._actions = self._faults = 0
+        self.now = self.round = self._pushed = self._since = 0
+        self.count = self.actions = self.faults = 0
         self._heals = self._deaths = 0
         self._fitting: Chain | None = None
         """What the Hypervisor does since a side died, from its hello on."""
@@ -104,24 +81,15 @@ class Run:
         """The Hypervisor died, and its VMs have not been made anew."""
         self._dead: list[Chain] = []
 
-    def course(self) -> Course:
-        """Let everything happen, and say how it went."""
-        failure = None
-        try:
-            self.must(self.machines.introduce(), 0)
-            self._make_vms()
-            for round_ in range(ROUNDS):
-                self._play(round_)
-                probe_all(self, last=round_ == ROUNDS - 1)
-        except Broken as broken:
-            failure = Failure(broken.invariant, broken.sentence, self._round, self._now)
-        except Exception as crash:  # noqa: BLE001 - whatever an operation raises is a finding
-            sentence = f"{type(crash).__name__}: {crash}"
-            failure = Failure("no_operation_crashes", sentence, self._round, self._now)
-        finally:
-            for chain in (*self._chains, *self._dead):
-                chain.close()
-        return Course(self._count, self._actions, self._faults, failure)
+    def start(self) -> None:
+        """Introduce both sides and create all VMs."""
+        self.must(self.machines.introduce(), 0)
+        self._make_vms()
+
+    def close(self) -> None:
+        """End every operation that is still open."""
+        for chain in (*self._chains, *self._dead):
+            chain.close()
 
     # Actions that are begun alone, and run to their end
 
@@ -144,7 +112,7 @@ class Run:
 
     def _to_its_end(self, chain: Chain) -> Any:
         for _ in range(LONGEST):
-            self._count += 1
+            self.count += 1
             self.judge.look()
             if chain.pending is Pending.ENDED:
                 return chain.outcome
@@ -157,15 +125,15 @@ class Run:
 
     # A round
 
-    def _play(self, round_: int) -> None:
+    def play(self, round_: int) -> None:
         """Let a round's events happen; return once no call is open."""
-        self._round, self._now = round_, 0
+        self.round, self.now = round_, 0
         for each in self._events:
             if not isinstance(each, Trouble) and each.round == round_:
                 self._push(each.at, partial(self._arrive, each))
         self._since = 0
         while self._heap:
-            self._now, _, happens = heapq.heappop(self._heap)
+            self.now, _, happens = heapq.heappop(self._heap)
             self._since += 1
             if self._since > LONGEST:
                 sentence = f"{len(self._chains)} calls are open {LONGEST} events after the last began"
@@ -182,8 +150,8 @@ class Run:
             self._restart(Side(event.side))
             return
         if isinstance(event, Partition):
-            self._faults += 1
-            self._heals = max(self._heals, self._now + event.length)
+            self.faults += 1
+            self._heals = max(self._heals, self.now + event.length)
             return
         queue = self._queues[event.vm, event.actor]
         queue.append(event)
@@ -193,9 +161,9 @@ class Run:
     def _begin(self, start: Start) -> None:
         self._since = 0
         if self.machines.apart or self._fitting:  # neither side admits anything
-            self._push(self._now + NOT_READY, partial(self._begin, start))
+            self._push(self.now + NOT_READY, partial(self._begin, start))
             return
-        self._actions += start.number < RESETS
+        self.actions += start.number < RESETS
         watch = self.oracle.begin(start, token_of(start))
         operation, side = self.machines.act(start)
         self._add(Chain(operation, self.machines, side, start), watch)
@@ -216,7 +184,7 @@ class Run:
         self._judge()
         for message in self.machines.kept:
             wait = delay(self._seed.number, chain.start.number, chain.steps, *AGAIN)
-            self._push(self._now + wait, partial(self._arrives_again, message))
+            self._push(self.now + wait, partial(self._arrives_again, message))
         self.machines.kept.clear()
         if chain.pending is Pending.ENDED:
             self._ended(chain)
@@ -227,13 +195,13 @@ class Run:
             kind = self._troubles.get(chain.start.number, {}).get(chain.messages)
             chain.messages += 1
             if kind is not None:
-                self._faults += 1
+                self.faults += 1
                 low, high = LATE
                 self._befall(chain, kind)
         wait = delay(self._seed.number, chain.start.number, chain.steps, low, high)
         if chain.on_its_way:
-            wait += max(0, self._heals - self._now)
-        self._push(self._now + wait, partial(self._step, chain))
+            wait += max(0, self._heals - self.now)
+        self._push(self.now + wait, partial(self._step, chain))
 
     def _befall(self, chain: Chain, kind: Kind) -> None:
         """Lose a message, or have it arrive once more: at once, or when it is long over."""
@@ -249,7 +217,7 @@ class Run:
         self._judge()
 
     def _judge(self) -> None:
-        self._count += 1
+        self.count += 1
         self.judge.look()
         if self.machines.wrong:
             raise Broken("a_message_acts_once", self.machines.wrong)
@@ -270,7 +238,7 @@ class Run:
         queue = self._queues[start.vm, start.actor]
         queue.popleft()
         if queue:
-            self._push(self._now + 1, partial(self._begin, queue[0]))
+            self._push(self.now + 1, partial(self._begin, queue[0]))
 
     def _heard(self, watch: Watch, outcome: Any) -> None:
         """Judge what the actor was told."""
@@ -287,7 +255,7 @@ class Run:
 
     def _restart(self, side: Side) -> None:
         """Let a side die and start anew: what the other one is doing goes on, or asks again."""
-        self._faults += 1
+        self.faults += 1
         chains = dict(self._chains)
         self._chains.clear()
         for chain, watch in chains.items():
@@ -308,12 +276,12 @@ class Run:
         self._fitting = None
         self._deaths += 1
         wait = delay(self._seed.number, self._deaths, 0, *LATE)
-        self._push(self._now + wait, partial(self._fit, self._deaths))
+        self._push(self.now + wait, partial(self._fit, self._deaths))
 
     def _goes_on(self, chain: Chain, watch: Watch | None) -> None:
         self._chains[chain] = watch
         self._open[chain.start.vm] += 1
-        self._push(self._now + 1, partial(self._step, chain))
+        self._push(self.now + 1, partial(self._step, chain))
 
     def _fit(self, death: int) -> None:
         """Have the Hypervisor say hello, unless a side has died since."""
@@ -334,7 +302,7 @@ class Run:
             self.oracle.vms[vm].sees(self.machines.life(vm + 1))
             if self.machines.hv.store.vms[vm + 1].must_reset:
                 number = RESETS + self._deaths * WORLD.vms + vm
-                self._arrive(Start(number, self._round, self._now, vm, "vmm", Do.RESET, 0, 1))
+                self._arrive(Start(number, self.round, self.now, vm, "vmm", Do.RESET, 0, 1))
 
 
 def succeeded(outcome: Any) -> bool:

@@ -1,0 +1,28 @@
+"""A step: one move, with both machines as they were observed before and after it."""
+
+from dataclasses import dataclass
+
+from pef_explorer.calls import Move
+from pef_explorer.looks import Look
+from pef_explorer.records import Ending
+from pef_explorer.world import World
+
+
+@dataclass(slots=True)
+class Step:
+    """One move: the machines before and after it, and the action that it ended. `quiet`: no call is open."""
+
+    move: Move
+    before: Look
+    after: Look
+    ended: Ending | None
+    failed: str
+    quiet: bool
+    world: World
+
+
+def make(world: World, move: Move) -> Step:
+    """Make a move and return it as a step."""
+    before = world.now
+    ended = world.do(move)
+    return Step(move, before, world.now, ended, world.failed, world.quiet, world)
