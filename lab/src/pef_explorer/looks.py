@@ -6,11 +6,11 @@ leaves out the marks by which nothing is decided here (see `INERT`), and tells b
 
 from typing import Final, NamedTuple
 
+from pef_explorer.checkpoints.hypervisor import GateRecord, gate_record
 from pef_explorer.oracle import ZERO, Oracle
 from pef_explorer.small_memory import KNOWN_BYTES
 from pef_explorer.system import LPID, System, known_of
 from pef_hypervisor.frames import CARRIED
-from pef_hypervisor.gate import GateRecord
 from pef_kit.bus import NORMAL_BASE
 from pef_protocol.quantities import PAGE_ORDER, Gfn
 from pef_protocol.states import HvVmState, UvVmState
@@ -103,8 +103,8 @@ def look(system: System) -> Look:
         frames = tuple(known)
     begun = vm is not None and (vm.abort_due or vm.state is not HvVmState.NORMAL)
     return Look(
-        (int(vm.state), vm.must_abort, vm.abort_due, vm.must_reset, vm.gate.record) if vm else NO_VM,
-        (pool.held, pool.reserved, pool.leaving, len(hv.memory.record)),
+        (int(vm.state), vm.must_abort, vm.abort_due, vm.must_reset, gate_record(vm.gate)) if vm else NO_VM,
+        (pool.held, pool.reserved, pool.leaving, len(hv.memory.claims)),
         uv_vm,
         system.uv.promised,
         hv_state,

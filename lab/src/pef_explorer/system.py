@@ -9,13 +9,13 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from pef_explorer.checkpoints import hypervisor as hv_side
+from pef_explorer.checkpoints import ultravisor as uv_side
 from pef_explorer.pair import Pair
 from pef_explorer.plan import Plan
 from pef_explorer.small_esm import steps_for
 from pef_explorer.small_memory import KNOWN_BYTES, HeapFrames, HeapMemory, KnownBytesSealer
 from pef_explorer.stepping import OpenCall, run_to_end
-from pef_hypervisor.checkpoint import HvCheckpoint
-from pef_hypervisor.checkpoint import Spares as HvSpares
 from pef_hypervisor.frames import Vm
 from pef_hypervisor.from_vmm.outcome import Errno, Outcome
 from pef_hypervisor.machine import Hypervisor
@@ -27,8 +27,6 @@ from pef_protocol.events import Side
 from pef_protocol.identity import instance_of
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid
 from pef_protocol.ultracalls import Esm
-from pef_ultravisor.checkpoint import Spares as UvSpares
-from pef_ultravisor.checkpoint import UvCheckpoint
 from pef_ultravisor.frames import FrameSlot, Svm
 from pef_ultravisor.from_guest.entering import Entering
 from pef_ultravisor.machine import Capacity, Ultravisor
@@ -53,8 +51,8 @@ class Parked(NamedTuple):
 class Snapshot(NamedTuple):
     """Both machines while no operation is alive, with the bytes by which pages are known."""
 
-    uv: UvCheckpoint
-    hv: HvCheckpoint
+    uv: uv_side.UvCheckpoint
+    hv: hv_side.HvCheckpoint
     normal: bytes
     frames: tuple[tuple[int, bytes], ...]
     generation: int
@@ -82,7 +80,7 @@ class System(Pair[HeapMemory]):
 
     def new_ultravisor(self) -> Ultravisor:
         """Return an Ultravisor as it starts."""
-        self._uv_spares = UvSpares()
+        self._uv_spares = uv_side.Spares()
         generation, self.generation = self.generation, 0  # the same start draws the same instance id
         ultravisor = Ultravisor(
             Capacity(ROOM, self.memory.size),
@@ -96,7 +94,7 @@ class System(Pair[HeapMemory]):
 
     def new_hypervisor(self) -> Hypervisor:
         """Return a Hypervisor as it starts, with `memory`."""
-        self._hv_spares = HvSpares()
+        self._hv_spares = hv_side.Spares()
         instance = instance_of(bytes([self.starts[Side.HYPERVISOR]] * 16))
         hypervisor = Hypervisor(self.memory, device_pages=ROOM, digest_key=b"explorer", instance=instance)
         hypervisor.store.lpids = range(LPID, LPID + 1)
@@ -119,8 +117,8 @@ class System(Pair[HeapMemory]):
         svm = self.svm
         frames = tuple((slot.slot_id, known_of(slot).tobytes()) for slot in svm.slots) if svm else ()
         return Snapshot(
-            self.uv.checkpoint(),
-            self.hv.checkpoint(),
+            uv_side.checkpoint(self.uv),
+            hv_side.checkpoint(self.hv),
             self.memory.known.tobytes(),
             frames,
             self.generation,
@@ -135,8 +133,8 @@ class System(Pair[HeapMemory]):
         self.epochs = Epochs(self.uv.instance, snapshot.epoch - 1)
         self.epochs.take_over(self.hv.store.instance)
         self.mapped = self.memory
-        self.uv.restore(snapshot.uv, self._uv_spares)
-        self.hv.restore(snapshot.hv, self._hv_spares)
+        uv_side.restore(self.uv, snapshot.uv, self._uv_spares)
+        hv_side.restore(self.hv, snapshot.hv, self._hv_spares)
         self.memory.known[:] = np.frombuffer(snapshot.normal, np.uint8).reshape(-1, KNOWN_BYTES)
         self.generation = snapshot.generation
         self.begin()

@@ -1,16 +1,16 @@
-"""Checkpoints of the Ultravisor: all that this side must not forget, as one plain value.
+"""Checkpoints of the Ultravisor: its whole state but the bytes of pages, as one plain value.
 
 A checkpoint is tuples of numbers, strings and bytes: it can be compared, hashed and pickled. It may be
-taken at any moment, in the middle of calls too, where it tells the marks that they have set.
+taken at any moment. In the middle of calls it has the marks that these have set.
 
-Not in it: what pages hold. Frames and normal memory stay as they are, and whoever restores puts back every
-page that has changed since. Nor the machine's settings, its own keys and its source of entropy.
+Not in it: what pages hold. Frames and normal memory stay as they are; the caller of `restore` puts back
+every page that has changed since. Nor the machine's settings, its own keys and its source of entropy.
 
-Order: restore only where no operation of the machine is alive. One that is suspended must be closed before,
+Order: restore only where no operation of the machine is alive. A suspended one must be closed before,
 for what it does at its end would be done to the restored state.
 
-Trust: a checkpoint holds the keys of SVMs and what their owners attached. It stays in the process that made
-it and is for explorers and tests; no door of the service gives one out.
+Trust: a checkpoint holds the keys of SVMs and what their owners attached, and `restore` makes a sealer use
+the same IVs again. It is for the explorer and tests alone: no service has this module.
 """
 
 from collections.abc import Callable
@@ -18,17 +18,30 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from pef_kit.core.lease import Life
+from pef_explorer.checkpoints.slots import hold
+from pef_kit.core.life import Life
 from pef_protocol.designs import Design
 from pef_protocol.identity import Incarnation
 from pef_protocol.quantities import Gfn, Lpid, SlotId
 from pef_protocol.states import UvVmState
-from pef_ultravisor.frames import FrameSlot, Svm
-from pef_ultravisor.sealing import Sealer, SealerRecord
+from pef_ultravisor.frames import IMPORTED, FrameSlot, Svm
+from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.sealing import Sealer
 from pef_ultravisor.secure_memory import Frames
 
 STATES: Final = tuple(UvVmState)
 DESIGNS: Final = {design.value: design for design in Design}
+
+
+class SealerRecord(NamedTuple):
+    """The state of a sealer. Trust: it holds the key, which its repr does not show."""
+
+    key: bytes
+    fixed: bytes
+    used: int
+
+    def __repr__(self) -> str:
+        return f"SealerRecord(used={self.used})"
 
 
 class SlotRecord(NamedTuple):
@@ -76,6 +89,50 @@ class UvCheckpoint(NamedTuple):
     clock_hand: tuple[int, int, int]
 
 
+def checkpoint(uv: Ultravisor) -> UvCheckpoint:
+    """Return the state of this side as a plain value."""
+    return UvCheckpoint(
+        tuple(sorted(uv.pates.items())),
+        tuple(sorted(uv.incarnations.items())),
+        uv._minted,
+        tuple([svm_record(uv.svms[lpid]) for lpid in sorted(uv.svms)]),
+        tuple([svm_record(svm) for svm in uv.dying]),
+        uv.promised,
+        uv.clock_hand,
+    )
+
+
+def restore(uv: Ultravisor, wanted: UvCheckpoint, spares: "Spares | None" = None) -> None:
+    """Put this side back, but for the bytes of pages.
+
+    A caller that restores often keeps `spares`. Raise NoSecureMemory where the frames of a
+    slot can't be had again.
+    """
+    spares = Spares() if spares is None else spares
+    svms = [spares.svm(record, uv.svm(record.lpid), uv.frames, uv.sealer) for record in wanted.svms]
+    uv.dying = [
+        spares.svm(record, None, uv.frames, uv.sealer, dying=place)
+        for place, record in enumerate(wanted.dying, 1)
+    ]
+    uv.svms.clear()
+    uv.svms.update((svm.lpid, svm) for svm in svms)
+    uv.pates.clear()
+    uv.pates.update((Lpid(lpid), words) for lpid, words in wanted.pates)
+    uv.incarnations.clear()
+    uv.incarnations.update((Lpid(lpid), named) for lpid, named in wanted.incarnations)
+    uv._minted = wanted.minted
+    for svm in svms:
+        svm.life.incarnation = uv.incarnation_of(svm.lpid)
+    uv.promised = wanted.promised
+    uv.clock_hand = wanted.clock_hand
+    uv.normal_pages._backing.fill(0)
+    uv.normal_pages._pins.fill(0)
+    for svm in uv.holders:
+        for slot in svm.slots:
+            if np.count_nonzero(slot.normal):
+                uv.normal_pages.take(slot.normal[slot.normal != 0])
+
+
 def svm_record(svm: Svm) -> SvmRecord:
     """Return an SVM as a plain value."""
     return SvmRecord(
@@ -87,9 +144,28 @@ def svm_record(svm: Svm) -> SvmRecord:
         svm.open_calls,
         tuple(sorted((name, bytes(content)) for name, content in svm.files.items())),
         tuple(sorted(svm.handed_out.items())),
-        svm.sealer.record,
+        sealer_record(svm.sealer),
         tuple([slot_record(slot) for slot in svm.slots]),
     )
+
+
+def sealer_record(sealer: Sealer) -> SealerRecord:
+    """Return a sealer as a plain value."""
+    return SealerRecord(sealer._key, sealer._fixed, sealer._last)
+
+
+def rewind(sealer: Sealer, used: int) -> None:
+    """Put a sealer back to where it had used `used` IVs: it uses the later ones again."""
+    sealer._last = used
+
+
+def count_columns(slot: FrameSlot) -> None:
+    """Set the counts of a slot from its columns; no batch of pages is under way."""
+    slot.flights = 0
+    slot.away = int(np.count_nonzero(slot.state))
+    imported = slot.marked(slice(None), IMPORTED)
+    slot.imported = int(np.count_nonzero(imported))
+    slot.imported_away = int(np.count_nonzero(slot.state[imported])) if slot.imported else 0
 
 
 def slot_record(slot: FrameSlot) -> SlotRecord:
@@ -118,7 +194,7 @@ class _Columns(NamedTuple):
 
 
 class Spares:
-    """SVMs, slots and sealers that a machine has had, to be used again: for who restores often.
+    """SVMs, slots and sealers that a machine has had, which are used again.
 
     A slot used again keeps its frames, and a sealer its cipher: nothing is mapped anew.
     """
@@ -153,7 +229,7 @@ class Spares:
         svm.open_calls = record.open_calls
         svm.files = {name: bytearray(content) for name, content in record.files}
         svm.handed_out = dict(record.handed_out)
-        svm.slots.hold([self._slot((lpid, dying), slot, now, frames) for slot in record.slots])
+        hold(svm.slots, [self._slot((lpid, dying), slot, now, frames) for slot in record.slots])
         return svm
 
     def _sealer(
@@ -163,7 +239,7 @@ class Spares:
         sealer = self._sealers.get(key)
         if sealer is None:
             sealer = self._sealers[key] = make(lpid, record.key, record.fixed)
-        sealer.rewind(record.used)
+        rewind(sealer, record.used)
         return sealer
 
     def _slot(
@@ -180,7 +256,7 @@ class Spares:
         columns.normal[:] = record.normal
         columns.counter[:] = record.counter
         columns.tag[:] = record.tag
-        columns.slot.count_anew()
+        count_columns(columns.slot)
         return columns.slot
 
 

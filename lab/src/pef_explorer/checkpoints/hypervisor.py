@@ -1,21 +1,23 @@
-"""Checkpoints of the Hypervisor: all that this side must not forget, as one plain value.
+"""Checkpoints of the Hypervisor: its whole state but the bytes of pages, as one plain value.
 
 A checkpoint is tuples of numbers, strings and bytes: it can be compared, hashed and pickled. It may be
-taken at any moment, in the middle of calls too, where it tells the marks that they have set.
+taken at any moment. In the middle of calls it has the marks that these have set.
 
-Not in it: what normal memory holds. It stays as it is, and whoever restores puts back every page that has
-changed since. Nor that a call has all of a slot in flight; and a slot that an open call keeps to itself until
-the Ultravisor knows it shows by its claim only.
+Not in it: what normal memory holds. It stays as it is; the caller of `restore` puts back every page that has
+changed since. Nor that a call has all of a slot in flight. A slot that an open call keeps to itself until the
+Ultravisor knows it shows by its claim only.
 
-Order: restore only where no operation of the machine is alive. One that is suspended must be closed before,
+Order: restore only where no operation of the machine is alive. A suspended one must be closed before,
 for what it does at its end would be done to the restored state.
 """
 
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
+from pef_explorer.checkpoints.slots import hold
 from pef_hypervisor.designs import RULES
 from pef_hypervisor.frames import Vm, VmSlot
-from pef_hypervisor.gate import GateRecord
+from pef_hypervisor.gate import Gate
+from pef_hypervisor.machine import Hypervisor
 from pef_hypervisor.store import Store
 from pef_kit.core.life import Life
 from pef_protocol.designs import Design
@@ -25,6 +27,10 @@ from pef_protocol.states import HvVmState
 
 STATES: Final = tuple(HvVmState)
 DESIGNS: Final = {design.value: design for design in Design}
+
+
+GateRecord: TypeAlias = tuple[int, str, str]
+"""How many operations are open, the name of the exclusive one, and of the one that lets nobody in."""
 
 
 class SlotRecord(NamedTuple):
@@ -70,8 +76,9 @@ class HvCheckpoint(NamedTuple):
     claims: tuple[tuple[int, int], ...]
 
 
-def checkpoint(store: Store) -> HvCheckpoint:
-    """Return this side as a plain value."""
+def checkpoint(hv: Hypervisor) -> HvCheckpoint:
+    """Return the state of this side as a plain value."""
+    store = hv.store
     pool = store.pool
     return HvCheckpoint(
         tuple([vm_record(store.vms[lpid]) for lpid in sorted(store.vms)]),
@@ -81,8 +88,13 @@ def checkpoint(store: Store) -> HvCheckpoint:
         pool.held,
         pool.reserved,
         pool.leaving,
-        store.memory.record,
+        tuple(sorted(store.memory._claims.items())),
     )
+
+
+def restore(hv: Hypervisor, wanted: HvCheckpoint, spares: "Spares | None" = None) -> None:
+    """Put this side back, but for the bytes of normal memory; a caller that restores often keeps `spares`."""
+    (Spares() if spares is None else spares).restore(hv.store, wanted)
 
 
 def vm_record(vm: Vm) -> VmRecord:
@@ -99,9 +111,28 @@ def vm_record(vm: Vm) -> VmRecord:
         vm.must_reset,
         vm.svm_incarnation,
         vm.next_svm,
-        vm.gate.record,
+        gate_record(vm.gate),
         tuple([slot_record(slot) for slot in vm.slots]),
     )
+
+
+def gate_record(gate: Gate) -> GateRecord:
+    """Return a gate as a plain value."""
+    exclusive, ending = gate._exclusive, gate._ending
+    return gate.open, exclusive.name if exclusive else "", ending.name if ending else ""
+
+
+def restore_gate(gate: Gate, record: GateRecord) -> None:
+    """Put a gate back; no operation on its VM is alive."""
+    if record == gate_record(gate):
+        return
+    open_operations, exclusive, ending = record
+    gate._turns = [Life("restored") for _ in range(open_operations)]
+    gate._exclusive = Life(exclusive) if exclusive else None
+    if ending == exclusive:
+        gate._ending = gate._exclusive
+    else:
+        gate._ending = Life(ending) if ending else None
 
 
 def slot_record(slot: VmSlot) -> SlotRecord:
@@ -126,14 +157,14 @@ class _Columns(NamedTuple):
 
 
 class Spares:
-    """VMs and slots that a machine has had, to be used again: for who restores often."""
+    """VMs and slots that a machine has had, which are used again."""
 
     def __init__(self) -> None:
         self._vms: dict[int, Vm] = {}
         self._slots: dict[tuple[int, int, int, int], _Columns] = {}
 
     def restore(self, store: Store, wanted: HvCheckpoint) -> None:
-        """Make a side what it was, but for the contents of normal memory."""
+        """Put a side back, but for the bytes of normal memory."""
         now = dict(store.vms)
         store.vms.clear()
         for record in wanted.vms:
@@ -146,7 +177,7 @@ class Spares:
         store.pool.held = wanted.held
         store.pool.reserved = wanted.reserved
         store.pool.leaving = wanted.leaving
-        store.memory.restore(wanted.claims)
+        store.memory._claims = dict(wanted.claims)
 
     def _vm(self, record: VmRecord, now: Vm | None) -> Vm:
         design = DESIGNS[record.design]
@@ -167,10 +198,10 @@ class Spares:
         vm.must_reset = record.must_reset
         vm.svm_incarnation = record.svm_incarnation
         vm.next_svm = record.next_svm
-        vm.gate.restore(record.gate)
+        restore_gate(vm.gate, record.gate)
         if not vm.life.alive:
             vm.life = Life("the VM")
-        vm.slots.hold([self._slot(record.lpid, slot, now) for slot in record.slots])
+        hold(vm.slots, [self._slot(record.lpid, slot, now) for slot in record.slots])
         return vm
 
     def _slot(self, lpid: int, record: SlotRecord, now: Vm | None) -> VmSlot:

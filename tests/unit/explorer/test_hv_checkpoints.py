@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pef_hypervisor.checkpoint import Spares
+from pef_explorer.checkpoints.hypervisor import Spares, checkpoint, restore, restore_gate
 from pef_hypervisor.designs import RULES
 from pef_hypervisor.frames import MOVING, Vm, VmSlot
 from pef_hypervisor.from_vmm.outcome import Errno, Outcome
@@ -73,9 +73,9 @@ CHANGES: dict[str, Callable[[Hypervisor], object]] = {
     "must reset": lambda hv: setattr(vm_of(hv), "must_reset", True),
     "its SVM": lambda hv: setattr(vm_of(hv), "svm_incarnation", ANOTHER),
     "the next SVM": lambda hv: setattr(vm_of(hv), "next_svm", ANOTHER),
-    "open calls": lambda hv: vm_of(hv).gate.restore((2, "", "")),
-    "a slot being added": lambda hv: vm_of(hv).gate.restore((1, "add a slot", "")),
-    "a reset": lambda hv: vm_of(hv).gate.restore((1, "", "reset")),
+    "open calls": lambda hv: restore_gate(vm_of(hv).gate, (2, "", "")),
+    "a slot being added": lambda hv: restore_gate(vm_of(hv).gate, (1, "add a slot", "")),
+    "a reset": lambda hv: restore_gate(vm_of(hv).gate, (1, "", "reset")),
     "a registration": lambda hv: setattr(slot_of(hv), "registered", True),
     "a slot's place": lambda hv: setattr(slot_of(hv), "base", 1 << 33),
     "a state": lambda hv: slot_of(hv).state.fill(HvGfnState.SHARED),
@@ -91,57 +91,57 @@ CHANGES: dict[str, Callable[[Hypervisor], object]] = {
 def test_each_part_is_told_and_restored(change: Callable[[Hypervisor], object], *, kept: bool) -> None:
     hv = scene().hv
     spares = Spares() if kept else None
-    before = hv.checkpoint()
-    hv.restore(before, spares)
-    assert hv.checkpoint() == before
+    before = checkpoint(hv)
+    restore(hv, before, spares)
+    assert checkpoint(hv) == before
     change(hv)
-    assert hv.checkpoint() != before
-    hv.restore(before, spares)
-    assert hv.checkpoint() == before
+    assert checkpoint(hv) != before
+    restore(hv, before, spares)
+    assert checkpoint(hv) == before
     assert hv.invariants() == []
 
 
 def test_a_restored_side_goes_on_where_it_was() -> None:
     world = scene()
-    before = world.hv.checkpoint()
+    before = checkpoint(world.hv)
     assert world.plug(2, 80, 4).errno is Errno.OK
-    after = world.hv.checkpoint()
-    world.hv.restore(before)
+    after = checkpoint(world.hv)
+    restore(world.hv, before)
     assert isinstance(world.read(80), Outcome)
     assert world.plug(2, 80, 4).errno is Errno.OK
-    assert world.hv.checkpoint() == after
+    assert checkpoint(world.hv) == after
     assert world.read(2, 7) == b"content"
 
 
 def test_spares_give_the_same_slots_back() -> None:
     world, spares = scene(), Spares()
-    before = world.hv.checkpoint()
-    world.hv.restore(before, spares)
+    before = checkpoint(world.hv)
+    restore(world.hv, before, spares)
     slot = slot_of(world.hv)
     assert world.unplug(0).errno is Errno.OK
-    world.hv.restore(before, spares)
+    restore(world.hv, before, spares)
     assert slot_of(world.hv) is slot
 
 
 def test_a_slot_of_another_place_is_another_slot() -> None:
     world, other = World(pages=4), World(pages=8)
-    other.hv.restore(world.hv.checkpoint())
-    assert other.hv.checkpoint() == world.hv.checkpoint()
+    restore(other.hv, checkpoint(world.hv))
+    assert checkpoint(other.hv) == checkpoint(world.hv)
     assert slot_of(other.hv).end == gfn_of(0) + 4
 
 
 def test_a_checkpoint_is_a_value() -> None:
-    before = scene().hv.checkpoint()
-    assert before == scene().hv.checkpoint()
-    assert hash(before) == hash(scene().hv.checkpoint())
+    before = checkpoint(scene().hv)
+    assert before == checkpoint(scene().hv)
+    assert hash(before) == hash(checkpoint(scene().hv))
     assert pickle.loads(pickle.dumps(before)) == before  # noqa: S301 - our own bytes
 
 
 def test_no_byte_of_normal_memory_is_in_it_or_changed_by_it() -> None:
     world = scene()
-    before = world.hv.checkpoint()
+    before = checkpoint(world.hv)
     assert b"content" not in pickle.dumps(before)
     assert world.write(2, b"CHANGED").errno is Errno.OK
-    assert world.hv.checkpoint() == before
-    world.hv.restore(before)
+    assert checkpoint(world.hv) == before
+    restore(world.hv, before)
     assert world.read(2, 7) == b"CHANGED"

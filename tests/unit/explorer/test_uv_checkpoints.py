@@ -8,12 +8,12 @@ import pytest
 
 from model.scenes import LPID, frame_of, machine, put, secure_vm, sound, state_of, svm_of, text
 from model.scripted import ScriptedHypervisor
+from pef_explorer.checkpoints.ultravisor import Spares, checkpoint, restore
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_SIZE, Lpid
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
-from pef_ultravisor.checkpoint import Spares
 from pef_ultravisor.frames import WAITING, FrameSlot, Svm
 from pef_ultravisor.machine import Capacity, Ultravisor
 from pef_ultravisor.secure_memory import Frames
@@ -75,45 +75,45 @@ CHANGES: dict[str, Callable[[Ultravisor], object]] = {
 def test_each_part_is_told_and_restored(change: Callable[[Ultravisor], object], *, kept: bool) -> None:
     hv = scene()
     spares = Spares() if kept else None
-    before = hv.uv.checkpoint()
-    hv.uv.restore(before, spares)
-    assert hv.uv.checkpoint() == before
+    before = checkpoint(hv.uv)
+    restore(hv.uv, before, spares)
+    assert checkpoint(hv.uv) == before
     change(hv.uv)
-    assert hv.uv.checkpoint() != before
-    hv.uv.restore(before, spares)
-    assert hv.uv.checkpoint() == before
+    assert checkpoint(hv.uv) != before
+    restore(hv.uv, before, spares)
+    assert checkpoint(hv.uv) == before
     assert sound(hv)
     assert svm_of(hv).life.alive
 
 
 def test_a_restored_machine_goes_on_where_it_was() -> None:
     hv = scene()
-    before = hv.uv.checkpoint()
+    before = checkpoint(hv.uv)
     assert hv.page_in(LPID, 17).code is UCode.U_SUCCESS
-    after = hv.uv.checkpoint()
-    hv.uv.restore(before)
+    after = checkpoint(hv.uv)
+    restore(hv.uv, before)
     assert state_of(hv, 17) is S.PAGEDOUT
     assert hv.page_in(LPID, 17).code is UCode.U_SUCCESS
-    assert hv.uv.checkpoint() == after
+    assert checkpoint(hv.uv) == after
     assert frame_of(hv, 17) == text("sealed")
 
 
 def test_normal_pages_in_use_are_those_of_the_columns() -> None:
     hv = scene()
-    before = hv.uv.checkpoint()
+    before = checkpoint(hv.uv)
     put(hv, 20, S.SHARED)
     assert hv.uv.normal_pages.used == 2
-    hv.uv.restore(before)
+    restore(hv.uv, before)
     assert hv.uv.normal_pages.used == 1
 
 
 def test_spares_give_the_same_frames_back() -> None:
     hv, spares = scene(), Spares()
-    before = hv.uv.checkpoint()
-    hv.uv.restore(before, spares)
+    before = checkpoint(hv.uv)
+    restore(hv.uv, before, spares)
     slot, sealer = slot_of(hv.uv), svm_in(hv.uv).sealer
     hv.uv.end(svm_in(hv.uv))
-    hv.uv.restore(before, spares)
+    restore(hv.uv, before, spares)
     assert slot_of(hv.uv) is slot
     assert svm_in(hv.uv).sealer is sealer
 
@@ -121,24 +121,24 @@ def test_spares_give_the_same_frames_back() -> None:
 def test_a_slot_of_another_place_is_another_slot() -> None:
     hv = machine()
     secure_vm(hv, LPID, (0, 16, 8))
-    before = hv.uv.checkpoint()
+    before = checkpoint(hv.uv)
     other = machine()
     secure_vm(other, LPID, (0, 24, 8))
-    other.uv.restore(before)
-    assert other.uv.checkpoint() == before
+    restore(other.uv, before)
+    assert checkpoint(other.uv) == before
     assert svm_of(other).slots.holding(16) is not None
     assert svm_of(other).slots.holding(24) is None
 
 
 def test_a_checkpoint_is_a_value() -> None:
-    before = scene().uv.checkpoint()
-    assert before == scene().uv.checkpoint()
-    assert hash(before) == hash(scene().uv.checkpoint())
+    before = checkpoint(scene().uv)
+    assert before == checkpoint(scene().uv)
+    assert hash(before) == hash(checkpoint(scene().uv))
     assert pickle.loads(pickle.dumps(before)) == before  # noqa: S301 - our own bytes
 
 
 def test_no_repr_tells_a_key_or_a_file() -> None:
-    before = scene().uv.checkpoint()
+    before = checkpoint(scene().uv)
     shown = repr(before)
     (svm,) = before.svms
     assert "disk-key" in shown
@@ -159,7 +159,7 @@ def test_frames_come_from_the_factory_of_the_machine() -> None:
     hv = ScriptedHypervisor(uv)
     secure_vm(hv, LPID, (0, 16, 8), PLUGGED)
     assert made == [8, 3]
-    before = uv.checkpoint()
+    before = checkpoint(uv)
     uv.end(svm_in(uv))
-    uv.restore(before)
+    restore(uv, before)
     assert made == [8, 3, 3, 8]
