@@ -30,8 +30,8 @@ from interleavings.matrix import run_all
 from mutants.registry import MUTANTS
 from mutants.zoo import ZOO
 from pef_explorer.engines import Processes
-from pef_explorer.exploration import Bounds, explore, processors
 from pef_explorer.invariants import INVARIANTS as JOINT
+from pef_explorer.search.exploration import Bounds, explore, processors
 from pef_hypervisor.designs import RULES
 from pef_hypervisor.invariants import INVARIANTS as HYPERVISORS
 from pef_hypervisor.lifecycle import VM_TABLE

@@ -12,8 +12,8 @@ import numpy as np
 from interleavings.machines import SPARE_PAGES, NotedSealer
 from interleavings.operations import Scene
 from interleavings.written import SECRET, ZERO, read
-from pef_explorer.law import ALIKE, ALIKE_OF_TWO
-from pef_explorer.small_memory import KNOWN_BYTES
+from pef_explorer.invariants.transition_tables import ALIKE, ALIKE_OF_TWO
+from pef_explorer.machines.small_memory import KNOWN_BYTES
 from pef_hypervisor.frames import VmSlot
 from pef_kit.bus import NORMAL_BASE
 from pef_protocol.quantities import PAGE_ORDER

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from pef_explorer.checkpoints.ultravisor import rewind, sealer_record
-from pef_explorer.small_memory import KNOWN_BYTES, HeapFrames, HeapMemory, KnownBytesSealer
+from pef_explorer.machines.small_memory import KNOWN_BYTES, HeapFrames, HeapMemory, KnownBytesSealer
 from pef_hypervisor import accesses as host_copies
 from pef_hypervisor import normal_memory, store
 from pef_hypervisor.machine import Hypervisor

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from pef_explorer.calls import ESM_FAILS, GUESTS, UV_ESM, VM, Move
-from pef_explorer.faults import Fault
+from pef_explorer.actions.move import GUESTS, VM, Move
+from pef_explorer.actions.table import ESM_FAILS, UV_ESM
+from pef_explorer.machines.faults import Fault
+from pef_explorer.machines.small_esm import measured
 from pef_explorer.plan import Part, Plan
-from pef_explorer.schedule import Telling, tables_of
-from pef_explorer.small_esm import measured
-from pef_explorer.world import World
+from pef_explorer.search.counterexample import Telling, tables_of
+from pef_explorer.world.world import World
 from pef_lab.replay.counterexample import Counterexample
 
 

@@ -19,8 +19,8 @@ from typing import Any, Final, NamedTuple
 
 from mutants.registry import MUTANTS
 from pef_explorer.plan import IMAGES, Plan
-from pef_explorer.schedule import comes_again, counterexample
-from pef_explorer.search import Progress, Search
+from pef_explorer.search.counterexample import comes_again, counterexample
+from pef_explorer.search.search import Progress, Search
 from pef_explorer.simulation.files import commit
 from pef_protocol.designs import Design
 

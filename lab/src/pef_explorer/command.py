@@ -13,11 +13,11 @@ from rich.live import Live
 from rich.table import Table
 
 from pef_explorer.engines import engine_for
-from pef_explorer.exploration import TOLD_EVERY, Bounds, Row, file_of, processors
-from pef_explorer.exploration import explore as explored
 from pef_explorer.plan import Plan, Troubles
-from pef_explorer.schedule import counterexample
-from pef_explorer.search import Progress
+from pef_explorer.search.counterexample import counterexample
+from pef_explorer.search.exploration import TOLD_EVERY, Bounds, Row, file_of, processors
+from pef_explorer.search.exploration import explore as explored
+from pef_explorer.search.search import Progress
 from pef_explorer.simulation.files import commit
 from pef_lab.commandline import FAILED
 from pef_lab.failures import WrongInput

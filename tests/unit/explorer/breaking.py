@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pef_explorer.calls import GO_ON, GUESTS, UV_ESM, VM, Move
-from pef_explorer.looks import ABSENT
+from pef_explorer.actions.move import GO_ON, GUESTS, VM, Move
+from pef_explorer.actions.table import UV_ESM
+from pef_explorer.machines.system import known_of
 from pef_explorer.plan import Part, Plan
-from pef_explorer.records import Ending
-from pef_explorer.step import Step, make
-from pef_explorer.system import known_of
-from pef_explorer.world import World
+from pef_explorer.world.observation import ABSENT
+from pef_explorer.world.records import Ending
+from pef_explorer.world.step import Step, make
+from pef_explorer.world.world import World
 from pef_hypervisor.frames import MOVING as HV_MOVING
 from pef_protocol.designs import Design
 from pef_protocol.states import HvGfnState as H

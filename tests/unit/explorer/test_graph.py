@@ -2,8 +2,8 @@
 
 import pytest
 
-from pef_explorer.calls import Move
-from pef_explorer.graph import BROKEN, Breach, Graph, digest_of
+from pef_explorer.actions.move import Move
+from pef_explorer.search.graph import BROKEN, Breach, Graph, digest_of
 
 STEPS = {name: Move("vmm", name) for name in "abcdefgh"}
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from pef_explorer.calls import GUESTS, MEMORY, UV_ESM, VMM
+from pef_explorer.actions.move import GUESTS, MEMORY, VMM
+from pef_explorer.actions.oracle import ZERO
+from pef_explorer.actions.table import UV_ESM
 from pef_explorer.invariants import EVERY_CALL_ENDS, INVARIANTS, broken
-from pef_explorer.looks import ABSENT
-from pef_explorer.oracle import ZERO
 from pef_explorer.plan import Part, Plan
-from pef_explorer.world import World
+from pef_explorer.world.observation import ABSENT
+from pef_explorer.world.world import World
 from pef_protocol.designs import Design
 from pef_protocol.states import HvGfnState as H
 from pef_protocol.states import UvGfnState as S

@@ -18,18 +18,19 @@ from typing import Any
 import pytest
 
 from mutants.registry import MUTANTS
-from pef_explorer.calls import ACTIONS, GO_ON, GUESTS, MEMORY, PAGE_OUT, VM, VMM, Move
-from pef_explorer.epoch import Epoch
-from pef_explorer.graph import Graph, digest_of
+from pef_explorer.actions.move import GO_ON, GUESTS, MEMORY, VM, VMM, Move
+from pef_explorer.actions.table import ACTIONS, PAGE_OUT
 from pef_explorer.invariants import broken
-from pef_explorer.looks import shape_of
 from pef_explorer.plan import Part, Plan
-from pef_explorer.possible_moves import possible_moves
-from pef_explorer.records import Still
-from pef_explorer.search import FIRST, Fall, Search, _conditions, _falls
-from pef_explorer.step import Step
-from pef_explorer.stillness import rest
-from pef_explorer.world import World
+from pef_explorer.search.expansion import Epoch
+from pef_explorer.search.graph import Graph, digest_of
+from pef_explorer.search.search import FIRST, Fall, Search, _conditions, _falls
+from pef_explorer.world.possible_moves import possible_moves
+from pef_explorer.world.quiescence import rest
+from pef_explorer.world.records import Still
+from pef_explorer.world.state_key import shape_of
+from pef_explorer.world.step import Step
+from pef_explorer.world.world import World
 from pef_protocol.designs import Design
 from pef_ultravisor.frames import FILLED, REFERENCED
 

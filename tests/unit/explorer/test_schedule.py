@@ -9,12 +9,13 @@ import pytest
 
 from model.retold import plan_of, retold
 from mutants.registry import MUTANTS
-from pef_explorer.calls import GO_ON, GUESTS, MEMORY, UV_ESM, VM, VMM, Move
+from pef_explorer.actions.move import GO_ON, GUESTS, MEMORY, VM, VMM, Move
+from pef_explorer.actions.table import UV_ESM
 from pef_explorer.invariants import EVERY_CALL_ENDS
 from pef_explorer.plan import Part, Plan
-from pef_explorer.schedule import comes_again, counterexample, trimmed
-from pef_explorer.search import Fall, Search
-from pef_explorer.world import World
+from pef_explorer.search.counterexample import comes_again, counterexample, trimmed
+from pef_explorer.search.search import Fall, Search
+from pef_explorer.world.world import World
 from pef_hypervisor.machine import Hypervisor
 from pef_kit.operations import Operation, Pause
 from pef_lab.replay.counterexample import Counterexample

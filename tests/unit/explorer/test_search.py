@@ -7,14 +7,15 @@ from functools import cache
 
 import pytest
 
-from pef_explorer.calls import GO_ON, GUESTS, UV_ESM, VM, Move
+from pef_explorer.actions.move import GO_ON, GUESTS, VM, Move
+from pef_explorer.actions.table import UV_ESM
 from pef_explorer.engines import Engine, InProcess, Processes
-from pef_explorer.exploration import Bounds, Row, explore
 from pef_explorer.plan import IMAGES, Part, Plan
-from pef_explorer.schedule import comes_again
-from pef_explorer.search import Found, Progress, Search
-from pef_explorer.stillness import rest
-from pef_explorer.world import World
+from pef_explorer.search.counterexample import comes_again
+from pef_explorer.search.exploration import Bounds, Row, explore
+from pef_explorer.search.search import Found, Progress, Search
+from pef_explorer.world.quiescence import rest
+from pef_explorer.world.world import World
 from pef_protocol.designs import Design
 
 SMALL = Plan(Design.TRACKED, (Part.SHARED,), plug=0)

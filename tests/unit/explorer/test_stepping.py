@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pef_explorer.faults import Fault
-from pef_explorer.stepping import OpenCall, Pending, plain, run_to_end
-from pef_explorer.wire import Wire
+from pef_explorer.machines.faults import Fault
+from pef_explorer.machines.open_call import OpenCall, Pending, run_to_end
+from pef_explorer.machines.plain import plain
+from pef_explorer.machines.wire import Wire
 from pef_kit.core.life import Life, OtherIncarnation
 from pef_kit.operations import Ask, Operation, Pause, PeerFailure, Transfer, Work
 from pef_protocol.calls import Reply

@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from pef_explorer.plan import NO_TROUBLES, Part, Plan, Troubles
-from pef_explorer.search import Found, Search
+from pef_explorer.search.search import Found, Search
 from pef_protocol.designs import Design
 from unit.explorer.broken_rules import break_rule
 

@@ -5,15 +5,16 @@ from dataclasses import replace
 
 import pytest
 
-from pef_explorer.calls import ESM_FAILS, GO_ON, GUESTS, MEMORY, UV_ESM, VM, VMM, Move
-from pef_explorer.faults import OF_A_PEER, Fault
-from pef_explorer.oracle import OPEN, SECRET, ZERO
+from pef_explorer.actions.move import GO_ON, GUESTS, MEMORY, VM, VMM, Move
+from pef_explorer.actions.oracle import OPEN, SECRET, ZERO
+from pef_explorer.actions.table import ESM_FAILS, UV_ESM
+from pef_explorer.machines.faults import OF_A_PEER, Fault
+from pef_explorer.machines.small_memory import TOKEN_BYTES
 from pef_explorer.plan import Part, Plan
-from pef_explorer.possible_moves import possible_moves
-from pef_explorer.records import Ending
-from pef_explorer.small_memory import TOKEN_BYTES
-from pef_explorer.stillness import rest
-from pef_explorer.world import World
+from pef_explorer.world.possible_moves import possible_moves
+from pef_explorer.world.quiescence import rest
+from pef_explorer.world.records import Ending
+from pef_explorer.world.world import World
 from pef_protocol.designs import Design
 from pef_protocol.states import UvGfnState as S
 

@@ -12,10 +12,11 @@ import pytest
 
 from model.retold import plan_of, retold
 from mutants.registry import MUTANTS
-from pef_explorer.calls import ESM_FAILS, UV_ESM, Move
+from pef_explorer.actions.move import Move
+from pef_explorer.actions.table import ESM_FAILS, UV_ESM
 from pef_explorer.invariants import EVERY_CALL_ENDS, INVARIANTS
-from pef_explorer.schedule import comes_again
-from pef_explorer.search import Fall
+from pef_explorer.search.counterexample import comes_again
+from pef_explorer.search.search import Fall
 from pef_lab.replay.counterexample import Counterexample, read
 from pef_protocol.designs import Design
 

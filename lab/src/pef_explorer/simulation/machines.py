@@ -5,11 +5,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from pef_explorer.pair import Pair
+from pef_explorer.machines.pair import Pair
+from pef_explorer.machines.small_esm import measured, not_as_promised, steps_for
+from pef_explorer.machines.small_memory import HeapFrames, HeapMemory, KnownBytesSealer
 from pef_explorer.plan import Plan
 from pef_explorer.simulation.events import GUEST, WORLD, Do, Seed, Start, token_of
-from pef_explorer.small_esm import measured, not_as_promised, steps_for
-from pef_explorer.small_memory import HeapFrames, HeapMemory, KnownBytesSealer
 from pef_hypervisor.from_vmm.outcome import Errno, Outcome
 from pef_hypervisor.machine import Hypervisor
 from pef_kit.bus import NORMAL_BASE

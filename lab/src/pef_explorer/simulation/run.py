@@ -7,7 +7,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-from pef_explorer.faults import Fault
+from pef_explorer.machines.faults import Fault
+from pef_explorer.machines.open_call import Pending
+from pef_explorer.machines.wire import Message, NotDone
 from pef_explorer.simulation.chains import Chain
 from pef_explorer.simulation.events import (
     WORLD,
@@ -25,8 +27,6 @@ from pef_explorer.simulation.events import (
 from pef_explorer.simulation.judge import Broken, Judge
 from pef_explorer.simulation.machines import Machines
 from pef_explorer.simulation.oracle import Oracle, Watch
-from pef_explorer.stepping import Pending
-from pef_explorer.wire import Message, NotDone
 from pef_hypervisor.from_vmm.outcome import Errno, Outcome
 from pef_kit.core.life import Ended
 from pef_kit.operations import Operation, PeerFailure

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from pef_explorer.calls import Move
+from pef_explorer.actions.move import Move
 
 DIGEST_BYTES: Final = 16
 BROKEN: Final = 0

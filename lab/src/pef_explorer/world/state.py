@@ -7,15 +7,17 @@ is reached again by the moves that led to it.
 
 from typing import Final
 
-from pef_explorer.calls import VM, Move, starts
-from pef_explorer.looks import Look, key_of, look, shape_of
-from pef_explorer.network import copies, key_of_the_wire, put_back
-from pef_explorer.oracle import Oracle
+from pef_explorer.actions.move import VM, Move
+from pef_explorer.actions.oracle import Oracle
+from pef_explorer.actions.table import starts
+from pef_explorer.machines.open_call import OpenCall
+from pef_explorer.machines.small_memory import TOKEN_BYTES
+from pef_explorer.machines.system import Parked, System
 from pef_explorer.plan import Plan
-from pef_explorer.records import Open, Still
-from pef_explorer.small_memory import TOKEN_BYTES
-from pef_explorer.stepping import OpenCall
-from pef_explorer.system import Parked, System
+from pef_explorer.world.network import copies, key_of_the_wire, put_back
+from pef_explorer.world.observation import Look, look
+from pef_explorer.world.records import Open, Still
+from pef_explorer.world.state_key import key_of, shape_of
 from pef_protocol.states import UvGfnState
 
 STATES: Final = tuple(UvGfnState)

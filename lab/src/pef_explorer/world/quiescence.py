@@ -8,11 +8,11 @@ found.
 
 from typing import Final
 
-from pef_explorer.calls import GO_ON, GUESTS, Move
-from pef_explorer.looks import key_of
-from pef_explorer.oracle import OPEN, ZERO, Oracle
-from pef_explorer.small_memory import TOKEN_BYTES
-from pef_explorer.world import World
+from pef_explorer.actions.move import GO_ON, GUESTS, Move
+from pef_explorer.actions.oracle import OPEN, ZERO, Oracle
+from pef_explorer.machines.small_memory import TOKEN_BYTES
+from pef_explorer.world.state_key import key_of
+from pef_explorer.world.world import World
 from pef_hypervisor.frames import TOUCHED
 from pef_protocol.states import UvGfnState, UvVmState
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from pef_explorer.looks import ABSENT
+from pef_explorer.world.observation import ABSENT
 from pef_protocol.designs import Design
 from pef_protocol.states import HvGfnState as H
 from pef_protocol.states import HvVmState

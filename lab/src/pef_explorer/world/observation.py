@@ -7,25 +7,16 @@ leaves out the marks by which nothing is decided here (see `INERT`), and tells b
 from typing import Final, NamedTuple
 
 from pef_explorer.checkpoints.hypervisor import GateRecord, gate_record
-from pef_explorer.oracle import ZERO, Oracle
-from pef_explorer.small_memory import KNOWN_BYTES
-from pef_explorer.system import LPID, System, known_of
-from pef_hypervisor.frames import CARRIED
+from pef_explorer.machines.small_memory import KNOWN_BYTES
+from pef_explorer.machines.system import LPID, System, known_of
 from pef_kit.bus import NORMAL_BASE
 from pef_protocol.quantities import PAGE_ORDER, Gfn
 from pef_protocol.states import HvVmState, UvVmState
-from pef_ultravisor.frames import FILLED, REFERENCED
 
 ABSENT: Final = 0xFF
 """The state of a GFN in no slot of that side."""
-INERT: Final = bytes(mark & ~(REFERENCED | FILLED) & 0xFF for mark in range(256))
-"""REFERENCED chooses what is evicted, and nothing is; FILLED tells that a frame must be scrubbed, and its
-bytes stand in the key themselves."""
-SECURED: Final = bytes(mark & ~CARRIED & 0xFF for mark in range(256))
-"""CARRIED says in a secure VM only what H_SVM_INIT_ABORT would have needed."""
 NO_VM: Final = (int(HvVmState.NORMAL), False, False, False, None)
 """A VM that is not there, as those that are there are told."""
-_SIDES: Final = int(HvVmState.SECURE)
 
 
 class Look(NamedTuple):
@@ -119,56 +110,4 @@ def look(system: System) -> Look:
         vm is not None and begun and vm.svm_incarnation == system.uv.incarnation_of(LPID),
         tuple(pages[at : at + KNOWN_BYTES] for at in range(0, len(pages), KNOWN_BYTES)),
         frames,
-    )
-
-
-def shape_of(seen: Look) -> tuple[object, ...]:
-    """Return what makes the machines differ from others, but for the bytes in their pages."""
-    secured = seen.hv_vm[0] == _SIDES
-    return (
-        seen.hv_vm,
-        seen.pool,
-        seen.uv_vm,
-        seen.promised,
-        seen.hv,
-        seen.hv_marks.translate(SECURED) if secured else seen.hv_marks,
-        seen.registered,
-        seen.uv,
-        seen.uv_marks.translate(INERT),
-        seen.mapped,
-        seen.recorded,
-        seen.named,
-    )
-
-
-def key_of(seen: Look, oracle: Oracle) -> tuple[object, ...]:
-    """Return what makes this state differ from others."""
-    return (
-        shape_of(seen),
-        tuple(oracle.origin(gfn, page) for gfn, page in enumerate(seen.normal)),
-        tuple(oracle.origin(gfn, page) for gfn, page in enumerate(seen.frames)),
-        oracle.key(),
-    )
-
-
-def part_of(seen: Look, oracle: Oracle, gfn: int, slot: int, page: int | None) -> tuple[object, ...]:
-    """Return all that an action on `gfn` alone depends on; `page` is the GFN's page of normal memory.
-
-    The counts of both pools are left out: there is room for every page.
-    """
-    secured = seen.hv_vm[0] == _SIDES
-    marks = seen.hv_marks[gfn : gfn + 1]
-    return (
-        seen.hv_vm,
-        seen.uv_vm,
-        len(seen.registered) > slot and seen.registered[slot],
-        seen.hv[gfn],
-        marks.translate(SECURED) if secured else marks,
-        seen.uv[gfn],
-        seen.uv_marks[gfn : gfn + 1].translate(INERT),
-        bool(seen.mapped[gfn]),
-        seen.recorded[gfn],
-        b"" if page is None else oracle.origin(gfn, seen.normal[page]),
-        oracle.origin(gfn, seen.frames[gfn]),
-        (len(oracle.may[gfn]), ZERO in oracle.may[gfn], oracle.spoiled[gfn], oracle.away[gfn], oracle.secure),
     )

@@ -18,16 +18,17 @@ import heapq
 from dataclasses import dataclass
 from typing import Final
 
-from pef_explorer.calls import GO_ON, GUESTS, PAGE_OUT, PAIR, VM, Move
-from pef_explorer.graph import Breach, Graph
+from pef_explorer.actions.move import GO_ON, GUESTS, VM, Move
+from pef_explorer.actions.table import PAGE_OUT, PAIR
 from pef_explorer.invariants import broken
+from pef_explorer.machines.open_call import Pending
 from pef_explorer.plan import NO_TROUBLES
-from pef_explorer.possible_moves import possible_moves
-from pef_explorer.records import Still
-from pef_explorer.step import make
-from pef_explorer.stepping import Pending
-from pef_explorer.stillness import rest
-from pef_explorer.world import World
+from pef_explorer.search.graph import Breach, Graph
+from pef_explorer.world.possible_moves import possible_moves
+from pef_explorer.world.quiescence import rest
+from pef_explorer.world.records import Still
+from pef_explorer.world.step import make
+from pef_explorer.world.world import World
 
 WHOLE: Final = -2
 PLUG: Final = -1

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from pef_explorer.calls import Move
-from pef_explorer.looks import Look
-from pef_explorer.records import Ending
-from pef_explorer.world import World
+from pef_explorer.actions.move import Move
+from pef_explorer.world.observation import Look
+from pef_explorer.world.records import Ending
+from pef_explorer.world.world import World
 
 
 @dataclass(slots=True)

@@ -9,16 +9,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pef_explorer.calls import ESM_FAILS, GO_ON, GUESTS, UV_ESM, VM, VMM, Move
-from pef_explorer.epoch import NO_ANSWER
+from pef_explorer.actions.move import GO_ON, GUESTS, VM, VMM, Move
+from pef_explorer.actions.table import ESM_FAILS, UV_ESM
 from pef_explorer.invariants import EVERY_CALL_ENDS, broken
-from pef_explorer.looks import ABSENT
 from pef_explorer.plan import Plan
-from pef_explorer.records import Ending
-from pef_explorer.search import Fall
-from pef_explorer.step import make
-from pef_explorer.stillness import settle_contents
-from pef_explorer.world import World
+from pef_explorer.search.expansion import NO_ANSWER
+from pef_explorer.search.search import Fall
+from pef_explorer.world.observation import ABSENT
+from pef_explorer.world.quiescence import settle_contents
+from pef_explorer.world.records import Ending
+from pef_explorer.world.step import make
+from pef_explorer.world.world import World
 from pef_protocol.states import HvGfnState, UvGfnState
 
 FORMAT: Final = "pef-counterexample/1"

@@ -7,11 +7,12 @@ can be photographed, and is the same state however many calls went before.
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from pef_explorer.calls import Move
-from pef_explorer.faults import Fault
+from pef_explorer.actions.move import Move
+from pef_explorer.machines.faults import Fault
+from pef_explorer.machines.open_call import OpenCall, Pending
+from pef_explorer.machines.plain import plain
+from pef_explorer.machines.wire import Message, NotDone, Told, Wire
 from pef_explorer.plan import Troubles
-from pef_explorer.stepping import OpenCall, Pending, plain
-from pef_explorer.wire import Message, NotDone, Told, Wire
 from pef_kit.core.fence import Message as Arrival
 from pef_kit.core.fence import Run
 from pef_kit.operations import Ask, Operation

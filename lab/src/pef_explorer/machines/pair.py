@@ -10,7 +10,7 @@ from abc import abstractmethod
 from dataclasses import replace
 from typing import Final, Generic, TypeVar
 
-from pef_explorer.wire import Message, NotDone, Wire
+from pef_explorer.machines.wire import Message, NotDone, Wire
 from pef_hypervisor.machine import Hypervisor
 from pef_kit.bus import NormalMemory, carry_out
 from pef_kit.core.fence import Fence

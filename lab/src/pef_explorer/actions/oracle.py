@@ -6,7 +6,7 @@ what a page should hold; it looks to learn where a write fell, which is the writ
 
 from typing import Final, NamedTuple
 
-from pef_explorer.small_memory import KNOWN_BYTES, TOKEN_BYTES
+from pef_explorer.machines.small_memory import KNOWN_BYTES, TOKEN_BYTES
 
 ZERO: Final = bytes(TOKEN_BYTES)
 BLANK: Final = bytes(KNOWN_BYTES)

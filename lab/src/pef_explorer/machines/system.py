@@ -11,11 +11,11 @@ import numpy as np
 
 from pef_explorer.checkpoints import hypervisor as hv_side
 from pef_explorer.checkpoints import ultravisor as uv_side
-from pef_explorer.pair import Pair
+from pef_explorer.machines.open_call import OpenCall, run_to_end
+from pef_explorer.machines.pair import Pair
+from pef_explorer.machines.small_esm import steps_for
+from pef_explorer.machines.small_memory import KNOWN_BYTES, HeapFrames, HeapMemory, KnownBytesSealer
 from pef_explorer.plan import Plan
-from pef_explorer.small_esm import steps_for
-from pef_explorer.small_memory import KNOWN_BYTES, HeapFrames, HeapMemory, KnownBytesSealer
-from pef_explorer.stepping import OpenCall, run_to_end
 from pef_hypervisor.frames import Vm
 from pef_hypervisor.from_vmm.outcome import Errno, Outcome
 from pef_hypervisor.machine import Hypervisor

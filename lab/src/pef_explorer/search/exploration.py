@@ -17,13 +17,13 @@ from typing import Final, NamedTuple
 
 from pef_explorer.engines import Engine
 from pef_explorer.plan import IMAGES, NO_TROUBLES, Plan, Troubles
-from pef_explorer.search import Fall, Found, Progress, Search
+from pef_explorer.search.search import Fall, Found, Progress, Search
 from pef_lab.failures import WrongInput
 from pef_protocol.designs import Design
 
 TOLD_EVERY: Final = 0.5
 """Seconds between two words of a search on how far it is."""
-FORM: Final = "pef-search/3"
+FORM: Final = "pef-search/4"
 UNREADABLE: Final = (pickle.UnpicklingError, EOFError, ImportError, AttributeError, TypeError, ValueError)
 KEPT_EVERY: Final = 120.0
 """Seconds between two times that a search is written down, where it is."""

@@ -7,8 +7,8 @@ VM is gone, and another one may be created; with the Ultravisor the VM's SVM is.
 from collections.abc import Iterator
 from typing import Final
 
-from pef_explorer.calls import Move
-from pef_explorer.world_state import WorldState
+from pef_explorer.actions.move import Move
+from pef_explorer.world.state import WorldState
 from pef_protocol.events import Side
 from pef_protocol.states import HvVmState
 

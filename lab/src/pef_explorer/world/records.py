@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pef_explorer.calls import Action, Move
-from pef_explorer.network import Copy
-from pef_explorer.oracle import Memory
+from pef_explorer.actions.action import Action
+from pef_explorer.actions.move import Move
+from pef_explorer.actions.oracle import Memory
+from pef_explorer.machines.open_call import OpenCall
+from pef_explorer.machines.system import Snapshot
 from pef_explorer.plan import Troubles
-from pef_explorer.stepping import OpenCall
-from pef_explorer.system import Snapshot
+from pef_explorer.world.network import Copy
 
 
 class Still(NamedTuple):

@@ -2,27 +2,18 @@
 
 from typing import Final
 
-from pef_explorer.calls import (
-    ACTIONS,
-    ESM_FAILS,
-    GO_ON,
-    GUESTS,
-    REPLACE,
-    UV_ESM,
-    VM,
-    Move,
-    succeeded,
-    word_for,
-)
-from pef_explorer.deaths import DIES, HELLO, die, met
-from pef_explorer.faults import OF_A_PEER, Fault
-from pef_explorer.network import NETWORK, arrive_again, without
-from pef_explorer.oracle import ZERO
-from pef_explorer.records import Ending, Open
-from pef_explorer.small_esm import gfns_of, measured, not_as_promised, zeroed_by
-from pef_explorer.stepping import OpenCall, Pending
-from pef_explorer.wire import NotDone
-from pef_explorer.world_state import WorldState
+from pef_explorer.actions.move import GO_ON, GUESTS, VM, Move
+from pef_explorer.actions.oracle import ZERO
+from pef_explorer.actions.outcome import succeeded, word_for
+from pef_explorer.actions.table import ACTIONS, ESM_FAILS, REPLACE, UV_ESM
+from pef_explorer.machines.faults import OF_A_PEER, Fault
+from pef_explorer.machines.open_call import OpenCall, Pending
+from pef_explorer.machines.small_esm import gfns_of, measured, not_as_promised, zeroed_by
+from pef_explorer.machines.wire import NotDone
+from pef_explorer.world.deaths import DIES, HELLO, die, met
+from pef_explorer.world.network import NETWORK, arrive_again, without
+from pef_explorer.world.records import Ending, Open
+from pef_explorer.world.state import WorldState
 from pef_kit.core.life import Ended
 from pef_kit.spans import columns_of
 from pef_protocol.events import Side

@@ -12,15 +12,13 @@ Between two steps anybody else may act: that is all there is to concurrency here
 
 from collections.abc import Callable
 from copy import copy
-from dataclasses import fields, is_dataclass
-from enum import Enum, StrEnum
+from enum import StrEnum
 from types import GeneratorType
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 
-import numpy as np
-
-from pef_explorer.faults import Fault, refusal
-from pef_explorer.wire import SENDERS, Message, NotDone, Wire, epoch_of
+from pef_explorer.machines.faults import Fault, refusal
+from pef_explorer.machines.plain import plain
+from pef_explorer.machines.wire import SENDERS, Message, NotDone, Wire, epoch_of
 from pef_kit.core.lease import Leased
 from pef_kit.core.life import Ended
 from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, Transfer, Turn, Work
@@ -281,31 +279,6 @@ _KINDS: Final[dict[type, Pending]] = {
     Turn: Pending.WORK,
     Pause: Pending.PAUSE,
 }
-
-
-def plain(value: Any) -> Any:
-    """Return a hashable stand-in for a local value: itself, its bytes, its fields, or only its type."""
-    kind = type(value)
-    if kind in _ITSELF:
-        return value
-    if kind is np.ndarray:
-        return value.tobytes()
-    if kind is list or kind is tuple:
-        return tuple([plain(each) for each in value])
-    if isinstance(value, Enum):
-        return value.name
-    if isinstance(value, np.integer):
-        return int(value)
-    names = _FIELDS.get(kind)
-    if names is None:
-        frozen = is_dataclass(value) and cast("Any", kind).__dataclass_params__.frozen
-        names = _FIELDS[kind] = tuple(each.name for each in fields(value)) if frozen else ()
-    return tuple([plain(getattr(value, name)) for name in names]) if names else kind.__name__
-
-
-_ITSELF: Final = frozenset({type(None), bool, int, str, bytes})
-_FIELDS: Final[dict[type, tuple[str, ...]]] = {}
-"""The fields of each frozen dataclass that was met; none of what is another kind of object."""
 
 
 def run_to_end(call: OpenCall, stop: Callable[[], bool] = lambda: False) -> Any:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
-from pef_explorer.calls import ESM_FAILS, GO_ON, GUESTS, UV_ESM, VM, Move, is_new
-from pef_explorer.deaths import HELLO, deaths
-from pef_explorer.faults import OF_A_PEER, Fault
-from pef_explorer.network import NETWORK, arrivals, may_befall
-from pef_explorer.small_esm import measured
-from pef_explorer.stepping import OpenCall, Pending
-from pef_explorer.world_state import WorldState
+from pef_explorer.actions.move import GO_ON, GUESTS, VM, Move
+from pef_explorer.actions.table import ESM_FAILS, UV_ESM, is_new
+from pef_explorer.machines.faults import OF_A_PEER, Fault
+from pef_explorer.machines.open_call import OpenCall, Pending
+from pef_explorer.machines.small_esm import measured
+from pef_explorer.world.deaths import HELLO, deaths
+from pef_explorer.world.network import NETWORK, arrivals, may_befall
+from pef_explorer.world.state import WorldState
 
 
 def possible_moves(world: WorldState) -> Iterator[tuple[Move, frozenset[int]]]:

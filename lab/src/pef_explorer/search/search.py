@@ -12,15 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from pef_explorer.calls import Move
-from pef_explorer.epoch import AND_RESET, PLUG, WHOLE, Epoch
-from pef_explorer.graph import Graph, digest_of
+from pef_explorer.actions.move import Move
 from pef_explorer.invariants import EVERY_CALL_ENDS
-from pef_explorer.looks import part_of
 from pef_explorer.plan import NO_TROUBLES, Plan
-from pef_explorer.records import Still
-from pef_explorer.stillness import blank, filled_key, rest
-from pef_explorer.world import World
+from pef_explorer.search.expansion import AND_RESET, PLUG, WHOLE, Epoch
+from pef_explorer.search.graph import Graph, digest_of
+from pef_explorer.world.quiescence import blank, filled_key, rest
+from pef_explorer.world.records import Still
+from pef_explorer.world.state_key import part_of
+from pef_explorer.world.world import World
 
 FIRST: Final = 1
 """The number of the state in which everything begins."""
