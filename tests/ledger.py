@@ -122,7 +122,7 @@ def explorer() -> Iterator[tuple[str, Fact]]:
                 name = f"{row.design.value}, {' '.join(found.plan.image)}"
                 yield f"{name}: states", found.states
                 yield f"{name}: transitions", found.transitions
-                for violation in found.falls:
+                for violation in found.violations:
                     yield f"{name}: {violation.invariant}", "violated"
 
 

@@ -33,7 +33,7 @@ class Small:
     def __init__(self, design: Design) -> None:
         self.pair = LinkedPair(secure_pages=8, normal_bytes=NORMAL)
         self.pair.uv = Ultravisor(Capacity(8, NORMAL), bytes)
-        self.spares = uv_side.Spares(), hv_side.Spares()
+        self.spares = uv_side.UvSpares(), hv_side.HvSpares()
         self.done(self.pair.hv.create_vm(design, secure_guest=True, radix=True))
         self.done(self.pair.hv.add_slot(LPID, 0, 0, 2 * PAGE_SIZE))
 

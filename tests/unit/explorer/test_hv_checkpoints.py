@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pef_explorer.checkpoints.hypervisor import Spares, checkpoint, restore, restore_gate
+from pef_explorer.checkpoints.hypervisor import HvSpares, checkpoint, restore, restore_gate
 from pef_hypervisor.designs import RULES
 from pef_hypervisor.frames import MOVING, Vm, VmSlot
 from pef_hypervisor.from_vmm.outcome import Errno, Outcome
@@ -90,7 +90,7 @@ CHANGES: dict[str, Callable[[Hypervisor], object]] = {
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 def test_each_part_is_told_and_restored(change: Callable[[Hypervisor], object], *, kept: bool) -> None:
     hv = scene().hv
-    spares = Spares() if kept else None
+    spares = HvSpares() if kept else None
     before = checkpoint(hv)
     restore(hv, before, spares)
     assert checkpoint(hv) == before
@@ -114,7 +114,7 @@ def test_a_restored_side_goes_on_where_it_was() -> None:
 
 
 def test_spares_give_the_same_slots_back() -> None:
-    world, spares = scene(), Spares()
+    world, spares = scene(), HvSpares()
     before = checkpoint(world.hv)
     restore(world.hv, before, spares)
     slot = slot_of(world.hv)

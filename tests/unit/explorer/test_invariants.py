@@ -100,10 +100,10 @@ def test_what_the_host_does_to_a_shared_page_is_no_breach() -> None:
         (GUESTS[0], "load", 0),
     ]
     words = []
-    for actor, does, gfn in walk:
-        world.put_back(world.still())
-        ended = (step := done(world, actor, does, gfn)).ended
-        assert broken(step, frozenset()) == [], (does, gfn)
+    for actor, action, gfn in walk:
+        world.put_back(world.saved())
+        ended = (step := done(world, actor, action, gfn)).ended
+        assert broken(step, frozenset()) == [], (action, gfn)
         words.append(ended.word if ended else "")
     assert words[4] == "as written"
     assert words[-1] == "zero"

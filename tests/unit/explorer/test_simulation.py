@@ -90,10 +90,13 @@ def test_the_report_is_the_same_whatever_ran_it() -> None:
 
 def test_a_file_that_is_none_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "failure.json"
-    for text in ("{", "[]", '{"format": "pef-simulation/2"}', '{"format": "pef-simulation/1"}'):
+    for text in ("{", "[]", '{"format": "pef-simulation/2"}', '{"format": "pef-simulation/3"}'):
         path.write_text(text)
         assert app.run(["simulate", "--file", str(path)]) == 2
         assert capsys.readouterr().err.count("\n") == 1
+    path.write_text('{"format": "pef-simulation/1"}')
+    assert app.run(["simulate", "--file", str(path)]) == 2
+    assert capsys.readouterr().err.endswith("where pef-simulation/2 is read here\n")
     assert app.run(["simulate", "--file", str(tmp_path / "none.json")]) == 2
 
 

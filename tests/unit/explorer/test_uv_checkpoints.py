@@ -8,7 +8,7 @@ import pytest
 
 from model.scenes import LPID, frame_of, machine, put, secure_vm, sound, state_of, svm_of, text
 from model.scripted import ScriptedHypervisor
-from pef_explorer.checkpoints.ultravisor import Spares, checkpoint, restore
+from pef_explorer.checkpoints.ultravisor import UvSpares, checkpoint, restore
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_SIZE, Lpid
@@ -74,7 +74,7 @@ CHANGES: dict[str, Callable[[Ultravisor], object]] = {
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 def test_each_part_is_told_and_restored(change: Callable[[Ultravisor], object], *, kept: bool) -> None:
     hv = scene()
-    spares = Spares() if kept else None
+    spares = UvSpares() if kept else None
     before = checkpoint(hv.uv)
     restore(hv.uv, before, spares)
     assert checkpoint(hv.uv) == before
@@ -108,7 +108,7 @@ def test_normal_pages_in_use_are_those_of_the_columns() -> None:
 
 
 def test_spares_give_the_same_frames_back() -> None:
-    hv, spares = scene(), Spares()
+    hv, spares = scene(), UvSpares()
     before = checkpoint(hv.uv)
     restore(hv.uv, before, spares)
     slot, sealer = slot_of(hv.uv), svm_in(hv.uv).sealer

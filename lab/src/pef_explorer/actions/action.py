@@ -36,9 +36,9 @@ End = Callable[[Target, int, frozenset[bytes], str], None]
 class Action:
     """A row of the table.
 
-    `begin` returns the operation and the value that it may write, or nothing; `end` is told which values the
-    page may hold by now, that one and those of calls that were open meanwhile, and how it ended. `whole`: it
-    is done to the VM, not to a GFN; `plug`: to slot 1.
+    `begin` returns the operation and the value that it may write, or nothing; `end` gets the values that
+    the page may hold by now, of this call and of those that were open meanwhile, and how the call ended.
+    `whole`: it is done to the VM, not to a GFN; `plug`: to slot 1.
     """
 
     name: str

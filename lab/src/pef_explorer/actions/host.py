@@ -28,8 +28,8 @@ def was_reset(world: Target, _: int, __: frozenset[bytes], outcome: str) -> None
         return
     pages = world.system.plan.pages
     world.oracle.secure = False
-    world.oracle.spoiled = [False] * pages
-    world.oracle.away = [False] * pages
+    world.oracle.tainted = [False] * pages
+    world.oracle.absent = [False] * pages
 
 
 def replace(world: Target, _: int) -> tuple[Operation[Any], bytes]:
@@ -60,14 +60,14 @@ def host_write(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
 
 
 def host_wrote(world: Target, gfn: int, values: frozenset[bytes], outcome: str) -> None:
-    """Note where the host's bytes fell: on ciphertext, or on a page that the guest sees or is to get back."""
+    """Note what the host wrote over: ciphertext, or a page that the guest sees or gets back later."""
     if outcome == ENDED:  # cut off by a death, perhaps when it had written
         world.oracle.may[gfn] |= values
     if outcome != Errno.OK.name:
         return
     svm, state = world.system.svm, world.at_uv(gfn)
     if state is S.PAGEDOUT:
-        world.oracle.spoiled[gfn] = True
+        world.oracle.tainted[gfn] = True
     elif svm is not None and svm.state is UvVmState.ABORT:
         world.oracle.may[gfn] |= values  # the VM gets back what was imported, or what was written since
     elif svm is None or svm.state is not UvVmState.SECURE or state not in {S.SECURE, None}:
@@ -82,7 +82,7 @@ def unmap(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
 def unmapped(world: Target, gfn: int, _: frozenset[bytes], outcome: str) -> None:
     """Note that the host has taken the page away, if it did."""
     if outcome == Errno.OK.name and world.at_uv(gfn) not in {*PRIVATE, None}:
-        world.oracle.away[gfn] = True
+        world.oracle.absent[gfn] = True
 
 
 def add(world: Target, _: int) -> tuple[Operation[Any], bytes]:
@@ -90,7 +90,7 @@ def add(world: Target, _: int) -> tuple[Operation[Any], bytes]:
     plan = world.system.plan
     for gfn in plan.plugged:
         world.oracle.only(gfn, ZERO)
-        world.oracle.spoiled[gfn] = world.oracle.away[gfn] = False
+        world.oracle.tainted[gfn] = world.oracle.absent[gfn] = False
     return world.system.hv.add_slot(LPID, 1, gpa_of(plan.plugged.start), plan.plug * PAGE_SIZE), b""
 
 

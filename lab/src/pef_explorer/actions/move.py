@@ -14,6 +14,6 @@ class Move(NamedTuple):
     """One step of a schedule: an actor begins an action, or its open call goes on."""
 
     actor: str
-    does: str
+    action: str
     gfn: int = -1
     fault: Fault | None = None

@@ -1,7 +1,7 @@
 """What the guest may find in its pages: kept beside the machines, from what was done and how it ended.
 
-A token is eight bytes that say who wrote them and when. The oracle never looks at a state column to learn
-what a page should hold; it looks to learn where a write fell, which is the writer's business too.
+A token is eight bytes that say who wrote them and when. The oracle never reads a state column to learn
+what a page should hold. It reads one to learn which page a write reached.
 """
 
 from typing import Final, NamedTuple
@@ -19,8 +19,8 @@ class Memory(NamedTuple):
     """The oracle as a plain value: an element a GFN of both slots, and whether the guest runs secure."""
 
     may: tuple[frozenset[bytes], ...]
-    spoiled: tuple[bool, ...]
-    away: tuple[bool, ...]
+    tainted: tuple[bool, ...]
+    absent: tuple[bool, ...]
     sealed: tuple[tuple[int, bytes], ...]
     secure: bool
 
@@ -28,27 +28,29 @@ class Memory(NamedTuple):
 class Oracle:
     """What each page may hold for the guest.
 
-    `may[gfn]`: tokens, or ZERO. `spoiled`: the host has written over the encrypted page. `away`: the host has
-    taken the shared page and not offered it again. `sealed`: the counter and the bytes with which the page
-    last went out.
+    `may[gfn]`: tokens, or ZERO. `tainted`: the host has written over the encrypted page. `absent`: the host
+    has taken the shared page away and not shared it again. `sealed`: the counter and the bytes with which the
+    page was last paged out.
     """
 
     def __init__(self, pages: int) -> None:
         self.may: list[frozenset[bytes]] = [frozenset({ZERO})] * pages
-        self.spoiled = [False] * pages
-        self.away = [False] * pages
+        self.tainted = [False] * pages
+        self.absent = [False] * pages
         self.sealed = [(0, BLANK)] * pages
         self.secure = False
 
     def frozen(self) -> Memory:
         """Return it as a plain value."""
-        return Memory(tuple(self.may), tuple(self.spoiled), tuple(self.away), tuple(self.sealed), self.secure)
+        return Memory(
+            tuple(self.may), tuple(self.tainted), tuple(self.absent), tuple(self.sealed), self.secure
+        )
 
     def thaw(self, memory: Memory) -> None:
         """Become what it was."""
         self.may = list(memory.may)
-        self.spoiled = list(memory.spoiled)
-        self.away = list(memory.away)
+        self.tainted = list(memory.tainted)
+        self.absent = list(memory.absent)
         self.sealed = list(memory.sealed)
         self.secure = memory.secure
 
@@ -56,18 +58,18 @@ class Oracle:
         """Become the memory of a VM that nobody has written to."""
         pages = len(self.may)
         self.may = [frozenset({ZERO})] * pages
-        self.spoiled, self.away, self.secure = [False] * pages, [False] * pages, False
+        self.tainted, self.absent, self.secure = [False] * pages, [False] * pages, False
 
     def loses_its_svm(self) -> None:
         """Let every page be lost that was secure: the Ultravisor has died."""
         pages = len(self.may)
         self.may = [values | {ZERO} for values in self.may]
-        self.spoiled, self.away, self.secure = [False] * pages, [False] * pages, False
+        self.tainted, self.absent, self.secure = [False] * pages, [False] * pages, False
 
     def key(self) -> tuple[object, ...]:
         """Return what makes this state differ from others; tokens count by their origin only."""
         values = tuple((len(each), ZERO in each) for each in self.may)
-        return values, tuple(self.spoiled), tuple(self.away), self.secure
+        return values, tuple(self.tainted), tuple(self.absent), self.secure
 
     def origin(self, gfn: int, page: bytes) -> bytes:
         """Return where the bytes of a page of `gfn` come from, in one or two letters."""

@@ -79,6 +79,6 @@ def is_new(plan: Plan, move: Move, begun: Mapping[str, str]) -> bool:
     """
     if plan.calls > PAIR:
         return True
-    if move.does == PAGE_OUT:
+    if move.action == PAGE_OUT:
         return not begun or VMM in begun
     return move.actor == VMM or PAGE_OUT not in begun.values()

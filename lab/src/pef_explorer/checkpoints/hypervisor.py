@@ -33,7 +33,7 @@ GateRecord: TypeAlias = tuple[int, str, str]
 """How many operations are open, the name of the exclusive one, and of the one that lets nobody in."""
 
 
-class SlotRecord(NamedTuple):
+class HvSlotRecord(NamedTuple):
     """A memory slot with its columns as bytes, one a GFN; `base` is the real address of its first page."""
 
     slot_id: int
@@ -60,7 +60,7 @@ class VmRecord(NamedTuple):
     svm_incarnation: Incarnation | None
     next_svm: Incarnation | None
     gate: GateRecord
-    slots: tuple[SlotRecord, ...]
+    slots: tuple[HvSlotRecord, ...]
 
 
 class HvCheckpoint(NamedTuple):
@@ -92,9 +92,9 @@ def checkpoint(hv: Hypervisor) -> HvCheckpoint:
     )
 
 
-def restore(hv: Hypervisor, wanted: HvCheckpoint, spares: "Spares | None" = None) -> None:
+def restore(hv: Hypervisor, wanted: HvCheckpoint, spares: "HvSpares | None" = None) -> None:
     """Put this side back, but for the bytes of normal memory; a caller that restores often keeps `spares`."""
-    (Spares() if spares is None else spares).restore(hv.store, wanted)
+    (HvSpares() if spares is None else spares).restore(hv.store, wanted)
 
 
 def vm_record(vm: Vm) -> VmRecord:
@@ -135,9 +135,9 @@ def restore_gate(gate: Gate, record: GateRecord) -> None:
         gate._ending = Life(ending) if ending else None
 
 
-def slot_record(slot: VmSlot) -> SlotRecord:
+def slot_record(slot: VmSlot) -> HvSlotRecord:
     """Return a slot with its columns as a plain value."""
-    return SlotRecord(
+    return HvSlotRecord(
         slot.slot_id,
         slot.first,
         slot.count,
@@ -148,7 +148,7 @@ def slot_record(slot: VmSlot) -> SlotRecord:
     )
 
 
-class _Columns(NamedTuple):
+class _HvColumns(NamedTuple):
     """A slot and views of its columns, by which they are written at once."""
 
     slot: VmSlot
@@ -156,12 +156,12 @@ class _Columns(NamedTuple):
     marks: memoryview
 
 
-class Spares:
+class HvSpares:
     """VMs and slots that a machine has had, which are used again."""
 
     def __init__(self) -> None:
         self._vms: dict[int, Vm] = {}
-        self._slots: dict[tuple[int, int, int, int], _Columns] = {}
+        self._slots: dict[tuple[int, int, int, int], _HvColumns] = {}
 
     def restore(self, store: Store, wanted: HvCheckpoint) -> None:
         """Put a side back, but for the bytes of normal memory."""
@@ -204,7 +204,7 @@ class Spares:
         hold(vm.slots, [self._slot(record.lpid, slot, now) for slot in record.slots])
         return vm
 
-    def _slot(self, lpid: int, record: SlotRecord, now: Vm | None) -> VmSlot:
+    def _slot(self, lpid: int, record: HvSlotRecord, now: Vm | None) -> VmSlot:
         key = lpid, record.slot_id, record.first, record.pages
         columns = self._slots.get(key)
         if columns is None:
@@ -218,9 +218,9 @@ class Spares:
         return columns.slot
 
 
-def _columns(record: SlotRecord, now: VmSlot | None) -> _Columns:
+def _columns(record: HvSlotRecord, now: VmSlot | None) -> _HvColumns:
     """Return the columns of the slot that is there `now`, if it is the record's, else of a new one."""
     slot = now
     if slot is None or (slot.first, slot.count) != (record.first, record.pages):
         slot = VmSlot(SlotId(record.slot_id), Gfn(record.first), record.pages, RealAddress(record.base))
-    return _Columns(slot, slot.state.data, slot.marks.data)
+    return _HvColumns(slot, slot.state.data, slot.marks.data)

@@ -44,7 +44,7 @@ class SealerRecord(NamedTuple):
         return f"SealerRecord(used={self.used})"
 
 
-class SlotRecord(NamedTuple):
+class UvSlotRecord(NamedTuple):
     """A memory slot; its columns are bytes, one a GFN, but eight of `normal` and `counter`, 16 of `tag`."""
 
     slot_id: int
@@ -69,7 +69,7 @@ class SvmRecord(NamedTuple):
     files: tuple[tuple[str, bytes], ...]
     handed_out: tuple[tuple[str, int], ...]
     sealer: SealerRecord
-    slots: tuple[SlotRecord, ...]
+    slots: tuple[UvSlotRecord, ...]
 
     def __repr__(self) -> str:
         shown = self._asdict()
@@ -102,13 +102,13 @@ def checkpoint(uv: Ultravisor) -> UvCheckpoint:
     )
 
 
-def restore(uv: Ultravisor, wanted: UvCheckpoint, spares: "Spares | None" = None) -> None:
+def restore(uv: Ultravisor, wanted: UvCheckpoint, spares: "UvSpares | None" = None) -> None:
     """Put this side back, but for the bytes of pages.
 
     A caller that restores often keeps `spares`. Raise NoSecureMemory where the frames of a
     slot can't be had again.
     """
-    spares = Spares() if spares is None else spares
+    spares = UvSpares() if spares is None else spares
     svms = [spares.svm(record, uv.svm(record.lpid), uv.frames, uv.sealer) for record in wanted.svms]
     uv.dying = [
         spares.svm(record, None, uv.frames, uv.sealer, dying=place)
@@ -168,9 +168,9 @@ def count_columns(slot: FrameSlot) -> None:
     slot.imported_away = int(np.count_nonzero(slot.state[imported])) if slot.imported else 0
 
 
-def slot_record(slot: FrameSlot) -> SlotRecord:
+def slot_record(slot: FrameSlot) -> UvSlotRecord:
     """Return a slot with its columns as a plain value."""
-    return SlotRecord(
+    return UvSlotRecord(
         slot.slot_id,
         slot.first,
         slot.count,
@@ -182,7 +182,7 @@ def slot_record(slot: FrameSlot) -> SlotRecord:
     )
 
 
-class _Columns(NamedTuple):
+class _UvColumns(NamedTuple):
     """A slot and flat views of its columns, by which they are written at once."""
 
     slot: FrameSlot
@@ -193,7 +193,7 @@ class _Columns(NamedTuple):
     tag: memoryview
 
 
-class Spares:
+class UvSpares:
     """SVMs, slots and sealers that a machine has had, which are used again.
 
     A slot used again keeps its frames, and a sealer its cipher: nothing is mapped anew.
@@ -201,7 +201,7 @@ class Spares:
 
     def __init__(self) -> None:
         self._svms: dict[tuple[int, int], Svm] = {}
-        self._slots: dict[tuple[int, int, int, int, int], _Columns] = {}
+        self._slots: dict[tuple[int, int, int, int, int], _UvColumns] = {}
         self._sealers: dict[tuple[int, bytes, bytes], Sealer] = {}
 
     def svm(
@@ -243,7 +243,7 @@ class Spares:
         return sealer
 
     def _slot(
-        self, owner: tuple[int, int], record: SlotRecord, now: Svm | None, frames: Callable[[int], Frames]
+        self, owner: tuple[int, int], record: UvSlotRecord, now: Svm | None, frames: Callable[[int], Frames]
     ) -> FrameSlot:
         key = *owner, record.slot_id, record.first, record.pages
         columns = self._slots.get(key)
@@ -260,10 +260,10 @@ class Spares:
         return columns.slot
 
 
-def _columns(record: SlotRecord, now: FrameSlot | None, frames: Callable[[int], Frames]) -> _Columns:
+def _columns(record: UvSlotRecord, now: FrameSlot | None, frames: Callable[[int], Frames]) -> _UvColumns:
     """Return the columns of the slot that is there `now`, if it is the record's, else of a new one."""
     slot = now
     if slot is None or (slot.first, slot.count) != (record.first, record.pages):
         slot = FrameSlot(SlotId(record.slot_id), Gfn(record.first), record.pages, frames)
     columns = (slot.normal.view(np.uint8), slot.counter.view(np.uint8), slot.tag.reshape(-1))
-    return _Columns(slot, slot.state.data, slot.marks.data, *(column.data for column in columns))
+    return _UvColumns(slot, slot.state.data, slot.marks.data, *(column.data for column in columns))

@@ -16,19 +16,19 @@ from pef_protocol.states import UvGfnState as S
 def an_error_changes_neither_side(step: Step) -> Iterator[str]:
     """5. A call that is refused, and was alone, leaves both sides as they were."""
     ended = step.ended
-    if ended is None or not step.quiet or not ended.alone or step.world.faulty or succeeded(ended.word):
+    if ended is None or not step.quiescent or not ended.alone or step.world.faulty or succeeded(ended.word):
         return
-    if ended.move.does in {UV_ESM, ESM_FAILS}:
+    if ended.move.action in {UV_ESM, ESM_FAILS}:
         return
     if step.world.changed():
-        yield f"{ended.move.does} was refused ({ended.word}), and changed something"
+        yield f"{ended.move.action} was refused ({ended.word}), and changed something"
 
 
 def an_aborted_svm_never_runs(step: Step) -> Iterator[str]:
     """7. No load or store of an aborted SVM resolves; a VM that never became secure is a normal one."""
     aborted, ended = step.before.aborted and step.world.oracle.secure, step.ended
-    if aborted and ended is not None and ended.move.does in {"load", "store"} and ended.word != "refused":
-        yield f"a {ended.move.does} of an aborted SVM resolved"
+    if aborted and ended is not None and ended.move.action in {"load", "store"} and ended.word != "refused":
+        yield f"a {ended.move.action} of an aborted SVM resolved"
 
 
 def no_iv_comes_twice(step: Step) -> Iterator[str]:
@@ -39,32 +39,32 @@ def no_iv_comes_twice(step: Step) -> Iterator[str]:
 
 
 def what_is_asked_succeeds(step: Step) -> Iterator[str]:
-    """15. Liveness: alone, with a cooperating host, a call from a quiet state succeeds."""
+    """15. Liveness: alone, with a cooperating host, a call from a quiescent state succeeds."""
     ended = step.ended
-    if not step.quiet or step.world.faulty:
+    if not step.quiescent or step.world.faulty:
         return
-    if step.failed and not any(step.world.oracle.spoiled):
+    if step.failed and not any(step.world.oracle.tainted):
         yield f"UV_ESM goes back: {step.failed}"
     if ended is None or not ended.alone or succeeded(ended.word):
         return
     if step.before.aborted or step.before.hv_vm[3]:
         return
-    if not _may_be_refused(step, ended.move.does, ended.move.gfn):
+    if not _may_be_refused(step, ended.move.action, ended.move.gfn):
         where = "" if ended.move.gfn == VM else f" of GFN {ended.move.gfn}"
-        yield f"{ended.move.does}{where} ended {ended.word} {ended.detail}".rstrip()
+        yield f"{ended.move.action}{where} ended {ended.word} {ended.detail}".rstrip()
 
 
-def _may_be_refused(step: Step, does: str, gfn: int) -> bool:
+def _may_be_refused(step: Step, action: str, gfn: int) -> bool:
     """Tell whether a refusal is what the protocol wants: a bad image, a page that the host has destroyed."""
-    if does in {UV_ESM, ESM_FAILS}:
+    if action in {UV_ESM, ESM_FAILS}:
         return True
     oracle = step.world.oracle
-    if does == "unshare all":
-        return any(oracle.spoiled)
+    if action == "unshare all":
+        return any(oracle.tainted)
     if gfn == VM:
         return False
     kept = state(step.before.uv, gfn) in {S.SHARED_IMPLICIT, S.SHARED_IMPLICIT_INV}
-    return oracle.spoiled[gfn] or (kept and does in {"load", "store", "unshare"})
+    return oracle.tainted[gfn] or (kept and action in {"load", "store", "unshare"})
 
 
 def what_was_promised_is_so(step: Step) -> Iterator[str]:
@@ -73,9 +73,11 @@ def what_was_promised_is_so(step: Step) -> Iterator[str]:
     if not (ended and ended.alone and ended.word == "U_SUCCESS" and step.after.uv_vm):
         return
     for gfn in gfns(step):
-        meant = ended.move.does == "unshare all" or (ended.move.does == "unshare" and ended.move.gfn == gfn)
+        meant = ended.move.action == "unshare all" or (
+            ended.move.action == "unshare" and ended.move.gfn == gfn
+        )
         if meant and state(step.after.uv, gfn) in EXPLICIT:
-            yield f"{ended.move.does} succeeded, and GFN {gfn} is shared"
+            yield f"{ended.move.action} succeeded, and GFN {gfn} is shared"
 
 
 def a_message_acts_once(step: Step) -> Iterator[str]:

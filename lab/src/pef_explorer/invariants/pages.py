@@ -65,11 +65,11 @@ def _taken_back(step: Step) -> bool:
 def the_guest_finds_what_it_wrote(step: Step) -> Iterator[str]:
     """13. The guest reads what was last written, or zero where the protocol zeroes."""
     ended = step.ended
-    if ended is not None and ended.move.does == "load" and ended.word in {"other", "zero"}:
+    if ended is not None and ended.move.action == "load" and ended.word in {"other", "zero"}:
         may = step.world.oracle.may[ended.move.gfn]
         if ended.word == "other" or ZERO not in may:
             yield f"GFN {ended.move.gfn} reads as {ended.word}"
-    if step.quiet and (ended is None or ended.move.does != "load"):
+    if step.quiescent and (ended is None or ended.move.action != "load"):
         for gfn in gfns(step):
             value = peek(step.world, gfn)
             if value is not None and value not in step.world.oracle.may[gfn]:
@@ -82,7 +82,7 @@ def nothing_maps_a_page_taken_away(step: Step) -> Iterator[str]:
     runs = not step.after.aborted
     for gfn in gfns(step):
         now, mapped = state(step.after.uv, gfn), step.after.mapped[gfn]
-        if runs and mapped and now in SHARED and step.world.oracle.away[gfn]:
+        if runs and mapped and now in SHARED and step.world.oracle.absent[gfn]:
             yield f"GFN {gfn} is mapped to a page that the host has taken away"
         if mapped and now not in MAPPING:
             yield f"GFN {gfn} is mapped to a normal page and {now.name if now else 'in no slot'}"
@@ -92,5 +92,5 @@ def a_spoiled_page_is_not_taken(step: Step) -> Iterator[str]:
     """16. A page that the host wrote over while it was out never comes back as if it were genuine."""
     for gfn in gfns(step):
         came = state(step.before.uv, gfn) is S.PAGEDOUT and state(step.after.uv, gfn) is S.SECURE
-        if came and step.world.oracle.spoiled[gfn]:
+        if came and step.world.oracle.tainted[gfn]:
             yield f"GFN {gfn} was written over while it was out, and came back"

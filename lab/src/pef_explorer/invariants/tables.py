@@ -26,7 +26,7 @@ from pef_ultravisor.frames import IN_FLIGHT
 def the_tables_agree(step: Step) -> Iterator[str]:
     """6. S with resident, P with paged out, H with a shared state, N with no SVM object."""
     seen = step.after
-    if not step.quiet or step.world.faulty or seen.uv_vm is None or seen.uv_vm[0] != UvVmState.SECURE:
+    if not step.quiescent or step.world.faulty or seen.uv_vm is None or seen.uv_vm[0] != UvVmState.SECURE:
         return
     if seen.hv_vm[0] != HvVmState.SECURE:
         return
@@ -36,15 +36,15 @@ def the_tables_agree(step: Step) -> Iterator[str]:
         if ours == ABSENT and theirs is None:
             continue
         if ours == ABSENT or theirs not in alike[H(ours)]:
-            told = "absent" if ours == ABSENT else H(ours).name
+            stated = "absent" if ours == ABSENT else H(ours).name
             other = "nothing" if theirs is None else theirs.name
-            yield f"GFN {gfn} is {told} to the Hypervisor, {other} to the Ultravisor"
+            yield f"GFN {gfn} is {stated} to the Hypervisor, {other} to the Ultravisor"
 
 
 def nothing_is_left_behind(step: Step) -> Iterator[str]:
     """9. Without an SVM both pools are empty, and no normal page backs a GFN."""
     seen = step.after
-    if not step.quiet or seen.uv_vm is not None or seen.hv_vm[0] != HvVmState.NORMAL:
+    if not step.quiescent or seen.uv_vm is not None or seen.hv_vm[0] != HvVmState.NORMAL:
         return
     if any(seen.pool[:3]) or seen.promised or any(seen.mapped) or any(seen.registered):
         yield f"no SVM, but device pages {seen.pool[:3]}, promised {seen.promised}, slots {seen.registered}"
@@ -54,7 +54,7 @@ def nothing_is_left_behind(step: Step) -> Iterator[str]:
 
 def no_gfn_stays_in_between(step: Step) -> Iterator[str]:
     """10. No GFN is transient or in flight while no call is open."""
-    if not step.quiet:
+    if not step.quiescent:
         return
     for gfn in gfns(step):
         theirs = state(step.after.uv, gfn)
@@ -70,7 +70,7 @@ def the_vm_lives_by_its_table(step: Step) -> Iterator[str]:
     if was != now and (HvVmState(was), HvVmState(now)) not in VM_STEPS:
         yield f"the VM went from {HvVmState(was).name} to {HvVmState(now).name}"
     seen = step.after
-    if step.quiet and not step.world.faulty and not seen.aborted:
+    if step.quiescent and not step.world.faulty and not seen.aborted:
         secure = seen.uv_vm is not None and seen.uv_vm[0] == UvVmState.SECURE
         if secure != (now == HvVmState.SECURE):
             theirs = UvVmState(seen.uv_vm[0]).name if seen.uv_vm else "no SVM"
@@ -93,13 +93,13 @@ def a_gfn_lives_by_its_table(step: Step) -> Iterator[str]:
 
 def both_sides_have_the_same_slots(step: Step) -> Iterator[str]:
     """17. A slot that the Ultravisor has is registered; all of a started VM, none after a failed start."""
-    seen, world, parked = step.after, step.world, step.world.parked
-    if not step.quiet or world.in_doubt or seen.uv_vm is None:
+    seen, world, suspended = step.after, step.world, step.world.suspended
+    if not step.quiescent or world.in_doubt or seen.uv_vm is None:
         return
     vm = world.system.vm
     if vm is None:
         return
-    undone = parked is not None and parked.place == 0 and parked.failure is not None
+    undone = suspended is not None and suspended.place == 0 and suspended.failure is not None
     for slot in vm.slots:
         theirs = seen.uv[slot.first] != ABSENT
         if theirs and (undone or not (slot.registered or world.faulty)):

@@ -1,4 +1,4 @@
-"""What may befall a message on its way, and the answer of a peer that refuses one."""
+"""The faults that may happen to a message, and the answer of a peer that refuses one."""
 
 from collections.abc import Iterable
 from enum import StrEnum

@@ -3,11 +3,11 @@
 | pending | `go_on` performs |
 |---|---|
 | `REQUEST` | the peer's handler begins, and runs to its first yield or its end |
-| `REPLY` | whoever asked is given the answer, and goes on |
+| `REPLY` | the caller is given the answer, and goes on |
 | `TRANSFER`, `WORK` | the bytes are moved, or the work is done, and the operation goes on |
 | `PAUSE` | the operation tries again |
 
-Between two steps anybody else may act: that is all there is to concurrency here.
+Between two steps any other actor may act. There is no other concurrency here.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ class Pending(StrEnum):
 
 
 TRIES: Final = "attempt"
-"""The local name of every loop that counts how often something was tried: it tells nothing of the state."""
+"""The local name of every loop that counts how often something was tried: it says nothing of the state."""
 
 
 class OpenCall:
@@ -79,7 +79,7 @@ class OpenCall:
         """Return the message of the innermost operation that has no outcome yet, or None."""
         return self._messages[-1] if len(self._messages) == len(self._stack) else None
 
-    def told(self) -> str:
+    def described(self) -> str:
         """Say what it waits for, in the words of a schedule."""
         if isinstance(self._effect, Ask):
             return f"asks {self._effect.name}"
@@ -230,7 +230,7 @@ class OpenCall:
         self._note_place()
 
     def _note(self, what: Any) -> None:
-        """Remember what was told to the innermost operation."""
+        """Remember what the innermost operation has received."""
         self.trail = (*self.trail, what)
 
     def _note_place(self) -> None:

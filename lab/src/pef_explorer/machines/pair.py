@@ -97,7 +97,7 @@ class Pair(Wire, Generic[Memory]):
     def outcome(self, message: Message, refusal: NotDone) -> Exception | None:
         """Return what a refusal means to the sender; None where it asks again.
 
-        That the epoch is over ends nothing until the Hypervisor says hello; one that fits looks at once.
+        The end of an epoch ends nothing before the next hello, unless the Hypervisor is fitting its VMs.
         """
         over = refusal.kind is ProblemType.OTHER_EPOCH and message.sender is Side.HYPERVISOR
         if over and self._fitting is not None:

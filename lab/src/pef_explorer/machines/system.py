@@ -1,4 +1,4 @@
-"""Both machines in one process, with one small VM: they can be looked at, photographed and put back.
+"""Both machines in one process, with one small VM: they can be observed, saved and put back.
 
 No HTTP, no thread, no clock. What one machine asks, the other's own handler answers, when the explorer lets
 it. A `Snapshot` is a plain value: it can be pickled and put back in another process.
@@ -40,7 +40,7 @@ ENTRY: Final = Esm(Gpa(PAGE_SIZE), Gpa(PAGE_SIZE))
 """What the guest says when it makes UV_ESM; the small steps read nothing of it."""
 
 
-class Parked(NamedTuple):
+class SuspendedEsm(NamedTuple):
     """A UV_ESM between two phases: who makes it, how far it is, and the failure that it goes back with."""
 
     vcpu: int
@@ -56,7 +56,7 @@ class Snapshot(NamedTuple):
     normal: bytes
     frames: tuple[tuple[int, bytes], ...]
     generation: int
-    parked: Parked | None
+    suspended: SuspendedEsm | None
     starts: tuple[int, int]
     epoch: int
 
@@ -80,7 +80,7 @@ class System(Pair[HeapMemory]):
 
     def new_ultravisor(self) -> Ultravisor:
         """Return an Ultravisor as it starts."""
-        self._uv_spares = uv_side.Spares()
+        self._uv_spares = uv_side.UvSpares()
         generation, self.generation = self.generation, 0  # the same start draws the same instance id
         ultravisor = Ultravisor(
             Capacity(ROOM, self.memory.size),
@@ -94,7 +94,7 @@ class System(Pair[HeapMemory]):
 
     def new_hypervisor(self) -> Hypervisor:
         """Return a Hypervisor as it starts, with `memory`."""
-        self._hv_spares = hv_side.Spares()
+        self._hv_spares = hv_side.HvSpares()
         instance = instance_of(bytes([self.starts[Side.HYPERVISOR]] * 16))
         hypervisor = Hypervisor(self.memory, device_pages=ROOM, digest_key=b"explorer", instance=instance)
         hypervisor.store.lpids = range(LPID, LPID + 1)
@@ -110,10 +110,10 @@ class System(Pair[HeapMemory]):
             raise AssertionError(outcome)
         return outcome
 
-    # Photographs
+    # Snapshots
 
-    def snapshot(self, parked: Parked | None = None) -> Snapshot:
-        """Photograph both machines; no operation may be alive."""
+    def snapshot(self, suspended: SuspendedEsm | None = None) -> Snapshot:
+        """Save the state of both machines; no operation may be alive."""
         svm = self.svm
         frames = tuple((slot.slot_id, known_of(slot).tobytes()) for slot in svm.slots) if svm else ()
         return Snapshot(
@@ -122,7 +122,7 @@ class System(Pair[HeapMemory]):
             self.memory.known.tobytes(),
             frames,
             self.generation,
-            parked,
+            suspended,
             (self.starts[Side.ULTRAVISOR], self.starts[Side.HYPERVISOR]),
             self.epochs.count,
         )
@@ -146,10 +146,10 @@ class System(Pair[HeapMemory]):
             slot = svm.slots.get(slot_id)
             if slot is not None:
                 known_of(slot)[:] = np.frombuffer(known, np.uint8).reshape(-1, KNOWN_BYTES)
-        if snapshot.parked is not None:
-            _, place, failure = snapshot.parked
-            told = EsmFailure(UCode(failure[0]), failure[1]) if failure else None
-            self.entering = Entering(self.uv, svm, ENTRY, self.steps, place, told)
+        if snapshot.suspended is not None:
+            _, place, failure = snapshot.suspended
+            failed = EsmFailure(UCode(failure[0]), failure[1]) if failure else None
+            self.entering = Entering(self.uv, svm, ENTRY, self.steps, place, failed)
 
     def _be_of(self, *starts: int) -> None:
         """Have the machines of those starts: each run of a side has an instance id of its own."""

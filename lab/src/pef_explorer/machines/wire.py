@@ -82,7 +82,7 @@ def epoch_of(ask: Ask) -> Epoch | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Told(KeptAnswer):
+class KeptReply(KeptAnswer):
     """An answer that is kept, as a value of this process."""
 
     outcome: Reply | NotDone | None = None
@@ -173,9 +173,9 @@ class Wire(ABC):
         match verdict:
             case Run():
                 return self._begin(fence, verdict, message)
-            case Answer(Told(outcome=NotDone() as refusal)):
+            case Answer(KeptReply(outcome=NotDone() as refusal)):
                 raise refusal
-            case Answer(Told(outcome=Reply() as reply)):
+            case Answer(KeptReply(outcome=Reply() as reply)):
                 return reply
             case Refuse(_, kind):
                 raise NotDone(kind)
@@ -186,7 +186,7 @@ class Wire(ABC):
             operation = leased(self.handler(message.ask), verdict.life)
         except OtherIncarnation:
             refusal = NotDone(ProblemType.OTHER_INCARNATION)
-            fence.answered(verdict, Told(409, "", b"", refusal))
+            fence.answered(verdict, KeptReply(409, "", b"", refusal))
             raise refusal from None
         self._acts(message)
         return answering(fence, verdict, operation)
@@ -203,15 +203,15 @@ class Wire(ABC):
 
 def answering(fence: Fence, verdict: Run, operation: Operation[Reply]) -> Operation[Reply]:
     """Answer a message; its answer is kept at every end. Raise NotDone where it is none of the protocol's."""
-    told: Reply | NotDone = NotDone(ProblemType.BROKEN)
+    outcome: Reply | NotDone = NotDone(ProblemType.BROKEN)
     try:
-        told = yield from operation
+        outcome = yield from operation
     except OtherIncarnation:
-        told = NotDone(ProblemType.OTHER_INCARNATION)
-        raise told from None
+        outcome = NotDone(ProblemType.OTHER_INCARNATION)
+        raise outcome from None
     except Ended:
-        told = NotDone(ProblemType.OTHER_EPOCH)
-        raise told from None
+        outcome = NotDone(ProblemType.OTHER_EPOCH)
+        raise outcome from None
     finally:
-        fence.answered(verdict, Told(200, "", b"", told))
-    return told
+        fence.answered(verdict, KeptReply(200, "", b"", outcome))
+    return outcome

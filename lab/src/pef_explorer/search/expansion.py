@@ -1,8 +1,8 @@
-"""An epoch: everything that can happen from one still state until nothing is open again.
+"""An expansion: everything that can happen from one quiescent state until nothing is open again.
 
 Operations can't be copied, so a state in the middle is reached by making its moves again. One run makes them
 once and then goes on through moves that nobody made yet, as far as it can: so a run is spent on many edges of
-the graph rather than on one. A state that was met in an earlier epoch is not gone on from again.
+the graph rather than on one. A state that was met in an earlier expansion is not gone on from again.
 
 | scope | what may begin |
 |---|---|
@@ -26,7 +26,7 @@ from pef_explorer.plan import NO_TROUBLES
 from pef_explorer.search.graph import Breach, Graph
 from pef_explorer.world.possible_moves import possible_moves
 from pef_explorer.world.quiescence import rest
-from pef_explorer.world.records import Still
+from pef_explorer.world.records import SettledState
 from pef_explorer.world.step import make
 from pef_explorer.world.world import World
 
@@ -41,7 +41,7 @@ NO_ANSWER: Final = "the_code_answers"
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """A state of this epoch, and how far its moves have been made. `came`: the node before, and the move."""
+    """A state of this expansion, and how many of its moves were made. `came`: the last node and the move."""
 
     number: int
     moves: list[Move]
@@ -51,16 +51,16 @@ class Node:
     made: int = 0
 
 
-class Epoch:
-    """The exploration of one epoch, noted in `graph`.
+class Expansion:
+    """The exploration of one expansion, noted in `graph`.
 
-    `found`: the still states that are new, with their numbers and how many moves away they are. A scope that
-    is not whole ends where nothing is open any more: what it leads to depends on the GFNs that it leaves out.
+    `found`: the new quiescent states, with their numbers and distances in moves. A scope that is not
+    whole ends where nothing is open any more: what it leads to depends on the GFNs that it leaves out.
     """
 
-    def __init__(self, world: World, still: Still, scope: int, graph: Graph) -> None:
-        self.world, self.still, self.scope, self.graph = world, still, scope, graph
-        self.found: list[tuple[int, int, Still]] = []
+    def __init__(self, world: World, settled: SettledState, scope: int, graph: Graph) -> None:
+        self.world, self.settled, self.scope, self.graph = world, settled, scope, graph
+        self.found: list[tuple[int, int, SettledState]] = []
         self._nodes: dict[int, Node] = {}
         self._waiting: list[tuple[int, int, Node]] = []
         self._whole_set = frozenset({VM, *range(world.plan.pages)})
@@ -70,9 +70,9 @@ class Epoch:
         self._far = 0
 
     def explore(self, number: int, far: int) -> None:
-        """Make every move of the epoch once; its still state is `number`, `far` moves from the beginning."""
+        """Make every move of the expansion once, from state `number`, `far` moves from the beginning."""
         self._far = far
-        self.world.put_back(self.still)
+        self.world.put_back(self.settled)
         self._wait(Node(number, self._allowed(whole=False), 0, None, whole=False))
         while self._waiting:
             node = self._waiting[0][2]
@@ -89,7 +89,7 @@ class Epoch:
     def _run(self, node: Node) -> None:
         """Go to a state by its moves, and on from there through moves that nobody made yet."""
         self.runs += 1
-        self.world.put_back(self.still)
+        self.world.put_back(self.settled)
         for move in _path(node):
             self.world.do(move)
         at: Node | None = node
@@ -104,18 +104,18 @@ class Epoch:
         try:
             step = make(self.world, move)
         except Exception as failure:  # noqa: BLE001 - whatever a machine raises is what we look for
-            self._fell(node, move, NO_ANSWER, f"{type(failure).__name__}: {failure}")
+            self._add_breach(node, move, NO_ANSWER, f"{type(failure).__name__}: {failure}")
             self.graph.ended(node.number, move)
             return None
         for invariant, sentence in broken(step, self.world.plan.ignored):
-            self._fell(node, move, invariant, sentence)
-        if step.quiet:
+            self._add_breach(node, move, invariant, sentence)
+        if step.quiescent:
             self._ended(node, move)
             return None
         return self._child(node, move)
 
-    def _fell(self, node: Node, move: Move, invariant: str, sentence: str) -> None:
-        self.graph.fell(self._far + node.depth + 1, Breach(node.number, (move,), invariant, sentence))
+    def _add_breach(self, node: Node, move: Move, invariant: str, sentence: str) -> None:
+        self.graph.add_breach(self._far + node.depth + 1, Breach(node.number, (move,), invariant, sentence))
 
     def _child(self, node: Node, move: Move) -> Node | None:
         whole = node.whole or self._is_whole(move)
@@ -129,23 +129,23 @@ class Epoch:
 
     def _is_whole(self, move: Move) -> bool:
         each = self.world.open.get(move.actor)
-        begun = move.does != GO_ON and each is not None
+        begun = move.action != GO_ON and each is not None
         return begun and each is not None and (each.footprint == self._whole_set or each.action is None)
 
     def _allowed(self, *, whole: bool) -> list[Move]:
         """Return the moves of this state that belong to the scope."""
-        free = self.world.parked is not None or self.world.plan.troubles != NO_TROUBLES
+        free = self.world.suspended is not None or self.world.plan.troubles != NO_TROUBLES
         opened = len(self.world.open)
         return [
             move
             for move, footprint in possible_moves(self.world)
-            if free or move.does == GO_ON or self._belongs(move, footprint, opened, whole=whole)
+            if free or move.action == GO_ON or self._belongs(move, footprint, opened, whole=whole)
         ]
 
     def _belongs(self, move: Move, footprint: frozenset[int], opened: int, *, whole: bool) -> bool:
         if self.scope == PLUG:
             return footprint <= self._plug_set
-        reset, single = move.does in RESETS, len(footprint) == 1 and VM not in footprint
+        reset, single = move.action in RESETS, len(footprint) == 1 and VM not in footprint
         if self.scope >= AND_RESET:
             mine = footprint == {self.scope - AND_RESET}
             return (reset or mine) if not opened else (mine if whole else reset)
@@ -153,7 +153,7 @@ class Epoch:
             return footprint == {self.scope}
         if not opened:
             return not single or self._may_meet(move)
-        begun = next(iter(self.world.open.values())).move.does
+        begun = next(iter(self.world.open.values())).move.action
         if whole:
             return not (single and begun in RESETS)
         return footprint == self._whole_set and not reset
@@ -161,21 +161,21 @@ class Epoch:
     def _may_meet(self, move: Move) -> bool:
         """Tell whether an action on one GFN can meet one on the whole VM that is not a reset: a vCPU's."""
         plan = self.world.plan
-        twin = plan.calls <= PAIR and move.does == PAGE_OUT
-        return not twin and (plan.vcpus > 1 or move.actor not in GUESTS)
+        duplicate = plan.calls <= PAIR and move.action == PAGE_OUT
+        return not duplicate and (plan.vcpus > 1 or move.actor not in GUESTS)
 
     def _ended(self, node: Node, move: Move) -> None:
-        """Take note of a still state; what its pages hold is certain by now, and none is left blank."""
+        """Note a quiescent state; what its pages hold is certain by now, and none is left blank."""
         before, new = self.graph.number(("end", self.world.key()))
         if new and self.scope != WHOLE:
-            self.graph.still.add(before)
+            self.graph.settled.add(before)
         elif new:
             made = rest(self.world)
-            number, unknown = self.graph.number(("still", self.world.key()))
+            number, unknown = self.graph.number(("settled", self.world.key()))
             self.graph.join(before, number, made)
             if unknown:
-                self.graph.still.add(number)
-                self.found.append((node.depth + 1 + len(made), number, self.world.still()))
+                self.graph.settled.add(number)
+                self.found.append((node.depth + 1 + len(made), number, self.world.saved()))
         self.graph.join(node.number, before, (move,))
 
 

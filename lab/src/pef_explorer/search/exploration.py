@@ -1,7 +1,7 @@
 """The exploration of designs: every plan of each on an engine, merged into a row a design.
 
-A design is explored with each image that a slot of so many GFNs can have. The rows are the same whatever ran
-them, for a plan is one piece of work that depends on nothing else; only the seconds differ.
+A design is explored with each image that a slot of so many GFNs can have. The rows are the same on each
+engine, for a plan is one piece of work that depends on nothing else; only the seconds differ.
 """
 
 import os
@@ -17,11 +17,11 @@ from typing import Final, NamedTuple
 
 from pef_explorer.engines import Engine
 from pef_explorer.plan import IMAGES, NO_TROUBLES, Plan, Troubles
-from pef_explorer.search.search import Fall, Found, Progress, Search
+from pef_explorer.search.search import Found, Progress, Search, Violation
 from pef_lab.failures import WrongInput
 from pef_protocol.designs import Design
 
-TOLD_EVERY: Final = 0.5
+REPORT_EVERY: Final = 0.5
 """Seconds between two words of a search on how far it is."""
 FORM: Final = "pef-search/4"
 UNREADABLE: Final = (pickle.UnpicklingError, EOFError, ImportError, AttributeError, TypeError, ValueError)
@@ -48,7 +48,7 @@ class Bounds(NamedTuple):
 class Piece(NamedTuple):
     """One plan to search.
 
-    `spool` is where it tells how far it is, `kept` where it is written down, if at all.
+    `spool` is where it reports its progress, `kept` where it is written down, if at all.
     """
 
     number: int
@@ -93,14 +93,14 @@ class Row:
         return [each.depth for each in self.found if not each.complete]
 
     @property
-    def falls(self) -> list[tuple[Plan, Fall]]:
-        """Return the shortest fall of each invariant, with the plan in which it came."""
-        shortest: dict[str, tuple[Plan, Fall]] = {}
+    def violations(self) -> list[tuple[Plan, Violation]]:
+        """Return the shortest violation of each invariant, with the plan in which it came."""
+        shortest: dict[str, tuple[Plan, Violation]] = {}
         for found in self.found:
-            for fall in found.falls:
-                known = shortest.get(fall.invariant)
-                if known is None or fall.cost < known[1].cost:
-                    shortest[fall.invariant] = found.plan, fall
+            for violation in found.violations:
+                known = shortest.get(violation.invariant)
+                if known is None or violation.cost < known[1].cost:
+                    shortest[violation.invariant] = found.plan, violation
         return sorted(shortest.values(), key=lambda each: (len(each[1].moves), each[1].invariant))
 
 
@@ -121,13 +121,13 @@ def search(piece: Piece) -> tuple[Found, float]:
     """Search one plan, as far as its bounds let it; return what was found and the seconds that it took."""
     began = time.perf_counter()
     looking, before = _taken_up(piece)
-    told = kept = began
+    reported = kept = began
 
     def stop(progress: Progress) -> bool:
-        nonlocal told, kept
+        nonlocal reported, kept
         now = time.perf_counter()
-        if now - told >= TOLD_EVERY and piece.spool:
-            told = now
+        if now - reported >= REPORT_EVERY and piece.spool:
+            reported = now
             (Path(piece.spool) / str(piece.number)).write_text(" ".join(map(str, progress)), encoding="ascii")
         if now - kept >= KEPT_EVERY and piece.kept:
             kept = now
@@ -170,7 +170,7 @@ def explore(
     engine: Engine,
     designs: Sequence[Design],
     bounds: Bounds,
-    tell: Callable[[Plan, Progress], None],
+    report_progress: Callable[[Plan, Progress], None],
     state: Path | None,
 ) -> Iterator[Row]:
     """Explore designs, and yield a row each as soon as it is done."""
@@ -180,7 +180,7 @@ def explore(
             Piece(number, plan, bounds.limit, bounds.seconds, spool, _kept(state, number, plan))
             for number, plan in enumerate(plans)
         ]
-        with _telling(Path(spool), plans, tell):
+        with _reporting(Path(spool), plans, report_progress):
             done: Iterable[tuple[Found, float]] = engine.map(search, pieces)
             collected: list[tuple[Found, float]] = []
             for found, seconds in done:
@@ -200,16 +200,18 @@ def _kept(state: Path | None, number: int, plan: Plan) -> str:
 
 
 @contextmanager
-def _telling(spool: Path, plans: list[Plan], tell: Callable[[Plan, Progress], None]) -> Iterator[None]:
-    """Tell, from time to time, how far the searches are, wherever on this machine they run."""
+def _reporting(
+    spool: Path, plans: list[Plan], report_progress: Callable[[Plan, Progress], None]
+) -> Iterator[None]:
+    """Report, from time to time, how far the searches of this machine are."""
     over = Event()
 
     def listen() -> None:
-        while not over.wait(TOLD_EVERY):
+        while not over.wait(REPORT_EVERY):
             for file in spool.iterdir():
                 words = file.read_text(encoding="ascii").split()
                 if len(words) == len(Progress._fields):
-                    tell(plans[int(file.name)], Progress(*map(int, words)))
+                    report_progress(plans[int(file.name)], Progress(*map(int, words)))
 
     listener = Thread(target=listen, daemon=True)
     listener.start()
@@ -220,9 +222,9 @@ def _telling(spool: Path, plans: list[Plan], tell: Callable[[Plan, Progress], No
         listener.join()
 
 
-def file_of(directory: Path, plan: Plan, fall: Fall, mutant: str | None = None) -> Path:
-    """Return where the counterexample of a fall goes."""
-    return directory / f"{mutant or plan.design}-{fall.invariant.replace('_', '-')}.json"
+def file_of(directory: Path, plan: Plan, violation: Violation, mutant: str | None = None) -> Path:
+    """Return where the counterexample of a violation goes."""
+    return directory / f"{mutant or plan.design}-{violation.invariant.replace('_', '-')}.json"
 
 
 def processors() -> int:

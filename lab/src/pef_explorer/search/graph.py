@@ -21,7 +21,7 @@ BROKEN: Final = 0
 
 
 class Breach(NamedTuple):
-    """An invariant that fell: the state before, the move, and what was seen."""
+    """An invariant that was violated: the state before, the move, and what was seen."""
 
     state: int
     moves: tuple[Move, ...]
@@ -42,7 +42,7 @@ class Graph:
         self._from, self._to, self._by = array("I"), array("I"), array("I")
         self._moves: dict[tuple[Move, ...], int] = {}
         self._spelled: list[tuple[Move, ...]] = []
-        self.still: set[int] = set()
+        self.settled: set[int] = set()
         self.waits: set[int] = set()
         """States in which an open call waits: over HTTP nobody can make it wait for as long as wanted."""
         self.breaches: list[Breach] = []
@@ -76,7 +76,7 @@ class Graph:
         self._to.append(after)
         self._by.append(by)
 
-    def fell(self, far: int, breach: Breach) -> None:
+    def add_breach(self, far: int, breach: Breach) -> None:
         """Note a breach that was found `far` moves from the beginning, if none is known that is nearer."""
         kind = breach.invariant, breach.state in self.waits
         nearest = self.nearest.get(kind)
@@ -98,9 +98,9 @@ class Graph:
             lengths[by] if len(by) else by,
         )
 
-    def ways(self, *, waiting: bool = True) -> "Ways":
-        """Find the shortest way from state 1 to every state; `waiting`: also where somebody has to wait."""
-        return Ways(self, frozenset() if waiting else frozenset(self.waits))
+    def paths(self, *, waiting: bool = True) -> "ShortestPaths":
+        """Find the shortest path from state 1 to every state; `waiting`: also where somebody has to wait."""
+        return ShortestPaths(self, frozenset() if waiting else frozenset(self.waits))
 
     def spelled(self, edge: int) -> tuple[Move, ...]:
         """Return the moves of an edge."""
@@ -111,10 +111,10 @@ class Graph:
         return self._from[edge], self._to[edge]
 
     def without_end(self) -> Iterator[int]:
-        """Yield the states from which no still state and no breach can be reached."""
+        """Yield the states from which no quiescent state and no breach can be reached."""
         begin, end, _ = self.columns()
         ended = np.zeros(len(self) + 1, np.bool_)
-        ended[[BROKEN, *self.still]] = True
+        ended[[BROKEN, *self.settled]] = True
         while True:
             more = begin[ended[end] & ~ended[begin]]
             if not len(more):
@@ -123,8 +123,8 @@ class Graph:
         yield from np.flatnonzero(~ended).tolist()
 
 
-class Ways:
-    """The shortest ways from state 1 that lead through no shunned state: `far[state]` moves, or -1."""
+class ShortestPaths:
+    """The shortest paths from state 1 that lead through no shunned state: `far[state]` moves, or -1."""
 
     def __init__(self, graph: Graph, shunned: frozenset[int] = frozenset()) -> None:
         self._graph = graph
@@ -145,7 +145,7 @@ class Ways:
                     heapq.heappush(heap, (far + lengths[at], ends[at], edges[at]))
 
     def to(self, state: int) -> tuple[Move, ...]:
-        """Return the moves of the shortest way to a state."""
+        """Return the moves of the shortest path to a state."""
         parts: list[tuple[Move, ...]] = []
         while self._came[state] >= 0:
             edge = self._came[state]

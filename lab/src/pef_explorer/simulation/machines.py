@@ -9,7 +9,7 @@ from pef_explorer.machines.pair import Pair
 from pef_explorer.machines.small_esm import measured, not_as_promised, steps_for
 from pef_explorer.machines.small_memory import HeapFrames, HeapMemory, KnownBytesSealer
 from pef_explorer.plan import Plan
-from pef_explorer.simulation.events import GUEST, WORLD, Do, Seed, Start, token_of
+from pef_explorer.simulation.events import GUEST, SIZE, ActionName, Seed, Start, token_of
 from pef_hypervisor.from_vmm.outcome import Errno, Outcome
 from pef_hypervisor.machine import Hypervisor
 from pef_kit.bus import NORMAL_BASE
@@ -32,7 +32,7 @@ from pef_ultravisor.machine import Capacity, Ultravisor
 SEEN_BYTES: Final = 16
 """Bytes of an access: a token, and as many that are zero in every page that is not encrypted."""
 ENTRY: Final = Esm(Gpa(PAGE_SIZE), Gpa(PAGE_SIZE))
-BY_HYPERVISOR: Final = frozenset(Do) - frozenset(GUEST) | {Do.REBOOT}
+BY_HYPERVISOR: Final = frozenset(ActionName) - frozenset(GUEST) | {ActionName.REBOOT}
 """Actions that the Hypervisor does for a VMM."""
 SPARE: Final = 2
 """Normal memory beyond what the VMs have, in VMs: what one left is not always in one piece."""
@@ -52,12 +52,12 @@ class Machines(Pair[HeapMemory]):
         self.replaced: int | None = None
         """The lpid of the VM that is being destroyed and made anew: one at a time."""
         super().__init__()
-        self._good = steps_for(Plan(seed.design, WORLD.image, WORLD.plug))
+        self._good = steps_for(Plan(seed.design, SIZE.image, SIZE.plug))
         self._bad = tuple(not_as_promised if step is measured else step for step in self._good)
 
     def new_memory(self) -> HeapMemory:
         """Return normal memory that nobody has used."""
-        memory = HeapMemory((WORLD.vms + SPARE) * WORLD.pages)
+        memory = HeapMemory((SIZE.vms + SPARE) * SIZE.pages)
         words: np.ndarray[Any, np.dtype[np.uint64]] = memory.pages.view(np.uint64)
         self.words = words[:, : SEEN_BYTES // 8]
         """Token and zeroes of each page of normal memory (pages x 2, uint64), as a view."""
@@ -66,7 +66,7 @@ class Machines(Pair[HeapMemory]):
     def new_ultravisor(self) -> Ultravisor:
         """Return an Ultravisor as it starts."""
         return Ultravisor(
-            Capacity(WORLD.secure_pages, self.memory.size),
+            Capacity(SIZE.secure_pages, self.memory.size),
             self._entropy,
             frames=HeapFrames,
             sealer=KnownBytesSealer,
@@ -77,11 +77,11 @@ class Machines(Pair[HeapMemory]):
         """Return a Hypervisor as it starts, with `memory`."""
         hypervisor = Hypervisor(
             self.memory,
-            device_pages=WORLD.secure_pages,
+            device_pages=SIZE.secure_pages,
             digest_key=b"simulation",
             instance=instance_of(self._entropy(16)),
         )
-        hypervisor.store.lpids = range(1, WORLD.vms + 1)
+        hypervisor.store.lpids = range(1, SIZE.vms + 1)
         return hypervisor
 
     def _entropy(self, count: int) -> bytes:
@@ -92,45 +92,47 @@ class Machines(Pair[HeapMemory]):
 
     def act(self, start: Start) -> tuple[Operation[Any], Side]:
         """Return the operation by which an action is done, and the side whose it is."""
-        if start.does in BY_HYPERVISOR:
+        if start.action in BY_HYPERVISOR:
             return self._host(start), Side.HYPERVISOR
         lpid, gpa = Lpid(start.vm + 1), start.gfn << PAGE_ORDER
-        if start.does in {Do.LOAD, Do.STORE}:
+        if start.action in {ActionName.LOAD, ActionName.STORE}:
             side = Side.ULTRAVISOR if self.runs_secure(lpid) else Side.HYPERVISOR
             return self._access(start, lpid, gpa), side
-        if start.does in {Do.ESM, Do.BAD_ESM}:
-            return self._enter(lpid, self._good if start.does is Do.ESM else self._bad), Side.ULTRAVISOR
+        if start.action in {ActionName.ESM, ActionName.BAD_ESM}:
+            return self._enter(
+                lpid, self._good if start.action is ActionName.ESM else self._bad
+            ), Side.ULTRAVISOR
         asked = {
-            Do.SHARE: ("UV_SHARE_PAGE", SharePage(Gfn(start.gfn), start.pages)),
-            Do.UNSHARE: ("UV_UNSHARE_PAGE", UnsharePage(Gfn(start.gfn), start.pages)),
-            Do.UNSHARE_ALL: ("UV_UNSHARE_ALL_PAGES", UnshareAllPages()),
-        }[start.does]
+            ActionName.SHARE: ("UV_SHARE_PAGE", SharePage(Gfn(start.gfn), start.pages)),
+            ActionName.UNSHARE: ("UV_UNSHARE_PAGE", UnsharePage(Gfn(start.gfn), start.pages)),
+            ActionName.UNSHARE_ALL: ("UV_UNSHARE_ALL_PAGES", UnshareAllPages()),
+        }[start.action]
         return ultracall(self.uv, Caller(Role.GUEST, lpid), *asked), Side.ULTRAVISOR
 
     def _access(self, start: Start, lpid: Lpid, gpa: int) -> Operation[Any]:
         token = token_of(start).to_bytes(8, "little")
         if self.runs_secure(lpid):
-            if start.does is Do.LOAD:
+            if start.action is ActionName.LOAD:
                 return guest_load(self.uv, lpid, gpa, SEEN_BYTES)
             return guest_store(self.uv, lpid, gpa, token)
-        if start.does is Do.LOAD:
+        if start.action is ActionName.LOAD:
             return self.hv.load(lpid, gpa, SEEN_BYTES)
         return self.hv.store_bytes(lpid, gpa, token)
 
     def _host(self, start: Start) -> Operation[Any]:
         lpid, gpa = start.vm + 1, start.gfn << PAGE_ORDER
-        match start.does:
-            case Do.HOST_WRITE:
+        match start.action:
+            case ActionName.HOST_WRITE:
                 return self.hv.host_write(lpid, gpa, token_of(start).to_bytes(8, "little"))
-            case Do.HOT_ADD:
-                return self.hv.add_slot(lpid, 1, WORLD.gfns << PAGE_ORDER, WORLD.plug << PAGE_ORDER)
-            case Do.HOT_REMOVE:
+            case ActionName.HOT_ADD:
+                return self.hv.add_slot(lpid, 1, SIZE.gfns << PAGE_ORDER, SIZE.plug << PAGE_ORDER)
+            case ActionName.HOT_REMOVE:
                 return self.hv.remove_slot(lpid, 1)
-            case Do.UNMAP:
+            case ActionName.UNMAP:
                 return self.hv.unmap(lpid, gpa, start.pages)
-            case Do.REBOOT | Do.RESET:
+            case ActionName.REBOOT | ActionName.RESET:
                 return self.hv.reset(lpid)
-            case Do.REPLACE:
+            case ActionName.REPLACE:
                 return self._replace(lpid)
         return self.hv.host_read(lpid, gpa, (start.pages - 1) * PAGE_SIZE + SEEN_BYTES)
 
@@ -139,7 +141,7 @@ class Machines(Pair[HeapMemory]):
         made = yield from self.hv.create_vm(self._design, secure_guest=True, radix=True)
         if made.errno is not Errno.OK:
             return made
-        return (yield from self.hv.add_slot(made.outputs["lpid"], 0, 0, WORLD.gfns << PAGE_ORDER))
+        return (yield from self.hv.add_slot(made.outputs["lpid"], 0, 0, SIZE.gfns << PAGE_ORDER))
 
     def _replace(self, lpid: int) -> Operation[Outcome]:
         """Destroy a VM, and give its lpid to another one."""

@@ -6,7 +6,7 @@ succeeds.
 
 from typing import Final
 
-from pef_explorer.simulation.events import WORLD, Do, Start
+from pef_explorer.simulation.events import SIZE, ActionName, Start
 from pef_explorer.simulation.oracle import Page, Whose
 from pef_explorer.simulation.run import Run
 from pef_protocol.states import UvGfnState as S
@@ -21,18 +21,18 @@ def probe_all(run: Run, *, last: bool) -> None:
     """Judge the rest between two rounds; after the `last` one use every page, and destroy every VM."""
     run.judge.judge_rest()
     probes = Probes(run)
-    for vm in range(WORLD.vms):
+    for vm in range(SIZE.vms):
         probes.look_again(vm)
         if last:
             probes.use_all(vm)
         else:
-            probes.use(vm, WORLD.hot)
+            probes.use(vm, SIZE.hot)
     if last:
-        for vm in range(WORLD.vms):
+        for vm in range(SIZE.vms):
             probes.start_over(vm)
     run.judge.judge_rest()
     if last:
-        for vm in range(WORLD.vms):
+        for vm in range(SIZE.vms):
             run.must(run.machines.hv.destroy(vm + 1), vm)
         run.judge.judge_nothing_left()
 
@@ -61,36 +61,43 @@ class Probes:
         """Load pages of a VM that runs, where nothing of the host's stands in the way."""
         for gfn in gfns:
             if self._usable(vm, gfn) is not None:
-                self._does(vm, Do.LOAD, gfn)
+                self._make(vm, ActionName.LOAD, gfn)
 
     def use_all(self, vm: int) -> None:
         """Load every page, have the host look at it, and load it again; share one, and take it back."""
-        everything = tuple(range(WORLD.pages))
+        everything = tuple(range(SIZE.pages))
         self.use(vm, everything)
         if self._run.machines.life(vm + 1) != "secure":
             return
         for gfn in everything:
             if self._usable(vm, gfn) is not None:
-                self._does(vm, Do.HOST_READ, gfn)
+                self._make(vm, ActionName.HOST_READ, gfn)
         private = [
             gfn for gfn in everything if (page := self._usable(vm, gfn)) and page.whose is Whose.PRIVATE
         ]
         for gfn in private[:1] + private[-1:]:
-            for does in (Do.STORE, Do.LOAD, Do.SHARE, Do.LOAD, Do.UNSHARE, Do.LOAD):
-                self._does(vm, does, gfn)
+            for action in (
+                ActionName.STORE,
+                ActionName.LOAD,
+                ActionName.SHARE,
+                ActionName.LOAD,
+                ActionName.UNSHARE,
+                ActionName.LOAD,
+            ):
+                self._make(vm, action, gfn)
         self.use(vm, everything)
         known = self._run.oracle.vms[vm]
-        spoilt = frozenset(gfn for gfn, page in enumerate(known.pages) if page.spoilt)
-        self._run.judge.judge_tables(vm, but=spoilt)
+        tainted = frozenset(gfn for gfn, page in enumerate(known.pages) if page.tainted)
+        self._run.judge.judge_tables(vm, but=tainted)
 
     def start_over(self, vm: int) -> None:
         """Make the VM normal, use it, make it secure and use it again."""
-        self._does(vm, Do.RESET, 0)
+        self._make(vm, ActionName.RESET, 0)
         self.look_again(vm)
-        self.use(vm, WORLD.hot)
-        self._does(vm, Do.ESM, 0)
+        self.use(vm, SIZE.hot)
+        self._make(vm, ActionName.ESM, 0)
         self.look_again(vm)
-        self.use(vm, WORLD.hot)
+        self.use(vm, SIZE.hot)
         self._run.judge.judge_tables(vm)
 
     def _usable(self, vm: int, gfn: int) -> Page | None:
@@ -100,10 +107,10 @@ class Probes:
         life = run.machines.life(vm + 1)
         if life == "neither" or run.machines.normal_page(vm, gfn) is None:
             return None
-        if life == "secure" and (page.spoilt or page.whose is Whose.OURS):
+        if life == "secure" and (page.tainted or page.whose is Whose.OURS):
             return None
         return page
 
-    def _does(self, vm: int, does: Do, gfn: int) -> None:
+    def _make(self, vm: int, action: ActionName, gfn: int) -> None:
         self._made += 1
-        self._run.alone(Start(FIRST + self._made, 0, 0, vm, "guest 0", does, gfn, 1))
+        self._run.alone(Start(FIRST + self._made, 0, 0, vm, "guest 0", action, gfn, 1))

@@ -12,8 +12,8 @@ from pef_explorer.machines.open_call import Pending
 from pef_explorer.machines.wire import Message, NotDone
 from pef_explorer.simulation.chains import Chain
 from pef_explorer.simulation.events import (
-    WORLD,
-    Do,
+    SIZE,
+    ActionName,
     Event,
     Kind,
     Partition,
@@ -26,7 +26,7 @@ from pef_explorer.simulation.events import (
 )
 from pef_explorer.simulation.judge import Broken, Judge
 from pef_explorer.simulation.machines import Machines
-from pef_explorer.simulation.oracle import Oracle, Watch
+from pef_explorer.simulation.oracle import SimulationOracle, Watch
 from pef_hypervisor.from_vmm.outcome import Errno, Outcome
 from pef_kit.core.life import Ended
 from pef_kit.operations import Operation, PeerFailure
@@ -48,7 +48,7 @@ LATE: Final = (200, 600)
 RESETS: Final = 1 << 19
 """Number of the first reset of a VM in which an operation was cut off: its operator makes it."""
 NOT_READY: Final = 50
-"""How long an actor waits who is told that a side is not ready."""
+"""How long an actor waits to whom a side is not ready."""
 OUTCOMES: Final = (AccessFailure, PeerFailure, Ended, NotDone)
 """How an operation may fail."""
 AGAIN: Final = (1, 2000)
@@ -60,7 +60,7 @@ class Run:
 
     def __init__(self, seed: Seed, events: Sequence[Event]) -> None:
         self.machines = Machines(seed)
-        self.oracle = Oracle(seed.design)
+        self.oracle = SimulationOracle(seed.design)
         self.judge = Judge(self.machines, self.oracle, seed.design)
         self._seed = seed
         self._events = events
@@ -71,7 +71,7 @@ class Run:
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._chains: dict[Chain, Watch | None] = {}
         self._queues: dict[tuple[int, str], deque[Start]] = defaultdict(deque)
-        self._open = [0] * WORLD.vms
+        self._open = [0] * SIZE.vms
         self.now = self.round = self._pushed = self._since = 0
         self.count = self.actions = self.faults = 0
         self._heals = self._deaths = 0
@@ -95,7 +95,7 @@ class Run:
 
     def must(self, operation: Operation[Any], vm: int) -> None:
         """Do an operation of the VMM alone; raise Broken where it does not succeed."""
-        start = Start(-1, 0, 0, vm, "vmm", Do.HOST_READ, 0, 1)
+        start = Start(-1, 0, 0, vm, "vmm", ActionName.HOST_READ, 0, 1)
         outcome = self._to_its_end(Chain(operation, self.machines, Side.HYPERVISOR, start))
         if not succeeded(outcome):
             raise Broken("what_is_asked_alone_succeeds", f"VM {vm}: {outcome}")
@@ -108,19 +108,19 @@ class Run:
         self._heard(watch, outcome)
         if not succeeded(outcome):
             where = f"VM {start.vm}, GFN {start.gfn}"
-            raise Broken("what_is_asked_alone_succeeds", f"{where}: {start.does}: {outcome}")
+            raise Broken("what_is_asked_alone_succeeds", f"{where}: {start.action}: {outcome}")
 
     def _to_its_end(self, chain: Chain) -> Any:
         for _ in range(LONGEST):
             self.count += 1
-            self.judge.look()
+            self.judge.observe()
             if chain.pending is Pending.ENDED:
                 return chain.outcome
             chain.go_on()
-        raise Broken("every_call_ends", f"VM {chain.start.vm}: {chain.start.does} alone does not end")
+        raise Broken("every_call_ends", f"VM {chain.start.vm}: {chain.start.action} alone does not end")
 
     def _make_vms(self) -> None:
-        for vm in range(WORLD.vms):
+        for vm in range(SIZE.vms):
             self.must(self.machines.make_vm(), vm)
 
     # A round
@@ -218,7 +218,7 @@ class Run:
 
     def _judge(self) -> None:
         self.count += 1
-        self.judge.look()
+        self.judge.observe()
         if self.machines.wrong:
             raise Broken("a_message_acts_once", self.machines.wrong)
 
@@ -241,7 +241,7 @@ class Run:
             self._push(self.now + 1, partial(self._begin, queue[0]))
 
     def _heard(self, watch: Watch, outcome: Any) -> None:
-        """Judge what the actor was told."""
+        """Judge the outcome of an action."""
         if isinstance(outcome, Exception) and not isinstance(outcome, OUTCOMES):
             raise outcome
         content = isinstance(outcome, bytes | bytearray | memoryview)
@@ -270,7 +270,7 @@ class Run:
         self._dead += chains
         self.machines.start(side)
         self.judge.starts_anew()
-        for vm in range(WORLD.vms):
+        for vm in range(SIZE.vms):
             self.oracle.died(vm, whole=side is Side.HYPERVISOR)
         self._lost |= side is Side.HYPERVISOR
         self._fitting = None
@@ -286,7 +286,7 @@ class Run:
     def _fit(self, death: int) -> None:
         """Have the Hypervisor say hello, unless a side has died since."""
         if death == self._deaths:
-            start = Start(-1, 0, 0, 0, "vmm", Do.HOST_READ, 0, 1)
+            start = Start(-1, 0, 0, 0, "vmm", ActionName.HOST_READ, 0, 1)
             self._fitting = Chain(self.machines.introduce(), self.machines, Side.HYPERVISOR, start)
             self._add(self._fitting, None)
 
@@ -298,11 +298,11 @@ class Run:
         if self._lost:
             self._make_vms()
         self._lost = False
-        for vm in range(WORLD.vms):
+        for vm in range(SIZE.vms):
             self.oracle.vms[vm].sees(self.machines.life(vm + 1))
             if self.machines.hv.store.vms[vm + 1].must_reset:
-                number = RESETS + self._deaths * WORLD.vms + vm
-                self._arrive(Start(number, self.round, self.now, vm, "vmm", Do.RESET, 0, 1))
+                number = RESETS + self._deaths * SIZE.vms + vm
+                self._arrive(Start(number, self.round, self.now, vm, "vmm", ActionName.RESET, 0, 1))
 
 
 def succeeded(outcome: Any) -> bool:

@@ -36,7 +36,7 @@ def die(world: WorldState, dead: Side) -> None:
             each.call, each.alone = left.pop(0), False
             world.open[actor] = each
         for call in left:
-            world.open_unanswered(Move(f"left {len(world.open)}", each.move.does), call)
+            world.open_unanswered(Move(f"left {len(world.open)}", each.move.action), call)
     if dead is Side.ULTRAVISOR and _may_have_been_secure(world):
         world.lost = True
         world.oracle.loses_its_svm()

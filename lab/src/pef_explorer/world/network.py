@@ -1,7 +1,7 @@
 """The network between the two machines: copies of messages that it has, and when they may arrive.
 
 A copy is known by what it says, and by how the slot stands that it names: so a state in which a copy is left
-can be photographed, and is the same state however many calls went before.
+can be saved, and is the same state however many calls went before.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from pef_explorer.actions.move import Move
 from pef_explorer.machines.faults import Fault
 from pef_explorer.machines.open_call import OpenCall, Pending
 from pef_explorer.machines.plain import plain
-from pef_explorer.machines.wire import Message, NotDone, Told, Wire
+from pef_explorer.machines.wire import KeptReply, Message, NotDone, Wire
 from pef_explorer.plan import Troubles
 from pef_kit.core.fence import Message as Arrival
 from pef_kit.core.fence import Run
@@ -116,5 +116,5 @@ def _sent_again(wire: Wire, copy: Copy, ask: Ask) -> Message:
     verdict = fence.receive(Arrival(message.epoch, message.call, b"%d" % message.number))
     if not isinstance(verdict, Run):
         raise AssertionError(f"{message.call} is {verdict}")
-    fence.answered(verdict, Told(200, "", b""))
+    fence.answered(verdict, KeptReply(200, "", b""))
     return message

@@ -1,7 +1,6 @@
-"""A look at both machines from outside: their columns, their counts, and the first bytes of every page.
+"""An observation of both machines: their columns, their counts, and the first bytes of every page.
 
-Nothing here asks a machine for a verdict. Two looks are the same to the explorer where their keys are: a key
-leaves out the marks by which nothing is decided here (see `INERT`), and tells bytes by their origin.
+Nothing here asks a machine for a verdict.
 """
 
 from typing import Final, NamedTuple
@@ -16,10 +15,10 @@ from pef_protocol.states import HvVmState, UvVmState
 ABSENT: Final = 0xFF
 """The state of a GFN in no slot of that side."""
 NO_VM: Final = (int(HvVmState.NORMAL), False, False, False, None)
-"""A VM that is not there, as those that are there are told."""
+"""The `hv_vm` of an observation without a VM."""
 
 
-class Look(NamedTuple):
+class Observation(NamedTuple):
     """What stands in both machines; the columns have an element a GFN of both slots.
 
     `mapped`: the normal page that backs the GFN, from 1, or 0. `recorded`: whether there is a sealing record.
@@ -50,7 +49,7 @@ class Look(NamedTuple):
         return self.uv_vm is not None and self.uv_vm[0] == UvVmState.ABORT
 
 
-def look(system: System) -> Look:
+def observe(system: System) -> Observation:
     """Look at both machines."""
     plan, hv = system.plan, system.hv.store
     vm, pool = system.vm, hv.pool
@@ -93,7 +92,7 @@ def look(system: System) -> Look:
         recorded = tuple(counter != 0 for counter in counters)
         frames = tuple(known)
     begun = vm is not None and (vm.abort_due or vm.state is not HvVmState.NORMAL)
-    return Look(
+    return Observation(
         (int(vm.state), vm.must_abort, vm.abort_due, vm.must_reset, gate_record(vm.gate)) if vm else NO_VM,
         (pool.held, pool.reserved, pool.leaving, len(hv.memory.claims)),
         uv_vm,

@@ -17,7 +17,7 @@ def possible_moves(world: WorldState) -> Iterator[tuple[Move, frozenset[int]]]:
     if NETWORK not in world.open:
         yield from ((move, world.whole) for move in arrivals(world.system))
     yield from ((move, world.whole) for move in deaths(world))
-    if world.parked is not None:
+    if world.suspended is not None:
         yield from _phases(world)
         return
     for actor, each in world.open.items():
@@ -25,7 +25,7 @@ def possible_moves(world: WorldState) -> Iterator[tuple[Move, frozenset[int]]]:
         yield from ((Move(actor, GO_ON, VM, fault), frozenset()) for fault in _faults(world, each.call))
     if world.begun >= world.plan.calls or world.system.apart or HELLO in world.names:
         return
-    begun = {actor: each.move.does for actor, each in world.open.items()}
+    begun = {actor: each.move.action for actor, each in world.open.items()}
     busy = frozenset().union(*(each.footprint for each in world.open.values()))
     for move, action, footprint in world.starts:
         if move.actor in world.open or (busy and not busy & footprint):

@@ -76,7 +76,7 @@ def peek(world: World, gfn: int) -> bytes | None:
         return normal[:TOKEN_BYTES]
     return (
         _opened(world, gfn, normal)
-        if state is UvGfnState.PAGEDOUT and not world.oracle.spoiled[gfn]
+        if state is UvGfnState.PAGEDOUT and not world.oracle.tainted[gfn]
         else None
     )
 
@@ -94,12 +94,12 @@ def _opened(world: World, gfn: int, normal: bytes) -> bytes:
 def settle_contents(world: World, *, lenient: bool = True) -> None:
     """Let each page hold only what it does hold, once it has been judged; forget what is past.
 
-    `lenient`: also where that is not what it should hold, for that has been told.
+    `lenient`: also where that is not what it should hold, for that has been reported.
     """
     oracle = world.oracle
     for gfn in range(world.plan.pages):
-        oracle.away[gfn] = world.at_uv(gfn) in GONE
-        if oracle.spoiled[gfn] or world.system.normal_page(gfn) is None:
+        oracle.absent[gfn] = world.at_uv(gfn) in GONE
+        if oracle.tainted[gfn] or world.system.normal_page(gfn) is None:
             oracle.only(gfn, ZERO)
             continue
         value = peek(world, gfn)
@@ -110,22 +110,22 @@ def settle_contents(world: World, *, lenient: bool = True) -> None:
 def blank(world: World) -> bool:
     """Tell whether a page that is out, or invalidated, holds zero: with bytes it would say more."""
     return any(
-        world.at_uv(gfn) in OUT and not world.oracle.spoiled[gfn] and ZERO in world.oracle.may[gfn]
+        world.at_uv(gfn) in OUT and not world.oracle.tainted[gfn] and ZERO in world.oracle.may[gfn]
         for gfn in range(world.plan.pages)
     )
 
 
 def filled_key(world: World) -> tuple[object, ...]:
-    """Return the key of this still state, were each such page filled."""
+    """Return the key that this state would have if each such page were filled."""
     now, oracle = world.now, Oracle(world.plan.pages)
     oracle.thaw(world.oracle.frozen())
     normal = list(now.normal)
     for gfn in range(world.plan.pages):
         state, page = world.at_uv(gfn), world.system.normal_page(gfn)
-        if state in OUT and not oracle.spoiled[gfn] and ZERO in oracle.may[gfn]:
+        if state in OUT and not oracle.tainted[gfn] and ZERO in oracle.may[gfn]:
             token = oracle.new_token(OPEN, gfn, frozenset())
             oracle.only(gfn, token)
             if state is UvGfnState.SHARED_INV and page is not None:
                 normal[page] = token + bytes(len(normal[page]) - len(token))
     filled = key_of(now._replace(normal=tuple(normal)), oracle)
-    return filled, (), world.parked_key(), world.wire_key(), 0
+    return filled, (), world.suspended_key(), world.wire_key(), 0

@@ -12,8 +12,11 @@ from pef_explorer.plan import Troubles
 from pef_explorer.world.network import Copy
 
 
-class Still(NamedTuple):
-    """A quiet or parked state as a plain value; `faults` and `troubles` are those still allowed."""
+class SettledState(NamedTuple):
+    """A quiescent state, or one with a suspended UV_ESM, as a plain value.
+
+    `faults` and `troubles` are those that may yet happen.
+    """
 
     snapshot: Snapshot
     memory: Memory
@@ -43,12 +46,12 @@ class Open:
     @property
     def key(self) -> tuple[Any, ...]:
         """Return what makes this call differ from others at its place."""
-        mine = self.move.does, self.move.gfn, self.alone, len(self.values)
+        mine = self.move.action, self.move.gfn, self.alone, len(self.values)
         return *mine, self.call.pending.value, self.call.trail
 
 
 class Ending(NamedTuple):
-    """How an action ended; `faulty`: a message was tampered with since the last still state."""
+    """How an action ended; `alone`: no other was open meanwhile."""
 
     move: Move
     word: str

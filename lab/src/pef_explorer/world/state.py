@@ -12,11 +12,11 @@ from pef_explorer.actions.oracle import Oracle
 from pef_explorer.actions.table import starts
 from pef_explorer.machines.open_call import OpenCall
 from pef_explorer.machines.small_memory import TOKEN_BYTES
-from pef_explorer.machines.system import Parked, System
+from pef_explorer.machines.system import SuspendedEsm, System
 from pef_explorer.plan import Plan
 from pef_explorer.world.network import copies, key_of_the_wire, put_back
-from pef_explorer.world.observation import Look, look
-from pef_explorer.world.records import Open, Still
+from pef_explorer.world.observation import Observation, observe
+from pef_explorer.world.records import Open, SettledState
 from pef_explorer.world.state_key import key_of, shape_of
 from pef_protocol.states import UvGfnState
 
@@ -35,10 +35,10 @@ class WorldState:
         self.faulty = self.in_doubt = False
         """Whether a message went wrong since the beginning, and whether in a way that leaves doubt."""
         self.begun = 0
-        """Actions begun since the last still state: those that may have been open together."""
+        """Actions begun since the last quiescent state: those that may have been open together."""
         self.lost = False
         """The SVM died with the Ultravisor, and no hello has been answered since."""
-        self._now: Look | None = None
+        self._now: Observation | None = None
         self._shape = shape_of(self.now)
         self.failed = ""
         """Why the last move made a UV_ESM fail, or nothing."""
@@ -46,45 +46,47 @@ class WorldState:
         self.place = 0
         """The number of the vCPU that makes the UV_ESM."""
 
-    def still(self) -> Still:
-        """Return this quiet or parked state as a plain value."""
-        snapshot = self.system.snapshot(self._parked())
-        return Still(snapshot, self.oracle.frozen(), self.faults, self.troubles, copies(self.system))
+    def saved(self) -> SettledState:
+        """Return this quiescent or suspended state as a plain value."""
+        snapshot = self.system.snapshot(self._suspended())
+        return SettledState(snapshot, self.oracle.frozen(), self.faults, self.troubles, copies(self.system))
 
-    def put_back(self, still: Still) -> None:
-        """Go back to a still state; whatever is open is given up."""
+    def put_back(self, settled: SettledState) -> None:
+        """Go back to a saved state; close every open call."""
         for each in self.open.values():
             each.call.close()
         self.open.clear()
-        self.system.restore(still.snapshot)
-        put_back(self.system, still.copies)
-        self.oracle.thaw(still.memory)
-        self.faults, self.troubles = still.faults, still.troubles
-        self.faulty = self.in_doubt = still.faults < self.plan.faults
+        self.system.restore(settled.snapshot)
+        put_back(self.system, settled.copies)
+        self.oracle.thaw(settled.memory)
+        self.faults, self.troubles = settled.faults, settled.troubles
+        self.faulty = self.in_doubt = settled.faults < self.plan.faults
         self.begun = 0
         self.lost = False
         self._now = None
         self._shape = shape_of(self.now)
-        self.place = still.snapshot.parked.vcpu if still.snapshot.parked else 0
+        self.place = settled.snapshot.suspended.vcpu if settled.snapshot.suspended else 0
 
-    def _parked(self) -> Parked | None:
+    def _suspended(self) -> SuspendedEsm | None:
         entering = self.system.entering
         if entering is None or entering.reply is not None:
             return None
         failure = entering.failure
-        return Parked(self.place, entering.place, (int(failure.code), str(failure)) if failure else None)
+        return SuspendedEsm(
+            self.place, entering.place, (int(failure.code), str(failure)) if failure else None
+        )
 
     @property
-    def now(self) -> Look:
-        """Return a look at both machines as they stand."""
+    def now(self) -> Observation:
+        """Return an observation of both machines as they are."""
         if self._now is None:
-            self._now = look(self.system)
+            self._now = observe(self.system)
         return self._now
 
     @property
-    def parked(self) -> Parked | None:
+    def suspended(self) -> SuspendedEsm | None:
         """Return the UV_ESM that stands between two phases, or None."""
-        return self._parked() if self.quiet else None
+        return self._suspended() if self.quiescent else None
 
     @property
     def whole(self) -> frozenset[int]:
@@ -98,16 +100,16 @@ class WorldState:
         self.open[move.actor] = Open(move, call, self.whole, frozenset(), (), False, None, unanswered=True)
 
     def changed(self) -> bool:
-        """Tell whether the machines differ from what they were when the last still state was put back."""
+        """Tell whether the machines differ from what they were when the last saved state was put back."""
         return shape_of(self.now) != self._shape
 
     @property
     def names(self) -> set[str]:
         """Return what is being done."""
-        return {each.move.does for each in self.open.values()}
+        return {each.move.action for each in self.open.values()}
 
     @property
-    def quiet(self) -> bool:
+    def quiescent(self) -> bool:
         """Tell whether nothing is open, and both sides share an epoch."""
         return not self.open and not self.system.apart
 
@@ -138,13 +140,13 @@ class WorldState:
         """Return what makes this state differ from others."""
         calls = tuple((actor, self.open[actor].key) for actor in sorted(self.open))
         begun = self.begun if calls else 0
-        return key_of(self.now, self.oracle), calls, self.parked_key(), self.wire_key(), begun
+        return key_of(self.now, self.oracle), calls, self.suspended_key(), self.wire_key(), begun
 
     def wire_key(self) -> tuple[object, ...]:
-        """Return what may still go wrong on the wire, as plain numbers and bytes."""
+        """Return which faults may yet happen on the wire, as plain numbers and bytes."""
         return self.faults, tuple(self.troubles), self.system.apart, self.lost, key_of_the_wire(self.system)
 
-    def parked_key(self) -> tuple[object, ...] | None:
+    def suspended_key(self) -> tuple[object, ...] | None:
         """Return the UV_ESM that is under way without a live operation, as plain numbers."""
-        parked = self._parked()
-        return tuple(parked) if parked else None
+        suspended = self._suspended()
+        return tuple(suspended) if suspended else None

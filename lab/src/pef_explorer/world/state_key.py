@@ -6,20 +6,20 @@ A key leaves out the marks by which nothing is decided here (see `INERT`), and h
 from typing import Final
 
 from pef_explorer.actions.oracle import ZERO, Oracle
-from pef_explorer.world.observation import Look
+from pef_explorer.world.observation import Observation
 from pef_hypervisor.frames import CARRIED
 from pef_protocol.states import HvVmState
 from pef_ultravisor.frames import FILLED, REFERENCED
 
 INERT: Final = bytes(mark & ~(REFERENCED | FILLED) & 0xFF for mark in range(256))
-"""REFERENCED chooses what is evicted, and nothing is; FILLED tells that a frame must be scrubbed, and its
+"""REFERENCED chooses what is evicted, and nothing is; FILLED says that a frame must be scrubbed, and its
 bytes stand in the key themselves."""
 SECURED: Final = bytes(mark & ~CARRIED & 0xFF for mark in range(256))
 """CARRIED says in a secure VM only what H_SVM_INIT_ABORT would have needed."""
 _SIDES: Final = int(HvVmState.SECURE)
 
 
-def shape_of(seen: Look) -> tuple[object, ...]:
+def shape_of(seen: Observation) -> tuple[object, ...]:
     """Return what makes the machines differ from others, but for the bytes in their pages."""
     secured = seen.hv_vm[0] == _SIDES
     return (
@@ -38,7 +38,7 @@ def shape_of(seen: Look) -> tuple[object, ...]:
     )
 
 
-def key_of(seen: Look, oracle: Oracle) -> tuple[object, ...]:
+def key_of(seen: Observation, oracle: Oracle) -> tuple[object, ...]:
     """Return what makes this state differ from others."""
     return (
         shape_of(seen),
@@ -48,7 +48,7 @@ def key_of(seen: Look, oracle: Oracle) -> tuple[object, ...]:
     )
 
 
-def part_of(seen: Look, oracle: Oracle, gfn: int, slot: int, page: int | None) -> tuple[object, ...]:
+def part_of(seen: Observation, oracle: Oracle, gfn: int, slot: int, page: int | None) -> tuple[object, ...]:
     """Return all that an action on `gfn` alone depends on; `page` is the GFN's page of normal memory.
 
     The counts of both pools are left out: there is room for every page.
@@ -67,5 +67,11 @@ def part_of(seen: Look, oracle: Oracle, gfn: int, slot: int, page: int | None) -
         seen.recorded[gfn],
         b"" if page is None else oracle.origin(gfn, seen.normal[page]),
         oracle.origin(gfn, seen.frames[gfn]),
-        (len(oracle.may[gfn]), ZERO in oracle.may[gfn], oracle.spoiled[gfn], oracle.away[gfn], oracle.secure),
+        (
+            len(oracle.may[gfn]),
+            ZERO in oracle.may[gfn],
+            oracle.tainted[gfn],
+            oracle.absent[gfn],
+            oracle.secure,
+        ),
     )

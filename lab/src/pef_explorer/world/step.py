@@ -3,21 +3,24 @@
 from dataclasses import dataclass
 
 from pef_explorer.actions.move import Move
-from pef_explorer.world.observation import Look
+from pef_explorer.world.observation import Observation
 from pef_explorer.world.records import Ending
 from pef_explorer.world.world import World
 
 
 @dataclass(slots=True)
 class Step:
-    """One move: the machines before and after it, and the action that it ended. `quiet`: no call is open."""
+    """One move: the machines before and after it, and the action that it ended.
+
+    `quiescent`: no call is open.
+    """
 
     move: Move
-    before: Look
-    after: Look
+    before: Observation
+    after: Observation
     ended: Ending | None
     failed: str
-    quiet: bool
+    quiescent: bool
     world: World
 
 
@@ -25,4 +28,4 @@ def make(world: World, move: Move) -> Step:
     """Make a move and return it as a step."""
     before = world.now
     ended = world.do(move)
-    return Step(move, before, world.now, ended, world.failed, world.quiet, world)
+    return Step(move, before, world.now, ended, world.failed, world.quiescent, world)

@@ -33,13 +33,13 @@ class World(WorldState):
         """Make a move and return the action that it ended, or None."""
         self._count(move.fault)
         self.system.wrong = ""
-        if move.does == GO_ON:
+        if move.action == GO_ON:
             self._go_on(self.open[move.actor], move.fault)
         elif move.actor == NETWORK:
             self._arrive(move)
-        elif move.does == DIES:
+        elif move.action == DIES:
             die(self, Side(move.actor))
-        elif move.does == HELLO:
+        elif move.action == HELLO:
             self.open_unanswered(move, OpenCall(self.system.introduce(), self.system, Side.HYPERVISOR))
         else:
             self.begun += 1
@@ -72,11 +72,11 @@ class World(WorldState):
         alone = not self.open
         for each in self.open.values():
             each.alone = False
-        if move.does in {UV_ESM, ESM_FAILS}:
+        if move.action in {UV_ESM, ESM_FAILS}:
             self._begin_phase(move, alone=alone)
             return
-        action = ACTIONS[move.does]
-        if move.does == REPLACE:
+        action = ACTIONS[move.action]
+        if move.action == REPLACE:
             self.troubles = self.troubles._replace(destroys=self.troubles.destroys - 1)
         side = self._side(move)
         operation, value = action.begin(self, move.gfn)
@@ -90,8 +90,8 @@ class World(WorldState):
 
     def _side(self, move: Move) -> Side:
         """Return the side that does what an actor asks for."""
-        guest = move.actor in GUESTS and move.does != "reboot"
-        secure = self.oracle.secure or move.does not in {"load", "store"}
+        guest = move.actor in GUESTS and move.action != "reboot"
+        secure = self.oracle.secure or move.action not in {"load", "store"}
         return Side.ULTRAVISOR if guest and secure else Side.HYPERVISOR
 
     def _begin_phase(self, move: Move, *, alone: bool) -> None:
@@ -99,7 +99,7 @@ class World(WorldState):
         if entering is None or entering.reply is not None:
             self.place = GUESTS.index(move.actor)
             entering = self.system.enter()
-        if move.does == ESM_FAILS:
+        if move.action == ESM_FAILS:
             fails = [not_as_promised if each is measured else each for each in self.system.steps]
             entering.steps = fails
         zeroed = zeroed_by(self.plan, self.system.steps, entering.place) if entering.failure is None else []
@@ -120,12 +120,12 @@ class World(WorldState):
             gpas, counts = columns_of(asked.request.runs)[-2:]
             for gpa, count in zip(gpas.tolist(), counts.tolist(), strict=True):
                 first = gpa >> PAGE_ORDER
-                self.oracle.away[first : first + count] = [False] * count
+                self.oracle.absent[first : first + count] = [False] * count
         was_svm = self.system.svm is not None
         each.call.go_on(fault)
         ended = was_svm and self.system.svm is None
         if ended and self.system.entering is not None and self.plan.vcpus > 1:
-            self._goes_on_as_normal_vm()  # another vCPU may look before UV_ESM has ended
+            self._goes_on_as_normal_vm()  # another vCPU may load before UV_ESM has ended
 
     def _settle(self, actor: str) -> Ending | None:
         """Note a call that has ended; a UV_ESM goes on to its next phase unless it stands alone."""
@@ -136,7 +136,7 @@ class World(WorldState):
         if each.unanswered:
             if isinstance(each.call.outcome, Exception) and not isinstance(each.call.outcome, ENDS):
                 raise each.call.outcome
-            if each.move.does == HELLO:
+            if each.move.action == HELLO:
                 met(self)
             return None
         if each.action is None:
@@ -155,7 +155,7 @@ class World(WorldState):
             return None
         if isinstance(each.call.outcome, Exception):
             raise each.call.outcome
-        meant = each.move.does == ESM_FAILS or not each.alone or self.system.svm is None
+        meant = each.move.action == ESM_FAILS or not each.alone or self.system.svm is None
         if entering is not None and entering.failure is not None and entering.reply is None and not meant:
             self.failed = str(entering.failure)
         if entering is None or entering.reply is None:
@@ -171,9 +171,9 @@ class World(WorldState):
         return Ending(each.move, entering.reply.code.name, each.alone, entering.reply.detail)
 
     def _goes_on_as_normal_vm(self) -> None:
-        """Let pages be lost that the host spoiled while they were out; any, where a message went wrong."""
-        for gfn, spoiled in enumerate(self.oracle.spoiled):
-            if spoiled or self.faulty:
+        """Let pages be lost that the host wrote over while they were out; all, if a message went wrong."""
+        for gfn, tainted in enumerate(self.oracle.tainted):
+            if tainted or self.faulty:
                 self.oracle.also(gfn, ZERO)
-        self.oracle.spoiled = [False] * self.plan.pages
-        self.oracle.away = [False] * self.plan.pages
+        self.oracle.tainted = [False] * self.plan.pages
+        self.oracle.absent = [False] * self.plan.pages
