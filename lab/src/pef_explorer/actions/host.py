@@ -5,11 +5,11 @@ from typing import Any
 from pef_explorer.actions.action import PRIVATE, Target
 from pef_explorer.actions.oracle import HOST, ZERO
 from pef_explorer.actions.outcome import ENDED
+from pef_explorer.machines import operations
 from pef_explorer.machines.small_memory import TOKEN_BYTES
 from pef_explorer.machines.system import LPID
 from pef_hypervisor.from_vmm.outcome import Errno
 from pef_kit.operations import Operation
-from pef_protocol.quantities import PAGE_SIZE, gpa_of
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 
@@ -34,7 +34,8 @@ def was_reset(world: Target, _: int, __: frozenset[bytes], outcome: str) -> None
 
 def replace(world: Target, _: int) -> tuple[Operation[Any], bytes]:
     """Destroy the VM, and create another one with its lpid."""
-    return world.system.replace_vm(), b""
+    plan = world.system.plan
+    return operations.replace(world.system, LPID, plan.design, len(plan.image)), b""
 
 
 def create(world: Target, _: int) -> tuple[Operation[Any], bytes]:
@@ -50,13 +51,13 @@ def was_made(world: Target, _: int, __: frozenset[bytes], outcome: str) -> None:
 
 def host_read(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
     """Read a token for the VMM."""
-    return world.system.hv.host_read(LPID, gpa_of(gfn), TOKEN_BYTES), b""
+    return operations.host_read(world.system, LPID, gfn, TOKEN_BYTES), b""
 
 
 def host_write(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
     """Write a token for the VMM."""
     token = world.token(HOST, gfn)
-    return world.system.hv.host_write(LPID, gpa_of(gfn), token), token
+    return operations.host_write(world.system, LPID, gfn, token), token
 
 
 def host_wrote(world: Target, gfn: int, values: frozenset[bytes], outcome: str) -> None:
@@ -76,7 +77,7 @@ def host_wrote(world: Target, gfn: int, values: frozenset[bytes], outcome: str) 
 
 def unmap(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
     """Take a page out of the guest's reach."""
-    return world.system.hv.unmap(LPID, gpa_of(gfn), 1), b""
+    return operations.unmap(world.system, LPID, gfn), b""
 
 
 def unmapped(world: Target, gfn: int, _: frozenset[bytes], outcome: str) -> None:
@@ -91,9 +92,9 @@ def add(world: Target, _: int) -> tuple[Operation[Any], bytes]:
     for gfn in plan.plugged:
         world.oracle.only(gfn, ZERO)
         world.oracle.tainted[gfn] = world.oracle.absent[gfn] = False
-    return world.system.hv.add_slot(LPID, 1, gpa_of(plan.plugged.start), plan.plug * PAGE_SIZE), b""
+    return operations.plug(world.system, LPID, plan.plugged), b""
 
 
 def remove(world: Target, _: int) -> tuple[Operation[Any], bytes]:
     """Remove slot 1."""
-    return world.system.hv.remove_slot(LPID, 1), b""
+    return operations.unplug(world.system, LPID), b""

@@ -21,28 +21,29 @@ from pef_explorer.actions.action import (
     unplugged,
 )
 from pef_explorer.actions.move import GUESTS, MEMORY, VM, VMM, Move
+from pef_explorer.actions.names import ActionName
+from pef_explorer.machines import operations
 from pef_explorer.plan import Plan
-from pef_protocol.ultracalls import SharePage, UnsharePage
 
-REPLACE: Final = "destroy + create"
+REPLACE: Final = ActionName.REPLACE.value
 PAIR: Final = 2
-PAGE_OUT: Final = "page out"
-UV_ESM: Final = "UV_ESM"
-ESM_FAILS: Final = "UV_ESM with a bad image"
+PAGE_OUT: Final = ActionName.PAGE_OUT.value
+UV_ESM: Final = ActionName.ESM.value
+ESM_FAILS: Final = ActionName.BAD_ESM.value
 
 GUEST_ACTIONS: Final = (
-    Action("load", guest.load, nothing, is_there),
-    Action("store", guest.store, guest.written, is_there),
-    Action("share", guest.zeroing("UV_SHARE_PAGE", SharePage), guest.written, runs_secure),
-    Action("unshare", guest.zeroing("UV_UNSHARE_PAGE", UnsharePage), guest.written, runs_secure),
-    Action("unshare all", guest.unshare_all, nothing, is_secure, whole=True),
-    Action("reboot", host.reset, host.was_reset, has_vm, whole=True),
+    Action(ActionName.LOAD.value, guest.load, nothing, is_there),
+    Action(ActionName.STORE.value, guest.store, guest.written, is_there),
+    Action(ActionName.SHARE.value, guest.zeroing(operations.share), guest.written, runs_secure),
+    Action(ActionName.UNSHARE.value, guest.zeroing(operations.unshare), guest.written, runs_secure),
+    Action(ActionName.UNSHARE_ALL.value, guest.unshare_all, nothing, is_secure, whole=True),
+    Action(ActionName.REBOOT.value, host.reset, host.was_reset, has_vm, whole=True),
 )
 VMM_ACTIONS: Final = (
-    Action("host read", host.host_read, nothing, is_there),
-    Action("host write", host.host_write, host.host_wrote, is_there),
-    Action("reset", host.reset, host.was_reset, has_vm, whole=True),
-    Action("hot-add", host.add, nothing, unplugged, plug=True),
+    Action(ActionName.HOST_READ.value, host.host_read, nothing, is_there),
+    Action(ActionName.HOST_WRITE.value, host.host_write, host.host_wrote, is_there),
+    Action(ActionName.RESET.value, host.reset, host.was_reset, has_vm, whole=True),
+    Action(ActionName.HOT_ADD.value, host.add, nothing, unplugged, plug=True),
     Action(
         REPLACE,
         host.replace,
@@ -50,12 +51,12 @@ VMM_ACTIONS: Final = (
         may_end,
         whole=True,
     ),
-    Action("create", host.create, host.was_made, has_no_vm, whole=True),
-    Action("hot-remove", host.remove, nothing, plugged, plug=True),
+    Action(ActionName.CREATE.value, host.create, host.was_made, has_no_vm, whole=True),
+    Action(ActionName.HOT_REMOVE.value, host.remove, nothing, plugged, plug=True),
 )
 MEMORY_ACTIONS: Final = (
     Action(PAGE_OUT, host.host_read, nothing, is_there),
-    Action("unmap", host.unmap, host.unmapped, is_there),
+    Action(ActionName.UNMAP.value, host.unmap, host.unmapped, is_there),
 )
 ACTIONS: Final = {each.name: each for each in (*GUEST_ACTIONS, *VMM_ACTIONS, *MEMORY_ACTIONS)}
 
@@ -72,7 +73,7 @@ def starts(plan: Plan) -> Iterator[tuple[Move, Action, frozenset[int]]]:
 
 
 def is_new(plan: Plan, move: Move, begun: Mapping[str, str]) -> bool:
-    """Tell whether a move is no twin of another: paging out is a host read by somebody else.
+    """Tell whether a move is no duplicate of another: paging out is a host read by another actor.
 
     Where two calls can meet, it makes a difference only where the VMM makes the other. `begun` has what each
     actor has open.

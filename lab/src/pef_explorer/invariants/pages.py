@@ -6,11 +6,11 @@ from pef_explorer.actions.oracle import BLANK, SECRET, ZERO
 from pef_explorer.invariants.observed import gfns, state
 from pef_explorer.invariants.transition_tables import (
     MAPPING,
-    SHARED,
 )
 from pef_explorer.machines.small_memory import TOKEN_BYTES
 from pef_explorer.world.quiescence import peek
 from pef_explorer.world.step import Step
+from pef_lab.agreement import SHARED_STATES
 from pef_protocol.states import UvGfnState as S
 
 
@@ -45,14 +45,14 @@ def a_page_is_zero_when_its_owner_changes(step: Step) -> Iterator[str]:
         place = step.after.mapped[gfn]
         not_begun = was is S.HV_UNSHARING  # the Hypervisor was busy: the page is shared as before
         if (
-            now in SHARED
-            and was not in SHARED
+            now in SHARED_STATES
+            and was not in SHARED_STATES
             and not not_begun
             and place
             and step.after.normal[place - 1] != BLANK
         ):
             yield f"GFN {gfn} became shared, and its page is not zero"
-        granted = was in {S.HV_UNSHARED, S.HV_UNSHARING, S.HV_UNSHARING_INV, *SHARED}
+        granted = was in {S.HV_UNSHARED, S.HV_UNSHARING, S.HV_UNSHARING_INV, *SHARED_STATES}
         if now is S.SECURE and granted and not _taken_back(step) and step.after.frames[gfn] != BLANK:
             yield f"GFN {gfn} became private, and is not zero"
 
@@ -82,7 +82,7 @@ def nothing_maps_a_page_taken_away(step: Step) -> Iterator[str]:
     runs = not step.after.aborted
     for gfn in gfns(step):
         now, mapped = state(step.after.uv, gfn), step.after.mapped[gfn]
-        if runs and mapped and now in SHARED and step.world.oracle.absent[gfn]:
+        if runs and mapped and now in SHARED_STATES and step.world.oracle.absent[gfn]:
             yield f"GFN {gfn} is mapped to a page that the host has taken away"
         if mapped and now not in MAPPING:
             yield f"GFN {gfn} is mapped to a normal page and {now.name if now else 'in no slot'}"

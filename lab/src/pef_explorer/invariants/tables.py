@@ -6,17 +6,14 @@ from pef_explorer.actions.action import PRIVATE
 from pef_explorer.actions.oracle import ZERO
 from pef_explorer.invariants.observed import gfns, state
 from pef_explorer.invariants.transition_tables import (
-    ALIKE,
-    ALIKE_OF_TWO,
-    FOUR_STATES,
     OPEN,
-    SHARED,
     VM_STEPS,
 )
 from pef_explorer.machines.small_memory import TOKEN_BYTES
 from pef_explorer.world.observation import ABSENT
 from pef_explorer.world.step import Step
 from pef_hypervisor.frames import MOVING as HV_MOVING
+from pef_lab.agreement import SHARED_STATES, agreeing_states
 from pef_protocol.states import HvGfnState as H
 from pef_protocol.states import HvVmState, UvVmState
 from pef_protocol.states import UvGfnState as S
@@ -30,12 +27,12 @@ def the_tables_agree(step: Step) -> Iterator[str]:
         return
     if seen.hv_vm[0] != HvVmState.SECURE:
         return
-    alike = ALIKE if step.world.plan.design in FOUR_STATES else ALIKE_OF_TWO
+    agreeing = agreeing_states(step.world.plan.design)
     for gfn in gfns(step):
         ours, theirs = seen.hv[gfn], state(seen.uv, gfn)
         if ours == ABSENT and theirs is None:
             continue
-        if ours == ABSENT or theirs not in alike[H(ours)]:
+        if ours == ABSENT or theirs not in agreeing[H(ours)]:
             stated = "absent" if ours == ABSENT else H(ours).name
             other = "nothing" if theirs is None else theirs.name
             yield f"GFN {gfn} is {stated} to the Hypervisor, {other} to the Ultravisor"
@@ -85,7 +82,7 @@ def a_gfn_lives_by_its_table(step: Step) -> Iterator[str]:
         was, now = state(step.before.uv, gfn), state(step.after.uv, gfn)
         if was == now or was is None or now is None:
             continue
-        if now in SHARED and was in PRIVATE:
+        if now in SHARED_STATES and was in PRIVATE:
             yield f"GFN {gfn} went from {was.name} to {now.name} at once"
         if now is S.PAGEDOUT and was is not S.SECURE:
             yield f"GFN {gfn} went from {was.name} to {now.name}"

@@ -3,35 +3,12 @@
 from typing import Final
 
 from pef_explorer.world.observation import ABSENT
-from pef_protocol.designs import Design
-from pef_protocol.states import HvGfnState as H
 from pef_protocol.states import HvVmState
 from pef_protocol.states import UvGfnState as S
 
-FOUR_STATES: Final = frozenset({Design.TRACKED, Design.TRACKED_PAGEIN})
 EXPLICIT: Final = frozenset({S.SHARED, S.SHARED_INV})
-SHARED: Final = frozenset(
-    {
-        S.SHARED,
-        S.SHARED_INV,
-        S.SHARED_IMPLICIT,
-        S.SHARED_IMPLICIT_INV,
-        S.PSEUDO_SHARED,
-        S.PSEUDO_SHARED_INV,
-    }
-)
 MAPPING: Final = frozenset({S.SHARED, S.SHARED_IMPLICIT, S.PSEUDO_SHARED, S.HV_SHARED, S.HV_UNSHARING})
 OPEN: Final = frozenset(state for state in S if state.name.startswith("HV_"))
-ALIKE: Final = {
-    H.SECURE: frozenset({S.SECURE}),
-    H.PAGED_OUT: frozenset({S.PAGEDOUT}),
-    H.SHARED: SHARED,
-    H.NORMAL: frozenset[S](),
-}
-"""What the Ultravisor says of a GFN by what a Hypervisor of four states says."""
-ALIKE_OF_TWO: Final = {**ALIKE, H.NORMAL: SHARED | {S.PAGEDOUT}}
-
-
 STATES: Final[tuple[S | None, ...]] = (*S, *[None] * (ABSENT + 1 - len(S)))
 """The state of each number that a column can hold; None for ABSENT."""
 

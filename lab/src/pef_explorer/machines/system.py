@@ -12,6 +12,7 @@ import numpy as np
 from pef_explorer.checkpoints import hypervisor as hv_side
 from pef_explorer.checkpoints import ultravisor as uv_side
 from pef_explorer.machines.open_call import OpenCall, run_to_end
+from pef_explorer.machines.operations import create
 from pef_explorer.machines.pair import Pair
 from pef_explorer.machines.small_esm import steps_for
 from pef_explorer.machines.small_memory import KNOWN_BYTES, HeapFrames, HeapMemory, KnownBytesSealer
@@ -165,15 +166,7 @@ class System(Pair[HeapMemory]):
 
     def make_vm(self) -> Operation[Outcome]:
         """Create the VM with slot 0."""
-        made = yield from self.hv.create_vm(self.plan.design, secure_guest=True, radix=True)
-        if made.errno is not Errno.OK:
-            return made
-        return (yield from self.hv.add_slot(LPID, 0, 0, len(self.plan.image) * PAGE_SIZE))
-
-    def replace_vm(self) -> Operation[Outcome]:
-        """Destroy the VM, and give its lpid to another one."""
-        ended = yield from self.hv.destroy(LPID)
-        return ended if ended.errno is not Errno.OK else (yield from self.make_vm())
+        return create(self, self.plan.design, len(self.plan.image))
 
     @property
     def svm(self) -> Svm | None:

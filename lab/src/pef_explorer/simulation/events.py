@@ -10,29 +10,9 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
+from pef_explorer.actions.names import ActionName
 from pef_explorer.plan import Part
 from pef_protocol.designs import Design
-
-
-class ActionName(StrEnum):
-    """Actions, in the words of schedules."""
-
-    LOAD = "load"
-    STORE = "store"
-    SHARE = "share"
-    UNSHARE = "unshare"
-    UNSHARE_ALL = "unshare all"
-    ESM = "UV_ESM"
-    BAD_ESM = "UV_ESM with a bad image"
-    REBOOT = "reboot"
-    HOST_READ = "host read"
-    HOST_WRITE = "host write"
-    HOT_ADD = "hot-add"
-    HOT_REMOVE = "hot-remove"
-    RESET = "reset"
-    REPLACE = "destroy + create"
-    PAGE_OUT = "page out"
-    UNMAP = "unmap"
 
 
 class Kind(StrEnum):

@@ -1,23 +1,24 @@
 """What must succeed between two rounds, when no call is open, and at the end of a run.
 
-From a quiet state every load, store, share, unshare and UV_ESM, started alone with a host that cooperates,
-succeeds.
+From a quiescent state every load, store, share, unshare and UV_ESM succeeds, if it is started alone and the
+host cooperates.
 """
 
 from typing import Final
 
-from pef_explorer.simulation.events import SIZE, ActionName, Start
-from pef_explorer.simulation.oracle import Page, Whose
-from pef_explorer.simulation.run import Run
+from pef_explorer.actions.names import ActionName
+from pef_explorer.simulation.events import SIZE, Start
+from pef_explorer.simulation.lone import LoneActions
+from pef_explorer.simulation.pages import Page, Whose
+from pef_lab.agreement import SHARED_STATES
 from pef_protocol.states import UvGfnState as S
-from pef_ultravisor.lifecycle import SHARED_STATES
 
 FIRST: Final = 1 << 20
 """Number of the first action that is a probe."""
 OURS: Final = (S.SHARED_IMPLICIT, S.SHARED_IMPLICIT_INV, S.PSEUDO_SHARED, S.PSEUDO_SHARED_INV)
 
 
-def probe_all(run: Run, *, last: bool) -> None:
+def probe_all(run: LoneActions, *, last: bool) -> None:
     """Judge the rest between two rounds; after the `last` one use every page, and destroy every VM."""
     run.judge.judge_rest()
     probes = Probes(run)
@@ -40,7 +41,7 @@ def probe_all(run: Run, *, last: bool) -> None:
 class Probes:
     """Actions of one actor at a time."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: LoneActions) -> None:
         self._run = run
         self._made = 0
 

@@ -7,13 +7,13 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
+from pef_explorer.actions.names import ActionName
 from pef_explorer.machines.faults import Fault
 from pef_explorer.machines.open_call import Pending
 from pef_explorer.machines.wire import Message, NotDone
 from pef_explorer.simulation.chains import Chain
 from pef_explorer.simulation.events import (
     SIZE,
-    ActionName,
     Event,
     Kind,
     Partition,
@@ -24,18 +24,11 @@ from pef_explorer.simulation.events import (
     delay,
     token_of,
 )
-from pef_explorer.simulation.judge import Broken, Judge
-from pef_explorer.simulation.machines import Machines
-from pef_explorer.simulation.oracle import SimulationOracle, Watch
-from pef_hypervisor.from_vmm.outcome import Errno, Outcome
-from pef_kit.core.life import Ended
-from pef_kit.operations import Operation, PeerFailure
-from pef_protocol.calls import Reply
+from pef_explorer.simulation.judge import Broken
+from pef_explorer.simulation.lone import LONGEST, LoneActions
+from pef_explorer.simulation.pages import Watch
 from pef_protocol.events import Side
-from pef_ultravisor.from_guest.accesses import AccessFailure
 
-LONGEST: Final = 20_000
-"""Events in which every open call must have ended, once no other begins."""
 TIMES: Final[dict[Pending, tuple[int, int]]] = {
     Pending.REQUEST: (4, 20),
     Pending.REPLY: (4, 20),
@@ -49,19 +42,15 @@ RESETS: Final = 1 << 19
 """Number of the first reset of a VM in which an operation was cut off: its operator makes it."""
 NOT_READY: Final = 50
 """How long an actor waits to whom a side is not ready."""
-OUTCOMES: Final = (AccessFailure, PeerFailure, Ended, NotDone)
-"""How an operation may fail."""
 AGAIN: Final = (1, 2000)
 """How long the second copy of a message takes."""
 
 
-class Run:
+class Run(LoneActions):
     """A run under way."""
 
     def __init__(self, seed: Seed, events: Sequence[Event]) -> None:
-        self.machines = Machines(seed)
-        self.oracle = SimulationOracle(seed.design)
-        self.judge = Judge(self.machines, self.oracle, seed.design)
+        super().__init__(seed)
         self._seed = seed
         self._events = events
         self._troubles: dict[int, dict[int, Kind]] = defaultdict(dict)
@@ -73,7 +62,7 @@ class Run:
         self._queues: dict[tuple[int, str], deque[Start]] = defaultdict(deque)
         self._open = [0] * SIZE.vms
         self.now = self.round = self._pushed = self._since = 0
-        self.count = self.actions = self.faults = 0
+        self.actions = self.faults = 0
         self._heals = self._deaths = 0
         self._fitting: Chain | None = None
         """What the Hypervisor does since a side died, from its hello on."""
@@ -90,34 +79,6 @@ class Run:
         """End every operation that is still open."""
         for chain in (*self._chains, *self._dead):
             chain.close()
-
-    # Actions that are begun alone, and run to their end
-
-    def must(self, operation: Operation[Any], vm: int) -> None:
-        """Do an operation of the VMM alone; raise Broken where it does not succeed."""
-        start = Start(-1, 0, 0, vm, "vmm", ActionName.HOST_READ, 0, 1)
-        outcome = self._to_its_end(Chain(operation, self.machines, Side.HYPERVISOR, start))
-        if not succeeded(outcome):
-            raise Broken("what_is_asked_alone_succeeds", f"VM {vm}: {outcome}")
-
-    def alone(self, start: Start) -> None:
-        """Do an action alone, with everything judged; raise Broken where it does not succeed."""
-        watch = self.oracle.begin(start, token_of(start))
-        operation, side = self.machines.act(start)
-        outcome = self._to_its_end(Chain(operation, self.machines, side, start))
-        self._heard(watch, outcome)
-        if not succeeded(outcome):
-            where = f"VM {start.vm}, GFN {start.gfn}"
-            raise Broken("what_is_asked_alone_succeeds", f"{where}: {start.action}: {outcome}")
-
-    def _to_its_end(self, chain: Chain) -> Any:
-        for _ in range(LONGEST):
-            self.count += 1
-            self.judge.observe()
-            if chain.pending is Pending.ENDED:
-                return chain.outcome
-            chain.go_on()
-        raise Broken("every_call_ends", f"VM {chain.start.vm}: {chain.start.action} alone does not end")
 
     def _make_vms(self) -> None:
         for vm in range(SIZE.vms):
@@ -228,7 +189,7 @@ class Run:
         if chain is self._fitting:
             self._fitted(chain.outcome)
         if watch is not None:
-            self._heard(watch, chain.outcome)
+            self.judge_outcome(watch, chain.outcome)
             self._next(start)
         if not (self._open[start.vm] or self.machines.apart or self._fitting):
             self.judge.judge_tables(start.vm)
@@ -239,17 +200,6 @@ class Run:
         queue.popleft()
         if queue:
             self._push(self.now + 1, partial(self._begin, queue[0]))
-
-    def _heard(self, watch: Watch, outcome: Any) -> None:
-        """Judge the outcome of an action."""
-        if isinstance(outcome, Exception) and not isinstance(outcome, OUTCOMES):
-            raise outcome
-        content = isinstance(outcome, bytes | bytearray | memoryview)
-        if content and watch.found is not None:
-            self.judge.judge_seen(watch, bytes(outcome))
-        life = self.machines.life(watch.start.vm + 1)
-        self.oracle.end(watch, succeeded=succeeded(outcome), life=life)
-        self.judge.judge_stored(watch.token)
 
     # Deaths
 
@@ -303,12 +253,3 @@ class Run:
             if self.machines.hv.store.vms[vm + 1].must_reset:
                 number = RESETS + self._deaths * SIZE.vms + vm
                 self._arrive(Start(number, self.round, self.now, vm, "vmm", ActionName.RESET, 0, 1))
-
-
-def succeeded(outcome: Any) -> bool:
-    """Tell whether an action did what was asked."""
-    if isinstance(outcome, Reply):
-        return outcome.code.succeeded
-    if isinstance(outcome, Outcome):
-        return outcome.errno is Errno.OK
-    return outcome is None or isinstance(outcome, bytes | bytearray | memoryview)
