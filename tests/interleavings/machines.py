@@ -14,7 +14,8 @@ import sys
 from dataclasses import replace
 from typing import Any, Final
 
-from pef_explorer.small_memory import KNOWN_BYTES, HeapFrames, HeapMemory, KnownBytesSealer
+from pef_explorer.checkpoints.ultravisor import rewind, sealer_record
+from pef_explorer.machines.small_memory import KNOWN_BYTES, HeapFrames, HeapMemory, KnownBytesSealer
 from pef_hypervisor import accesses as host_copies
 from pef_hypervisor import normal_memory, store
 from pef_hypervisor.machine import Hypervisor
@@ -63,7 +64,7 @@ class NotedSealer(KnownBytesSealer):
     noted: Final[dict[bytes, tuple[int, int, bytes]]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _sealer_again, (self._lpid, *self.record)
+        return _sealer_again, (self._lpid, *sealer_record(self))
 
     def seal(self, gfns: I64, counters: U64, frames: U8, normal: U8, tags: U8) -> None:
         """Encrypt pages, and note them."""
@@ -76,7 +77,7 @@ class NotedSealer(KnownBytesSealer):
 
 def _sealer_again(lpid: Lpid, key: bytes, fixed: bytes, used: int) -> NotedSealer:
     sealer = NotedSealer(lpid, key, fixed)
-    sealer.rewind(used)
+    rewind(sealer, used)
     return sealer
 
 

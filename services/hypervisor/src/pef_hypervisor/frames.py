@@ -133,8 +133,7 @@ class Vm:
     def copied(self) -> Operation["Vm"]:
         """Return a copy with copies of the slots; others may act between two parts of it."""
         other = copy(self)
-        other.gate = Gate()
-        other.gate.restore(self.gate.record)
+        other.gate = self.gate.copied()
         other.slots = SlotMap()
         for slot in (yield from copied(self.slots)):
             other.slots.add(slot)

@@ -16,13 +16,9 @@ Source: rule 12 of ARCHITECTURE.md, "Identity and time".
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
-from typing import TypeAlias
 
 from pef_kit.core.life import Life
 from pef_kit.operations import Operation, Pause
-
-GateRecord: TypeAlias = tuple[int, str, str]
-"""How many operations are open, the name of the exclusive one, and of the one that lets nobody in."""
 
 
 class Gate:
@@ -105,20 +101,8 @@ class Gate:
                 break
         return False
 
-    @property
-    def record(self) -> GateRecord:
-        """Return the gate as a plain value."""
-        exclusive, ending = self._exclusive, self._ending
-        return len(self._turns), exclusive.name if exclusive else "", ending.name if ending else ""
-
-    def restore(self, record: GateRecord) -> None:
-        """Make the gate what it was. No operation on the VM is alive."""
-        if record == self.record:
-            return
-        open_operations, exclusive, ending = record
-        self._turns = [Life("restored") for _ in range(open_operations)]
-        self._exclusive = Life(exclusive) if exclusive else None
-        if ending == exclusive:
-            self._ending = self._exclusive
-        else:
-            self._ending = Life(ending) if ending else None
+    def copied(self) -> "Gate":
+        """Return a gate at which the same operations are open."""
+        other = Gate()
+        other._turns, other._exclusive, other._ending = [*self._turns], self._exclusive, self._ending
+        return other

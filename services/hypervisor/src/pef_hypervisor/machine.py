@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from pef_hypervisor import invariants, views
 from pef_hypervisor.another_ultravisor import end_operations, fit_new_ultravisor
-from pef_hypervisor.checkpoint import HvCheckpoint, Spares, checkpoint
 from pef_hypervisor.frames import DevicePool
 from pef_hypervisor.from_guest.memory_access import Refused, load, store_bytes
 from pef_hypervisor.from_ultravisor.svm_init_abort import svm_init_abort
@@ -125,17 +124,6 @@ class Hypervisor:
         """Return the incarnation of the VM that has `lpid` now, or None."""
         vm = self.store.vms.get(lpid)
         return None if vm is None else vm.incarnation
-
-    def checkpoint(self) -> HvCheckpoint:
-        """Return all that this side must not forget but the contents of pages, as a plain value."""
-        return checkpoint(self.store)
-
-    def restore(self, wanted: HvCheckpoint, spares: Spares | None = None) -> None:
-        """Make this side what it was, but for the contents of pages: see `pef_hypervisor.checkpoint`.
-
-        Whoever restores often keeps `spares`.
-        """
-        (Spares() if spares is None else spares).restore(self.store, wanted)
 
     def digest(self) -> str:
         """Return a keyed hash (hex) of all that this side must not forget."""

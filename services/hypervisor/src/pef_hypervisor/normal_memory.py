@@ -43,20 +43,11 @@ class RealMemory:
         """Return the ranges that are taken, by first address: bytes."""
         return dict(self._claims)
 
-    @property
-    def record(self) -> tuple[tuple[int, int], ...]:
-        """Return the claims as a plain value, by first address."""
-        return tuple(sorted(self._claims.items()))
-
     def copied(self) -> "RealMemory":
         """Return the same memory with claims of its own."""
         other = RealMemory(self.bytes)
-        other.restore(self.record)
+        other._claims = dict(self._claims)
         return other
-
-    def restore(self, record: tuple[tuple[int, int], ...]) -> None:
-        """Let the claims be those of a record; no byte is touched."""
-        self._claims = dict(record)
 
     def claim(self, pages: int) -> RealAddress | None:
         """Return the first address of the first gap of `pages` pages, now taken, or None."""
