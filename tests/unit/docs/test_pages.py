@@ -17,11 +17,18 @@ PAGES: Final = (
 )
 COMMANDS: Final = typer.main.get_command(app)
 LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-CODE: Final = re.compile(r"`([^`\n]+)`")
+CODE: Final = re.compile(r"`([^`]+)`")
+BLOCK: Final = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 
 
 def named(page: Path) -> str:
     return str(page.relative_to(ROOT))
+
+
+def code_in(page: Path) -> list[str]:
+    """Return what a page shows as code within its paragraphs, each on one line."""
+    prose = BLOCK.sub("", page.read_text(encoding="utf-8"))
+    return [" ".join(code.split()) for code in CODE.findall(prose)]
 
 
 def commands_of(group: Any) -> dict[str, set[str]]:
@@ -47,7 +54,7 @@ def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
 def test_every_make_target_that_is_named_exists(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     targets |= {"compose-demo", "compose-rows", "compose-hostile"}
-    code = " ".join(CODE.findall(page.read_text(encoding="utf-8")))
+    code = " ".join(code_in(page))
     named_here = set(re.findall(r"\bmake (?:[A-Z_]+=\S+ )*([a-z][a-z-]*)\b", code))
     assert named_here - targets == set()
 
@@ -56,7 +63,7 @@ def test_every_make_target_that_is_named_exists(page: Path) -> None:
 def test_every_command_that_is_named_exists_with_its_options(page: Path) -> None:
     commands = commands_of(COMMANDS)
     unknown: set[str] = set()
-    for code in CODE.findall(page.read_text(encoding="utf-8")):
+    for code in code_in(page):
         found = re.match(r"(?:\.venv/bin/)?pef ([a-z]+)\b(.*)", code)
         if found is None:
             continue
