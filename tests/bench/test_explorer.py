@@ -11,7 +11,7 @@ from pef_explorer.plan import Part, Plan
 from pef_explorer.search.search import Search
 from pef_protocol.designs import Design
 
-PLAN = Plan(Design.TRACKED, (Part.LEFT_OVER,), plug=0)
+PLAN = Plan(Design.TRACKED, (Part.UNMIGRATED,), plug=0)
 
 
 def explored() -> int:

@@ -213,7 +213,7 @@ def _watching(console: Console) -> Iterator[Callable[[Plan, Progress], None]]:
 
     def lines() -> str:
         return "\n".join(
-            f"{plan.design} ({', '.join(plan.image)}): {each.states:,} states, frontier {each.waiting:,}, "
+            f"{plan.design} ({', '.join(plan.image)}): {each.states:,} states, frontier {each.frontier:,}, "
             f"depth {each.depth}, {rate:,.0f} states/s"
             for plan, (each, rate) in list(latest.items())[-SHOWN_AT_ONCE:]
         )

@@ -29,7 +29,7 @@ R = TypeVar("R")
 
 AHEAD: Final = 4
 """How many pieces a worker is handed at most: enough that none is idle, few enough to hold in memory."""
-PATIENCE_SECONDS: Final = 10
+CONNECT_SECONDS: Final = 10
 """How long a scheduler has to answer."""
 
 
@@ -97,7 +97,7 @@ class Dask:
     def __init__(self, address: str, client: "Client | None" = None) -> None:
         self._address = address
         self._client: Any = client
-        self._is_ours = client is None
+        self._owned = client is None
 
     def map(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """Yield `work(item)` of each item; raise Unanswered where scheduler or workers were lost."""
@@ -126,7 +126,7 @@ class Dask:
             connect: Callable[..., Any] = Client  # without types
 
             try:
-                self._client = connect(self._address, timeout=PATIENCE_SECONDS, set_as_default=False)
+                self._client = connect(self._address, timeout=CONNECT_SECONDS, set_as_default=False)
             except (OSError, ValueError) as fault:
                 raise WrongInput(f"--scheduler: no scheduler answers at {self._address}: {fault}") from None
         return self
@@ -134,7 +134,7 @@ class Dask:
     def __exit__(
         self, kind: type[BaseException] | None, raised: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._is_ours and self._client is not None:
+        if self._owned and self._client is not None:
             self._client.close()
 
 

@@ -14,7 +14,7 @@ class Part(StrEnum):
     """It belongs to the necessary set: the Ultravisor asks for it."""
     SHARED = "shared"
     """The Ultravisor shares it for its own use: a bounce page."""
-    LEFT_OVER = "left over"
+    UNMIGRATED = "unmigrated"
     """Nobody asks for it."""
 
 
@@ -66,8 +66,8 @@ class Plan:
 
 
 IMAGES: Final[dict[int, tuple[tuple[Part, ...], ...]]] = {
-    1: ((Part.BROUGHT,), (Part.SHARED,), (Part.LEFT_OVER,)),
-    2: ((Part.BROUGHT, Part.LEFT_OVER), (Part.SHARED, Part.LEFT_OVER)),
-    3: ((Part.BROUGHT, Part.SHARED, Part.LEFT_OVER),),
+    1: ((Part.BROUGHT,), (Part.SHARED,), (Part.UNMIGRATED,)),
+    2: ((Part.BROUGHT, Part.UNMIGRATED), (Part.SHARED, Part.UNMIGRATED)),
+    3: ((Part.BROUGHT, Part.SHARED, Part.UNMIGRATED),),
 }
 """The images that are explored, by the GFNs of slot 0."""

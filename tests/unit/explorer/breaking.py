@@ -39,7 +39,7 @@ def done(world: World, actor: str, action: str, gfn: int = VM) -> Step:
 
 def a_step(design: Design = Design.TRACKED) -> Step:
     """Return a quiet step of a secure VM: the guest has stored into GFN 0."""
-    world = World(Plan(design, (Part.BROUGHT, Part.LEFT_OVER), plug=0))
+    world = World(Plan(design, (Part.BROUGHT, Part.UNMIGRATED), plug=0))
     done(world, GUESTS[0], UV_ESM)
     world.put_back(world.saved())
     return done(world, GUESTS[0], "store", 0)

@@ -80,7 +80,7 @@ def test_a_child_that_dies_is_a_clear_error() -> None:
 
 
 def test_a_scheduler_that_does_not_answer_is_wrong_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(engines, "CONNECT_SECONDS", 0.2)
     with pytest.raises(WrongInput, match=r"no scheduler answers at tcp://127\.0\.0\.1:9"):
         Dask("tcp://127.0.0.1:9").__enter__()
 

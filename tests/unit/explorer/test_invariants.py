@@ -87,7 +87,7 @@ def test_what_is_ignored_is_left_out() -> None:
 
 def test_what_the_host_does_to_a_shared_page_is_no_breach() -> None:
     """A walk of sound steps: shared, taken away, brought back, written by the host, unshared, out and in."""
-    world = World(Plan(Design.TRACKED, (Part.BROUGHT, Part.LEFT_OVER), plug=0))
+    world = World(Plan(Design.TRACKED, (Part.BROUGHT, Part.UNMIGRATED), plug=0))
     done(world, GUESTS[0], UV_ESM)
     walk = [
         (GUESTS[0], "share", 0),

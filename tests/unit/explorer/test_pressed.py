@@ -16,8 +16,8 @@ from pef_ultravisor.from_guest.entering import Entering
 
 GFNS, SECURE_PAGES = 8, 7
 IMAGES = {
-    "shared last": (Part.BROUGHT, *[Part.LEFT_OVER] * 6, Part.SHARED),
-    "shared first": (Part.SHARED, *[Part.LEFT_OVER] * 6, Part.BROUGHT),
+    "shared last": (Part.BROUGHT, *[Part.UNMIGRATED] * 6, Part.SHARED),
+    "shared first": (Part.SHARED, *[Part.UNMIGRATED] * 6, Part.BROUGHT),
 }
 DESIGNS = (Design.TRACKED, Design.TRACKED_PAGEIN, *sorted(PUSHING - {Design.PUSHED_INVALIDATED}))
 """Under `pushed-invalidated` a shared page with a mapping is taken, and the tables part: its own finding."""

@@ -46,7 +46,7 @@ def quiet_states(mutant: str, count: int = 400) -> tuple[Plan, list[SettledState
 
     They are those of the code as it is, with `mutant` in it.
     """
-    plan = Plan(Design.TRACKED, (Part.BROUGHT, Part.LEFT_OVER), plug=0)
+    plan = Plan(Design.TRACKED, (Part.BROUGHT, Part.UNMIGRATED), plug=0)
     world, known, stills = World(plan), set[Any](), list[SettledState]()
     rest(world)
     stills.append(world.saved())

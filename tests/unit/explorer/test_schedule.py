@@ -21,8 +21,8 @@ from pef_kit.operations import Operation, Pause
 from pef_lab.replay.counterexample import Counterexample
 from pef_protocol.designs import Design
 
-PLAN = Plan(Design.BROKEN, (Part.BROUGHT, Part.LEFT_OVER), plug=0)
-ONE = Plan(Design.TRACKED, (Part.LEFT_OVER,), plug=0)
+PLAN = Plan(Design.BROKEN, (Part.BROUGHT, Part.UNMIGRATED), plug=0)
+ONE = Plan(Design.TRACKED, (Part.UNMIGRATED,), plug=0)
 
 
 @cache

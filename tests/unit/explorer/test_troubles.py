@@ -53,7 +53,7 @@ def test_nothing_that_the_wire_does_breaks_an_invariant(troubles: Troubles, stat
 
 
 @pytest.mark.verify
-@pytest.mark.parametrize("part", [Part.BROUGHT, Part.SHARED, Part.LEFT_OVER])
+@pytest.mark.parametrize("part", [Part.BROUGHT, Part.SHARED, Part.UNMIGRATED])
 @pytest.mark.parametrize("troubles", MORE, ids=str)
 def test_nothing_that_the_wire_does_beside_another_call_breaks_an_invariant(
     part: Part, troubles: Troubles

@@ -18,7 +18,7 @@ from pef_explorer.world.world import World
 from pef_protocol.designs import Design
 from pef_protocol.states import UvGfnState as S
 
-PLAN = Plan(Design.TRACKED, (Part.BROUGHT, Part.LEFT_OVER), plug=1)
+PLAN = Plan(Design.TRACKED, (Part.BROUGHT, Part.UNMIGRATED), plug=1)
 WALK = (
     (GUESTS[0], UV_ESM, VM),
     (GUESTS[0], "share", 0),

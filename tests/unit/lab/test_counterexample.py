@@ -36,7 +36,7 @@ def content(**changes: Any) -> dict[str, Any]:
         "invariant": "every_call_ends",
         "sentence": "it goes on; for ever",
         "found_by": {"command": "pef explore", "commit": "abc1234"},
-        "system": {"image": ["left over"], "plug": 1, "vcpus": 1},
+        "system": {"image": ["unmigrated"], "plug": 1, "vcpus": 1},
         "steps": steps,
         "violated_after": 4,
         "tables": {"0": ["NORMAL", "nothing"], "1": ["nothing", "nothing"]},

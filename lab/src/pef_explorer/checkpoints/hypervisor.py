@@ -92,9 +92,9 @@ def checkpoint(hv: Hypervisor) -> HvCheckpoint:
     )
 
 
-def restore(hv: Hypervisor, wanted: HvCheckpoint, spares: "HvSpares | None" = None) -> None:
+def restore(hv: Hypervisor, saved: HvCheckpoint, spares: "HvSpares | None" = None) -> None:
     """Put this side back, but for the bytes of normal memory; a caller that restores often keeps `spares`."""
-    (HvSpares() if spares is None else spares).restore(hv.store, wanted)
+    (HvSpares() if spares is None else spares).restore(hv.store, saved)
 
 
 def vm_record(vm: Vm) -> VmRecord:
@@ -163,21 +163,21 @@ class HvSpares:
         self._vms: dict[int, Vm] = {}
         self._slots: dict[tuple[int, int, int, int], _HvColumns] = {}
 
-    def restore(self, store: Store, wanted: HvCheckpoint) -> None:
+    def restore(self, store: Store, saved: HvCheckpoint) -> None:
         """Put a side back, but for the bytes of normal memory."""
         now = dict(store.vms)
         store.vms.clear()
-        for record in wanted.vms:
+        for record in saved.vms:
             store.vms[record.lpid] = self._vm(record, now.get(record.lpid))
         store.in_the_making.clear()
-        store.in_the_making.update(wanted.in_the_making)
+        store.in_the_making.update(saved.in_the_making)
         store.freed.clear()
-        store.freed.update((Lpid(lpid), None) for lpid in wanted.freed)
-        store.minted = wanted.minted
-        store.pool.held = wanted.held
-        store.pool.reserved = wanted.reserved
-        store.pool.leaving = wanted.leaving
-        store.memory._claims = dict(wanted.claims)
+        store.freed.update((Lpid(lpid), None) for lpid in saved.freed)
+        store.minted = saved.minted
+        store.pool.held = saved.held
+        store.pool.reserved = saved.reserved
+        store.pool.leaving = saved.leaving
+        store.memory._claims = dict(saved.claims)
 
     def _vm(self, record: VmRecord, now: Vm | None) -> Vm:
         design = DESIGNS[record.design]

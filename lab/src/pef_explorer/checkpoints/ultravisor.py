@@ -102,29 +102,29 @@ def checkpoint(uv: Ultravisor) -> UvCheckpoint:
     )
 
 
-def restore(uv: Ultravisor, wanted: UvCheckpoint, spares: "UvSpares | None" = None) -> None:
+def restore(uv: Ultravisor, saved: UvCheckpoint, spares: "UvSpares | None" = None) -> None:
     """Put this side back, but for the bytes of pages.
 
     A caller that restores often keeps `spares`. Raise NoSecureMemory where the frames of a
     slot can't be had again.
     """
     spares = UvSpares() if spares is None else spares
-    svms = [spares.svm(record, uv.svm(record.lpid), uv.frames, uv.sealer) for record in wanted.svms]
+    svms = [spares.svm(record, uv.svm(record.lpid), uv.frames, uv.sealer) for record in saved.svms]
     uv.dying = [
         spares.svm(record, None, uv.frames, uv.sealer, dying=place)
-        for place, record in enumerate(wanted.dying, 1)
+        for place, record in enumerate(saved.dying, 1)
     ]
     uv.svms.clear()
     uv.svms.update((svm.lpid, svm) for svm in svms)
     uv.pates.clear()
-    uv.pates.update((Lpid(lpid), words) for lpid, words in wanted.pates)
+    uv.pates.update((Lpid(lpid), words) for lpid, words in saved.pates)
     uv.incarnations.clear()
-    uv.incarnations.update((Lpid(lpid), named) for lpid, named in wanted.incarnations)
-    uv._minted = wanted.minted
+    uv.incarnations.update((Lpid(lpid), named) for lpid, named in saved.incarnations)
+    uv._minted = saved.minted
     for svm in svms:
         svm.life.incarnation = uv.incarnation_of(svm.lpid)
-    uv.promised = wanted.promised
-    uv.clock_hand = wanted.clock_hand
+    uv.promised = saved.promised
+    uv.clock_hand = saved.clock_hand
     uv.normal_pages._backing.fill(0)
     uv.normal_pages._pins.fill(0)
     for svm in uv.holders:

@@ -29,12 +29,12 @@ def the_tables_agree(step: Step) -> Iterator[str]:
         return
     agreeing = agreeing_states(step.world.plan.design)
     for gfn in gfns(step):
-        ours, theirs = seen.hv[gfn], state(seen.uv, gfn)
-        if ours == ABSENT and theirs is None:
+        hv_state, uv_state = seen.hv[gfn], state(seen.uv, gfn)
+        if hv_state == ABSENT and uv_state is None:
             continue
-        if ours == ABSENT or theirs not in agreeing[H(ours)]:
-            stated = "absent" if ours == ABSENT else H(ours).name
-            other = "nothing" if theirs is None else theirs.name
+        if hv_state == ABSENT or uv_state not in agreeing[H(hv_state)]:
+            stated = "absent" if hv_state == ABSENT else H(hv_state).name
+            other = "nothing" if uv_state is None else uv_state.name
             yield f"GFN {gfn} is {stated} to the Hypervisor, {other} to the Ultravisor"
 
 
@@ -54,9 +54,9 @@ def no_gfn_stays_in_between(step: Step) -> Iterator[str]:
     if not step.quiescent:
         return
     for gfn in gfns(step):
-        theirs = state(step.after.uv, gfn)
-        if theirs in OPEN:
-            yield f"GFN {gfn} is {theirs.name} while no call is open"
+        uv_state = state(step.after.uv, gfn)
+        if uv_state in OPEN:
+            yield f"GFN {gfn} is {uv_state.name} while no call is open"
         if step.after.hv_marks[gfn] & HV_MOVING or step.after.uv_marks[gfn] & IN_FLIGHT:
             yield f"GFN {gfn} is marked in flight while no call is open"
 
@@ -70,8 +70,8 @@ def the_vm_lives_by_its_table(step: Step) -> Iterator[str]:
     if step.quiescent and not step.world.faulty and not seen.aborted:
         secure = seen.uv_vm is not None and seen.uv_vm[0] == UvVmState.SECURE
         if secure != (now == HvVmState.SECURE):
-            theirs = UvVmState(seen.uv_vm[0]).name if seen.uv_vm else "no SVM"
-            yield f"the VM is {HvVmState(now).name} to the Hypervisor, {theirs} to the Ultravisor"
+            uv_state = UvVmState(seen.uv_vm[0]).name if seen.uv_vm else "no SVM"
+            yield f"the VM is {HvVmState(now).name} to the Hypervisor, {uv_state} to the Ultravisor"
 
 
 def a_gfn_lives_by_its_table(step: Step) -> Iterator[str]:
@@ -98,8 +98,8 @@ def both_sides_have_the_same_slots(step: Step) -> Iterator[str]:
         return
     undone = suspended is not None and suspended.place == 0 and suspended.failure is not None
     for slot in vm.slots:
-        theirs = seen.uv[slot.first] != ABSENT
-        if theirs and (undone or not (slot.registered or world.faulty)):
+        uv_state = seen.uv[slot.first] != ABSENT
+        if uv_state and (undone or not (slot.registered or world.faulty)):
             yield f"the Ultravisor has slot {slot.slot_id}, which the Hypervisor does not call registered"
-        if vm.started and not (slot.registered and theirs) and not world.faulty:
+        if vm.started and not (slot.registered and uv_state) and not world.faulty:
             yield f"the VM is started, and slot {slot.slot_id} is not known to both sides"

@@ -76,8 +76,8 @@ class Pair(Wire, Generic[Memory]):
     @property
     def apart(self) -> bool:
         """Tell whether the two sides have no epoch together: a hello is due."""
-        ours = self.fences[Side.HYPERVISOR].epoch
-        return ours is None or ours != self.epoch
+        current = self.fences[Side.HYPERVISOR].epoch
+        return current is None or current != self.epoch
 
     def introduce(self) -> Operation[None]:
         """Return what the Hypervisor does once a side has started anew: it says hello, and fits."""

@@ -23,12 +23,12 @@ def steps_for(plan: Plan) -> tuple[Step, ...]:
     """Return the steps of UV_ESM for the image of `plan`."""
     moves = {Part.BROUGHT: _bring, Part.SHARED: _share}
     in_order = (Part.SHARED, Part.BROUGHT)
-    wanted = [
+    phases = [
         partial(moves[part], gfns=[gfn for gfn, each in enumerate(plan.image) if each is part])
         for part in in_order
         if part in plan.image
     ]
-    return (esm_steps.start, *wanted, measured, esm_steps.bring_rest, _done_and_committed)
+    return (esm_steps.start, *phases, measured, esm_steps.bring_rest, _done_and_committed)
 
 
 def gfns_of(step: Step) -> list[int]:
@@ -37,10 +37,10 @@ def gfns_of(step: Step) -> list[int]:
 
 
 def zeroed_by(plan: Plan, steps: tuple[Step, ...], place: int) -> list[int]:
-    """Return the GFNs that a step may leave as zero: what it shares, or in the end what is left over."""
-    image = [*plan.image, *[Part.LEFT_OVER] * plan.plug]
+    """Return the GFNs that a step may leave as zero: what it shares, or in the end unmigrated pages."""
+    image = [*plan.image, *[Part.UNMIGRATED] * plan.plug]
     if place == len(steps) - 1:
-        return [gfn for gfn, part in enumerate(image) if part is Part.LEFT_OVER]
+        return [gfn for gfn, part in enumerate(image) if part is Part.UNMIGRATED]
     return [gfn for gfn in gfns_of(steps[place]) if image[gfn] is Part.SHARED]
 
 

@@ -24,7 +24,7 @@ from pef_protocol.states import HvGfnState, UvGfnState
 
 FORMAT: Final = "pef-counterexample/2"
 NOTHING: Final = "nothing"
-PATIENT: Final = 400
+MOST_STEPS: Final = 400
 """Steps that open calls get to end in, once the breach is there."""
 
 
@@ -67,7 +67,7 @@ class Recording:
 
     def let_end(self) -> bool:
         """Let all open calls end; return whether they did."""
-        for _ in range(PATIENT):
+        for _ in range(MOST_STEPS):
             if self.world.suspended is not None:
                 self.make(Move(next(iter(self.esm)), UV_ESM))
             elif self.world.open:
@@ -145,11 +145,11 @@ def comes_again(plan: Plan, violation: Violation) -> bool:
 
 def tables_of(world: World) -> dict[str, list[str]]:
     """Return what each side says of each GFN."""
-    ours, theirs = world.now.hv, world.now.uv
+    hv_states, uv_states = world.now.hv, world.now.uv
     return {
         str(gfn): [
-            NOTHING if ours[gfn] == ABSENT else HvGfnState(ours[gfn]).name,
-            NOTHING if theirs[gfn] == ABSENT else UvGfnState(theirs[gfn]).name,
+            NOTHING if hv_states[gfn] == ABSENT else HvGfnState(hv_states[gfn]).name,
+            NOTHING if uv_states[gfn] == ABSENT else UvGfnState(uv_states[gfn]).name,
         ]
         for gfn in range(world.plan.pages)
     }

@@ -62,7 +62,7 @@ class Expansion:
         self.world, self.settled, self.scope, self.graph = world, settled, scope, graph
         self.found: list[tuple[int, int, SettledState]] = []
         self._nodes: dict[int, Node] = {}
-        self._waiting: list[tuple[int, int, Node]] = []
+        self._frontier: list[tuple[int, int, Node]] = []
         self._whole_set = frozenset({VM, *range(world.plan.pages)})
         self._plug_set = frozenset({VM, *world.plan.plugged})
         self.transitions = 0
@@ -74,16 +74,16 @@ class Expansion:
         self._far = far
         self.world.put_back(self.settled)
         self._wait(Node(number, self._allowed(whole=False), 0, None, whole=False))
-        while self._waiting:
-            node = self._waiting[0][2]
+        while self._frontier:
+            node = self._frontier[0][2]
             if node.made == len(node.moves):
-                heapq.heappop(self._waiting)
+                heapq.heappop(self._frontier)
                 continue
             self._run(node)
 
     def _wait(self, node: Node) -> Node:
         self._nodes[node.number] = node
-        heapq.heappush(self._waiting, (node.depth, node.number, node))
+        heapq.heappush(self._frontier, (node.depth, node.number, node))
         return node
 
     def _run(self, node: Node) -> None:

@@ -98,9 +98,9 @@ class Graph:
             lengths[by] if len(by) else by,
         )
 
-    def paths(self, *, waiting: bool = True) -> "ShortestPaths":
-        """Find the shortest path from state 1 to every state; `waiting`: also where somebody has to wait."""
-        return ShortestPaths(self, frozenset() if waiting else frozenset(self.waits))
+    def paths(self, *, with_waits: bool = True) -> "ShortestPaths":
+        """Find the shortest path from state 1 to every state; `with_waits`: also through states that wait."""
+        return ShortestPaths(self, frozenset() if with_waits else frozenset(self.waits))
 
     def spelled(self, edge: int) -> tuple[Move, ...]:
         """Return the moves of an edge."""

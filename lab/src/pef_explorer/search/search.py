@@ -17,7 +17,7 @@ from pef_explorer.invariants import EVERY_CALL_ENDS
 from pef_explorer.plan import NO_TROUBLES, Plan
 from pef_explorer.search.expansion import AND_RESET, PLUG, WHOLE, Expansion
 from pef_explorer.search.graph import Graph, digest_of
-from pef_explorer.world.quiescence import blank, filled_key, rest
+from pef_explorer.world.quiescence import blank, key_with_contents, rest
 from pef_explorer.world.records import SettledState
 from pef_explorer.world.state_key import part_of
 from pef_explorer.world.world import World
@@ -70,7 +70,7 @@ class Progress(NamedTuple):
 
     states: int
     transitions: int
-    waiting: int
+    frontier: int
     depth: int
 
 
@@ -88,25 +88,25 @@ class Search:
         self._locals: dict[bytes, Local] = {}
         self._local_states = 0
         self._local_violations: list[int] = []
-        self._waiting: list[tuple[int, int, SettledState]] = []
+        self._frontier: list[tuple[int, int, SettledState]] = []
         self._blank: list[tuple[bytes, tuple[int, int, SettledState]]] = []
         world = World(plan)
         rest(world)
         number, _ = self.graph.number(("settled", world.key()))
         self.graph.settled.add(number)
-        heapq.heappush(self._waiting, (0, number, world.saved()))
+        heapq.heappush(self._frontier, (0, number, world.saved()))
 
     def __bool__(self) -> bool:
-        return bool(self._waiting)
+        return bool(self._frontier)
 
     def go_on(self, stop: Callable[[Progress], bool]) -> None:
         """Explore expansion by expansion until nothing is left, or `stop` says so."""
         world = World(self.plan)
         with undisturbed():
-            while self._waiting and not stop(self.progress):
-                depth, number, settled = heapq.heappop(self._waiting)
+            while self._frontier and not stop(self.progress):
+                depth, number, settled = heapq.heappop(self._frontier)
                 self._from(world, depth, number, settled)
-                if not self._waiting:
+                if not self._frontier:
                     self._fill()
 
     @property
@@ -117,8 +117,8 @@ class Search:
     @property
     def progress(self) -> Progress:
         """Return how far the search is."""
-        depth = self._waiting[0][0] if self._waiting else 0
-        return Progress(len(self.graph) + self._local_states, self.transitions, len(self._waiting), depth)
+        depth = self._frontier[0][0] if self._frontier else 0
+        return Progress(len(self.graph) + self._local_states, self.transitions, len(self._frontier), depth)
 
     def _from(self, world: World, depth: int, number: int, settled: SettledState) -> None:
         expansion = Expansion(world, settled, WHOLE, self.graph)
@@ -185,15 +185,15 @@ class Search:
         world.put_back(settled)
         place = depth, number, settled
         if blank(world):
-            self._blank.append((digest_of(("settled", filled_key(world))), place))
+            self._blank.append((digest_of(("settled", key_with_contents(world))), place))
         else:
-            heapq.heappush(self._waiting, place)
+            heapq.heappush(self._frontier, place)
 
     def _fill(self) -> None:
         """Go on from blank states, too, whose like with bytes in its pages was not found."""
         for digest, place in self._blank:
             if digest not in self.graph.numbers:
-                heapq.heappush(self._waiting, place)
+                heapq.heappush(self._frontier, place)
         self._blank.clear()
 
     def found(self) -> Found:
@@ -208,13 +208,13 @@ class Search:
             violations += [
                 violation._replace(moves=(*path, *violation.moves)) for violation in local.violations
             ]
-        depth = self._waiting[0][0] if self._waiting else max(paths.far)
+        depth = self._frontier[0][0] if self._frontier else max(paths.far)
         return Found(
             self.plan,
             len(self.graph) + self._local_states,
             self.transitions,
             depth,
-            not self._waiting,
+            not self._frontier,
             tuple(
                 sorted(_best(violations), key=lambda violation: (len(violation.moves), violation.invariant))
             ),
@@ -241,7 +241,7 @@ def _violations(plan: Plan, graph: Graph) -> list[Violation]:
         never = Violation(EVERY_CALL_ENDS, "the open calls wait for each other", ())
         found += [(state, never) for state in graph.without_end()]
     violations: dict[str, Violation] = {}
-    for waits, paths in ((False, graph.paths(waiting=False)), (True, graph.paths())) if found else ():
+    for waits, paths in ((False, graph.paths(with_waits=False)), (True, graph.paths())) if found else ():
         reached = [
             violation._replace(moves=(*paths.to(state), *violation.moves), waits=waits)
             for state, violation in found

@@ -36,7 +36,7 @@ def course_of(seed: Seed, events: Sequence[Event]) -> Course:
     try:
         run.start()
         for round_ in range(ROUNDS):
-            run.play(round_)
+            run.run_round(round_)
             probe_all(run, last=round_ == ROUNDS - 1)
     except Broken as broken:
         failure = Failure(broken.invariant, broken.sentence, run.round, run.now)

@@ -126,7 +126,7 @@ class SystemSize:
     def image(self) -> tuple[Part, ...]:
         """Return the part of each GFN of slot 0 in UV_ESM."""
         parts = {0: Part.BROUGHT, 1: Part.BROUGHT, 2: Part.SHARED, 5: Part.BROUGHT, 9: Part.SHARED}
-        return tuple(parts.get(gfn, Part.LEFT_OVER) for gfn in range(self.gfns))
+        return tuple(parts.get(gfn, Part.UNMIGRATED) for gfn in range(self.gfns))
 
     @property
     def hot(self) -> tuple[int, ...]:

@@ -33,8 +33,8 @@ class Broken(Exception):
 def _agreeing(design: Design) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return which pairs of states agree (Hypervisor's x Ultravisor's) under a design."""
     agree = np.zeros((len(H), len(S)), np.bool_)
-    for ours, theirs in agreeing_states(design).items():
-        agree[ours, list(theirs)] = True
+    for hv_state, uv_states in agreeing_states(design).items():
+        agree[hv_state, list(uv_states)] = True
     return agree
 
 
@@ -126,21 +126,20 @@ class Judge:
         if owner is None or life == "neither" or owner.gate.open:
             return
         for slot in owner.slots:
-            theirs = svm.slots.get(slot.slot_id) if svm else None
+            frame_slot = svm.slots.get(slot.slot_id) if svm else None
             if svm is None:
                 wrong = slot.state != H.NORMAL
-            elif theirs is None:
+            elif frame_slot is None:
                 raise Broken("the_tables_agree", f"VM {vm}: slot {slot.slot_id} is not registered")
             else:
-                wrong = ~self._agree[slot.state, theirs.state]
+                wrong = ~self._agree[slot.state, frame_slot.state]
             for offset in np.flatnonzero(wrong).tolist():
                 if slot.first + offset in but:
                     continue
-                ours = H(int(slot.state[offset])).name
-                seen = S(int(theirs.state[offset])).name if theirs else "nothing"
-                sentence = (
-                    f"VM {vm}, GFN {slot.first + offset}: {ours} to the Hypervisor, {seen} to the Ultravisor"
-                )
+                hv_state = H(int(slot.state[offset])).name
+                uv_state = S(int(frame_slot.state[offset])).name if frame_slot else "nothing"
+                where = f"VM {vm}, GFN {slot.first + offset}"
+                sentence = f"{where}: {hv_state} to the Hypervisor, {uv_state} to the Ultravisor"
                 raise Broken("the_tables_agree", sentence)
 
     def judge_rest(self) -> None:

@@ -49,7 +49,7 @@ class Machines(Pair[HeapMemory]):
         self._seed = seed.number
         self._drawn = 0
         self._design = seed.design
-        self.replaced: int | None = None
+        self.lpid_in_replacement: int | None = None
         """The lpid of the VM that is being destroyed and made anew: one at a time."""
         super().__init__()
         self._good = steps_for(Plan(seed.design, SIZE.image, SIZE.plug))
@@ -137,13 +137,13 @@ class Machines(Pair[HeapMemory]):
 
     def _replace(self, lpid: Lpid) -> Operation[Outcome]:
         """Destroy a VM, and give its lpid to another one."""
-        if self.replaced is not None:
+        if self.lpid_in_replacement is not None:
             return Outcome(Errno.EBUSY, "another VM is being replaced")
-        self.replaced = lpid
+        self.lpid_in_replacement = lpid
         try:
             return (yield from operations.replace(self, lpid, self._design, SIZE.gfns))
         finally:
-            self.replaced = None
+            self.lpid_in_replacement = None
 
     def _enter(self, lpid: Lpid, steps: tuple[Step, ...]) -> Operation[Reply]:
         """Answer UV_ESM as the service does, by the small steps."""

@@ -116,7 +116,7 @@ class SimulationOracle:
         vm.changers += 1
         for page in vm.pages:
             page.admit(*page.pending)
-            if start.action is not ActionName.UNSHARE_ALL or page.whose not in {Whose.PRIVATE, Whose.OURS}:
+            if start.action is not ActionName.UNSHARE_ALL or page.whose not in {Whose.PRIVATE, Whose.BOUNCE}:
                 page.admit(ZERO)
                 page.whose = Whose.UNKNOWN
         if start.action is not ActionName.UNSHARE_ALL:
@@ -181,7 +181,7 @@ class SimulationOracle:
         page = stamp.page
         if vm.life == "" or (part is Part.SHARED and stamp.whose is Whose.UNKNOWN):
             return
-        if vm.life == "normal" or stamp.whose is Whose.OURS:
+        if vm.life == "normal" or stamp.whose is Whose.BOUNCE:
             page.whose = stamp.whose
             page.settle(stamp.values)
         elif succeeded:
@@ -201,7 +201,7 @@ class SimulationOracle:
                 page.settle(stamp.values)
         elif part is Part.SHARED:
             page.settle({ZERO})
-            page.whose = Whose.OURS
+            page.whose = Whose.BOUNCE
         else:
             if part is Part.BROUGHT:
                 page.settle(stamp.values)
@@ -211,5 +211,5 @@ class SimulationOracle:
 
 
 def part_of(gfn: int) -> Part:
-    """Return the part that a GFN plays in UV_ESM; what is hot-plugged is left over."""
-    return SIZE.image[gfn] if gfn < SIZE.gfns else Part.LEFT_OVER
+    """Return the part that a GFN plays in UV_ESM; hot-plugged pages are unmigrated."""
+    return SIZE.image[gfn] if gfn < SIZE.gfns else Part.UNMIGRATED

@@ -14,7 +14,7 @@ class Whose(Enum):
 
     PRIVATE = "the guest's own"
     SHARED = "shared by the guest"
-    OURS = "the Ultravisor's bounce page"
+    BOUNCE = "the Ultravisor's bounce page"
     UNKNOWN = "not known"
 
 

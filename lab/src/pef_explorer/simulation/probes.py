@@ -15,7 +15,7 @@ from pef_protocol.states import UvGfnState as S
 
 FIRST: Final = 1 << 20
 """Number of the first action that is a probe."""
-OURS: Final = (S.SHARED_IMPLICIT, S.SHARED_IMPLICIT_INV, S.PSEUDO_SHARED, S.PSEUDO_SHARED_INV)
+BOUNCE_STATES: Final = (S.SHARED_IMPLICIT, S.SHARED_IMPLICIT_INV, S.PSEUDO_SHARED, S.PSEUDO_SHARED_INV)
 
 
 def probe_all(run: LoneActions, *, last: bool) -> None:
@@ -23,7 +23,7 @@ def probe_all(run: LoneActions, *, last: bool) -> None:
     run.judge.judge_rest()
     probes = Probes(run)
     for vm in range(SIZE.vms):
-        probes.look_again(vm)
+        probes.observe_again(vm)
         if last:
             probes.use_all(vm)
         else:
@@ -45,7 +45,7 @@ class Probes:
         self._run = run
         self._made = 0
 
-    def look_again(self, vm: int) -> None:
+    def observe_again(self, vm: int) -> None:
         """Let the oracle see what it lost sight of: what both sides list the VM and its pages as."""
         known = self._run.oracle.vms[vm]
         life = self._run.machines.life(vm + 1)
@@ -56,7 +56,7 @@ class Probes:
             if slot is not None and page.whose is Whose.UNKNOWN:
                 state = S(int(slot.state[gfn - slot.first]))
                 shared = Whose.SHARED if state in SHARED_STATES else Whose.PRIVATE
-                page.whose = Whose.OURS if state in OURS else shared
+                page.whose = Whose.BOUNCE if state in BOUNCE_STATES else shared
 
     def use(self, vm: int, gfns: tuple[int, ...]) -> None:
         """Load pages of a VM that runs, where nothing of the host's stands in the way."""
@@ -94,10 +94,10 @@ class Probes:
     def start_over(self, vm: int) -> None:
         """Make the VM normal, use it, make it secure and use it again."""
         self._make(vm, ActionName.RESET, 0)
-        self.look_again(vm)
+        self.observe_again(vm)
         self.use(vm, SIZE.hot)
         self._make(vm, ActionName.ESM, 0)
-        self.look_again(vm)
+        self.observe_again(vm)
         self.use(vm, SIZE.hot)
         self._run.judge.judge_tables(vm)
 
@@ -108,7 +108,7 @@ class Probes:
         life = run.machines.life(vm + 1)
         if life == "neither" or run.machines.normal_page(vm, gfn) is None:
             return None
-        if life == "secure" and (page.tainted or page.whose is Whose.OURS):
+        if life == "secure" and (page.tainted or page.whose is Whose.BOUNCE):
             return None
         return page
 

@@ -86,7 +86,7 @@ class Run(LoneActions):
 
     # A round
 
-    def play(self, round_: int) -> None:
+    def run_round(self, round_: int) -> None:
         """Let a round's events happen; return once no call is open."""
         self.round, self.now = round_, 0
         for each in self._events:
@@ -211,10 +211,10 @@ class Run(LoneActions):
         for chain, watch in chains.items():
             self._open[chain.start.vm] -= 1
             left = chain.without(side)
-            heard = bool(left) and chain.side is not side
+            recorded = bool(left) and chain.side is not side
             for place, each in enumerate(left):
-                self._goes_on(each, watch if heard and place == 0 else None)
-            if watch is not None and not heard:
+                self._goes_on(each, watch if recorded and place == 0 else None)
+            if watch is not None and not recorded:
                 self.oracle.end(watch, succeeded=False, life="neither")
                 self._next(chain.start)
         self._dead += chains

@@ -15,7 +15,7 @@ def shrunk(seed: Seed, events: Sequence[Event], failure: Failure) -> tuple[list[
     runs = 0
     best = failure
 
-    def still_fails(some: list[Event]) -> bool:
+    def fails_again(some: list[Event]) -> bool:
         nonlocal runs, best
         if runs == MOST_RUNS:
             return False
@@ -28,8 +28,8 @@ def shrunk(seed: Seed, events: Sequence[Event], failure: Failure) -> tuple[list[
 
     kept = list(events)
     begun = [each for each in kept if isinstance(each, Trouble) or _before(each, failure)]
-    kept = begun if still_fails(begun) else kept
-    kept = _without_orphans(fewer(kept, still_fails))
+    kept = begun if fails_again(begun) else kept
+    kept = _without_orphans(fewer(kept, fails_again))
     return kept, best
 
 
@@ -43,14 +43,14 @@ def _without_orphans(events: list[Event]) -> list[Event]:
     return [each for each in events if not isinstance(each, Trouble) or each.start in actions]
 
 
-def fewer(events: list[Event], still_fails: Callable[[list[Event]], bool]) -> list[Event]:
-    """Drop chunks of `events`, ever smaller ones, as long as what is left `still_fails`."""
+def fewer(events: list[Event], fails_again: Callable[[list[Event]], bool]) -> list[Event]:
+    """Drop chunks of `events`, ever smaller ones, as long as what is left `fails_again`."""
     chunk = max(1, len(events) // 2)
     while True:
         place, dropped = 0, False
         while place < len(events):
             rest = events[:place] + events[place + chunk :]
-            if still_fails(rest):
+            if fails_again(rest):
                 events, dropped = rest, True
             else:
                 place += chunk

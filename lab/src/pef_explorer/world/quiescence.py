@@ -115,7 +115,7 @@ def blank(world: World) -> bool:
     )
 
 
-def filled_key(world: World) -> tuple[object, ...]:
+def key_with_contents(world: World) -> tuple[object, ...]:
     """Return the key that this state would have if each such page were filled."""
     now, oracle = world.now, Oracle(world.plan.pages)
     oracle.thaw(world.oracle.frozen())
@@ -127,5 +127,5 @@ def filled_key(world: World) -> tuple[object, ...]:
             oracle.only(gfn, token)
             if state is UvGfnState.SHARED_INV and page is not None:
                 normal[page] = token + bytes(len(normal[page]) - len(token))
-    filled = key_of(now._replace(normal=tuple(normal)), oracle)
-    return filled, (), world.suspended_key(), world.wire_key(), 0
+    contents_key = key_of(now._replace(normal=tuple(normal)), oracle)
+    return contents_key, (), world.suspended_key(), world.wire_key(), 0

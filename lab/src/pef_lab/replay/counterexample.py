@@ -1,7 +1,7 @@
 """A counterexample as a file: a small system, the steps that break an invariant, and what was seen.
 
     {"format": "pef-counterexample/2", "title", "design", "mutant", "invariant", "sentence", "found_by",
-     "system": {"image": ["brought", "left over"], "plug": 1, "vcpus": 1},
+     "system": {"image": ["brought", "unmigrated"], "plug": 1, "vcpus": 1},
      "steps": [{"actor": "guest 0", "action": "UV_ESM", "gfn": null, "fault": null,
                 "leads_to": "asks H_SVM_…"}, …],
      "violated_after": 17, "tables": {"0": ["NORMAL", "SECURE"], …},
@@ -39,7 +39,7 @@ BAD_IMAGE: Final = "UV_ESM with a bad image"
 
 Actor: TypeAlias = Literal["guest 0", "guest 1", "vmm", "memory"]
 Fault: TypeAlias = Literal["refused", "busy", "doubled", "lost"]
-Role: TypeAlias = Literal["brought", "shared", "left over"]
+Role: TypeAlias = Literal["brought", "shared", "unmigrated"]
 Word: TypeAlias = Literal["as written", "zero", "other", "refused"]
 ActionName: TypeAlias = Literal[
     "go on",

@@ -4,7 +4,7 @@
 |---|---|
 | `brought` | the page of a kernel of one byte, zero: the last page that UV_ESM asks for |
 | `shared` | the Ultravisor's bounce page for the TPM |
-| `left over` | a page that the image does not use |
+| `unmigrated` | a page that the image does not use |
 | of the slot to be plugged | the slot right behind the memory of the image |
 
 A page is known by a token of eight bytes in the middle of it; the rest of the page stays as it is. No page of
