@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from pef_lab.agreement import SHARED_STATES, agreeing_states
+from pef_lab.agreement import SHARED_STATES, TRANSIENT_STATES, agreeing_states
 from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_SIZE
 from pef_protocol.states import UvGfnState
@@ -20,6 +20,7 @@ BLANK: Final = bytes(PAGE_SIZE)
 NOTHING: Final = "nothing"
 PRIVATE: Final = frozenset({UvGfnState.SECURE.name, UvGfnState.PAGEDOUT.name})
 SHARED: Final = frozenset(state.name for state in SHARED_STATES)
+TRANSIENT: Final = frozenset(state.name for state in TRANSIENT_STATES)
 PSEUDO: Final = frozenset({UvGfnState.PSEUDO_SHARED.name, UvGfnState.PSEUDO_SHARED_INV.name})
 
 
@@ -153,7 +154,7 @@ def a_call_that_fails_ends(step: Step) -> Iterator[str]:
     if step.after.moving:
         yield f"{step.after.moving} GFNs are in flight while no call is open"
     for gfn, (_, theirs) in step.after.states.items():
-        if theirs.startswith("HV_"):
+        if theirs in TRANSIENT:
             yield f"GFN {gfn:#x} is still {theirs}"
 
 

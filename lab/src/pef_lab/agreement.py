@@ -29,6 +29,8 @@ SHARED_STATES: Final = frozenset(
         UvGfnState.PSEUDO_SHARED_INV,
     }
 )
+TRANSIENT_STATES: Final = frozenset(state for state in UvGfnState if state.name.startswith("HV_"))
+"""No GFN is in one of these while no call is open."""
 TWO_STATES: Final = frozenset({Design.EAGER, Design.BROKEN}) | PUSHING
 """The designs whose Hypervisor keeps two states."""
 

@@ -6,14 +6,13 @@ from pef_explorer.actions.action import PRIVATE
 from pef_explorer.actions.oracle import ZERO
 from pef_explorer.invariants.observed import gfns, state
 from pef_explorer.invariants.transition_tables import (
-    OPEN,
     VM_STEPS,
 )
 from pef_explorer.machines.small_memory import TOKEN_BYTES
 from pef_explorer.world.observation import ABSENT
 from pef_explorer.world.step import Step
 from pef_hypervisor.frames import MOVING as HV_MOVING
-from pef_lab.agreement import SHARED_STATES, agreeing_states
+from pef_lab.agreement import SHARED_STATES, TRANSIENT_STATES, agreeing_states
 from pef_protocol.states import HvGfnState as H
 from pef_protocol.states import HvVmState, UvVmState
 from pef_protocol.states import UvGfnState as S
@@ -55,7 +54,7 @@ def no_gfn_stays_in_between(step: Step) -> Iterator[str]:
         return
     for gfn in gfns(step):
         uv_state = state(step.after.uv, gfn)
-        if uv_state in OPEN:
+        if uv_state in TRANSIENT_STATES:
             yield f"GFN {gfn} is {uv_state.name} while no call is open"
         if step.after.hv_marks[gfn] & HV_MOVING or step.after.uv_marks[gfn] & IN_FLIGHT:
             yield f"GFN {gfn} is marked in flight while no call is open"

@@ -8,7 +8,6 @@ from pef_protocol.states import UvGfnState as S
 
 EXPLICIT: Final = frozenset({S.SHARED, S.SHARED_INV})
 MAPPING: Final = frozenset({S.SHARED, S.SHARED_IMPLICIT, S.PSEUDO_SHARED, S.HV_SHARED, S.HV_UNSHARING})
-OPEN: Final = frozenset(state for state in S if state.name.startswith("HV_"))
 STATES: Final[tuple[S | None, ...]] = (*S, *[None] * (ABSENT + 1 - len(S)))
 """The state of each number that a column can hold; None for ABSENT."""
 

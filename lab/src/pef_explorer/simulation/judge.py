@@ -10,13 +10,13 @@ from pef_explorer.simulation.events import page_of_token
 from pef_explorer.simulation.machines import SEEN_BYTES, Machines
 from pef_explorer.simulation.oracle import SimulationOracle
 from pef_explorer.simulation.pages import Watch, Whose
-from pef_lab.agreement import agreeing_states
+from pef_lab.agreement import TRANSIENT_STATES, agreeing_states
 from pef_protocol.designs import Design
 from pef_protocol.states import HvGfnState as H
 from pef_protocol.states import UvGfnState as S
 from pef_ultravisor.frames import FrameSlot
-from pef_ultravisor.lifecycle import IS_TRANSIENT
 
+TRANSIENT: Final = np.array(sorted(TRANSIENT_STATES), np.uint8)
 Found = tuple[str, str]
 """The name of an invariant that is broken, and a sentence."""
 
@@ -165,7 +165,7 @@ class Judge:
                     f"VM {vm.lpid - 1}: the Hypervisor holds GFNs, or the VM, in flight",
                 )
         for slot in self._slots():
-            if IS_TRANSIENT[slot.state].any() or slot.in_flight(slice(None)).any():
+            if np.isin(slot.state, TRANSIENT).any() or slot.in_flight(slice(None)).any():
                 yield "a_call_that_fails_ends", "a GFN is in a transient state, or in flight"
 
     def _slots(self) -> Iterator[FrameSlot]:
