@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from model.live import LivePair, LivePlan, live_pair
 from model.live_vm import FREE, secure_vm
-from pef_kit.decoding import LONGEST_SLOT
+from pef_kit.runtime.messages import LONGEST_SLOT
 from pef_lab.minting import guest_token
 from pef_protocol.calls import CALLS
 from pef_protocol.events import Side

@@ -5,10 +5,13 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import Response
 from starlette.types import ASGIApp
 
-from pef_kit.observers import CURRENT, RING, CallContext, Observer
 from pef_kit.operations import Ask, Effect, Operation, PeerFailure, ask
+from pef_kit.runtime.app import json_response
+from pef_kit.runtime.trace import CURRENT, RING, CallContext, Observer
+from pef_kit.runtime.views import add_view
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import UCode
 from pef_protocol.events import CallEvent, Side
@@ -224,7 +227,11 @@ async def test_health_needs_no_token(path: str) -> None:
 
 async def test_a_view_is_for_the_observer() -> None:
     service = toy_service()
-    service.view("digest", lambda _: {"digest": "00"})
+
+    async def digest() -> Response:
+        return json_response({"digest": "00"})
+
+    add_view(service, "digest", digest)
     for token, status in ((None, 401), (GUEST, 403), (TOKENS[Role.OBSERVER], 200)):
         async with visitor(service, token) as client:
             response = await client.get("/v1/observer/digest")

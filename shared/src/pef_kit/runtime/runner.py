@@ -1,15 +1,17 @@
-"""Performs, in a running service, what operations yield."""
+"""Runs operations in a service: drives each generator, and performs the effects that it yields."""
 
 import asyncio
 from concurrent.futures import Executor
-from typing import Any, Final, assert_never
+from typing import Any, Final, TypeVar, assert_never
 
 from pef_kit.bus import Bus
-from pef_kit.observers import CURRENT, CallContext, Observer
-from pef_kit.operations import PATIENCE, Ask, Effect, Pause, Transfer, Turn, Work
-from pef_kit.peer import Peer
+from pef_kit.operations import PATIENCE, Ask, Effect, Operation, Pause, Perform, Transfer, Turn, Work
+from pef_kit.runtime.peer import Peer
+from pef_kit.runtime.trace import CURRENT, CallContext, Observer
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import HCode, UCode
+
+T = TypeVar("T")
 
 FIRST_PAUSE: Final = 0.0005
 LONGEST_PAUSE: Final = 0.05
@@ -21,7 +23,7 @@ def time_is_over() -> bool:
     return deadline is not None and asyncio.get_running_loop().time() >= deadline
 
 
-class Performer:
+class EffectRunner:
     """Asks the peer, moves bytes over the bus, works in threads, and waits."""
 
     def __init__(self, peer: Peer, bus: Bus, threads: Executor, observer: Observer) -> None:
@@ -53,3 +55,25 @@ class Performer:
                 return patient or (attempt < PATIENCE - 1 and not time_is_over())
             case _:
                 assert_never(effect)
+
+
+async def drive(operation: Operation[T], perform: Perform) -> T:
+    """Run an operation to its end, performing what it yields.
+
+    Whatever goes wrong outside is thrown into the operation, so that it leaves a defined state behind.
+    """
+    answer: Any = None
+    failure: Exception | None = None
+    try:
+        while True:
+            try:
+                effect = operation.throw(failure) if failure else operation.send(answer)
+            except StopIteration as end:
+                outcome: T = end.value
+                return outcome
+            try:
+                answer, failure = await perform(effect), None
+            except Exception as reason:  # noqa: BLE001 - the operation decides
+                answer, failure = None, reason
+    finally:
+        operation.close()

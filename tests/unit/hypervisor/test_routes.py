@@ -9,16 +9,17 @@ import pytest
 from pydantic import SecretStr
 
 from pef_hypervisor.app import Settings, add_views, build
-from pef_hypervisor.doors.bus import OwnBus, add_bus_door
-from pef_hypervisor.doors.guest import add_guest_door
-from pef_hypervisor.doors.vmm import add_vmm_door
+from pef_hypervisor.routes.bus import OwnBus, add_bus_routes
+from pef_hypervisor.routes.guest import add_guest_routes
+from pef_hypervisor.routes.vmm import add_vmm_routes
 from pef_kit.bus import NORMAL_BASE
 from pef_kit.core.fence import Fence
 from pef_kit.core.life import Life
-from pef_kit.doors import Doorkeeper
-from pef_kit.http import Service
-from pef_kit.observers import Observer
 from pef_kit.operations import Effect
+from pef_kit.runtime.app import Service
+from pef_kit.runtime.auth import Authenticator
+from pef_kit.runtime.trace import Observer
+from pef_kit.runtime.views import add_common_routes
 from pef_protocol.calls import HYPERCALLS
 from pef_protocol.events import Side
 from pef_protocol.identity import Epoch, InstanceId
@@ -41,18 +42,19 @@ class Doors:
             Side.HYPERVISOR,
             HYPERCALLS,
             self.world.hv.hypercall,
-            doorkeeper=Doorkeeper(
+            authenticator=Authenticator(
                 {role: TOKENS[role] for role in (Role.ULTRAVISOR, Role.VMM, Role.OBSERVER)}, "guest key"
             ),
             perform=self.perform,
             observer=Observer(Side.HYPERVISOR),
             fence=Fence(life=Life("the epoch of the tests", epoch=EPOCH_OF_TESTS)),
         )
-        add_vmm_door(self.service, self.world.hv)
-        add_guest_door(self.service, self.world.hv)
+        add_common_routes(self.service)
+        add_vmm_routes(self.service, self.world.hv)
+        add_guest_routes(self.service, self.world.hv)
         self.threads = ThreadPoolExecutor(1)
         bus = OwnBus(self.world.memory, self.threads)
-        add_bus_door(self.service, self.world.hv.store.memory, bus)
+        add_bus_routes(self.service, self.world.hv.store.memory, bus)
         add_views(self.service, self.world.hv)
         transport = httpx.ASGITransport(app=self.service.app)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://hypervisor")
