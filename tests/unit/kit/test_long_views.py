@@ -21,7 +21,7 @@ class Numbers:
         self.changes = changes
         self.copies = 0
         self.service = toy_service()
-        self.service.perform = self.perform
+        self.service.runner.perform = self.perform
 
     def change(self) -> Operation[None]:
         """Change both at once."""

@@ -24,13 +24,13 @@ from starlette.routing import Route
 from pef_kit.core.fence import Fence, Refuse
 from pef_kit.core.lease import leased
 from pef_kit.core.life import Ended
-from pef_kit.operations import Effect, Operation, Perform
+from pef_kit.operations import Operation, Perform
 from pef_kit.runtime import document, edge, openapi
 from pef_kit.runtime.auth import SCHEMES, Authenticator, Problem
 from pef_kit.runtime.calls import BROKEN, CallEndpoint, Handle, as_response, refusal, unknown_call
-from pef_kit.runtime.clients import ANSWER_WITHIN, Check, Clients, NothingDone, begun_if
+from pef_kit.runtime.clients import ANSWER_WITHIN, Clients, NothingDone
 from pef_kit.runtime.edge import READ_TIMEOUT, SMALL, Edge, Rule, Rules
-from pef_kit.runtime.runner import drive
+from pef_kit.runtime.runner import Check, OperationRunner, begun_if
 from pef_kit.runtime.trace import Observer
 from pef_protocol.calls import Call
 from pef_protocol.events import Side
@@ -72,13 +72,11 @@ class Service:
         self.peer_role = Role.HYPERVISOR if side is Side.ULTRAVISOR else Role.ULTRAVISOR
         self.authenticator = authenticator
         self.observer = observer
-        self.perform = perform
+        self.runner = OperationRunner(perform)
         self.not_ready: Callable[[], str] = lambda: "no epoch has begun"
         """Says why there is no epoch."""
         self.fits = True
         """This side fits its peer: before, nothing that needs the peer is admitted, nor any call of it."""
-        self.steps = 0
-        """Steps that operations have made: as long as it is the same, nothing has changed."""
         self._starters: list[Callable[[], Any]] = []
         self._closers: list[Callable[[], Any]] = []
         self.clients = Clients(
@@ -180,11 +178,6 @@ class Service:
         if self.fence.epoch is None or not self.fits:
             raise Problem(503, self.not_ready(), kind=ProblemType.NOT_NOW)
 
-    def require_fit(self) -> None:
-        """Raise Problem 503 where this side does not fit its peer yet."""
-        if not self.fits:
-            self.require_epoch()
-
     async def run(self, operation: Operation[T], check: Check | None = None) -> T:
         """Drive an operation of the current epoch to its end, if `check` passes at its first step."""
         self.require_epoch()
@@ -192,23 +185,11 @@ class Service:
 
     async def run_first(self, operation: Operation[T]) -> T:
         """Drive an operation of the current epoch by which this side comes to fit its peer."""
-        return await self.drive(leased(operation, self.fence.life))
+        return await self.runner.run(leased(operation, self.fence.life))
 
     async def run_alone(self, operation: Operation[T], check: Check | None = None) -> T:
         """Drive an operation that needs no peer, and so no epoch, to its end."""
-        return await self.drive(begun_if(check, operation))
-
-    async def drive(self, operation: Operation[T]) -> T:
-        """Drive an operation to its end, and count its steps."""
-
-        async def performed(effect: Effect) -> Any:
-            try:
-                return await self.perform(effect)
-            finally:
-                self.steps += 1
-
-        self.steps += 1
-        return await drive(operation, performed)
+        return await self.runner.run(begun_if(check, operation))
 
     async def as_guest(
         self,

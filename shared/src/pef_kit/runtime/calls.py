@@ -21,8 +21,9 @@ from pef_kit.ladder import with_check
 from pef_kit.operations import Operation
 from pef_kit.runtime import messages
 from pef_kit.runtime.auth import CALLER, Problem
-from pef_kit.runtime.clients import Check, NothingDone, begun_if
+from pef_kit.runtime.clients import NothingDone
 from pef_kit.runtime.edge import NAMES, VISORS, Names
+from pef_kit.runtime.runner import Check, begun_if
 from pef_kit.runtime.trace import Recorded, event_fields
 from pef_kit.spans import pages_in
 from pef_protocol.calls import Call, Reply
@@ -97,7 +98,8 @@ class CallEndpoint:
     ) -> KeptAnswer:
         """Answer a call of the peer as the fence judges it."""
         service, fence = self._service, self._service.fence
-        service.require_fit()
+        if not service.fits:
+            service.require_epoch()
         # Order: from here to the verdict nothing is awaited: a message is judged as it arrived whole.
         caller = replace(caller, incarnation=Incarnation.parse(headers.get(INCARNATION, "")))
         verdict = fence.receive(Message(*names, longest=longest_answer_to(asked)))
@@ -131,8 +133,10 @@ class CallEndpoint:
         service, name = self._service, self._call.name
         with Recorded(service.observer, headers, caller, name, seconds) as recorded:
             recorded.arguments, recorded.pages = event_fields(asked)
-            operation = begun_if(check, self._handle(caller, name, asked))
-            reply = with_check(self._call, await service.drive(leased(operation, life)))
+            operation = self._handle(caller, name, asked)
+            if check is not None:
+                operation = begun_if(check, operation)
+            reply = with_check(self._call, await service.runner.run(leased(operation, life)))
             recorded.code, recorded.detail = reply.code.name, reply.detail
         return reply
 

@@ -11,8 +11,8 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Awaitable, Callable, Generator
-from typing import Annotated, Any, Final, Literal, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Final, Literal, TypeVar
 
 from fastapi import Depends, Header, Query, Request, Response
 from pydantic import BaseModel
@@ -27,9 +27,9 @@ from pef_kit.core.idempotency import (
     Scope,
 )
 from pef_kit.core.life import Ended
-from pef_kit.operations import Effect, Operation
 from pef_kit.runtime.auth import Problem
 from pef_kit.runtime.messages import MEMORY, Number
+from pef_kit.runtime.runner import Check
 from pef_protocol.identity import Incarnation
 from pef_protocol.wire import IDEMPOTENCY_KEY, JSON, OPERATIONS_PATH, REPLAYED, Caller
 
@@ -40,8 +40,6 @@ BUSY: Final = "busy"
 """The reason of an access that did nothing."""
 
 T = TypeVar("T")
-Check = Callable[[], None]
-"""Raises Problem where an operation must not begin."""
 
 
 async def idempotency_key(
@@ -82,22 +80,6 @@ def access_refused(reason: str, gpa: int) -> Response:
     """Return the answer to a load or store that does not resolve; one that is busy may be repeated."""
     body = json.dumps({"access": "refused", "reason": reason, "gpa": gpa})
     return (NothingDone if reason == BUSY else Response)(body, media_type=JSON)
-
-
-def begun_if(check: Check | None, operation: Operation[T]) -> Operation[T]:
-    """Begin `operation` only if `check` passes at its first step: a task begins later than it is made."""
-    if check is None:
-        return operation
-
-    def checked() -> Generator[Effect, Any, T]:
-        try:
-            check()
-        except BaseException:
-            operation.close()
-            raise
-        return (yield from operation)
-
-    return checked()
 
 
 class Clients:

@@ -132,13 +132,11 @@ class Admission(Protocol):
     """What the edge has to know of a service."""
 
     fence: Fence
+    fits: bool
     peer_role: Role
 
     def require_epoch(self) -> None:
         """Raise Problem 503 where there is no epoch."""
-
-    def require_fit(self) -> None:
-        """Raise Problem 503 where this side does not fit its peer yet."""
 
 
 class Edge:
@@ -185,7 +183,8 @@ class Edge:
         if limit is not None and announced is not None and announced > limit:
             raise Problem(413, f"a body may have {limit} bytes, not {announced}")
         if rule.between and caller is not None and caller.role is self._admission.peer_role:
-            self._admission.require_fit()
+            if not self._admission.fits:
+                self._admission.require_epoch()
             scope[NAMES] = names = names_of(headers)
             require_in_turn(self._admission.fence, names)
         elif rule.needs_epoch and IDEMPOTENCY_KEY not in headers:  # a repeat may read an answer that is kept

@@ -1,8 +1,9 @@
 """Runs operations in a service: drives each generator, and performs the effects that it yields."""
 
 import asyncio
+from collections.abc import Callable, Generator
 from concurrent.futures import Executor
-from typing import Any, Final, TypeVar, assert_never
+from typing import Any, Final, TypeAlias, TypeVar, assert_never
 
 from pef_kit.bus import Bus
 from pef_kit.operations import PATIENCE, Ask, Effect, Operation, Pause, Perform, Transfer, Turn, Work
@@ -12,6 +13,9 @@ from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import HCode, UCode
 
 T = TypeVar("T")
+
+Check: TypeAlias = Callable[[], None]
+"""Raises where an operation must not begin."""
 
 FIRST_PAUSE: Final = 0.0005
 LONGEST_PAUSE: Final = 0.05
@@ -77,3 +81,40 @@ async def drive(operation: Operation[T], perform: Perform) -> T:
                 answer, failure = None, reason
     finally:
         operation.close()
+
+
+class OperationRunner:
+    """Runs the operations of a service, and counts their steps."""
+
+    def __init__(self, perform: Perform) -> None:
+        self.perform = perform
+        self.steps = 0
+        """As long as it is the same, nothing has changed."""
+
+    async def run(self, operation: Operation[T]) -> T:
+        """Drive an operation to its end."""
+
+        async def performed(effect: Effect) -> Any:
+            try:
+                return await self.perform(effect)
+            finally:
+                self.steps += 1
+
+        self.steps += 1
+        return await drive(operation, performed)
+
+
+def begun_if(check: Check | None, operation: Operation[T]) -> Operation[T]:
+    """Begin `operation` only if `check` passes at its first step: a task begins later than it is made."""
+    if check is None:
+        return operation
+
+    def checked() -> Generator[Effect, Any, T]:
+        try:
+            check()
+        except BaseException:
+            operation.close()
+            raise
+        return (yield from operation)
+
+    return checked()

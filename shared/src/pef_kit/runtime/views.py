@@ -160,14 +160,14 @@ class LongViews:
         service = self._service
         async with self._looking:
             for _ in range(LOOKS):
-                before = service.steps
-                seen = [await drive(copy(), service.perform)]
-                if not whole or service.steps == before:
+                before = service.runner.steps
+                seen = [await drive(copy(), service.runner.perform)]
+                if not whole or service.runner.steps == before:
                     break
             else:
                 raise Problem(503, "calls went on all the time: look again", kind=ProblemType.NOT_NOW)
             # Order: the copy goes in the thread, too: to give so much memory back takes long.
-            shown = await service.perform(Work(lambda: json.dumps(look(seen.pop()))))
+            shown = await service.runner.perform(Work(lambda: json.dumps(look(seen.pop()))))
         return Response(shown, media_type=JSON)
 
 

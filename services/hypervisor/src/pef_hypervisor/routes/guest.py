@@ -7,8 +7,9 @@ from pef_hypervisor.machine import Hypervisor
 from pef_kit.runtime import openapi
 from pef_kit.runtime.app import Service, json_response
 from pef_kit.runtime.auth import TheGuest
-from pef_kit.runtime.clients import Access, Check, Keyed, Length, Octets, access_refused
+from pef_kit.runtime.clients import Access, Keyed, Length, Octets, access_refused
 from pef_kit.runtime.messages import MEMORY, Number
+from pef_kit.runtime.runner import Check
 from pef_protocol.wire import GUEST_PATH, OCTETS, Role
 
 

@@ -6,8 +6,9 @@ from pydantic import BaseModel
 from pef_kit.runtime import openapi
 from pef_kit.runtime.app import Service, json_response
 from pef_kit.runtime.auth import TheGuest
-from pef_kit.runtime.clients import Access, Check, Keyed, Length, Octets, access_refused
+from pef_kit.runtime.clients import Access, Keyed, Length, Octets, access_refused
 from pef_kit.runtime.messages import MEMORY, Number
+from pef_kit.runtime.runner import Check
 from pef_protocol.wire import GUEST_PATH, OCTETS, Role
 from pef_ultravisor.from_guest.accesses import AccessFailure, guest_load, guest_store
 from pef_ultravisor.machine import Ultravisor
