@@ -23,6 +23,7 @@ from pef_kit.runtime.views import add_common_routes
 from pef_protocol.calls import HYPERCALLS
 from pef_protocol.events import Side
 from pef_protocol.identity import Epoch, InstanceId
+from pef_protocol.states import HvGfnState
 from pef_protocol.tokens import mint_guest_token
 from pef_protocol.wire import EPOCH, Role
 from unit.hypervisor.world import World
@@ -211,8 +212,19 @@ async def test_the_observer_sees_states_and_no_contents(doors: Doors) -> None:
         assert b"canary" not in answer.content
     gfns = await doors.ask(Role.OBSERVER, "GET", "/v1/observer/gfns?lpid=1")
     assert gfns.json()["slots"][0]["states"] == [[0, 16, "NORMAL"]]
+    some = await doors.ask(Role.OBSERVER, "GET", "/v1/observer/gfns?lpid=1&first=3&count=2")
+    assert some.json()["slots"][0]["states"] == [[3, 2, "NORMAL"]]
     digest = await doors.ask(Role.OBSERVER, "GET", "/v1/observer/digest")
     assert digest.json() == {"digest": doors.world.hv.digest()}
+
+
+async def test_the_states_of_gfns_travel_as_octets(doors: Doors) -> None:
+    path, octets = "/v1/observer/gfns?lpid=1&first=14&count=4", {"accept": "application/octet-stream"}
+    answer = await doors.ask(Role.OBSERVER, "GET", path, headers=octets)
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.content == bytes([HvGfnState.NORMAL, HvGfnState.NORMAL, 255, 255])
+    most = await doors.ask(Role.OBSERVER, "GET", "/v1/observer/gfns?lpid=1", headers=octets)
+    assert (most.status_code, most.json()["field"]) == (422, "count")
 
 
 async def test_a_hypercall_over_http_is_the_one_of_the_object(doors: Doors) -> None:

@@ -19,13 +19,12 @@ from pef_kit.core.fence import Fence
 from pef_kit.runtime import openapi
 from pef_kit.runtime.app import Service, json_response
 from pef_kit.runtime.auth import Authenticator
-from pef_kit.runtime.messages import Number
 from pef_kit.runtime.peer import Peer
 from pef_kit.runtime.runner import EffectRunner
 from pef_kit.runtime.serve import build_and_serve
 from pef_kit.runtime.settings import GIBIBYTE, ServiceSettings, Token
 from pef_kit.runtime.trace import Observer
-from pef_kit.runtime.views import LongViews, add_common_routes, add_long_views, add_view
+from pef_kit.runtime.views import LongViews, add_common_routes, add_gfn_view, add_long_views, add_view
 from pef_kit.volume import Volume
 from pef_protocol.calls import HYPERCALLS
 from pef_protocol.events import Side
@@ -130,12 +129,8 @@ def add_views(service: Service, hypervisor: Hypervisor) -> None:
         """List all VMs with their slots, and the pool of device pages."""
         return json_response(hypervisor.vms())
 
-    async def gfns(lpid: Number) -> Response:
-        """Return the states of all GFNs of a VM, as runs of first GFN, pages and state."""
-        return await long_views.show(lambda: views.states_of(store, lpid), views.gfns)
-
     add_view(service, "vms", vms)
-    add_view(service, "gfns", gfns)
+    add_gfn_view(service, long_views, lambda lpid: views.states_of(store, lpid), views.gfns)
     add_long_views(service, long_views, store.copied, lambda seen: seen.digest(), broken)
 
 

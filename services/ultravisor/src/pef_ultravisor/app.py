@@ -17,13 +17,12 @@ from pef_kit.core.hello import Epochs
 from pef_kit.operations import PeerFailure
 from pef_kit.runtime.app import Service, json_response
 from pef_kit.runtime.auth import Authenticator
-from pef_kit.runtime.messages import Number
 from pef_kit.runtime.peer import Peer
 from pef_kit.runtime.runner import EffectRunner
 from pef_kit.runtime.serve import build_and_serve
 from pef_kit.runtime.settings import GIBIBYTE, ServiceSettings
 from pef_kit.runtime.trace import Observer
-from pef_kit.runtime.views import LongViews, add_common_routes, add_long_views, add_view
+from pef_kit.runtime.views import LongViews, add_common_routes, add_gfn_view, add_long_views, add_view
 from pef_kit.volume import Volume
 from pef_protocol.calls import ULTRACALLS
 from pef_protocol.designs import Design
@@ -129,12 +128,8 @@ def add_views(service: Service, uv: Ultravisor) -> None:
         """List all VMs with their slots, and what secure memory holds."""
         return json_response(views.vms(uv))
 
-    async def gfns(lpid: Number) -> Response:
-        """Return the states of all GFNs of a VM, as runs of first GFN, pages and state."""
-        return await long_views.show(lambda: views.states_of(uv, lpid), views.gfns)
-
     add_view(service, "vms", vms)
-    add_view(service, "gfns", gfns)
+    add_gfn_view(service, long_views, lambda lpid: views.states_of(uv, lpid), views.gfns)
     add_long_views(
         service,
         long_views,

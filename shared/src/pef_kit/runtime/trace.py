@@ -10,6 +10,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
@@ -53,6 +54,8 @@ class Observer:
         self.side = side
         self.clock = itertools.count(1)
         self._events: deque[CallEvent] = deque(maxlen=RING)
+        self._recorded = asyncio.Event()
+        """Set whenever an event is recorded."""
         self._registry = CollectorRegistry()
         self.calls = Counter("pef_calls", "Calls answered", ["call", "code"], registry=self._registry)
         self.pages = Counter("pef_pages", "GFNs carried by calls", ["call"], registry=self._registry)
@@ -66,6 +69,7 @@ class Observer:
     def record(self, event: CallEvent) -> None:
         """Keep an event and count it."""
         self._events.append(event)
+        self._recorded.set()
         self.calls.labels(event.name, event.code).inc()
         self.pages.labels(event.name).inc(event.pages)
         self.seconds.labels(event.name).observe(event.seconds)
@@ -74,6 +78,14 @@ class Observer:
         """Return the events that ended after event number `after`, oldest first."""
         fresh: Iterable[CallEvent] = (event for event in self._events if event.ended > after)
         return [asdict(event) for event in itertools.islice(fresh, limit)]
+
+    async def wait(self, after: int, seconds: float) -> None:
+        """Wait until an event has ended after event number `after`, for at most `seconds`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self._events or self._events[-1].ended <= after:
+                    self._recorded.clear()
+                    await self._recorded.wait()
 
     def exposition(self) -> bytes:
         """Return the counters in Prometheus' text format."""

@@ -5,13 +5,15 @@ Trust: states, names and counts. No view holds the contents of a page.
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from html import escape
 from typing import Annotated, Any, Final, TypeVar
 
-from fastapi import Path, Response
+import numpy as np
+from fastapi import Header, Path, Query, Response
 from pydantic import BaseModel
 
+from pef_kit.columns import Slot, SlotT
 from pef_kit.operations import Operation, Work
 from pef_kit.runtime import openapi
 from pef_kit.runtime.app import Service, json_response
@@ -19,12 +21,18 @@ from pef_kit.runtime.auth import Problem, TheCaller
 from pef_kit.runtime.messages import Number
 from pef_kit.runtime.runner import drive
 from pef_protocol.problems import ProblemType
-from pef_protocol.quantities import Lpid
-from pef_protocol.wire import GUESTS_PATH, JSON, OBSERVER_PATH, OPERATIONS_PATH, Role
+from pef_protocol.quantities import U64_MAX, Lpid
+from pef_protocol.wire import GUESTS_PATH, JSON, OBSERVER_PATH, OCTETS, OPERATIONS_PATH, Role
 
 T = TypeVar("T")
 LOOKS: Final = 8
 """How often a view that is to be of one moment is tried."""
+LONGEST_POLL: Final = 30
+"""Seconds that a request for the trace may wait."""
+MOST_OCTETS: Final = 1 << 24
+"""GFNs whose states one answer gives as octets."""
+NO_SLOT: Final = 0xFF
+"""The octet of a GFN that lies in no slot."""
 TEXT: Final = "text/plain; version=0.0.4"
 LINKS: Final = (
     ("/docs", "all routes, to read and to try: Authorize takes a bearer token for each role"),
@@ -89,8 +97,12 @@ def add_common_routes(service: Service) -> None:
         """Return the counters in Prometheus' text format."""
         return Response(service.observer.exposition(), media_type=TEXT)
 
-    async def trace(after: Number) -> Response:
-        """Return the calls that ended after event number `after`, oldest first."""
+    async def trace(after: Number, wait: Annotated[Number, Query(le=LONGEST_POLL)] = 0) -> Response:
+        """Return the calls that ended after event number `after`, oldest first.
+
+        Where there are none, `wait` so many seconds for one.
+        """
+        await service.observer.wait(after, wait)
         return json_response(service.observer.since(after))
 
     async def incarnation(lpid: Number) -> Response:
@@ -150,7 +162,11 @@ class LongViews:
         self._looking = asyncio.Lock()
 
     async def show(
-        self, copy: Callable[[], Operation[T]], look: Callable[[T], object], *, whole: bool = False
+        self,
+        copy: Callable[[], Operation[T]],
+        look: Callable[[T], object],
+        *,
+        whole: bool = False,
     ) -> Response:
         """Answer with what `look` makes, in a thread, of what `copy` has copied part by part.
 
@@ -167,8 +183,62 @@ class LongViews:
             else:
                 raise Problem(503, "calls went on all the time: look again", kind=ProblemType.NOT_NOW)
             # Order: the copy goes in the thread, too: to give so much memory back takes long.
-            shown = await service.runner.perform(Work(lambda: json.dumps(look(seen.pop()))))
-        return Response(shown, media_type=JSON)
+            shown = await service.runner.perform(Work(lambda: encoded(look(seen.pop()))))
+        return Response(shown, media_type=OCTETS if isinstance(shown, bytes) else JSON)
+
+
+def encoded(shown: object) -> str | bytes:
+    """Return what is shown as JSON, but octets as they are."""
+    return shown if isinstance(shown, bytes) else json.dumps(shown)
+
+
+def add_gfn_view(
+    service: Service,
+    views: LongViews,
+    copied: Callable[[int], Operation[tuple[int, list[SlotT]]]],
+    look: Callable[[tuple[int, list[SlotT]]], dict[str, Any]],
+) -> None:
+    """Add the view of a VM's GFN states: `copied` copies the slots of an lpid, `look` shows them as runs."""
+
+    async def gfns(
+        lpid: Number,
+        first: Annotated[Number, Query(description="The first GFN that is shown")] = 0,
+        count: Annotated[Number, Query(description="How many are shown")] = U64_MAX,
+        accept: Annotated[str, Header()] = JSON,
+    ) -> Response:
+        """Return the states of the GFNs of a VM, as runs of first GFN, pages and state.
+
+        Where octets are accepted: one octet per GFN from `first` on, 255 for one in no slot.
+        """
+        if not accept.startswith(OCTETS):
+            return await views.show(lambda: copied(lpid), lambda seen: within(look(seen), first, count))
+        if count > MOST_OCTETS:
+            raise Problem(422, f"count: at most {MOST_OCTETS} where they are octets", "count")
+        return await views.show(lambda: copied(lpid), lambda seen: state_octets(seen[1], first, count))
+
+    add_view(service, "gfns", gfns, responses=openapi.ANY_ANSWER)
+
+
+def within(shown: dict[str, Any], first: int, count: int) -> dict[str, Any]:
+    """Return the states that are shown of the `count` GFNs from `first` on."""
+    if first == 0 and count == U64_MAX:
+        return shown
+    for slot in shown["slots"]:
+        cut = (
+            (max(gfn, first), min(gfn + pages, first + count), state) for gfn, pages, state in slot["states"]
+        )
+        slot["states"] = [[low, high - low, state] for low, high, state in cut if low < high]
+    return shown
+
+
+def state_octets(slots: Iterable[Slot], first: int, count: int) -> bytes:
+    """Return the states of `count` GFNs from `first` on, one octet each; `NO_SLOT` where there is no slot."""
+    states = np.full(count, NO_SLOT, np.uint8)
+    for slot in slots:
+        low, high = max(slot.first, first), min(slot.first + slot.count, first + count)
+        if low < high:
+            states[low - first : high - first] = slot.state[low - slot.first : high - slot.first]
+    return states.tobytes()
 
 
 def add_long_views(
