@@ -16,11 +16,12 @@ from pef_lab.guest import World
 from pef_lab.minting import guest_token
 from pef_protocol.calls import CALLS
 from pef_protocol.events import Side
-from pef_protocol.wire import EPOCH, HYPERCALL_PATH, JSON, PROBLEM, ULTRACALL_PATH
+from pef_protocol.wire import EPOCH, HYPERCALL_PATH, JSON, PROBLEM, ULTRACALL_PATH, VMM_PATH
 
 pytestmark = pytest.mark.sockets
 
 SIDES = ("ultravisor", "hypervisor")
+VIEWS = ("vms", "gfns", "digest", "invariants", "trace")
 OPEN = {"/livez", "/readyz", "/v1/machine-key"}
 
 
@@ -142,6 +143,32 @@ async def played(pair: LivePair, vm: LiveVm, name: str, example: Example) -> htt
     url = url_of(pair, "ultravisor" if call.is_ultracall else "hypervisor") + path_of(name)
     async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         return await client.post(url, json=example.request, headers=headers)
+
+
+SEEN = [
+    *((side, f"/v1/observer/{view}") for side in SIDES for view in VIEWS),
+    *((side, path) for side in SIDES for path in ("/livez", "/readyz", "/v1/guests/{lpid}/incarnation")),
+    ("ultravisor", "/v1/epoch"),
+    ("ultravisor", "/v1/machine-key"),
+    ("hypervisor", "/v1/vmm/vms"),
+]
+
+
+@pytest.mark.parametrize(("side", "path"), SEEN)
+async def test_what_is_shown_is_of_the_type_that_the_document_says(
+    pair: LivePair, vm: LiveVm, side: str, path: str
+) -> None:
+    found = await document(pair, side)
+    schema = found["paths"][path]["get"]["responses"]["200"]["content"][JSON]["schema"]
+    token = pair.tokens["VMM" if path.startswith(VMM_PATH) else "OBSERVER"]
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
+        response = await client.get(
+            url_of(pair, side) + path.replace("{lpid}", str(vm.lpid)),
+            params={"lpid": vm.lpid, "after": 0},
+            headers={"authorization": f"Bearer {token}"},
+        )
+    assert response.status_code == httpx.codes.OK, response.text
+    OAS31Validator({**schema, "components": found["components"]}).validate(response.json())
 
 
 @pytest.mark.parametrize("side", SIDES)

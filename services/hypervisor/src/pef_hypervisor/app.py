@@ -129,7 +129,7 @@ def add_views(service: Service, hypervisor: Hypervisor) -> None:
         """List all VMs with their slots, and the pool of device pages."""
         return json_response(hypervisor.vms())
 
-    add_view(service, "vms", vms)
+    add_view(service, "vms", vms, answer=openapi.ShownVms)
     add_gfn_view(service, long_views, lambda lpid: views.states_of(store, lpid), views.gfns)
     add_long_views(service, long_views, store.copied, lambda seen: seen.digest(), broken)
 

@@ -15,6 +15,7 @@ from pef_kit.bus import Bus, MappedBus, OwnerBus
 from pef_kit.core.fence import Fence
 from pef_kit.core.hello import Epochs
 from pef_kit.operations import PeerFailure
+from pef_kit.runtime import openapi
 from pef_kit.runtime.app import Service, json_response
 from pef_kit.runtime.auth import Authenticator
 from pef_kit.runtime.peer import Peer
@@ -128,7 +129,7 @@ def add_views(service: Service, uv: Ultravisor) -> None:
         """List all VMs with their slots, and what secure memory holds."""
         return json_response(views.vms(uv))
 
-    add_view(service, "vms", vms)
+    add_view(service, "vms", vms, answer=openapi.ShownVms)
     add_gfn_view(service, long_views, lambda lpid: views.states_of(uv, lpid), views.gfns)
     add_long_views(
         service,

@@ -17,7 +17,6 @@ from anyio import create_task_group
 from fastapi import FastAPI, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
@@ -147,7 +146,7 @@ class Service:
         handler: Callable[..., Any],
         *roles: Role,
         tag: str,
-        answer: type[BaseModel] | None = None,
+        answer: Any = None,
         limit: int | None = SMALL,
         needs_epoch: bool = False,
         between: bool = False,
@@ -156,8 +155,8 @@ class Service:
     ) -> None:
         """Add a route for `roles` (none: for all, without a token) whose body may have `limit` bytes.
 
-        `answer` is what it answers with JSON. `needs_epoch` and `between` are those of `Rule`; `problems`
-        the statuses that it may refuse with, beside those that follow from its rule.
+        `answer` is the type of what it answers with JSON, or None. `needs_epoch` and `between` are those of
+        `Rule`; `problems` the statuses that it may refuse with, beside those that follow from its rule.
         """
         rule = Rule(frozenset(roles), edge.at_most(limit), needs_epoch, between)
         self._rules.add(method, path, rule)

@@ -52,9 +52,6 @@ MEANINGS: Final[Mapping[int, str]] = {
 OF_BODY: Final = (400, 408, 413)
 OF_TOKEN: Final = (401, 403)
 
-ANY_JSON: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"content": {JSON: {"schema": {}}}, "description": "Done"}
-}
 ANY_ANSWER: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {JSON: {"schema": {}}, OCTETS: {"schema": BINARY}}, "description": "The outcome"}
 }
@@ -93,6 +90,53 @@ class ProblemBody(BaseModel):
     detail: str
     field: str = ""
     operation: str = ""
+
+
+class ShownSlot(BaseModel):
+    """A memory slot, in pages."""
+
+    slotid: int
+    first: int
+    count: int
+
+
+class ShownVm(BaseModel):
+    """A VM as the observer sees it; an SVM's design is told by the Hypervisor."""
+
+    lpid: int
+    state: str
+    design: str | None
+    gfns: int
+    slots: list[ShownSlot]
+    column_bytes: int
+
+
+class Pool(BaseModel):
+    """Pages of secure memory, or the host's device pages for them."""
+
+    size: int
+    used: int
+
+
+class ShownVms(BaseModel):
+    """All VMs of one side."""
+
+    vms: list[ShownVm]
+    pool: Pool
+
+
+class SlotStates(ShownSlot):
+    """The states of a slot's GFNs, as runs of first GFN, pages and state; `moving`: GFNs in flight."""
+
+    states: list[tuple[int, int, str]]
+    moving: int
+
+
+class ShownGfns(BaseModel):
+    """The states of all GFNs of a VM."""
+
+    lpid: int
+    slots: list[SlotStates]
 
 
 def problem(status: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from pef_kit.runtime.app import Service, json_response
 from pef_kit.runtime.auth import Problem, TheCaller
 from pef_kit.runtime.messages import Number
 from pef_kit.runtime.runner import drive
+from pef_protocol.events import CallEvent
 from pef_protocol.problems import ProblemType
 from pef_protocol.quantities import U64_MAX, Lpid
 from pef_protocol.wire import GUESTS_PATH, JSON, OBSERVER_PATH, OCTETS, OPERATIONS_PATH, Role
@@ -122,9 +123,7 @@ def add_common_routes(service: Service) -> None:
     add("GET", "/livez", live, tag=openapi.HEALTH, answer=Live)
     add("GET", "/readyz", ready, tag=openapi.HEALTH, answer=Ready, problems=(503,))
     add("GET", "/metrics", metrics, Role.OBSERVER, tag=openapi.OBSERVER, responses=text)
-    add(
-        "GET", OBSERVER_PATH + "trace", trace, Role.OBSERVER, tag=openapi.OBSERVER, responses=openapi.ANY_JSON
-    )
+    add("GET", OBSERVER_PATH + "trace", trace, Role.OBSERVER, tag=openapi.OBSERVER, answer=list[CallEvent])
     add(
         "GET",
         GUESTS_PATH + "{lpid}/incarnation",
@@ -150,8 +149,7 @@ def add_common_routes(service: Service) -> None:
 
 def add_view(service: Service, path: str, view: Callable[..., Any], **describes: Any) -> None:
     """Add a read-only view for the observer: `view` is its handler."""
-    answers = {"responses": openapi.ANY_JSON, **describes}
-    service.add("GET", OBSERVER_PATH + path, view, Role.OBSERVER, tag=openapi.OBSERVER, **answers)
+    service.add("GET", OBSERVER_PATH + path, view, Role.OBSERVER, tag=openapi.OBSERVER, **describes)
 
 
 class LongViews:
@@ -216,7 +214,7 @@ def add_gfn_view(
             raise Problem(422, f"count: at most {MOST_OCTETS} where they are octets", "count")
         return await views.show(lambda: copied(lpid), lambda seen: state_octets(seen[1], first, count))
 
-    add_view(service, "gfns", gfns, responses=openapi.ANY_ANSWER)
+    add_view(service, "gfns", gfns, answer=openapi.ShownGfns, responses=openapi.OR_OCTETS)
 
 
 def within(shown: dict[str, Any], first: int, count: int) -> dict[str, Any]:
@@ -258,5 +256,5 @@ def add_long_views(
         """Return a sentence for each invariant that is broken now."""
         return await views.show(copied, lambda seen: {"broken": broken(seen)}, whole=True)
 
-    add_view(service, "digest", show_digest, answer=Digest, problems=(503,), responses={})
-    add_view(service, "invariants", show_invariants, answer=Invariants, problems=(503,), responses={})
+    add_view(service, "digest", show_digest, answer=Digest, problems=(503,))
+    add_view(service, "invariants", show_invariants, answer=Invariants, problems=(503,))
