@@ -12,14 +12,14 @@ from typing import Any
 from pef_kit.bus import MappedBus
 from pef_kit.core.fence import Fence
 from pef_kit.core.life import Life
-from pef_kit.doors import Doorkeeper
-from pef_kit.http import Service
-from pef_kit.observers import Observer
 from pef_kit.operations import Operation, ask
-from pef_kit.peer import Peer
-from pef_kit.performer import Performer
-from pef_kit.serving import serve
-from pef_kit.settings import ServiceSettings
+from pef_kit.runtime.app import Service
+from pef_kit.runtime.auth import Authenticator
+from pef_kit.runtime.peer import Peer
+from pef_kit.runtime.runner import EffectRunner
+from pef_kit.runtime.serve import serve
+from pef_kit.runtime.settings import ServiceSettings
+from pef_kit.runtime.trace import Observer
 from pef_protocol.calls import HYPERCALLS, ULTRACALLS, Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.events import Side
@@ -75,10 +75,10 @@ def main() -> None:
         side,
         ULTRACALLS if side is Side.ULTRAVISOR else HYPERCALLS,
         empty_ultracall if side is Side.ULTRAVISOR else empty_hypercall,
-        doorkeeper=Doorkeeper(
+        authenticator=Authenticator(
             {Role(other): theirs.get_secret_value()}, settings.guest_key.get_secret_value()
         ),
-        perform=Performer(peer, MappedBus(threads), threads, observer),
+        perform=EffectRunner(peer, MappedBus(threads), threads, observer),
         observer=observer,
         fence=Fence(life=Life("the one epoch", epoch=Epoch(InstanceId("0" * 32), 1))),
     )

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pef_kit.settings import MEBIBYTE
+from pef_kit.runtime.settings import MEBIBYTE
 from pef_lab.door import Door
 from pef_lab.guest import Guest
 from pef_lab.image import GuestImage, build_image

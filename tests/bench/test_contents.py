@@ -18,7 +18,7 @@ from bench.bare_stream import CHUNK
 from bench.promises import CONTENT_BYTES
 from bench.stage import Stage, Yard, yard
 from pef_kit.bus import NORMAL_BASE
-from pef_kit.peer import client_of
+from pef_kit.runtime.connections import client_of
 from pef_lab.pair import NormalMemoryForm, PairPlan
 from pef_lab.service_process import free_ports
 from pef_protocol.designs import Design

@@ -11,7 +11,7 @@ import pytest
 
 from model.live import LivePair, LivePlan, live_pair
 from model.live_vm import FREE, LiveVm, secure_vm
-from pef_kit.peer import client_of
+from pef_kit.runtime.connections import client_of
 from pef_lab.minting import guest_token
 from pef_protocol.calls import CALLS, Call
 from pef_protocol.codes import HCode, UCode
@@ -61,6 +61,7 @@ async def token_of(pair: LivePair, vm: LiveVm, call: Call) -> str:
 async def speaking(pair: LivePair, vm: LiveVm, call: Call) -> AsyncIterator[httpx.AsyncClient]:
     """Open a client for who may make a call."""
     client = client_of("", await token_of(pair, vm, call), connections=4, timeout=60)
+    client.headers[EPOCH] = pair.epoch
     try:
         yield client
     finally:

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pef_hypervisor.app import Settings
 from pef_hypervisor.app import build as build_hypervisor
-from pef_kit.peer import client_of
+from pef_kit.runtime.connections import client_of
 from pef_lab.image import GuestImage, build_image
 from pef_lab.minting import incarnation_at
 from pef_protocol.events import Side

@@ -24,7 +24,7 @@ from pydantic import SecretStr
 
 from pef_hypervisor.app import Settings as HypervisorSettings
 from pef_hypervisor.app import build as build_hypervisor
-from pef_kit.serving import configured
+from pef_kit.runtime.serve import configured
 from pef_lab.endpoints import Endpoints
 from pef_lab.service_process import READY
 from pef_ultravisor.app import UltravisorSettings

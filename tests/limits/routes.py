@@ -13,11 +13,14 @@ from starlette.routing import Route
 from pef_hypervisor.app import Settings as HypervisorSettings
 from pef_hypervisor.app import build as build_hypervisor
 from pef_protocol.calls import CALLS
+from pef_protocol.identity import Epoch, InstanceId
 from pef_protocol.quantities import Lpid
 from pef_protocol.tokens import mint_guest_token
 from pef_protocol.wire import (
+    EPOCH,
     EPOCH_PATH,
     GUEST_PATH,
+    GUESTS_PATH,
     HELLO_PATH,
     JSON,
     NORMAL_MEMORY_PATH,
@@ -33,13 +36,16 @@ RUNS_IN_JSON: Final = 64 << 10
 MEMORY: Final = 16 << 20
 MOST_RUNS: Final = 2 << 20
 """Bytes of runs that one message may have as octets, at most."""
-OPEN: Final = frozenset({"/livez", "/readyz", "/v1/machine-key", "/openapi.json"})
+OPEN: Final = frozenset({"/", "/livez", "/readyz", "/v1/machine-key", "/openapi.json"})
 """Routes for which nobody needs a token."""
 NAMES: Final = {"lpid": "1", "slotid": "0", "name": "UV_NO_SUCH_CALL"}
 QUERY: Final = {"gpa": "65536", "length": "16", "lpid": "1", "flags": "0", "order": "16", "after": "0"}
 GUEST_KEY: Final = secrets.token_hex(16)
 TOKENS: Final = {name: secrets.token_hex(16) for name in ("ultravisor", "hypervisor", "observer", "vmm")}
 TOKENS_OF_ALL: Final = TOKENS | {"guest": mint_guest_token(GUEST_KEY, Lpid(1))}
+
+
+CURRENT: Final = Epoch(InstanceId("0" * 32), 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,7 @@ class Seen:
 
 
 def applications() -> tuple[FastAPI, FastAPI]:
-    """Return both services, each with no peer to speak to and no VM."""
+    """Return both services in an epoch, each with no peer to speak to and no VM."""
     common: dict[str, Any] = {
         **{f"{name}_token": token for name, token in TOKENS.items() if name != "vmm"},
         "guest_key": GUEST_KEY,
@@ -87,10 +93,13 @@ def applications() -> tuple[FastAPI, FastAPI]:
         "normal_memory_size": 1 << 30,
         "secure_memory": 1 << 30,
     }
-    return (
+    built = (
         build_ultravisor(UltravisorSettings(**common)),
         build_hypervisor(HypervisorSettings(**common, vmm_token=SecretStr(TOKENS["vmm"]))),
     )
+    for app in built:
+        app.state.service.fence.begin(CURRENT)
+    return built
 
 
 def role_of(path: str, peer: str) -> str:
@@ -103,6 +112,7 @@ def role_of(path: str, peer: str) -> str:
         (GUEST_PATH, "guest"),
         (NORMAL_MEMORY_PATH, "ultravisor"),
         (OBSERVER_PATH, "observer"),
+        (GUESTS_PATH, "observer"),
         ("/metrics", "observer"),
         (HELLO_PATH, peer),
         (EPOCH_PATH, peer),
@@ -152,11 +162,12 @@ async def made(
     *,
     length: int | None = None,
     token: bool = True,
+    epoch: str = str(CURRENT),
     headers: tuple[tuple[str, str], ...] = (),
 ) -> Seen:
     """Make a request whose body are `pieces`, announced as `length` bytes or chunked; say what was seen."""
     seen = Seen()
-    sent = [("content-type", visit.body.media), *headers]
+    sent = [("content-type", visit.body.media), (EPOCH, epoch), *headers]
     if token:
         sent.append(("authorization", f"Bearer {TOKENS_OF_ALL[visit.role]}"))
     sent.append(("transfer-encoding", "chunked") if length is None else ("content-length", str(length)))

@@ -6,7 +6,8 @@ from typing import Final
 import pytest
 
 from limits.routes import OPEN, Visit, made, visits
-from pef_protocol.wire import NORMAL_MEMORY_PATH
+from pef_protocol.identity import CallId, Epoch, InstanceId
+from pef_protocol.wire import NORMAL_MEMORY_PATH, SLOT
 
 PIECE: Final = 4096
 PAGES: Final = frozenset({"/docs", "/docs/oauth2-redirect", "/openapi.json"})
@@ -32,9 +33,13 @@ async def some() -> AsyncIterator[bytes]:
     yield bytes(48)
 
 
-def refusals(visit: Visit, *statuses: int) -> set[int]:
-    """Return the statuses that refuse: on the bus, a message without an epoch is refused before its body."""
-    return {*statuses, *({400} if visit.path.startswith(NORMAL_MEMORY_PATH) else ())}
+async def no_json() -> AsyncIterator[bytes]:
+    """Yield a body that is no JSON."""
+    yield b"not JSON"
+
+
+BETWEEN: Final = [visit for visit in VISITS if visit.role in {"hypervisor", "ultravisor"}]
+BETWEEN_CALLS: Final = [visit for visit in BETWEEN if "calls/" in visit.path and "NO_SUCH" not in visit.path]
 
 
 def test_there_are_routes_of_every_kind() -> None:
@@ -54,7 +59,7 @@ async def test_a_long_body_that_is_announced_is_refused_unread() -> None:
         if visit.path.endswith("memory/write"):
             continue  # a stream: its head says how long it may be
         seen = await made(visit, endless, length=visit.body.most + 1)
-        if seen.status not in refusals(visit, 413) or seen.asked:
+        if seen.status != 413 or seen.asked:
             wrong[visit.name] = seen.status, seen.read
     assert not wrong
 
@@ -63,7 +68,7 @@ async def test_a_long_body_that_is_not_announced_is_read_as_far_as_its_limit() -
     wrong: dict[str, object] = {}
     for visit in VISITS:
         seen = await made(visit, endless)
-        if seen.status not in refusals(visit, 413, 422) or seen.read > visit.body.most + PIECE:
+        if seen.status not in {413, 422} or seen.read > visit.body.most + PIECE:
             wrong[visit.name] = seen.status, seen.read
     assert not wrong
 
@@ -119,3 +124,39 @@ async def test_octets_of_runs_are_the_peers() -> None:
         if not 400 <= seen.status < 500 or seen.read > 65536 + PIECE:
             wrong[visit.name] = seen.status, seen.read
     assert not wrong
+
+
+async def test_a_body_that_is_no_json_tells_nobody_without_a_token_so() -> None:
+    for visit in VISITS:
+        if visit.path not in OPEN:
+            assert (await made(visit, no_json, length=8, token=False)).status == 401, visit.name
+
+
+async def test_a_message_of_another_epoch_is_refused_unread() -> None:
+    wrong: dict[str, object] = {}
+    for visit in [*BETWEEN_CALLS, *(each for each in BETWEEN if each.path.startswith(NORMAL_MEMORY_PATH))]:
+        for named, status in ((Epoch(InstanceId("1" * 32), 1), 409), ("no epoch", 400)):
+            seen = await made(visit, endless, epoch=str(named))
+            if seen.status != status or seen.asked:
+                wrong[visit.name] = seen.status, seen.read
+    assert not wrong
+
+
+async def test_a_number_that_its_slot_may_not_carry_is_refused_unread() -> None:
+    wrong: dict[str, object] = {}
+    for visit in BETWEEN_CALLS:
+        for number, status in ((CallId("session", 1, 0, 2), 400), ("no number", 400)):
+            seen = await made(visit, endless, headers=((SLOT, str(number)),))
+            if seen.status != status or seen.asked:
+                wrong[visit.name] = seen.status, seen.read
+    assert not wrong
+
+
+async def test_where_there_is_no_epoch_what_needs_one_is_refused_unread() -> None:
+    refused: set[str] = set()
+    for visit in visits():
+        visit.app.state.service.fence.end()
+        seen = await made(visit, endless)
+        if seen.status == 503 and not seen.asked:
+            refused.add(visit.path)
+    assert {"/v1/ultracalls/UV_ESM", "/v1/vmm/vms", "/v1/vmm/vms/1/write"} <= refused

@@ -7,7 +7,7 @@ import pytest
 from limits.life import longest_callbacks_of_a_process
 from limits.pair_on_one_loop import LONGEST_CALLBACK, measured_pair
 from limits.vms import large_vm
-from pef_kit.settings import ServiceSettings
+from pef_kit.runtime.settings import ServiceSettings
 from pef_lab.failures import Refusal
 from pef_protocol.quantities import PAGE_SIZE
 

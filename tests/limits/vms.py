@@ -9,7 +9,7 @@ from typing import Any, Final
 import httpx
 
 from limits.pair_on_one_loop import GIB, Longest, MeasuredPair
-from pef_kit.peer import client_of
+from pef_kit.runtime.connections import client_of
 from pef_lab.door import Door
 from pef_lab.guest import Guest
 from pef_lab.image import build_image

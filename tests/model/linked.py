@@ -7,7 +7,8 @@ import numpy as np
 
 from pef_hypervisor.machine import Hypervisor
 from pef_kit.bus import NormalMemory, carry_out
-from pef_kit.operations import PATIENCE, Ask, Effect, Operation, Pause, Transfer, Work, drive
+from pef_kit.operations import PATIENCE, Ask, Effect, Operation, Pause, Transfer, Work
+from pef_kit.runtime.runner import drive
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.identity import instance_of
 from pef_protocol.quantities import Lpid

@@ -3,7 +3,7 @@
 Source: decisions, "return codes"; the ledger, "runs".
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,10 +11,10 @@ import numpy as np
 from fastapi import Request, Response
 
 from mutants.exchange import attribute, everywhere
-from pef_kit import answers, http
 from pef_kit.ladder import Codes, Ladder
 from pef_kit.operations import Operation
 from pef_kit.refusals import Refusals
+from pef_kit.runtime import calls, messages
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.events import Side
@@ -29,7 +29,7 @@ def nothing(*_: object) -> Operation[None]:
 @contextmanager
 def wrong_numbers() -> Iterator[None]:
     """Answer a refusal with the right name and the number next to it."""
-    original = answers.envelope
+    original = messages.envelope
 
     def envelope(name: str, reply: Reply) -> dict[str, Any]:
         told = original(name, reply)
@@ -72,10 +72,13 @@ def neighbours_refused() -> Iterator[None]:
 def unknown_is_done() -> Iterator[None]:
     """Answer a call that there is not with success."""
 
-    async def succeed(service: http.Service, request: Request) -> Response:
-        service.doorkeeper.caller(request)
-        success = UCode.U_SUCCESS if service.side is Side.ULTRAVISOR else HCode.H_SUCCESS
-        return http.reply_response(request.path_params["name"], Reply(success))
+    def unknown_call(side: Side) -> Callable[[Request], Any]:
+        success = UCode.U_SUCCESS if side is Side.ULTRAVISOR else HCode.H_SUCCESS
 
-    with attribute(http.Service, "_unknown_call", succeed):
+        async def succeed(request: Request) -> Response:
+            return calls.reply_response(request.path_params["name"], Reply(success))
+
+        return succeed
+
+    with everywhere(calls.unknown_call, unknown_call):
         yield

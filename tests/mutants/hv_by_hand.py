@@ -24,8 +24,8 @@ from pef_hypervisor.normal_memory import RealMemory
 from pef_hypervisor.slots import register, unregister
 from pef_hypervisor.store import Store
 from pef_hypervisor.to_ultravisor import Answer, Flight, Part
-from pef_kit import decoding
 from pef_kit.operations import Operation
+from pef_kit.runtime import messages
 from pef_kit.spans import I64, Mask, among
 from pef_protocol.calls import Call, Reply
 from pef_protocol.codes import HCode
@@ -115,7 +115,7 @@ def untouched_carried() -> Iterator[None]:
 @contextmanager
 def octets_cut() -> Iterator[None]:
     """Read of runs that travel as octets no more than could travel as JSON."""
-    original = decoding.from_octets
+    original = messages.from_octets
 
     def from_octets(call: Call, query: Mapping[str, str], body: bytes) -> Any:
         runs = len(original(call, query, body).runs)

@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from fastapi import Request
-
 from mutants import answers, uv_calls, uv_contents
 from mutants.bred import by_hand
 from mutants.exchange import attribute, everywhere, only_in
 from pef_kit.columns import GfnSet
-from pef_kit.doors import Doorkeeper, Problem
 from pef_kit.operations import Operation
+from pef_kit.runtime.auth import Authenticator, Problem
 from pef_kit.transitions import Judgement
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
@@ -95,27 +93,27 @@ def lpids_cut() -> Iterator[None]:
 @contextmanager
 def anybody() -> Iterator[None]:
     """Take a caller without a known token for the Hypervisor; the token of a VM that has ended is known."""
-    original_caller, original_current = Doorkeeper.caller, Doorkeeper.require_current
+    original_caller, original_current = Authenticator.caller, Authenticator.require_current
     ended: list[Problem] = []
 
-    def require_current(keeper: Doorkeeper, caller: Caller) -> None:
+    def require_current(authenticator: Authenticator, caller: Caller) -> None:
         try:
-            original_current(keeper, caller)
+            original_current(authenticator, caller)
         except Problem as problem:
             ended.append(problem)
             raise
 
-    def caller(keeper: Doorkeeper, request: Request) -> Caller:
+    def caller(authenticator: Authenticator, authorization: str) -> Caller:
         try:
-            return original_caller(keeper, request)
+            return original_caller(authenticator, authorization)
         except Problem as problem:
             if problem in ended:
                 raise
             return Caller(Role.HYPERVISOR)
 
     with (
-        attribute(Doorkeeper, "require_current", require_current),
-        attribute(Doorkeeper, "caller", caller),
+        attribute(Authenticator, "require_current", require_current),
+        attribute(Authenticator, "caller", caller),
     ):
         yield
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import mutants.zoo  # noqa: F401 - with both services
 from pef_hypervisor import app as hypervisor
-from pef_kit.settings import GIBIBYTE
+from pef_kit.runtime.settings import GIBIBYTE
 from pef_ultravisor import app as ultravisor
 
 ROLES: Final = ("hypervisor_token", "ultravisor_token", "observer_token", "vmm_token", "guest_key")

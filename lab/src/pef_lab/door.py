@@ -11,8 +11,8 @@ from typing import Any, Final, Self
 
 import httpx
 
-from pef_kit.answers import decode_reply
-from pef_kit.peer import client_of, encode_call
+from pef_kit.runtime.connections import client_of
+from pef_kit.runtime.messages import decode_reply, encode_call
 from pef_lab.failures import Unanswered
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.wire import EPOCH, IDEMPOTENCY_KEY, JSON, OCTETS, OPERATIONS_PATH, PROBLEM

@@ -7,7 +7,7 @@ from typing import Final
 
 import httpx
 
-from pef_kit.peer import client_of
+from pef_kit.runtime.connections import client_of
 from pef_lab.endpoints import Endpoints
 from pef_lab.failures import Unanswered, WrongInput
 from pef_protocol.events import Side

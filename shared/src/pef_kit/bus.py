@@ -22,7 +22,7 @@ import numpy as np
 
 from pef_kit.advice import GIVE_BACK, REMOVE, advise
 from pef_kit.operations import PeerFailure, Transfer
-from pef_kit.peer import Peer
+from pef_kit.runtime.peer import Peer
 from pef_protocol.quantities import PAGE_SIZE
 from pef_protocol.wire import NORMAL_MEMORY_PATH
 

@@ -7,12 +7,14 @@ The rung `state` of a call with runs is the one exception: it is answered by the
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pef_kit.spans import Mask
+from pef_protocol.calls import Call, Reply
 from pef_protocol.ladders import Rung
 
 AskedT = TypeVar("AskedT")
@@ -66,3 +68,16 @@ class Ladder(Generic[AskedT]):
                 codes[:] = rung.code
                 return rung, codes
         return None, codes
+
+
+def refuse(check: Rung) -> Reply:
+    """Return the reply to a message that `check` refuses."""
+    return Reply(check.code, check=check.name)
+
+
+def with_check(call: Call, reply: Reply) -> Reply:
+    """Return `reply` with the name of the check that refused, where its code tells which that was."""
+    if reply.check or reply.code.succeeded or reply.code in call.later:
+        return reply
+    refusing = {check.name for check in call.ladder if check.code is reply.code}
+    return replace(reply, check=refusing.pop()) if len(refusing) == 1 else reply

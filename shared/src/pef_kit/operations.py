@@ -119,25 +119,3 @@ def ask(name: str, request: object, *, patient: bool = False) -> Operation[Reply
     """Call the peer and return its reply; `patient`: also once time is over."""
     reply: Reply = yield Ask(name, request, patient=patient)
     return reply
-
-
-async def drive(operation: Operation[T], perform: Perform) -> T:
-    """Run an operation to its end, performing what it yields.
-
-    Whatever goes wrong outside is thrown into the operation, so that it leaves a defined state behind.
-    """
-    answer: Any = None
-    failure: Exception | None = None
-    try:
-        while True:
-            try:
-                effect = operation.throw(failure) if failure else operation.send(answer)
-            except StopIteration as end:
-                outcome: T = end.value
-                return outcome
-            try:
-                answer, failure = await perform(effect), None
-            except Exception as reason:  # noqa: BLE001 - the operation decides
-                answer, failure = None, reason
-    finally:
-        operation.close()

@@ -47,7 +47,7 @@ class Refusals:
         """
         if refused_whole or not self._rows:
             code: Code = refused_whole.code if refused_whole else self._family(0)
-            return Reply(code, detail=self.detail)
+            return Reply(code, detail=self.detail, check=refused_whole.name if refused_whole else "")
         rows, gpas, counts, codes = (np.concatenate(column) for column in zip(*self._rows, strict=True))
         order = np.lexsort((gpas, rows))
         refused = CodedRuns(words_of(gpas[order], counts[order], codes[order]))

@@ -75,13 +75,14 @@ class Reply:
     """The answer to a call: its code, its outputs, and the runs that were refused, with their codes.
 
     Runs that are not listed in `refused` were done. `detail` is for people: it names what failed, never
-    what a secure page holds.
+    what a secure page holds. `check` names the check of the call that refused; empty where none did.
     """
 
     code: Code
     outputs: Mapping[str, int | str] = field(default_factory=lambda: MappingProxyType({}))
     refused: CodedRuns = field(default_factory=CodedRuns)
     detail: str = ""
+    check: str = ""
 
 
 _HYPERVISOR: Final = frozenset({Role.HYPERVISOR})

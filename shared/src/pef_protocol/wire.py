@@ -5,7 +5,8 @@
 | a call | POST `/v1/ultracalls/{NAME}` or `/v1/hypercalls/{NAME}` |
 | its arguments | a JSON object by argument name; runs as lists of rows |
 | the same, many runs | `application/octet-stream`: rows of little-endian 64-bit words; scalars in the query |
-| its answer | always HTTP 200: `{"call","code":{"name","number"},"outputs","refused","detail"}` |
+| its answer | HTTP 200: `{"call","code":{"name","number"},"check","outputs","refused","detail"}` |
+| the check that refused | `{"name","refuses"}`, or null where none did |
 | who calls | the bearer token |
 | not our protocol | 4xx, `application/problem+json` (RFC 9457) |
 """

@@ -9,7 +9,7 @@ import pytest
 
 from model.live import LivePair
 from model.live_vm import FREE, secure_vm
-from pef_kit.peer import encode_call
+from pef_kit.runtime.messages import encode_call
 from pef_lab.failures import Unanswered
 from pef_protocol.calls import CALLS
 from pef_protocol.quantities import PAGE_SIZE, Lpid, gpa_of

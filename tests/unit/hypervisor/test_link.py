@@ -10,9 +10,9 @@ import pytest
 from pef_hypervisor.link import Link, LinkState
 from pef_hypervisor.machine import Hypervisor
 from pef_kit.core.fence import Fence
-from pef_kit.doors import Problem
 from pef_kit.operations import Effect, Operation, Pause, PeerFailure
-from pef_kit.peer import Peer
+from pef_kit.runtime.auth import Problem
+from pef_kit.runtime.peer import Peer
 from pef_protocol.events import Side
 from pef_protocol.identity import Epoch, InstanceId
 from unit.kit.in_process import toy_service

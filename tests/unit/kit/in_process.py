@@ -9,11 +9,13 @@ import httpx
 
 from pef_kit.core.fence import Fence
 from pef_kit.core.life import Life
-from pef_kit.doors import Doorkeeper
-from pef_kit.http import Service
-from pef_kit.observers import Observer
 from pef_kit.operations import Ask, Effect, Operation
-from pef_kit.peer import Peer, transport_of
+from pef_kit.runtime.app import Service
+from pef_kit.runtime.auth import Authenticator
+from pef_kit.runtime.connections import transport_of
+from pef_kit.runtime.peer import Peer
+from pef_kit.runtime.trace import Observer
+from pef_kit.runtime.views import add_common_routes
 from pef_protocol.calls import CALLS, HYPERCALLS, ULTRACALLS, Reply
 from pef_protocol.events import Side
 from pef_protocol.identity import Epoch, InstanceId
@@ -103,15 +105,17 @@ def toy_service(
     perform: Callable[[Effect], Awaitable[Any]] = no_effects,
 ) -> Service:
     """Make a service that answers the calls of a side by `answer`."""
-    return Service(
+    service = Service(
         side,
         ULTRACALLS if side is Side.ULTRAVISOR else HYPERCALLS,
         answer,
-        doorkeeper=Doorkeeper(TOKENS, GUEST_KEY),
+        authenticator=Authenticator(TOKENS, GUEST_KEY),
         perform=perform,
         observer=Observer(side),
         fence=Fence(life=LIFE),
     )
+    add_common_routes(service)
+    return service
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pef_kit.answers import LONGEST_JSON, decode_reply, encode_reply, longest_answer
+from pef_kit.runtime.messages import LONGEST_JSON, decode_reply, encode_reply, longest_answer
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import UCode
 from pef_protocol.runs import CodedRuns

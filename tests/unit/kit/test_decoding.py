@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pef_kit.decoding import Malformed, from_json, from_octets
-from pef_kit.peer import encode_call
+from pef_kit.runtime.messages import Malformed, encode_call, from_json, from_octets
 from pef_protocol.calls import CALLS, Call
 from pef_protocol.quantities import U64_MAX
 from pef_protocol.runs import PageRuns, PlacedRuns, Runs

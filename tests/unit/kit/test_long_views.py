@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
+from fastapi import Response
 
-from pef_kit.http import LOOKS
 from pef_kit.operations import Operation, Turn
+from pef_kit.runtime.views import LOOKS, LongViews, add_view
 from pef_protocol.wire import OBSERVER_PATH, Role
 from unit.kit.in_process import TOKENS, toy_service, visitor
 
@@ -20,7 +21,7 @@ class Numbers:
         self.changes = changes
         self.copies = 0
         self.service = toy_service()
-        self.service._perform = self.perform
+        self.service.runner.perform = self.perform
 
     def change(self) -> Operation[None]:
         """Change both at once."""
@@ -35,7 +36,7 @@ class Numbers:
             await self.service.run_alone(self.change())
         return effect.run()
 
-    def copy(self, _: object) -> Operation[tuple[int, int]]:
+    def copy(self) -> Operation[tuple[int, int]]:
         """Copy one number, then the other."""
         self.copies += 1
         one = self.one
@@ -46,11 +47,20 @@ class Numbers:
         """Show both."""
         return {"numbers": list(numbers)}
 
+    def add_view(self, *, whole: bool = False) -> None:
+        """Add the view to the service."""
+        views = LongViews(self.service)
+
+        async def view() -> Response:
+            return await views.show(self.copy, self.look, whole=whole)
+
+        add_view(self.service, "numbers", view)
+
 
 @pytest.mark.parametrize("changes", [0, 1, LOOKS - 1])
 async def test_a_whole_view_is_of_one_moment(changes: int) -> None:
     numbers = Numbers(changes)
-    numbers.service.long_view("numbers", numbers.copy, numbers.look, whole=True)
+    numbers.add_view(whole=True)
     async with visitor(numbers.service, TOKENS[Role.OBSERVER]) as client:
         response = await client.get(PATH)
     assert response.json() == {"numbers": [changes, changes]}
@@ -59,7 +69,7 @@ async def test_a_whole_view_is_of_one_moment(changes: int) -> None:
 
 async def test_where_calls_never_leave_time_a_whole_view_is_refused() -> None:
     numbers = Numbers(LOOKS)
-    numbers.service.long_view("numbers", numbers.copy, numbers.look, whole=True)
+    numbers.add_view(whole=True)
     async with visitor(numbers.service, TOKENS[Role.OBSERVER]) as client:
         assert (await client.get(PATH)).status_code == 503
         assert (await client.get(PATH)).json() == {"numbers": [LOOKS, LOOKS]}
@@ -67,7 +77,7 @@ async def test_where_calls_never_leave_time_a_whole_view_is_refused() -> None:
 
 async def test_another_view_is_of_a_moment_for_each_part() -> None:
     numbers = Numbers(1)
-    numbers.service.long_view("numbers", numbers.copy, numbers.look)
+    numbers.add_view()
     async with visitor(numbers.service, TOKENS[Role.OBSERVER]) as client:
         assert (await client.get(PATH)).json() == {"numbers": [0, 1]}
     assert numbers.copies == 1
@@ -75,7 +85,7 @@ async def test_another_view_is_of_a_moment_for_each_part() -> None:
 
 async def test_only_the_observer_has_it() -> None:
     numbers = Numbers(0)
-    numbers.service.long_view("numbers", numbers.copy, numbers.look)
+    numbers.add_view()
     async with visitor(numbers.service, TOKENS[Role.VMM]) as client:
         assert (await client.get(PATH)).status_code == 403
     assert numbers.copies == 0

@@ -1,14 +1,18 @@
 """What a service tells of itself: events with the ids of their tree, counters, health; no secrets."""
 
+import asyncio
 import re
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import Response
 from starlette.types import ASGIApp
 
-from pef_kit.observers import CURRENT, RING, CallContext, Observer
 from pef_kit.operations import Ask, Effect, Operation, PeerFailure, ask
+from pef_kit.runtime.app import json_response
+from pef_kit.runtime.trace import CURRENT, RING, CallContext, Observer
+from pef_kit.runtime.views import add_view
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import UCode
 from pef_protocol.events import CallEvent, Side
@@ -32,6 +36,8 @@ ESM_PATH = "/v1/ultracalls/UV_ESM"
 ESM = {"kernel_base": 65536, "fdt": 8}
 TRACE = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
 GUEST = mint_guest_token(GUEST_KEY, 7)
+TURNS = 100
+"""Turns of the loop in which a request comes as far as it may."""
 
 
 async def events(application: Any, after: int = 0) -> list[dict[str, Any]]:
@@ -99,6 +105,20 @@ async def test_only_later_events_are_told() -> None:
             await client.post(ESM_PATH, json=ESM, headers={CALL_ID: f"c{number}"})
     assert [event["call_id"] for event in await events(service, after=2)] == ["c1", "c2"]
     assert await events(service, after=6) == []
+
+
+async def test_a_request_for_the_trace_may_wait_for_an_event() -> None:
+    service = toy_service()
+    async with visitor(service, TOKENS[Role.OBSERVER]) as observer, visitor(service, GUEST) as guest:
+        assert (await observer.get("/v1/observer/trace?after=0&wait=0")).json() == []
+        assert (await observer.get("/v1/observer/trace?after=0&wait=31")).status_code == 422
+        waiting = asyncio.ensure_future(observer.get("/v1/observer/trace?after=0&wait=30"))
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        await guest.post(ESM_PATH, json=ESM, headers={CALL_ID: "c1"})
+        told = (await waiting).json()
+    assert [event["call_id"] for event in told] == ["c1"]
 
 
 async def test_nested_calls_make_one_tree_on_both_sides() -> None:
@@ -224,7 +244,11 @@ async def test_health_needs_no_token(path: str) -> None:
 
 async def test_a_view_is_for_the_observer() -> None:
     service = toy_service()
-    service.view("digest", lambda _: {"digest": "00"})
+
+    async def digest() -> Response:
+        return json_response({"digest": "00"})
+
+    add_view(service, "digest", digest)
     for token, status in ((None, 401), (GUEST, 403), (TOKENS[Role.OBSERVER], 200)):
         async with visitor(service, token) as client:
             response = await client.get("/v1/observer/digest")

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, Transfer, Work, ask, drive
+from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, Transfer, Work, ask
+from pef_kit.runtime.runner import drive
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode
 from pef_protocol.hypercalls import SvmInitDone

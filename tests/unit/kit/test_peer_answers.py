@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pef_kit.answers import decode_reply, encode_reply
-from pef_kit.observers import CURRENT, CallContext
 from pef_kit.operations import Operation, PeerFailure
-from pef_kit.peer import encode_call
+from pef_kit.runtime.messages import decode_reply, encode_call, encode_reply
+from pef_kit.runtime.trace import CURRENT, CallContext
 from pef_protocol.calls import CALLS, Call, Reply
 from pef_protocol.codes import HCode
 from pef_protocol.hypercalls import SvmInitDone, SvmPageIn
@@ -113,7 +112,7 @@ async def test_a_packed_body_is_a_failure() -> None:
 
 
 async def test_an_answer_that_is_too_long_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pef_kit.answers.LONGEST_JSON", len(with_()))
+    monkeypatch.setattr("pef_kit.runtime.messages.LONGEST_JSON", len(with_()))
     assert (await failure_of(answering(with_() + b" "))).startswith("an answer of over ")
 
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, ask
-from pef_kit.peer import Peer
+from pef_kit.runtime.peer import Peer
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.events import Side
 from pef_protocol.hypercalls import SvmInitDone, SvmInitStart, SvmPageIn

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from pef_kit import performer as performer_module
 from pef_kit.bus import NORMAL_BASE, NormalMemory, carry_out
-from pef_kit.observers import CURRENT, CallContext, Observer
 from pef_kit.operations import PATIENCE, Ask, Pause, PeerFailure, Transfer, Turn, Work
-from pef_kit.performer import Performer
+from pef_kit.runtime import runner as performer_module
+from pef_kit.runtime.runner import EffectRunner
+from pef_kit.runtime.trace import CURRENT, CallContext, Observer
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side
@@ -39,14 +39,14 @@ async def test_each_effect_is_performed(threads: ThreadPoolExecutor, monkeypatch
     async def wait(seconds: float) -> None:
         waits.append(seconds)
 
-    monkeypatch.setattr("pef_kit.performer.asyncio.sleep", wait)
+    monkeypatch.setattr("pef_kit.runtime.runner.asyncio.sleep", wait)
     observer, bus = Observer(Side.HYPERVISOR), HereBus()
 
     def fill(_: int, __: int, view: memoryview) -> None:
         view[:] = b"hello"
 
     async with peer_of(toy_service().app) as peer:
-        perform = Performer(peer, bus, threads, observer)
+        perform = EffectRunner(peer, bus, threads, observer)
         terminate = SvmTerminate(7)  # type: ignore[arg-type]
         assert await perform(asked("UV_SVM_TERMINATE", terminate)) == Reply(UCode.U_SUCCESS)
         with pytest.raises(PeerFailure):
@@ -85,7 +85,7 @@ async def test_once_time_is_over_only_a_patient_call_is_made(
     token = CURRENT.set(CallContext(deadline=over))
     try:
         async with peer_of(noted, patience=9.0) as peer:
-            perform = Performer(peer, HereBus(), threads, Observer(Side.HYPERVISOR))
+            perform = EffectRunner(peer, HereBus(), threads, Observer(Side.HYPERVISOR))
             ask = replace(asked("UV_SVM_TERMINATE", SvmTerminate(Lpid(7))), patient=patient)
             assert (await perform(ask)).code is answered
             assert await perform(Pause(0, patient=patient)) is patient

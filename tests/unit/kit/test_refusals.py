@@ -48,14 +48,14 @@ def test_a_message_without_runs_keeps_the_code_of_the_rung_that_refused_it() -> 
     refusals.add_runs(codes())
     refusals.detail = "which one"
     order = Rung("order", UCode.U_P5, "an order other than 16")
-    assert refusals.reply(order) == Reply(UCode.U_P5, detail="which one")
+    assert refusals.reply(order) == Reply(UCode.U_P5, detail="which one", check="order")
 
 
 def test_the_refusal_of_a_message_as_a_whole_names_no_runs() -> None:
     refusals = Refusals(u64(gpa(0), gpa(4)), u64(4, 2), UCode)
     refusals.add_runs(codes(UCode.U_PARAMETER, UCode.U_PARAMETER))
     lpid = Rung("lpid", UCode.U_PARAMETER, "an lpid that names no SVM")
-    assert refusals.reply(lpid) == Reply(UCode.U_PARAMETER)
+    assert refusals.reply(lpid) == Reply(UCode.U_PARAMETER, check="lpid")
 
 
 def test_whole_runs_keep_their_numbers_whatever_they_are() -> None:

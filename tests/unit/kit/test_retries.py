@@ -11,7 +11,7 @@ import pytest
 from pef_kit.core.fence import Fence
 from pef_kit.core.life import Ended, Life
 from pef_kit.operations import Ask, Operation, Pause, PeerFailure
-from pef_kit.peer import Peer
+from pef_kit.runtime.peer import Peer
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.identity import Epoch, Incarnation, InstanceId
@@ -83,7 +83,7 @@ def says(status: int, body: bytes) -> Fault:
 
 @pytest.fixture(autouse=True)
 def nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pef_kit.peer.FIRST_WAIT", 0.0)
+    monkeypatch.setattr("pef_kit.runtime.peer.FIRST_WAIT", 0.0)
 
 
 class Counting:
@@ -161,7 +161,7 @@ async def test_a_long_body_is_sent_again_only_where_it_never_came() -> None:
     runs = PlacedRuns.of(*((1 << 32, gfn * 2 * PAGE_SIZE, 1) for gfn in range(300)))
     call = asked("UV_PAGE_IN", PageIn(7, runs, 0, 16))  # type: ignore[arg-type]
     async with reached() as (peer, wire, counting):
-        peer_limit = "pef_kit.peer.SMALL_BODY"
+        peer_limit = "pef_kit.runtime.peer.SMALL_BODY"
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(peer_limit, 100)
             wire.faults = [answer_lost]

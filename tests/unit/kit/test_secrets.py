@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from pef_kit.operations import PeerFailure
-from pef_kit.settings import ServiceSettings
+from pef_kit.runtime.settings import ServiceSettings
 from pef_protocol.hypercalls import SvmInitDone
 from pef_protocol.tokens import mint_guest_token
 from pef_protocol.wire import Role
@@ -108,7 +108,14 @@ async def test_a_peer_and_its_failures_show_no_token() -> None:
         await peer.call(asked("H_SVM_INIT_DONE", SvmInitDone(7)))  # type: ignore[arg-type]
     request_headers = [repr(client.headers) for client in peer._clients]
     await peer.close()
-    everything = [peer, caught.value, caught.value.__context__, service, service.doorkeeper, *request_headers]
+    everything = [
+        peer,
+        caught.value,
+        caught.value.__context__,
+        service,
+        service.authenticator,
+        *request_headers,
+    ]
     assert not secrets_in("".join(repr(thing) + str(thing) for thing in everything))
 
 

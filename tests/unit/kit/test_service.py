@@ -6,11 +6,12 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import Request, Response
+from fastapi import Response
 
-from pef_kit.doors import number
-from pef_kit.http import json_response
 from pef_kit.operations import Operation
+from pef_kit.runtime.app import json_response
+from pef_kit.runtime.auth import TheCaller, TheGuest
+from pef_kit.runtime.messages import Number
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side
@@ -106,6 +107,7 @@ async def test_a_reply_travels_whole() -> None:
         {
             "call": "UV_WRITE_PATE",
             "code": {"name": "U_NO_KEY", "number": -5003},
+            "check": None,
             "outputs": {"design": "eager", "n": 1},
             "refused": [[65536, 2, -5001]],
             "detail": "why",
@@ -184,7 +186,7 @@ async def test_a_body_of_the_limit_is_read(announced: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1/nothing", "/v1/ultracalls/UV_ESM/more", "/v1/hypercalls/H_SVM_INIT_DONE"]
+    "path", ["/v1/nothing", "/v1/ultracalls/UV_ESM/more", "/v1/hypercalls/H_SVM_INIT_DONE"]
 )
 async def test_a_path_of_nothing_is_a_problem(path: str) -> None:
     async with visitor(toy_service(), HYPERVISOR) as client:
@@ -240,14 +242,14 @@ async def test_a_fault_of_the_service_tells_nothing_of_itself() -> None:
 async def test_a_door_lets_in_only_those_it_is_for() -> None:
     service = toy_service()
 
-    async def guests(request: Request) -> Response:
-        return json_response({"lpid": service.doorkeeper.guest(request)[1], "gpa": number(request, "gpa")})
+    async def guests(guest: TheGuest, gpa: Number) -> Response:
+        return json_response({"lpid": guest.lpid, "gpa": gpa})
 
-    async def vmm(request: Request) -> Response:
-        return json_response({"role": service.doorkeeper.admit(request, Role.VMM, Role.OBSERVER).role})
+    async def vmm(caller: TheCaller) -> Response:
+        return json_response({"role": caller.role})
 
-    service.post("/v1/guest/load", guests)
-    service.post("/v1/vmm/vms", vmm)
+    service.add("POST", "/v1/guest/load", guests, Role.GUEST, tag="guest")
+    service.add("POST", "/v1/vmm/vms", vmm, Role.VMM, Role.OBSERVER, tag="vmm")
     statuses: dict[str, tuple[int, int]] = {}
     tokens = {str(role): token for role, token in TOKENS.items()}
     tokens |= {"kernel": mint_guest_token(GUEST_KEY, 7), "": "nobody"}
@@ -272,10 +274,10 @@ async def test_a_door_lets_in_only_those_it_is_for() -> None:
 async def test_a_number_of_a_query_is_checked(query: str) -> None:
     service = toy_service()
 
-    async def door(request: Request) -> Response:
-        return json_response(number(request, "gpa"))
+    async def door(gpa: Number) -> Response:
+        return json_response(gpa)
 
-    service.post("/door", door)
+    service.add("POST", "/door", door, tag="guest")
     async with visitor(service) as client:
         response = await client.post(f"/door?{query}")
         assert (response.status_code, problem(response)["field"]) == (422, "gpa")

@@ -8,7 +8,7 @@ from typing import Any, Final
 import httpx
 from aiohttp import web
 
-from pef_kit.peer import encode_call
+from pef_kit.runtime.messages import encode_call
 from pef_lab.between.misdeeds import forgotten
 from pef_lab.between.passing import Passing
 from pef_lab.between.script import honest

@@ -5,7 +5,7 @@ from typing import Final, Self
 
 import httpx
 
-from pef_kit.peer import client_of
+from pef_kit.runtime.connections import client_of
 from pef_lab.between.passing import COUNT, ROW
 from pef_lab.failures import Unanswered
 from pef_protocol.quantities import PAGE_SIZE

@@ -17,8 +17,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pef_kit.answers import decode_reply
-from pef_kit.peer import encode_call
+from pef_kit.runtime.messages import decode_reply, encode_call
 from pef_lab.designs.scene import SVM_STATES
 from pef_lab.door import Door
 from pef_lab.endpoints import Endpoints

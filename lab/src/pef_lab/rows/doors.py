@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import httpx
 
-from pef_kit.peer import client_of, encode_call
+from pef_kit.runtime.connections import client_of
+from pef_kit.runtime.messages import encode_call
 from pef_lab.failures import Unanswered
 from pef_lab.minting import incarnation_at
 from pef_protocol.calls import CALLS

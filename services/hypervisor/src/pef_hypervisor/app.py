@@ -4,26 +4,27 @@ import os
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Response
 from pydantic import Field
 
 from pef_hypervisor import views
-from pef_hypervisor.doors.bus import OwnBus, add_bus_door
-from pef_hypervisor.doors.guest import add_guest_door
-from pef_hypervisor.doors.vmm import add_vmm_door
 from pef_hypervisor.invariants import broken
 from pef_hypervisor.link import Link
 from pef_hypervisor.machine import Hypervisor
+from pef_hypervisor.routes.bus import OwnBus, add_bus_routes
+from pef_hypervisor.routes.guest import add_guest_routes
+from pef_hypervisor.routes.vmm import add_vmm_routes
 from pef_kit.bus import NormalMemory
 from pef_kit.core.fence import Fence
-from pef_kit.doors import Doorkeeper, number
-from pef_kit.http import Service
-from pef_kit.observers import Observer
-from pef_kit.operations import Operation
-from pef_kit.peer import Peer
-from pef_kit.performer import Performer
-from pef_kit.serving import build_and_serve
-from pef_kit.settings import GIBIBYTE, ServiceSettings, Token
+from pef_kit.runtime import openapi
+from pef_kit.runtime.app import Service, json_response
+from pef_kit.runtime.auth import Authenticator
+from pef_kit.runtime.peer import Peer
+from pef_kit.runtime.runner import EffectRunner
+from pef_kit.runtime.serve import build_and_serve
+from pef_kit.runtime.settings import GIBIBYTE, ServiceSettings, Token
+from pef_kit.runtime.trace import Observer
+from pef_kit.runtime.views import LongViews, add_common_routes, add_gfn_view, add_long_views, add_view
 from pef_kit.volume import Volume
 from pef_protocol.calls import HYPERCALLS
 from pef_protocol.events import Side
@@ -66,7 +67,7 @@ def build(settings: Settings) -> FastAPI:
         Side.HYPERVISOR,
         HYPERCALLS,
         hypervisor.hypercall,
-        doorkeeper=Doorkeeper(
+        authenticator=Authenticator(
             {
                 Role.ULTRAVISOR: settings.ultravisor_token.get_secret_value(),
                 Role.VMM: settings.vmm_token.get_secret_value(),
@@ -75,7 +76,7 @@ def build(settings: Settings) -> FastAPI:
             settings.guest_key.get_secret_value(),
             hypervisor.incarnation_of,
         ),
-        perform=Performer(peer, bus, threads, observer),
+        perform=EffectRunner(peer, bus, threads, observer),
         observer=observer,
         read_timeout=settings.read_timeout,
         fence=fence,
@@ -91,10 +92,11 @@ def build(settings: Settings) -> FastAPI:
     link = Link(service, hypervisor, peer, instance, file, joined)
     service.at_start(link.start)
     service.at_end(link.stop)
-    add_vmm_door(service, hypervisor)
-    add_guest_door(service, hypervisor)
-    add_bus_door(service, hypervisor.store.memory, bus)
+    add_common_routes(service)
     add_hint_route(service, link)
+    add_vmm_routes(service, hypervisor)
+    add_guest_routes(service, hypervisor)
+    add_bus_routes(service, hypervisor.store.memory, bus)
     add_views(service, hypervisor)
 
     async def stop_threads() -> None:
@@ -109,29 +111,27 @@ def build(settings: Settings) -> FastAPI:
 
 
 def add_hint_route(service: Service, link: Link) -> None:
-    """Add the route by which an Ultravisor that starts says so: a hint to look at its epoch."""
+    """Add the route by which an Ultravisor that starts says so."""
 
-    async def hint(request: Request) -> Response:
-        service.doorkeeper.admit(request, Role.ULTRAVISOR)
+    async def hint() -> Response:
+        """Have the Hypervisor read the Ultravisor's epoch again: a hint that it may be another one."""
         link.doubt()
         return Response(status_code=204)
 
-    service.post(HELLO_PATH, hint, reads=False)
+    service.add("POST", HELLO_PATH, hint, Role.ULTRAVISOR, tag=openapi.BETWEEN, status_code=204)
 
 
 def add_views(service: Service, hypervisor: Hypervisor) -> None:
     """Add what the observer may see."""
-    store = hypervisor.store
+    store, long_views = hypervisor.store, LongViews(service)
 
-    def gfns(request: Request) -> Operation[views.States]:
-        return views.states_of(store, number(request, "lpid"))
+    async def vms() -> Response:
+        """List all VMs with their slots, and the pool of device pages."""
+        return json_response(hypervisor.vms())
 
-    service.view("vms", lambda _: hypervisor.vms())
-    service.long_view("gfns", gfns, views.gfns)
-    service.long_view("digest", lambda _: store.copied(), lambda seen: {"digest": seen.digest()}, whole=True)
-    service.long_view(
-        "invariants", lambda _: store.copied(), lambda seen: {"broken": broken(seen)}, whole=True
-    )
+    add_view(service, "vms", vms, answer=openapi.ShownVms)
+    add_gfn_view(service, long_views, lambda lpid: views.states_of(store, lpid), views.gfns)
+    add_long_views(service, long_views, store.copied, lambda seen: seen.digest(), broken)
 
 
 def main() -> None:

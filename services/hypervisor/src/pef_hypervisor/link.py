@@ -19,9 +19,9 @@ from typing import Any, Final
 
 from pef_hypervisor.machine import Hypervisor
 from pef_kit.core.life import Ended
-from pef_kit.http import Service
 from pef_kit.operations import PeerFailure
-from pef_kit.peer import Peer
+from pef_kit.runtime.app import Service
+from pef_kit.runtime.peer import Peer
 from pef_protocol.identity import Epoch, InstanceId
 from pef_protocol.wire import EPOCH_PATH, HELLO_PATH
 

@@ -8,35 +8,34 @@ from contextlib import suppress
 from functools import partial
 from typing import Annotated, Final
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Response
 from pydantic import Field, SecretStr
 
 from pef_kit.bus import Bus, MappedBus, OwnerBus
-from pef_kit.clients import Check
 from pef_kit.core.fence import Fence
 from pef_kit.core.hello import Epochs
-from pef_kit.doors import Doorkeeper, Problem, number
-from pef_kit.http import Service, json_response
-from pef_kit.observers import Observer
-from pef_kit.operations import Operation, PeerFailure
-from pef_kit.peer import Peer
-from pef_kit.performer import Performer
-from pef_kit.serving import build_and_serve
-from pef_kit.settings import GIBIBYTE, ServiceSettings
+from pef_kit.operations import PeerFailure
+from pef_kit.runtime import openapi
+from pef_kit.runtime.app import Service, json_response
+from pef_kit.runtime.auth import Authenticator
+from pef_kit.runtime.peer import Peer
+from pef_kit.runtime.runner import EffectRunner
+from pef_kit.runtime.serve import build_and_serve
+from pef_kit.runtime.settings import GIBIBYTE, ServiceSettings
+from pef_kit.runtime.trace import Observer
+from pef_kit.runtime.views import LongViews, add_common_routes, add_gfn_view, add_long_views, add_view
 from pef_kit.volume import Volume
 from pef_protocol.calls import ULTRACALLS
 from pef_protocol.designs import Design
 from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_ORDER
-from pef_protocol.wire import GUEST_PATH, HELLO_PATH, OCTETS, Role
+from pef_protocol.wire import HELLO_PATH, Role
 from pef_ultravisor import views
 from pef_ultravisor.epoch import Reception, add_epoch_routes
-from pef_ultravisor.from_guest.accesses import AccessFailure, guest_load, guest_store
 from pef_ultravisor.handlers import ultracall
 from pef_ultravisor.machine import Capacity, Ultravisor
+from pef_ultravisor.routes.guest import add_guest_routes
 
-LONGEST_ACCESS: Final = 16 << 20
-BUSY: Final = "busy"
 THREADS: Final = 4
 
 
@@ -80,12 +79,12 @@ def build(settings: UltravisorSettings, entropy: Callable[[int], bytes] = secret
         Side.ULTRAVISOR,
         ULTRACALLS,
         partial(ultracall, uv),
-        doorkeeper=Doorkeeper(
+        authenticator=Authenticator(
             {role: token.get_secret_value() for role, token in tokens.items()},
             settings.guest_key.get_secret_value(),
             uv.incarnation_of,
         ),
-        perform=Performer(peer, bus, threads, observer),
+        perform=EffectRunner(peer, bus, threads, observer),
         observer=observer,
         read_timeout=settings.read_timeout,
         fence=Fence(),
@@ -93,6 +92,7 @@ def build(settings: UltravisorSettings, entropy: Callable[[int], bytes] = secret
     )
     uv.at_end_of = service.clients.drop
     epochs = Epochs(uv.instance)
+    add_common_routes(service)
     add_epoch_routes(Reception(service, uv, epochs, peer, mapped, volume))
     service.at_start(partial(say_that_we_start, peer))
 
@@ -102,7 +102,7 @@ def build(settings: UltravisorSettings, entropy: Callable[[int], bytes] = secret
 
     service.at_end(let_volume_go)
     service.at_end(peer.close)
-    add_guest_door(service, uv)
+    add_guest_routes(service, uv)
     add_views(service, uv)
     return service.app
 
@@ -121,63 +121,22 @@ async def say_that_we_start(peer: Peer) -> None:
 _saying: Final[set[asyncio.Task[None]]] = set()
 
 
-def add_guest_door(service: Service, uv: Ultravisor) -> None:
-    """Add the loads and stores of SVMs, and the machine's public key."""
-
-    async def load(request: Request) -> Response:
-        caller, lpid = service.doorkeeper.guest(request)
-        gpa, length = number(request, "gpa"), number(request, "length")
-        if length > LONGEST_ACCESS:
-            raise Problem(422, "Unprocessable Content", f"length: at most {LONGEST_ACCESS}", "length")
-
-        async def loaded(current: Check) -> Response:
-            try:
-                content = await service.run(guest_load(uv, lpid, gpa, length), current)
-            except AccessFailure as failure:
-                return _refused(failure)
-            return Response(content, media_type=OCTETS)
-
-        return await service.as_guest(request, caller, b"", loaded, looks=True)
-
-    async def store(request: Request) -> Response:
-        caller, lpid = service.doorkeeper.guest(request)
-        gpa = number(request, "gpa")
-        content = await service.body(request, LONGEST_ACCESS)
-
-        async def stored(current: Check) -> Response:
-            try:
-                await service.run(guest_store(uv, lpid, gpa, content), current)
-            except AccessFailure as failure:
-                return _refused(failure)
-            return json_response({"access": "resolved"})
-
-        return await service.as_guest(request, caller, content, stored)
-
-    async def machine_key(_: Request) -> Response:
-        key = uv.machine_key
-        return json_response({"public_key": key.public_bytes.hex(), "key_id": key.key_id.hex()})
-
-    service.post(GUEST_PATH + "load", load, reads=False)
-    service.post(GUEST_PATH + "store", store)
-    service.get("/v1/machine-key", machine_key, open_to_all=True)
-
-
-def _refused(failure: AccessFailure) -> Response:
-    shown = {"access": "refused", "reason": failure.reason, "gpa": failure.gpa}
-    return json_response(shown, nothing_done=failure.reason == BUSY)
-
-
 def add_views(service: Service, uv: Ultravisor) -> None:
     """Add what an observer may see: states and counts, never contents."""
+    long_views = LongViews(service)
 
-    def gfns(request: Request) -> Operation[views.States]:
-        return views.states_of(uv, number(request, "lpid"))
+    async def vms() -> Response:
+        """List all VMs with their slots, and what secure memory holds."""
+        return json_response(views.vms(uv))
 
-    service.view("vms", lambda _: views.vms(uv))
-    service.long_view("gfns", gfns, views.gfns)
-    service.long_view("digest", lambda _: uv.copied(), lambda seen: {"digest": seen.digest()}, whole=True)
-    service.long_view(
-        "invariants", lambda _: uv.copied(), lambda seen: {"broken": list(seen.invariants())}, whole=True
+    add_view(service, "vms", vms, answer=openapi.ShownVms)
+    add_gfn_view(service, long_views, lambda lpid: views.states_of(uv, lpid), views.gfns)
+    add_long_views(
+        service,
+        long_views,
+        uv.copied,
+        lambda seen: seen.digest(),
+        lambda seen: list(seen.invariants()),
     )
 
 

@@ -8,25 +8,24 @@ Source: rules 2 and 5 of ARCHITECTURE.md, "Identity and time"; attack catalogue,
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import Request, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from pef_kit.bus import MappedBus, NormalMemory
 from pef_kit.core.fence import DEPTHS, SESSIONS, SLOTS
 from pef_kit.core.hello import Epochs, Hello
-from pef_kit.doors import Problem
-from pef_kit.http import Service, json_response
-from pef_kit.peer import Peer
+from pef_kit.runtime import openapi
+from pef_kit.runtime.app import Service
+from pef_kit.runtime.auth import Problem
+from pef_kit.runtime.edge import SMALL
+from pef_kit.runtime.peer import Peer
 from pef_kit.volume import Misnamed, Volume
 from pef_protocol.identity import Epoch, InstanceId
 from pef_protocol.problems import ProblemType
 from pef_protocol.wire import EPOCH_PATH, HELLO_PATH, Role
 from pef_ultravisor.leases import end_epoch
 from pef_ultravisor.machine import Ultravisor
-
-LONGEST_HELLO = 4 << 10
 
 
 class MemoryFile(BaseModel):
@@ -49,6 +48,23 @@ class HelloForm(BaseModel):
     slots: bool = False
 
 
+class CurrentEpoch(BaseModel):
+    """The current epoch, and the instance of the Hypervisor that owns it."""
+
+    epoch: str
+    owner: str | None
+
+
+class Terms(BaseModel):
+    """The epoch that a hello began, what this side offers in it, and the bounds of its slots."""
+
+    epoch: str
+    features: list[str]
+    sessions: int
+    depths: int
+    slots: int
+
+
 @dataclass(slots=True)
 class Reception:
     """Who has said hello here, and who may."""
@@ -61,28 +77,31 @@ class Reception:
     volume: Volume | None
     under_way: bool = False
 
-    async def read(self, request: Request) -> Response:
-        """Answer which epoch is the current one, and who owns it."""
-        self.service.doorkeeper.admit(request, Role.HYPERVISOR, Role.OBSERVER)
-        return json_response({"epoch": str(self.epochs.current), "owner": self.epochs.owner})
+    async def read(self) -> CurrentEpoch:
+        """Tell which epoch is the current one, and who owns it."""
+        return CurrentEpoch(epoch=str(self.epochs.current), owner=self.epochs.owner)
 
-    async def hello(self, request: Request) -> Response:
-        """Answer a hello: the epoch that it began, or why nothing was done."""
-        self.service.doorkeeper.admit(request, Role.HYPERVISOR)
-        form = form_of(await self.service.body(request, LONGEST_HELLO))
+    async def hello(self, form: HelloForm) -> Terms:
+        """Begin an epoch of the Hypervisor that says hello: what was there of the one before is over."""
         read = Epoch.parse(form.epoch)
         if read is None:
-            raise Problem(422, "Unprocessable Content", "epoch: not an epoch", "epoch")
+            raise Problem(422, "epoch: not an epoch", "epoch")
         instance = InstanceId(form.instance)
         verdict = self.epochs.judge(instance, read)
         if verdict is Hello.REFUSE:
             reason = f"epoch {read} is not the current one, or this instance had its turn: nothing was done"
-            raise Problem(409, "Conflict", reason, kind=ProblemType.OTHER_EPOCH)
+            raise Problem(409, reason, kind=ProblemType.OTHER_EPOCH)
         if self.under_way:
-            raise Problem(503, "Service Unavailable", "a hello is under way", kind=ProblemType.NOT_NOW)
+            raise Problem(503, "a hello is under way", kind=ProblemType.NOT_NOW)
         if verdict is Hello.TAKE_OVER:
             await self._take_over(instance, form)
-        return json_response(self._terms())
+        return Terms(
+            epoch=str(self.epochs.current),
+            features=["slots", "incarnation", "time-left"],
+            sessions=SESSIONS,
+            depths=DEPTHS,
+            slots=SLOTS,
+        )
 
     async def _take_over(self, instance: InstanceId, form: HelloForm) -> None:
         memory = self._memory_of(form.memory)
@@ -105,37 +124,36 @@ class Reception:
         if self.volume is None:
             return None
         if file is None:
-            raise Problem(422, "Unprocessable Content", "memory: this Ultravisor maps a file", "memory")
+            raise Problem(422, "memory: this Ultravisor maps a file", "memory")
         if file.size != self.uv.capacity.normal_bytes:
             reason = f"memory: {file.size} bytes, not {self.uv.capacity.normal_bytes}"
-            raise Problem(422, "Unprocessable Content", reason, "memory")
+            raise Problem(422, reason, "memory")
         try:
             return self.volume.open(file.name, file.size)
         except (Misnamed, OSError, ValueError) as failure:
-            raise Problem(422, "Unprocessable Content", f"memory: {failure}", "memory") from None
-
-    def _terms(self) -> dict[str, Any]:
-        return {
-            "epoch": str(self.epochs.current),
-            "features": ["slots", "incarnation", "time-left"],
-            "sessions": SESSIONS,
-            "depths": DEPTHS,
-            "slots": SLOTS,
-        }
-
-
-def form_of(body: bytes) -> HelloForm:
-    """Return the hello in a JSON body; raise Problem 422 where it is none."""
-    try:
-        return HelloForm.model_validate_json(body or b"null")
-    except ValidationError as refusal:
-        first = refusal.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(step) for step in first["loc"]) or "body"
-        raise Problem(422, "Unprocessable Content", f"{where}: {first['msg']}", where) from None
+            raise Problem(422, f"memory: {failure}", "memory") from None
 
 
 def add_epoch_routes(reception: Reception) -> None:
     """Add the routes by which an epoch is read and begun."""
-    reception.service.get(EPOCH_PATH, reception.read)
-    reception.service.post(HELLO_PATH, reception.hello)
-    reception.service.not_ready = lambda: "no Hypervisor has said hello"
+    service = reception.service
+    service.add(
+        "GET",
+        EPOCH_PATH,
+        reception.read,
+        Role.HYPERVISOR,
+        Role.OBSERVER,
+        tag=openapi.BETWEEN,
+        answer=CurrentEpoch,
+    )
+    service.add(
+        "POST",
+        HELLO_PATH,
+        reception.hello,
+        Role.HYPERVISOR,
+        tag=openapi.BETWEEN,
+        answer=Terms,
+        limit=SMALL,
+        problems=(409, 503),
+    )
+    service.not_ready = lambda: "no Hypervisor has said hello"

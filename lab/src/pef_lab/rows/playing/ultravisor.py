@@ -19,7 +19,7 @@ from typing import Any, Final, Self, TypeAlias
 
 from aiohttp import web
 
-from pef_kit import decoding
+from pef_kit.runtime import messages
 from pef_lab.between.server import LOOPBACK, Server, drop
 from pef_lab.failures import Unanswered
 from pef_lab.rows.doors import Doors
@@ -198,9 +198,9 @@ class PlayedUltravisor:
         try:
             octets = request.content_type == OCTETS
             asked = (
-                decoding.from_octets(call, request.query, body) if octets else decoding.from_json(call, body)
+                messages.from_octets(call, request.query, body) if octets else messages.from_json(call, body)
             )
-        except decoding.Malformed as fault:
+        except messages.Malformed as fault:
             return _problem(422, str(fault))
         heard = Heard(call.name, asked)
         self.heard.append(heard)

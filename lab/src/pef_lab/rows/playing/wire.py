@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from pef_kit.decoding import Malformed, from_json, from_octets
+from pef_kit.runtime.messages import Malformed, from_json, from_octets
 from pef_protocol.calls import CALLS, Call, Reply
 from pef_protocol.wire import JSON, OCTETS, PROBLEM
 

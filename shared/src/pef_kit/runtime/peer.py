@@ -1,64 +1,40 @@
-"""Calls to the peer over HTTP: the only file of a service that knows an HTTP client.
+"""Calls to the peer over HTTP, each of which ends with an outcome.
 
-A call ends with an outcome, never with silence. What gives no outcome - no connection, too late, a body that
-is not ours, "not now" - is asked again with the same id (slot and number), so that it acts once however often
-it is sent; until its epoch or its SVM has ended, or the give-up time is over. Then the slot stays taken, and
-is asked for until an outcome comes.
+What gives no outcome - no connection, too late, a body that is not ours, "not now" - is asked again with
+the same id (slot and number), so that it acts once however often it is sent; until its epoch or its SVM has
+ended, or the give-up time is over. Then the slot stays taken, and is asked for until an outcome comes.
 
 Trust: the peer is not believed. What is no answer of that call is none, and is asked for again.
-
-Order: a call that the peer makes back to us while it answers ours travels one level deeper, and every depth
-has its own connections and slots. So a burst of nested calls can wait for each other's answers, but never for
-each other's connections.
 
 Source: rules 6 to 9 and 16 of ARCHITECTURE.md, "Identity and time".
 """
 
 import asyncio
-import hashlib
-import json
-import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field, fields, replace
-from functools import cache
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import urlencode
 
-import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport
-from httpx_aiohttp.transport import AiohttpResponseStream
 
-from pef_kit.answers import decode_reply, longest_answer
 from pef_kit.core.life import Ended, Life
 from pef_kit.core.slots import Session, Slot
-from pef_kit.observers import CURRENT, CallContext
 from pef_kit.operations import Ask, PeerFailure
+from pef_kit.runtime.connections import NoOutcome, PeerConnections, headers_of, transport_of
+from pef_kit.runtime.messages import decode_reply, encode_call, fingerprint_of, longest_answer, problem_type
+from pef_kit.runtime.trace import CURRENT, CallContext, nested_headers
 from pef_protocol.calls import CALLS, Call, Reply
 from pef_protocol.identity import Epoch
 from pef_protocol.problems import ProblemType
-from pef_protocol.runs import Runs
 from pef_protocol.wire import (
-    CALL_ID,
-    DEPTH,
     EPOCH,
     FINGERPRINT,
-    HYPERCALL_PATH,
     INCARNATION,
     JSON,
-    MAX_DEPTH,
-    OCTETS,
-    PARENT_ID,
-    RUNS_IN_JSON,
     SLOT,
     TIME_LEFT,
-    TRACEPARENT,
-    ULTRACALL_PATH,
 )
-
-KEEPALIVE: Final = 120.0
-"""Seconds that an idle connection is kept; services keep their end far longer."""
 
 SMALL_BODY: Final = 16 << 10
 """Bytes of a body that a repeat brings along; a longer one is sent again only where it never came."""
@@ -69,12 +45,6 @@ LONGEST_WAIT: Final = 1.0
 MARGIN: Final = 0.05
 """Seconds that a hop keeps for itself of the time that is left."""
 TOO_EARLY: Final = 425
-
-AiohttpResponseStream.CHUNK_SIZE = 1 << 20
-
-
-class _NoOutcome(Exception):
-    """An attempt that says nothing of what was done."""
 
 
 @dataclass(slots=True)
@@ -115,79 +85,7 @@ class _Asking:
         self.turn.release()
 
 
-@cache
-def _trusted() -> ssl.SSLContext:
-    """Return what HTTPS is verified with: made once, for it takes 16 ms and a peer has many clients."""
-    return httpx.create_ssl_context(trust_env=False)
-
-
-def transport_of(connections: int) -> AiohttpTransport:
-    """Return a transport of at most so many connections, which are kept."""
-    limits = httpx.Limits(
-        max_connections=connections,
-        max_keepalive_connections=connections,
-        keepalive_expiry=KEEPALIVE,
-    )
-    return AiohttpTransport(verify=_trusted(), limits=limits, trust_env=False)
-
-
-def headers_of(token: str) -> dict[str, str]:
-    """Return what every request bears that speaks for the role of `token`."""
-    return {"authorization": f"Bearer {token}", "accept-encoding": "identity"}
-
-
-def client_of(
-    base_url: str,
-    token: str,
-    *,
-    connections: int,
-    timeout: float,
-    transport: httpx.AsyncBaseTransport | None = None,
-) -> httpx.AsyncClient:
-    """Return an HTTP client that speaks for the role of `token`, on a transport of its own unless given."""
-    return httpx.AsyncClient(
-        base_url=base_url,
-        headers=headers_of(token),
-        transport=transport or transport_of(connections),
-        timeout=timeout,
-        trust_env=False,
-    )
-
-
-def encode_call(call: Call, request: Any) -> dict[str, Any]:
-    """Return path, body, media type and query of `request`: JSON, or octets where it has many runs."""
-    path = (ULTRACALL_PATH if call.is_ultracall else HYPERCALL_PATH) + call.name
-    arguments = {field.name: getattr(request, field.name) for field in fields(request)}
-    runs = arguments.get("runs")
-    if isinstance(runs, Runs):
-        if len(runs) > RUNS_IN_JSON:
-            del arguments["runs"]
-            headers = {"content-type": OCTETS}
-            return {"url": path, "params": arguments, "content": runs.words, "headers": headers}
-        arguments["runs"] = list(runs)
-    return {
-        "url": path,
-        "content": json.dumps(arguments).encode(),
-        "headers": {"content-type": JSON},
-    }
-
-
-def fingerprint_of(path: str, query: str, media: str, body: bytes) -> str:
-    """Return the fingerprint of a message: SHA-256, in hexadecimal digits."""
-    digest = hashlib.sha256(f"{path}?{query}\n{media}\n".encode())
-    digest.update(body)
-    return digest.hexdigest()
-
-
-def problem_type(body: bytes) -> ProblemType | None:
-    """Return the type of the problem in `body`, or None where it is none of ours."""
-    try:
-        return ProblemType(json.loads(body)["type"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
-class Peer:
+class Peer(PeerConnections):
     """The other side, by HTTP.
 
     `timeout` bounds one attempt, `give_up` (seconds) how long a call of an SVM is waited for; None: for ever.
@@ -209,23 +107,13 @@ class Peer:
         other_epoch: Callable[[], None] = lambda: None,
         transport: Callable[[int], httpx.AsyncBaseTransport] = transport_of,
     ) -> None:
-        self.name = name
+        super().__init__(name, base_url, token, connections=connections, timeout=timeout, transport=transport)
         self._new_id = new_id
-        self.timeout = timeout
         self.slots = True
         self._give_up = give_up
         self._other_epoch = other_epoch
         self._connections = connections
-        self._transports = [transport(connections) for _ in range(MAX_DEPTH + 1)]
-        self._clients = [
-            client_of(base_url, token, connections=connections, timeout=timeout, transport=transport)
-            for transport in self._transports
-        ]
-        self._base_url = base_url.rstrip("/")
-        self._urls: dict[str, httpx.URL] = {}
-        """The whole URL of each call: to parse one takes as long as to send it."""
         self._always = headers_of(token)
-        self._turns = [asyncio.Semaphore(connections) for _ in range(MAX_DEPTH + 1)]
         self._session: tuple[Epoch | None, Session] | None = None
         self._asked_for: set[asyncio.Task[None]] = set()
         """Calls that nobody waits for any more, and whose slots stay taken until there is an outcome."""
@@ -239,7 +127,7 @@ class Peer:
         call = CALLS[ask.name]
         depth = self._depth(ask.name)
         asking = _Asking(ask, call, depth, encode_call(call, ask.request), self._turns[depth])
-        asking.form["headers"] |= self._always | self._headers(self._new_id())
+        asking.form["headers"] |= self._always | nested_headers(self._new_id())
         asking.require_alive()
         await asking.turn.acquire()
         try:
@@ -326,7 +214,7 @@ class Peer:
             except (PeerFailure, Ended):
                 asking.settled = True
                 raise
-            except _NoOutcome as failure:
+            except NoOutcome as failure:
                 asking.reason = str(failure)
                 if asking.slot is None:
                     asking.settled = True
@@ -339,7 +227,7 @@ class Peer:
                 return reply
 
     async def _attempt(self, asking: _Asking, seconds: float) -> tuple[int, bytes, str]:
-        """Send the call once: return status, body and media type; raise _NoOutcome where no answer comes.
+        """Send the call once: return status, body and media type; raise NoOutcome where no answer comes.
 
         It goes to the transport itself: of what a client does beside that - cookies, redirects, merging of
         URLs and headers - a call needs nothing.
@@ -348,13 +236,13 @@ class Peer:
         form["headers"][TIME_LEFT] = str(int(self._time_left(asking.ask, seconds) * 1000))
         content = form["content"] if asking.with_body else b""
         asking.with_body = len(form["content"]) <= SMALL_BODY
-        request = httpx.Request("POST", self._url(form), headers=form["headers"], content=content)
+        request = httpx.Request("POST", self._url_of(form), headers=form["headers"], content=content)
         with self._reaching(seconds):
             async with asyncio.timeout(seconds):
                 response = await self._transports[asking.depth].handle_async_request(request)
                 async with aclosing(response):
                     if response.headers.get("content-encoding", "identity") != "identity":
-                        raise _NoOutcome("an answer that is packed, which nobody asked for")
+                        raise NoOutcome("an answer that is packed, which nobody asked for")
                     media = response.headers.get("content-type", JSON)
                     longest = longest_answer(media)
                     body = bytearray()
@@ -365,13 +253,6 @@ class Peer:
                             raise PeerFailure(asking.ask.name, self.name, reason)
         return response.status_code, bytes(body), media
 
-    def _url(self, form: dict[str, Any]) -> httpx.URL:
-        path = form["url"]
-        if path not in self._urls:
-            self._urls[path] = httpx.URL(self._base_url + path)
-        url = self._urls[path]
-        return url.copy_with(params=form["params"]) if "params" in form else url
-
     def _outcome(self, asking: _Asking, status: int, body: bytes, media: str) -> Reply | None:
         """Return the reply; None where the body has to be sent again; raise what the answer means else."""
         name = asking.ask.name
@@ -379,7 +260,7 @@ class Peer:
             try:
                 return decode_reply(asking.call, body, media)
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as failure:
-                raise _NoOutcome(f"not an answer of the protocol: {failure}") from None
+                raise NoOutcome(f"not an answer of the protocol: {failure}") from None
         kind = problem_type(body)
         reason = f"HTTP status {status}" + (f" ({kind.name})" if kind else "")
         if status == TOO_EARLY and not asking.with_body:
@@ -391,7 +272,7 @@ class Peer:
         if kind is ProblemType.OTHER_EPOCH:
             self._other_epoch()  # a rumour: it is asked again until our epoch has ended
         if kind is None or kind in {ProblemType.NOT_NOW, ProblemType.OTHER_EPOCH}:
-            raise _NoOutcome(reason)
+            raise NoOutcome(reason)
         asking.received = kind is ProblemType.OTHER_INCARNATION
         asking.out_of_step = kind in {ProblemType.SLOT, ProblemType.LATE}
         raise PeerFailure(name, self.name, reason, done=False)
@@ -402,97 +283,9 @@ class Peer:
             return seconds
         return max(0.0, min(seconds, deadline - asyncio.get_running_loop().time() - MARGIN))
 
-    def _headers(self, call_id: str) -> dict[str, str]:
-        parent = CURRENT.get() or CallContext()
-        headers = {CALL_ID: call_id, PARENT_ID: parent.call_id, DEPTH: str(parent.depth + 1)}
-        if parent.traceparent:
-            version, trace_id, _, flags = parent.traceparent.split("-")
-            headers[TRACEPARENT] = f"{version}-{trace_id}-{call_id[-16:].rjust(16, '0')}-{flags}"
-        return headers
-
-    def _depth(self, what: str) -> int:
-        depth = (CURRENT.get() or CallContext()).depth + 1
-        if depth > MAX_DEPTH:
-            raise PeerFailure(what, self.name, f"calls are nested deeper than {MAX_DEPTH}", done=False)
-        return depth
-
-    @contextmanager
-    def _reaching(self, seconds: float) -> Iterator[None]:
-        """Turn whatever a connection may do into _NoOutcome."""
-        try:
-            yield
-        except (httpx.HTTPError, aiohttp.ClientError, OSError) as failure:
-            cause = failure.__cause__ or failure
-            late = isinstance(failure, TimeoutError) or isinstance(cause, TimeoutError)
-            reason = f"no connection ({type(cause).__name__}: {cause})"
-            raise _NoOutcome(f"no answer within {seconds:g} s" if late else reason) from None
-
-    @contextmanager
-    def _bus(self, path: str) -> Iterator[None]:
-        """Turn whatever a connection may do into a PeerFailure: a transfer that broke off has failed."""
-        try:
-            with self._reaching(self.timeout):
-                yield
-        except _NoOutcome as failure:
-            raise PeerFailure(path, self.name, str(failure)) from None
-
-    def _bus_headers(self, depth: int, lives: tuple[Life, ...]) -> dict[str, str]:
-        headers = {"content-type": OCTETS, DEPTH: str(depth)}
-        epoch = next((life.epoch for life in lives if life.epoch), None)
-        return headers | ({EPOCH: str(epoch)} if epoch else {})
-
-    async def send(
-        self, path: str, content: AsyncIterator[bytes], length: int, lives: tuple[Life, ...] = ()
-    ) -> None:
-        """Stream `length` bytes to `path` of the peer; raise PeerFailure where they are not taken."""
-        depth = self._depth(path)
-        headers = self._bus_headers(depth, lives) | {"content-length": str(length)}
-        with self._bus(path):
-            async with (
-                self._turns[depth],
-                # Trust: the status is all that is read, for a body might never end.
-                self._clients[depth].stream("POST", path, content=content, headers=headers) as response,
-            ):
-                status = response.status_code
-        if status != httpx.codes.NO_CONTENT:
-            raise PeerFailure(path, self.name, f"HTTP status {status}")
-
-    async def receive(
-        self, path: str, content: bytes, lives: tuple[Life, ...] = ()
-    ) -> AsyncGenerator[bytes, None]:
-        """Post `content` to `path` and yield what comes back; raise PeerFailure where it is refused."""
-        depth = self._depth(path)
-        headers = self._bus_headers(depth, lives)
-        with self._bus(path):
-            async with (
-                self._turns[depth],
-                self._clients[depth].stream("POST", path, content=content, headers=headers) as response,
-            ):
-                if response.status_code != httpx.codes.OK:
-                    raise PeerFailure(path, self.name, f"HTTP status {response.status_code}")
-                async for chunk in response.aiter_raw():
-                    yield chunk
-
-    async def exchange(self, method: str, path: str, content: object = None) -> tuple[int, dict[str, Any]]:
-        """Make a request that is no call, return status and JSON; raise PeerFailure where none comes."""
-        body = b"" if content is None else json.dumps(content).encode()
-        try:
-            with self._reaching(self.timeout):
-                async with asyncio.timeout(self.timeout):
-                    response = await self._clients[0].request(
-                        method, path, content=body, headers={"content-type": JSON}
-                    )
-            answer = json.loads(response.content)
-        except (_NoOutcome, ValueError, RecursionError) as failure:
-            raise PeerFailure(path, self.name, str(failure)) from None
-        if not isinstance(answer, dict):
-            raise PeerFailure(path, self.name, "an answer that is no object")
-        return response.status_code, answer
-
     async def close(self) -> None:
         """Close all connections; nobody asks any more."""
         for task in tuple(self._asked_for):
             task.cancel()
         await asyncio.gather(*self._asked_for, return_exceptions=True)
-        for client in self._clients:
-            await client.aclose()
+        await super().close()

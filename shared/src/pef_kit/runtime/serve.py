@@ -1,10 +1,11 @@
-"""Connections of a service: how long one may take to send a head, how many there are, what is read of each.
+"""Serve an application until it is told to stop, over connections that are bounded.
 
-uvicorn bounds none of this. Its own protocol stays what answers; this one stands before it and
+uvicorn bounds neither how long a connection may take to send a head, nor how many there are, nor what is read
+of each. Its own protocol stays what answers; `Connection` stands before it and
 
 - reads at most `FIRST_READ` bytes before a route was found and its role decided, for the bytes that a
   transport reads are read whether anybody wants them or not;
-- closes a connection whose head does not come in time (the body's time is `pef_kit.bodies`');
+- closes a connection whose head does not come in time (the body's time is that of `pef_kit.runtime.edge`);
 - lets the connection that has been idle for longest make way where there are too many;
 - closes a connection, once the answer is out, of whose body not all was read, or which offered an upgrade:
   what is left of it must never be taken for a request;
@@ -12,13 +13,23 @@ uvicorn bounds none of this. Its own protocol stays what answers; this one stand
 """
 
 import asyncio
+import gc
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
+import uvicorn
+from fastapi import FastAPI
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
+
+from pef_kit.runtime.settings import ServiceSettings
+from pef_kit.volume import VolumeTaken
+
+S = TypeVar("S", bound=ServiceSettings)
 
 FIRST_READ: Final = 16 << 10
 """Bytes that are read at once while no handler asks for a body: a head, and a small body beside it."""
@@ -29,6 +40,14 @@ LONGEST_HEAD: Final = 32 << 10
 _ZEROES: Final = bytes(NEXT_READ)
 LINGER: Final = 1.0
 """Seconds for which a connection is kept after an answer that came before all of the body was read."""
+KEEPALIVE: Final = 150
+"""Seconds that an idle connection is kept: longer than any peer keeps its end."""
+
+SWITCH: Final = 0.0002
+"""Seconds after which a thread that moves pages makes way for the event loop."""
+
+CANNOT_START: Final = 2
+"""Exit status of a service that may not start; nothing was changed."""
 
 
 @dataclass(slots=True)
@@ -206,3 +225,56 @@ class Connection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """Hand on that it reads again."""
         self._http.resume_writing()
+
+
+def build_and_serve(build: Callable[[S], FastAPI], settings: S) -> None:
+    """Build the service and serve it; end with one line and status 2 where another process is this side."""
+    try:
+        app = build(settings)
+    except VolumeTaken as taken:
+        sys.stderr.write(f"{taken}\n")
+        sys.exit(CANNOT_START)
+    serve(app, settings)
+
+
+def serve(app: FastAPI, settings: ServiceSettings) -> None:
+    """Serve `app` where the settings say; requests are not logged, since traces say more.
+
+    What was made by now lives as long as the process, so the collector need not look at it again.
+    """
+    gc.collect()
+    gc.freeze()
+    sys.setswitchinterval(SWITCH)
+    uvicorn.Server(configured(app, settings)).run()
+
+
+def configured(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
+    """Return how `app` is served.
+
+    Trust: each setting that uvicorn would read from its own environment variables is given here.
+    """
+    limits = Limits(settings.read_timeout, settings.connections)
+    connection: Any = partial(Connection, limits)
+    stop_timeout: Any = settings.stop_timeout  # seconds; uvicorn waits for parts of one as well
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http=connection,
+        ws="none",
+        lifespan="on",
+        workers=1,
+        reload=False,
+        proxy_headers=False,
+        forwarded_allow_ips="",
+        server_header=False,
+        root_path="",
+        backlog=2048,
+        limit_concurrency=None,
+        limit_max_requests=None,
+        timeout_keep_alive=KEEPALIVE,
+        timeout_graceful_shutdown=stop_timeout,
+        access_log=False,
+        log_level="warning",
+    )

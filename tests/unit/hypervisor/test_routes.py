@@ -9,19 +9,21 @@ import pytest
 from pydantic import SecretStr
 
 from pef_hypervisor.app import Settings, add_views, build
-from pef_hypervisor.doors.bus import OwnBus, add_bus_door
-from pef_hypervisor.doors.guest import add_guest_door
-from pef_hypervisor.doors.vmm import add_vmm_door
+from pef_hypervisor.routes.bus import OwnBus, add_bus_routes
+from pef_hypervisor.routes.guest import add_guest_routes
+from pef_hypervisor.routes.vmm import add_vmm_routes
 from pef_kit.bus import NORMAL_BASE
 from pef_kit.core.fence import Fence
 from pef_kit.core.life import Life
-from pef_kit.doors import Doorkeeper
-from pef_kit.http import Service
-from pef_kit.observers import Observer
 from pef_kit.operations import Effect
+from pef_kit.runtime.app import Service
+from pef_kit.runtime.auth import Authenticator
+from pef_kit.runtime.trace import Observer
+from pef_kit.runtime.views import add_common_routes
 from pef_protocol.calls import HYPERCALLS
 from pef_protocol.events import Side
 from pef_protocol.identity import Epoch, InstanceId
+from pef_protocol.states import HvGfnState
 from pef_protocol.tokens import mint_guest_token
 from pef_protocol.wire import EPOCH, Role
 from unit.hypervisor.world import World
@@ -41,18 +43,19 @@ class Doors:
             Side.HYPERVISOR,
             HYPERCALLS,
             self.world.hv.hypercall,
-            doorkeeper=Doorkeeper(
+            authenticator=Authenticator(
                 {role: TOKENS[role] for role in (Role.ULTRAVISOR, Role.VMM, Role.OBSERVER)}, "guest key"
             ),
             perform=self.perform,
             observer=Observer(Side.HYPERVISOR),
             fence=Fence(life=Life("the epoch of the tests", epoch=EPOCH_OF_TESTS)),
         )
-        add_vmm_door(self.service, self.world.hv)
-        add_guest_door(self.service, self.world.hv)
+        add_common_routes(self.service)
+        add_vmm_routes(self.service, self.world.hv)
+        add_guest_routes(self.service, self.world.hv)
         self.threads = ThreadPoolExecutor(1)
         bus = OwnBus(self.world.memory, self.threads)
-        add_bus_door(self.service, self.world.hv.store.memory, bus)
+        add_bus_routes(self.service, self.world.hv.store.memory, bus)
         add_views(self.service, self.world.hv)
         transport = httpx.ASGITransport(app=self.service.app)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://hypervisor")
@@ -209,8 +212,19 @@ async def test_the_observer_sees_states_and_no_contents(doors: Doors) -> None:
         assert b"canary" not in answer.content
     gfns = await doors.ask(Role.OBSERVER, "GET", "/v1/observer/gfns?lpid=1")
     assert gfns.json()["slots"][0]["states"] == [[0, 16, "NORMAL"]]
+    some = await doors.ask(Role.OBSERVER, "GET", "/v1/observer/gfns?lpid=1&first=3&count=2")
+    assert some.json()["slots"][0]["states"] == [[3, 2, "NORMAL"]]
     digest = await doors.ask(Role.OBSERVER, "GET", "/v1/observer/digest")
     assert digest.json() == {"digest": doors.world.hv.digest()}
+
+
+async def test_the_states_of_gfns_travel_as_octets(doors: Doors) -> None:
+    path, octets = "/v1/observer/gfns?lpid=1&first=14&count=4", {"accept": "application/octet-stream"}
+    answer = await doors.ask(Role.OBSERVER, "GET", path, headers=octets)
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.content == bytes([HvGfnState.NORMAL, HvGfnState.NORMAL, 255, 255])
+    most = await doors.ask(Role.OBSERVER, "GET", "/v1/observer/gfns?lpid=1", headers=octets)
+    assert (most.status_code, most.json()["field"]) == (422, "count")
 
 
 async def test_a_hypercall_over_http_is_the_one_of_the_object(doors: Doors) -> None:

@@ -4,9 +4,9 @@ Bodies are those of `pef_kit.bus.OwnerBus`. All addresses are checked before a b
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
-from http import HTTPStatus
+from typing import Any
 
 import numpy as np
 from fastapi import Request, Response
@@ -15,12 +15,12 @@ from starlette.types import Receive, Scope, Send
 
 from pef_hypervisor.normal_memory import RealMemory
 from pef_kit.bus import NormalMemory, carry_out, chunks, zero
-from pef_kit.core.fence import Message, Refuse
-from pef_kit.doors import Problem
-from pef_kit.http import Service
 from pef_kit.operations import Transfer
-from pef_protocol.identity import Epoch
-from pef_protocol.wire import EPOCH, NORMAL_MEMORY_PATH, OCTETS, RUNS_AT_ONCE, Role
+from pef_kit.runtime import openapi
+from pef_kit.runtime.app import Service
+from pef_kit.runtime.auth import Problem
+from pef_kit.runtime.clients import Octets
+from pef_protocol.wire import NORMAL_MEMORY_PATH, OCTETS, RUNS_AT_ONCE, Role
 
 ROW_BYTES = 16
 COUNT_BYTES = 8
@@ -60,32 +60,26 @@ class Contents(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-def add_bus_door(service: Service, real_memory: RealMemory, bus: OwnBus) -> None:
-    """Add the bus' routes; a message has at most `RUNS_AT_ONCE` rows."""
+def add_bus_routes(service: Service, real_memory: RealMemory, bus: OwnBus) -> None:
+    """Add the bus' routes; a message has at most `RUNS_AT_ONCE` rows.
+
+    The edge has seen that it is the Ultravisor of the current epoch that asks.
+    """
     memory = real_memory.bytes
 
-    def require_current(request: Request) -> None:
-        """Raise Problem where it is not the Ultravisor of the current epoch that asks."""
-        service.doorkeeper.admit(request, Role.ULTRAVISOR)
-        verdict = service.fence.receive(Message(Epoch.parse(request.headers.get(EPOCH, "")), None))
-        if isinstance(verdict, Refuse):
-            raise Problem(
-                verdict.status, HTTPStatus(verdict.status).phrase, verdict.reason, kind=verdict.kind
-            )
-
-    async def read(request: Request) -> Response:
-        require_current(request)
+    async def read(rows: Octets) -> Response:
+        """Read normal memory: rows of (real address, bytes) in, their bytes out."""
         # Order: nothing runs between this check and the response, which notes its ranges first.
-        return Contents(rows_of(await service.body(request, ROWS_LIMIT), memory), real_memory)
+        return Contents(rows_of(rows, memory), real_memory)
 
     async def write(request: Request) -> Response:
-        require_current(request)
-        stream = service.pieces(request)
+        """Write normal memory: the number of rows, the rows, and their bytes, as a stream."""
+        stream = aiter(request.stream())
         head = bytearray()
         while len(head) < head_bytes(head):
             chunk = await anext(stream, None)
             if chunk is None:
-                raise Problem(422, "Unprocessable Content", "the rows are not all there", "body")
+                raise Problem(422, "the rows are not all there", "body")
             head += chunk
         wanted = head_bytes(head)
         pieces = rows_of(bytes(head[COUNT_BYTES:wanted]), memory)
@@ -97,28 +91,39 @@ def add_bus_door(service: Service, real_memory: RealMemory, bus: OwnBus) -> None
             filling.end()
         return Response(status_code=204)
 
-    async def zeroed(request: Request) -> Response:
-        require_current(request)
-        pieces = rows_of(await service.body(request, ROWS_LIMIT), memory)
+    async def zero_pages(rows: Octets) -> Response:
+        """Zero normal memory: whole pages are given back, and read as zero."""
+        pieces = rows_of(rows, memory)
         with real_memory.requests.under_way(pieces):
             await bus.perform(Transfer(pieces, lambda *_: None, writes=True, zeroes=True))
         return Response(status_code=204)
 
-    service.post(NORMAL_MEMORY_PATH + "zero", zeroed)
-    service.post(NORMAL_MEMORY_PATH + "read", read)
-    service.post(NORMAL_MEMORY_PATH + "write", write)
+    def add(name: str, handler: Callable[..., Any], limit: int | None, **describes: Any) -> None:
+        service.add(
+            "POST",
+            NORMAL_MEMORY_PATH + name,
+            handler,
+            Role.ULTRAVISOR,
+            tag=Role.ULTRAVISOR.value,
+            limit=limit,
+            between=True,
+            openapi_extra=openapi.bus_body(limit),
+            **describes,
+        )
+
+    add("zero", zero_pages, ROWS_LIMIT, status_code=204)
+    add("read", read, ROWS_LIMIT, responses=openapi.OCTETS_ALONE)
+    add("write", write, None, status_code=204)
 
 
 def rows_of(body: bytes, memory: NormalMemory) -> list[tuple[int, int]]:
     """Return rows of (real address, bytes); raise Problem 422 where one is outside normal memory."""
     if len(body) % ROW_BYTES:
-        raise Problem(422, "Unprocessable Content", "not rows of two 64-bit numbers", "body")
+        raise Problem(422, "not rows of two 64-bit numbers", "body")
     rows = [(int(ra), int(length)) for ra, length in np.frombuffer(body, "<u8").reshape(-1, 2)]
     for ra, length in rows:
         if not memory.holds(ra, length):
-            raise Problem(
-                422, "Unprocessable Content", f"{length} bytes at {ra:#x} are not normal memory", "ra"
-            )
+            raise Problem(422, f"{length} bytes at {ra:#x} are not normal memory", "ra")
     return rows
 
 
@@ -128,7 +133,7 @@ def head_bytes(head: bytearray) -> int:
         return COUNT_BYTES
     wanted = COUNT_BYTES + ROW_BYTES * int.from_bytes(head[:COUNT_BYTES], "little")
     if wanted > COUNT_BYTES + ROWS_LIMIT:
-        raise Problem(413, "Content Too Large", f"addresses may have {ROWS_LIMIT} bytes")
+        raise Problem(413, f"addresses may have {ROWS_LIMIT} bytes")
     return wanted
 
 
@@ -143,7 +148,7 @@ class Filling:
         """Write what has come; raise Problem 422 where there is no room left for it."""
         while content.nbytes:
             if self._room is None:
-                raise Problem(422, "Unprocessable Content", "more bytes than the rows say", "body")
+                raise Problem(422, "more bytes than the rows say", "body")
             some = min(self._room.nbytes, content.nbytes)
             self._room[:some] = content[:some]
             content, self._room = content[some:], self._room[some:]
@@ -153,4 +158,4 @@ class Filling:
     def end(self) -> None:
         """Raise Problem 422 where bytes are missing."""
         if self._room is not None:
-            raise Problem(422, "Unprocessable Content", "fewer bytes than the rows say", "body")
+            raise Problem(422, "fewer bytes than the rows say", "body")

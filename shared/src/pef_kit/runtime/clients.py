@@ -8,12 +8,14 @@ Source: rules 8 and 14 of ARCHITECTURE.md, "Identity and time".
 
 import asyncio
 import hashlib
+import json
 import logging
 import re
-from collections.abc import Awaitable, Callable, Generator
-from typing import Any, Final, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Final, Literal, TypeVar
 
-from fastapi import Request, Response
+from fastapi import Depends, Header, Query, Request, Response
+from pydantic import BaseModel
 
 from pef_kit.core.idempotency import (
     LONGEST_ANSWER,
@@ -25,38 +27,59 @@ from pef_kit.core.idempotency import (
     Scope,
 )
 from pef_kit.core.life import Ended
-from pef_kit.doors import Problem
-from pef_kit.operations import Effect, Operation
+from pef_kit.runtime.auth import Problem
+from pef_kit.runtime.messages import MEMORY, Number
+from pef_kit.runtime.runner import Check
 from pef_protocol.identity import Incarnation
-from pef_protocol.wire import IDEMPOTENCY_KEY, OPERATIONS_PATH, REPLAYED, Caller
+from pef_protocol.wire import IDEMPOTENCY_KEY, JSON, OPERATIONS_PATH, REPLAYED, Caller
 
 KEY_FORM: Final = re.compile("[ -~]{1,255}")
 ANSWER_WITHIN: Final = 60.0
 INTERNAL_ERROR: Final = 500
+BUSY: Final = "busy"
+"""The reason of an access that did nothing."""
 
 T = TypeVar("T")
-Check = Callable[[], None]
-"""Raises Problem where an operation must not begin."""
+
+
+async def idempotency_key(
+    _: Annotated[
+        str | None,
+        Header(alias=IDEMPOTENCY_KEY, description="Names this request: a repeat with the same key acts once"),
+    ] = None,
+) -> None:
+    """Say in the OpenAPI document that a request may have a key; `Clients.act` reads it."""
+
+
+async def octets_of(request: Request) -> bytes:
+    """Return the body of a request, which has come whole."""
+    return await request.body()
+
+
+Octets = Annotated[bytes, Depends(octets_of)]
+"""A body of octets."""
+Length = Annotated[Number, Query(le=MEMORY)]
+"""Bytes of one load or read."""
+Keyed = Annotated[None, Depends(idempotency_key)]
+"""Of a handler whose request may have an `Idempotency-Key`."""
+
+
+class Access(BaseModel):
+    """What became of a load or store: where it was refused, the reason, and the address at fault."""
+
+    access: Literal["resolved", "refused"]
+    reason: str = ""
+    gpa: int = 0
 
 
 class NothingDone(Response):
     """An answer after which nothing was done: a repeat of its request acts."""
 
 
-def begun_if(check: Check | None, operation: Operation[T]) -> Operation[T]:
-    """Begin `operation` only if `check` passes at its first step: a task begins later than it is made."""
-    if check is None:
-        return operation
-
-    def checked() -> Generator[Effect, Any, T]:
-        try:
-            check()
-        except BaseException:
-            operation.close()
-            raise
-        return (yield from operation)
-
-    return checked()
+def access_refused(reason: str, gpa: int) -> Response:
+    """Return the answer to a load or store that does not resolve; one that is busy may be repeated."""
+    body = json.dumps({"access": "refused", "reason": reason, "gpa": gpa})
+    return (NothingDone if reason == BUSY else Response)(body, media_type=JSON)
 
 
 class Clients:
@@ -77,7 +100,6 @@ class Clients:
         self,
         request: Request,
         caller: Caller,
-        body: bytes,
         check: Check,
         work: Callable[[], Awaitable[Response]],
         *,
@@ -89,7 +111,7 @@ class Clients:
         """
         scope = _scope_of(caller)
         key = _key_of(request, looks=looks)
-        fingerprint = _fingerprint(request, body) if key else b""
+        fingerprint = _fingerprint(request, await request.body()) if key else b""
         try:
             known = self._kept.known(scope, key, fingerprint, self._clock())
             if known is not None:
@@ -97,24 +119,19 @@ class Clients:
             check()
             kept = self._kept.begin(scope, key, fingerprint, self._new_id())
         except OtherRequest:
-            raise Problem(
-                422, "Unprocessable Content", "this key was used for another request", IDEMPOTENCY_KEY
-            ) from None
+            raise Problem(422, "this key was used for another request", IDEMPOTENCY_KEY) from None
         except NoRoom:
-            raise Problem(
-                503, "Service Unavailable", "too many operations are open or were answered lately"
-            ) from None
+            raise Problem(503, "too many operations are open or were answered lately") from None
         task = asyncio.ensure_future(self._work(kept, work))
         self._tasks[kept] = task
         task.add_done_callback(lambda _: self._tasks.pop(kept, None))
         return await self._outcome(kept, task)
 
-    async def read(self, request: Request, caller: Caller) -> Response:
+    async def read(self, caller: Caller, operation: str) -> Response:
         """Answer with the outcome of an operation of the caller's, by its id."""
-        operation = str(request.path_params["operation"])
         kept = self._kept.find(_scope_of(caller), operation, self._clock())
         if kept is None:
-            raise Problem(404, "Not Found", "the caller has no such operation that is open or kept")
+            raise Problem(404, "the caller has no such operation that is open or kept")
         return await self._outcome(kept, replayed=True)
 
     def drop(self, incarnation: Incarnation) -> None:
@@ -137,31 +154,27 @@ class Clients:
                 bytes(kept.answer.body), kept.answer.status, media_type=kept.answer.media_type
             )
         elif task is None:
-            raise Problem(404, "Not Found", "the VM of this operation has ended")
+            raise Problem(404, "the VM of this operation has ended")
         else:
             await asyncio.wait({task}, timeout=self._within)
             if not task.done():
                 kept.told = True
                 detail = f"still open: read its outcome at {OPERATIONS_PATH}{kept.operation}"
-                raise Problem(
-                    503, "Service Unavailable", detail, headers={"retry-after": "1"}, operation=kept.operation
-                )
+                raise Problem(503, detail, headers={"retry-after": "1"}, operation=kept.operation)
             response = task.result()
         if replayed:
             response.headers[REPLAYED] = "true"
         return response
 
     async def _work(self, kept: ClientOperation, work: Callable[[], Awaitable[Response]]) -> Response:
-        failed = Problem(
-            INTERNAL_ERROR, "Internal Server Error", "a fault of this service; its log says more"
-        )
+        failed = Problem(INTERNAL_ERROR, "a fault of this service; its log says more")
         response = failed.response()
         try:
             response = await work()
         except Problem as problem:
             response = problem.response()
         except Ended as ended:
-            response = Problem(409, "Conflict", str(ended)).response()
+            response = Problem(409, str(ended)).response()
         except Exception:
             logging.getLogger("uvicorn.error").exception("operation %s", kept.operation)
         finally:
@@ -180,9 +193,9 @@ def _key_of(request: Request, *, looks: bool) -> str:
     if not key:
         return ""
     if looks:
-        raise Problem(422, "Unprocessable Content", "a load or read has no key: repeat it", IDEMPOTENCY_KEY)
+        raise Problem(422, "a load or read has no key: repeat it", IDEMPOTENCY_KEY)
     if not KEY_FORM.fullmatch(key):
-        raise Problem(422, "Unprocessable Content", "not 1 to 255 characters of ASCII", IDEMPOTENCY_KEY)
+        raise Problem(422, "not 1 to 255 characters of ASCII", IDEMPOTENCY_KEY)
     return key
 
 
@@ -203,6 +216,6 @@ def _fingerprint(request: Request, body: bytes) -> bytes:
 def _kept_form(response: Response) -> OperationAnswer:
     body = response.body
     if len(body) > LONGEST_ANSWER:
-        gone = Problem(410, "Gone", f"done; its answer had {len(body)} bytes and was not kept").response()
+        gone = Problem(410, f"done; its answer had {len(body)} bytes and was not kept").response()
         return OperationAnswer(gone.status_code, gone.media_type or "", bytearray(gone.body))
     return OperationAnswer(response.status_code, response.media_type or "", bytearray(body))

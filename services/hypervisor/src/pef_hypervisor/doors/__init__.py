@@ -1,1 +1,0 @@
-"""The HTTP doors beside the hypercalls: VMM, guest, memory bus, observer."""

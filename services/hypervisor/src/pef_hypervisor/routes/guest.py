@@ -1,0 +1,61 @@
+"""Routes of normal VMs: their loads and stores. The token says which VM it is."""
+
+from fastapi import Request, Response
+
+from pef_hypervisor.from_guest.memory_access import Refused
+from pef_hypervisor.machine import Hypervisor
+from pef_kit.runtime import openapi
+from pef_kit.runtime.app import Service, json_response
+from pef_kit.runtime.auth import TheGuest
+from pef_kit.runtime.clients import Access, Keyed, Length, Octets, access_refused
+from pef_kit.runtime.messages import MEMORY, Number
+from pef_kit.runtime.runner import Check
+from pef_protocol.wire import GUEST_PATH, OCTETS, Role
+
+
+def add_guest_routes(service: Service, hypervisor: Hypervisor) -> None:
+    """Add the guest's routes; a load or a store may have `MEMORY` bytes."""
+
+    async def load(request: Request, guest: TheGuest, gpa: Number, length: Length) -> Response:
+        """Load bytes of guest memory as the VM: octets, or why the access was refused."""
+
+        async def loaded(current: Check) -> Response:
+            seen = await service.run_alone(hypervisor.load(guest.lpid, gpa, length), current)
+            if isinstance(seen, Refused):
+                return access_refused(seen.reason, seen.gpa)
+            return Response(seen, media_type=OCTETS)
+
+        return await service.as_guest(request, guest.caller, loaded, looks=True)
+
+    async def store(request: Request, guest: TheGuest, gpa: Number, content: Octets, _: Keyed) -> Response:
+        """Store the octets of the body into guest memory as the VM."""
+
+        async def stored(current: Check) -> Response:
+            refused = await service.run_alone(hypervisor.store_bytes(guest.lpid, gpa, content), current)
+            if refused is not None:
+                return access_refused(refused.reason, refused.gpa)
+            return json_response({"access": "resolved"})
+
+        return await service.as_guest(request, guest.caller, stored)
+
+    service.add(
+        "POST",
+        GUEST_PATH + "load",
+        load,
+        Role.GUEST,
+        tag=openapi.GUEST,
+        answer=Access,
+        responses=openapi.OR_OCTETS,
+        problems=(409, 503),
+    )
+    service.add(
+        "POST",
+        GUEST_PATH + "store",
+        store,
+        Role.GUEST,
+        tag=openapi.GUEST,
+        answer=Access,
+        limit=MEMORY,
+        problems=(409, 503),
+        openapi_extra=openapi.MEMORY_BODY,
+    )

@@ -1,0 +1,179 @@
+"""What a service records of its calls: a ring of events, counters, and the context of what they nest.
+
+Trust: an event holds names, numbers of the protocol and counts. Contents of pages never come here.
+"""
+
+import asyncio
+import itertools
+import re
+import secrets
+import time
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from starlette.datastructures import Headers
+
+from pef_kit.spans import pages_in
+from pef_protocol.events import CallEvent, Side
+from pef_protocol.runs import Runs
+from pef_protocol.wire import CALL_ID, DEPTH, MAX_DEPTH, PARENT_ID, TRACEPARENT, Caller, Role
+
+RING: Final = 65536
+"""Events that are kept; older ones are forgotten."""
+ROWS_SHOWN: Final = 8
+"""Runs of a call that its event names; the rest is counted."""
+CALL_ID_FORM: Final = re.compile("[!-~]{1,64}")
+TRACEPARENT_FORM: Final = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """The call that the current task answers: its id, its depth, and the trace it belongs to.
+
+    `deadline`: when (by the event loop's clock) its caller stops waiting; None where nobody said.
+    """
+
+    call_id: str = ""
+    depth: int = 0
+    traceparent: str = ""
+    deadline: float | None = None
+
+
+CURRENT: ContextVar[CallContext | None] = ContextVar("CURRENT", default=None)
+
+
+class Observer:
+    """Records the calls that one side answered; counts calls, pages, bytes and seconds."""
+
+    def __init__(self, side: Side) -> None:
+        self.side = side
+        self.clock = itertools.count(1)
+        self._events: deque[CallEvent] = deque(maxlen=RING)
+        self._recorded = asyncio.Event()
+        """Set whenever an event is recorded."""
+        self._registry = CollectorRegistry()
+        self.calls = Counter("pef_calls", "Calls answered", ["call", "code"], registry=self._registry)
+        self.pages = Counter("pef_pages", "GFNs carried by calls", ["call"], registry=self._registry)
+        self.moved = Counter(
+            "pef_bytes_moved", "Bytes moved over the memory bus", ["way"], registry=self._registry
+        )
+        self.seconds = Histogram(
+            "pef_call_seconds", "Time until a call was answered", ["call"], registry=self._registry
+        )
+
+    def record(self, event: CallEvent) -> None:
+        """Keep an event and count it."""
+        self._events.append(event)
+        self._recorded.set()
+        self.calls.labels(event.name, event.code).inc()
+        self.pages.labels(event.name).inc(event.pages)
+        self.seconds.labels(event.name).observe(event.seconds)
+
+    def since(self, after: int, limit: int = RING) -> list[dict[str, Any]]:
+        """Return the events that ended after event number `after`, oldest first."""
+        fresh: Iterable[CallEvent] = (event for event in self._events if event.ended > after)
+        return [asdict(event) for event in itertools.islice(fresh, limit)]
+
+    async def wait(self, after: int, seconds: float) -> None:
+        """Wait until an event has ended after event number `after`, for at most `seconds`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self._events or self._events[-1].ended <= after:
+                    self._recorded.clear()
+                    await self._recorded.wait()
+
+    def exposition(self) -> bytes:
+        """Return the counters in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+def event_fields(request: Any) -> tuple[dict[str, int | str], int]:
+    """Return what an event says of a request's arguments, and the pages that it names."""
+    arguments: dict[str, int | str] = {}
+    pages = 0
+    for argument in fields(request):
+        value = getattr(request, argument.name)
+        if isinstance(value, Runs):
+            rows = list(value)[:ROWS_SHOWN] if len(value) <= ROWS_SHOWN else []
+            shown = " ".join("+".join(f"{word:#x}" for word in row) for row in rows)
+            arguments[argument.name] = shown or f"{len(value)} runs"
+            pages = pages_in(value)
+        else:
+            arguments[argument.name] = value
+    return arguments, pages
+
+
+class Recorded:
+    """Records one call, and is its context while it runs: what it nests names it as parent.
+
+    `seconds`: how long its caller still waits; None where it does not say so.
+    """
+
+    def __init__(
+        self, observer: Observer, headers: Headers, caller: Caller, name: str, seconds: float | None
+    ) -> None:
+        self._observer = observer
+        self._seconds = seconds
+        # Trust: nothing nests what a guest or VMM asks for, whatever its header says.
+        depth = "0" if caller.role in {Role.GUEST, Role.VMM, Role.OBSERVER} else headers.get(DEPTH, "0")
+        self._depth = int(depth) if depth.isdecimal() and len(depth) < 3 else MAX_DEPTH  # noqa: PLR2004
+        # Trust: ids travel on with nested calls; one that HTTP can't carry would make those calls fail.
+        self._call_id = _well_formed(headers, CALL_ID, CALL_ID_FORM) or secrets.token_hex(8)
+        self._parent_id = _well_formed(headers, PARENT_ID, CALL_ID_FORM)
+        self._traceparent = _well_formed(headers, TRACEPARENT, TRACEPARENT_FORM)
+        guest = f" {caller.lpid}" if caller.role is Role.GUEST else ""
+        self._caller = f"{caller.role}{guest}"
+        self._name = name
+        self.arguments: dict[str, int | str] = {}
+        self.pages = 0
+        self.code = "failed"
+        self.detail = ""
+
+    def __enter__(self) -> "Recorded":
+        self._began = next(self._observer.clock)
+        self._start = time.perf_counter()
+        deadline = None
+        if self._seconds is not None:
+            deadline = asyncio.get_running_loop().time() + self._seconds
+        self._token = CURRENT.set(CallContext(self._call_id, self._depth, self._traceparent, deadline))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        CURRENT.reset(self._token)
+        self._observer.record(
+            CallEvent(
+                side=self._observer.side,
+                call_id=self._call_id,
+                parent_id=self._parent_id,
+                caller=self._caller,
+                name=self._name,
+                arguments=self.arguments,
+                code=self.code,
+                pages=self.pages,
+                depth=self._depth,
+                began=self._began,
+                ended=next(self._observer.clock),
+                seconds=time.perf_counter() - self._start,
+                detail=self.detail,
+            )
+        )
+
+
+def _well_formed(headers: Headers, header: str, form: re.Pattern[str]) -> str:
+    text = headers.get(header, "")
+    return text if form.fullmatch(text) else ""
+
+
+def nested_headers(call_id: str) -> dict[str, str]:
+    """Return the headers by which a call that the current one nests names itself and its parent."""
+    parent = CURRENT.get() or CallContext()
+    headers = {CALL_ID: call_id, PARENT_ID: parent.call_id, DEPTH: str(parent.depth + 1)}
+    if parent.traceparent:
+        version, trace_id, _, flags = parent.traceparent.split("-")
+        headers[TRACEPARENT] = f"{version}-{trace_id}-{call_id[-16:].rjust(16, '0')}-{flags}"
+    return headers
