@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pef_hypervisor.designs import RULES
-from pef_hypervisor.lifecycle import VM_TABLE
+from pef_hypervisor.gfn.table import VM_TABLE
 from pef_kit.transitions import Table
 from pef_protocol.calls import CALLS, Call
 from pef_protocol.codes import ASSIGNED, HCode, UCode
@@ -108,7 +108,7 @@ def hypervisor_page() -> str:
     """Return the page of the Hypervisor's tables."""
     tracked = RULES[Design.TRACKED].table
     pages = [
-        "# States of the Hypervisor\n\nGenerated from `pef_hypervisor.lifecycle` and `.designs` by "
+        "# States of the Hypervisor\n\nGenerated from `pef_hypervisor.gfn.table` and `.designs` by "
         "`make docs`.\n\n## GFN, design `tracked`\n\n",
         state_table(tracked, tracked.events),
         "\n",

@@ -33,8 +33,8 @@ from pef_explorer.engines import Processes
 from pef_explorer.exploration import Bounds, explore, processors
 from pef_explorer.invariants import INVARIANTS as JOINT
 from pef_hypervisor.designs import RULES
+from pef_hypervisor.gfn.table import VM_TABLE
 from pef_hypervisor.invariants import INVARIANTS as HYPERVISORS
-from pef_hypervisor.lifecycle import VM_TABLE
 from pef_kit.transitions import Table
 from pef_lab.hostile.catalogue import ATTACKS, NOT_TRIED
 from pef_lab.rows.catalogue import all_rows

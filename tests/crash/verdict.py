@@ -11,7 +11,7 @@ from crash.tenants import MARKED, OUT, PAGES, PRIVATE, SHARED, Host, Tenant, Und
 from crash.threads import Thread, run
 from crash.wire import Token, Unauthorized
 from pef_explorer.wire import Message, NotDone
-from pef_hypervisor.from_vmm.outcome import Errno
+from pef_hypervisor.outcome import Errno
 from pef_kit.core.lease import Ended
 from pef_kit.operations import PeerFailure
 from pef_protocol.calls import Reply

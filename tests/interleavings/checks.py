@@ -14,7 +14,7 @@ from interleavings.operations import Scene
 from interleavings.written import SECRET, ZERO, read
 from pef_explorer.law import ALIKE, ALIKE_OF_TWO
 from pef_explorer.small_memory import KNOWN_BYTES
-from pef_hypervisor.frames import VmSlot
+from pef_hypervisor.gfn.columns import VmSlot
 from pef_kit.bus import NORMAL_BASE
 from pef_protocol.quantities import PAGE_ORDER
 from pef_protocol.states import HvGfnState, HvVmState, UvGfnState, UvVmState

@@ -15,9 +15,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 from pef_explorer.small_memory import KNOWN_BYTES, HeapFrames, HeapMemory, KnownBytesSealer
-from pef_hypervisor import accesses as host_copies
-from pef_hypervisor import normal_memory, store
-from pef_hypervisor.machine import Hypervisor
+from pef_hypervisor import state as store
+from pef_hypervisor.dispatch import Hypervisor
+from pef_hypervisor.memory import normal as host_copies
+from pef_hypervisor.memory import normal as normal_memory
 from pef_kit import parts
 from pef_kit.bus import NORMAL_BASE, carry_out
 from pef_kit.operations import Ask, Operation, Transfer

@@ -19,7 +19,7 @@ from interleavings.machines import (
 )
 from interleavings.written import HOST, OPEN, SECRET, ZERO, Place, Values, Written
 from pef_hypervisor.from_guest.memory_access import Refused
-from pef_hypervisor.from_vmm.outcome import Errno, Outcome
+from pef_hypervisor.outcome import Errno, Outcome
 from pef_kit.operations import Operation
 from pef_protocol.calls import Reply
 from pef_protocol.events import Side

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 import pef_ultravisor.handlers  # noqa: F401 - and of this one
 from pef_hypervisor.designs import RULES
-from pef_hypervisor.lifecycle import GfnCell, GfnEvent
+from pef_hypervisor.gfn.table import GfnCell, GfnEvent
 from pef_kit.transitions import Cell, Table
 from pef_protocol.states import HvGfnState
 

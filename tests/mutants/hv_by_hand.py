@@ -13,17 +13,18 @@ from numpy.typing import NDArray
 from mutants import answers
 from mutants.bred import by_hand
 from mutants.exchange import attribute, everywhere, only_in
-from pef_hypervisor import to_ultravisor
-from pef_hypervisor.frames import TOUCHED, DevicePool, Vm, VmSlot
 from pef_hypervisor.from_ultravisor import paging, svm_init_abort, svm_init_start, svm_page_in
 from pef_hypervisor.from_ultravisor.paging import Verdict
 from pef_hypervisor.from_vmm import reset
 from pef_hypervisor.gate import Gate
-from pef_hypervisor.moves import offer, take_out
-from pef_hypervisor.normal_memory import RealMemory
-from pef_hypervisor.slots import register, unregister
-from pef_hypervisor.store import Store
-from pef_hypervisor.to_ultravisor import Answer, Flight, Part
+from pef_hypervisor.gfn.columns import HOST_POPULATED, DevicePool, VmSlot
+from pef_hypervisor.memory.normal import RealMemory
+from pef_hypervisor.memory.slots import register, unregister
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor import calls
+from pef_hypervisor.to_ultravisor import paging as batches
+from pef_hypervisor.to_ultravisor.calls import Answer
+from pef_hypervisor.to_ultravisor.paging import Flight, Part, page_out, share
 from pef_kit import decoding
 from pef_kit.operations import Operation
 from pef_kit.spans import I64, Mask, among
@@ -69,7 +70,7 @@ def reset_pages_out() -> Iterator[None]:
     def end(store: Store, vm: Vm) -> Operation[Answer]:
         for slot in vm.slots:
             offsets = np.flatnonzero(slot.state == HvGfnState.SECURE)
-            yield from take_out(store, vm, [Part(slot, offsets, slot.state[offsets])])
+            yield from page_out(store, vm, [Part(slot, offsets, slot.state[offsets])])
         return (yield from original(store, vm))
 
     with everywhere(original, end):
@@ -79,7 +80,7 @@ def reset_pages_out() -> Iterator[None]:
 @contextmanager
 def device_pages_leak() -> Iterator[None]:
     """Keep every device page that a GFN once had."""
-    with attribute(DevicePool, "give_back", lambda *_: None):
+    with attribute(DevicePool, "put_back", lambda *_: None):
         yield
 
 
@@ -88,13 +89,13 @@ def given_back_twice() -> Iterator[None]:
     """Give a device page back for each share of a page, one that is shared already included."""
 
     def offer_again(store: Store, vm: Vm, parts: Sequence[Part]) -> Operation[Flight]:
-        flight = yield from offer(store, vm, parts)
+        flight = yield from share(store, vm, parts)
         for leg in flight.legs():
             again = leg.done & among(leg.before, HvGfnState.SHARED)
-            store.pool.give_back(int(np.count_nonzero(again)))
+            store.pool.put_back(int(np.count_nonzero(again)))
         return flight
 
-    with only_in(svm_page_in, "offer", offer_again):
+    with only_in(svm_page_in, "share", offer_again):
         yield
 
 
@@ -105,7 +106,7 @@ def untouched_carried() -> Iterator[None]:
 
     def carried(store: Store, verdict: Verdict) -> Mask:
         slot, offsets = verdict.gfns.slot, verdict.gfns.each_offset()
-        slot.mark(offsets[verdict.before == HvGfnState.NORMAL], TOUCHED)
+        slot.mark(offsets[verdict.before == HvGfnState.NORMAL], HOST_POPULATED)
         return original(store, verdict)
 
     with only_in(svm_page_in, "carried", carried):
@@ -133,7 +134,7 @@ def impatient() -> Iterator[None]:
         return np.zeros(len(flight), np.bool_)
 
     with (
-        everywhere(to_ultravisor.insist, to_ultravisor.try_once),
+        everywhere(calls.call_with_retry, calls.call_once),
         attribute(Flight, "unchanged", nothing_left),
     ):
         yield
@@ -172,7 +173,7 @@ def refusals_believed() -> Iterator[None]:
     def no_codes(_: str, __: Reply, gfns: I64) -> NDArray[np.int16]:
         return np.zeros(len(gfns), np.int16)
 
-    with everywhere(to_ultravisor.codes_of, no_codes):
+    with everywhere(batches.codes_of, no_codes):
         yield
 
 
@@ -198,7 +199,7 @@ def busy_is_refusal() -> Iterator[None]:
     def as_refusals(codes: NDArray[np.int16]) -> NDArray[np.int16]:
         return np.where(codes == 0, HCode.H_SUCCESS, HCode.H_PARAMETER).astype(np.int16)
 
-    with everywhere(to_ultravisor.as_hypercall_code, as_refusals):
+    with everywhere(batches.as_hypercall_code, as_refusals):
         yield
 
 
@@ -222,7 +223,7 @@ def nobody_waits() -> Iterator[None]:
 @contextmanager
 def in_hand_let_in() -> Iterator[None]:
     """Answer a hypercall on a GFN that another one has in flight as if nothing were."""
-    with only_in(paging, "MOVING", 0):
+    with only_in(paging, "BUSY", 0):
         yield
 
 

@@ -11,13 +11,13 @@ from typing import Final
 
 from mutants.bred import Bred
 from mutants.exchange import cells, cells_of_every_design, only_in
-from pef_hypervisor.frames import Vm, VmSlot
 from pef_hypervisor.from_vmm import host_access
-from pef_hypervisor.lifecycle import (
+from pef_hypervisor.gfn.columns import VmSlot
+from pef_hypervisor.gfn.table import (
     LAW,
     VM_TABLE,
+    GfnAction,
     GfnCell,
-    GfnDeed,
     GfnEvent,
     H,
     N,
@@ -29,18 +29,19 @@ from pef_hypervisor.lifecycle import (
     into,
     to,
 )
-from pef_hypervisor.to_ultravisor import Part
+from pef_hypervisor.state import Vm
+from pef_hypervisor.to_ultravisor.paging import Part
 from pef_kit.columns import GfnSet
 from pef_protocol.codes import HCode
 from pef_protocol.events import Side
 from pef_protocol.states import HvGfnState, HvVmState
 
 TOUCHED_NEEDLESSLY: Final[Mapping[GfnEvent, GfnCell]] = {
-    GfnEvent.HOST_TOUCH: to(P, GfnDeed.TAKE_OUT),
-    GfnEvent.INIT_DONE: to(S, GfnDeed.MARK),
+    GfnEvent.HOST_TOUCH: to(P, GfnAction.PAGE_OUT),
+    GfnEvent.INIT_DONE: to(S, GfnAction.MARK),
     GfnEvent.INIT_ABORT: to(S),
     GfnEvent.FORGET: to(S),
-    GfnEvent.PLUG: to(S, GfnDeed.MARK),
+    GfnEvent.PLUG: to(S, GfnAction.MARK),
 }
 WORDS: Final[Mapping[GfnEvent, tuple[str, ...]]] = {
     GfnEvent.PAGE_IN: ("page-in*", "unshare"),
@@ -65,7 +66,7 @@ def wrong_gfn(event: GfnEvent, state: HvGfnState, cell: GfnCell) -> GfnCell:
     if not idle:
         return to(state)
     if event is GfnEvent.UNMAP:
-        return to(state, GfnDeed.INVALIDATE)
+        return to(state, GfnAction.INVALIDATE)
     return TOUCHED_NEEDLESSLY.get(event, to(state, code=HCode.H_PARAMETER))
 
 

@@ -9,13 +9,15 @@ from typing import Any, Final
 
 from mutants.bred import by_hand
 from mutants.exchange import attribute, cells_of_every_design, everywhere
-from pef_hypervisor import partition, slots, to_ultravisor
-from pef_hypervisor.frames import Vm, VmSlot
 from pef_hypervisor.from_vmm import add_slot, host_access, remove_slot, reset
-from pef_hypervisor.from_vmm.outcome import DONE, Errno, Outcome
-from pef_hypervisor.lifecycle import GfnDeed, GfnEvent, H, N, P, S, to
-from pef_hypervisor.store import Store
-from pef_hypervisor.to_ultravisor import Answer, Flight
+from pef_hypervisor.gfn.columns import VmSlot
+from pef_hypervisor.gfn.table import GfnAction, GfnEvent, H, N, P, S, to
+from pef_hypervisor.memory import slots
+from pef_hypervisor.outcome import DONE, Errno, Outcome
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor import calls
+from pef_hypervisor.to_ultravisor.calls import Answer
+from pef_hypervisor.to_ultravisor.paging import Flight
 from pef_kit.operations import Operation
 from pef_kit.spans import Mask
 from pef_protocol.codes import UCode
@@ -71,7 +73,7 @@ def entry_unwritten() -> Iterator[None]:
         yield from ()
         return Answer(UCode.U_SUCCESS, "")
 
-    with everywhere(partition.write_pate, unsent), everywhere(partition.clear_pate, unsent):
+    with everywhere(calls.write_pate, unsent), everywhere(calls.clear_pate, unsent):
         yield
 
 
@@ -90,7 +92,7 @@ def resets_normal_vms() -> Iterator[None]:
     def again(store: Store, lpid: int) -> Operation[Outcome]:
         vm = store.vms.get(lpid)
         if vm is not None and vm.state is HvVmState.NORMAL:
-            yield from partition.write_pate(vm.lpid, radix=vm.radix)
+            yield from calls.write_pate(vm.lpid, radix=vm.radix)
         return (yield from original(store, lpid))
 
     with everywhere(original, again):
@@ -118,7 +120,7 @@ def registers_at_once() -> Iterator[None]:
 @contextmanager
 def busy_believed() -> Iterator[None]:
     """Take what stays busy for done in the end."""
-    insist, send = to_ultravisor.insist, Flight.send
+    insist, send = calls.call_with_retry, Flight.send
 
     def believe(*asked: Any) -> Operation[Answer]:
         answer = yield from insist(*asked)
@@ -135,21 +137,21 @@ def busy_believed() -> Iterator[None]:
 @contextmanager
 def shared_again_is_normal() -> Iterator[None]:
     """Call a shared page normal once it is shared again."""
-    with cells_of_every_design({GfnEvent.SHARE: {H: to(N, GfnDeed.OFFER)}}):
+    with cells_of_every_design({GfnEvent.SHARE: {H: to(N, GfnAction.SHARE)}}):
         yield
 
 
 @contextmanager
 def share_is_paged_out() -> Iterator[None]:
     """Call a page that was secure, and is shared, paged out."""
-    with cells_of_every_design({GfnEvent.SHARE: {S: to(P, GfnDeed.OFFER)}}):
+    with cells_of_every_design({GfnEvent.SHARE: {S: to(P, GfnAction.SHARE)}}):
         yield
 
 
 @contextmanager
 def done_forgets() -> Iterator[None]:
     """Call normal, at H_SVM_INIT_DONE, what is secure already."""
-    with cells_of_every_design({GfnEvent.INIT_DONE: {S: to(N, GfnDeed.MARK)}}):
+    with cells_of_every_design({GfnEvent.INIT_DONE: {S: to(N, GfnAction.MARK)}}):
         yield
 
 

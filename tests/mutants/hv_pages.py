@@ -9,15 +9,13 @@ from contextlib import contextmanager
 import numpy as np
 
 from mutants.exchange import cells_of_every_design, everywhere, kept_by, only_in
-from pef_hypervisor.frames import MOVING, REPLACED, TOUCHED, Vm, VmSlot, picked
 from pef_hypervisor.from_ultravisor import svm_page_in
 from pef_hypervisor.from_vmm import unmap
-from pef_hypervisor.from_vmm.outcome import DONE, Outcome
-from pef_hypervisor.in_flight import in_flight
-from pef_hypervisor.lifecycle import GfnDeed, GfnEvent, to
-from pef_hypervisor.moves import bring, offer
-from pef_hypervisor.store import Store
-from pef_hypervisor.to_ultravisor import Flight, Part
+from pef_hypervisor.gfn.columns import BUSY, HOST_POPULATED, STAND_IN, VmSlot, in_flight, picked
+from pef_hypervisor.gfn.table import GfnAction, GfnEvent, to
+from pef_hypervisor.outcome import DONE, Outcome
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor.paging import Flight, Part, page_in, share
 from pef_kit.columns import GfnSet
 from pef_kit.operations import Operation
 from pef_kit.spans import I64, NOT_FOUND, columns_of
@@ -32,21 +30,21 @@ def k4() -> Iterator[None]:
     """Mark GFNs secure, and take their device pages, before H_SVM_PAGE_IN knows that they came."""
 
     def bring_regardless(store: Store, vm: Vm, parts: Sequence[Part]) -> Operation[Flight]:
-        flight = yield from bring(store, vm, parts)
+        flight = yield from page_in(store, vm, parts)
         for leg in flight.legs():
             wrong = ~leg.done
             leg.slot.state[leg.offsets[wrong]] = leg.then[wrong]
             store.pool.take(int(np.count_nonzero(wrong)))
         return flight
 
-    with only_in(svm_page_in, "bring", bring_regardless):
+    with only_in(svm_page_in, "page_in", bring_regardless):
         yield
 
 
 def _call_paged_out(store: Store, vm: Vm, slot: VmSlot, offsets: I64) -> None:
     slot.state[offsets] = kept_by(vm.rules.states, HvGfnState.PAGED_OUT)
-    slot.mark(offsets, TOUCHED | REPLACED)
-    store.pool.give_back(len(offsets))
+    slot.mark(offsets, HOST_POPULATED | STAND_IN)
+    store.pool.put_back(len(offsets))
 
 
 @contextmanager
@@ -54,13 +52,13 @@ def k5() -> Iterator[None]:
     """Drop a secure page before the Ultravisor has taken the fresh one that shall be shared in its place."""
 
     def offer_after_dropping(store: Store, vm: Vm, parts: Sequence[Part]) -> Operation[Flight]:
-        flight = yield from offer(store, vm, parts)
+        flight = yield from share(store, vm, parts)
         for leg in flight.legs():
             dropped = ~leg.done & (leg.before == HvGfnState.SECURE)
             _call_paged_out(store, vm, leg.slot, leg.offsets[dropped])
         return flight
 
-    with only_in(svm_page_in, "offer", offer_after_dropping):
+    with only_in(svm_page_in, "share", offer_after_dropping):
         yield
 
 
@@ -100,7 +98,7 @@ def _secure_parts(store: Store, caller: Caller, request: SvmPageIn) -> list[Part
     parts = []
     for gfns in vm.slots.gfn_sets(gpas, counts, np.flatnonzero(places != NOT_FOUND), places):
         slot, chosen = gfns.slot, gfns.selection
-        secure = (slot.state[chosen] == HvGfnState.SECURE) & ~slot.marked(chosen, MOVING)
+        secure = (slot.state[chosen] == HvGfnState.SECURE) & ~slot.marked(chosen, BUSY)
         offsets = picked(gfns, secure)
         if len(offsets):
             parts.append(Part(slot, offsets, slot.state[offsets]))
@@ -127,7 +125,7 @@ def k16() -> Iterator[None]:
 
     A design of two states has no such mark, and this defect can't be seen in it.
     """
-    paged_out = to(HvGfnState.PAGED_OUT, GfnDeed.BRING)
+    paged_out = to(HvGfnState.PAGED_OUT, GfnAction.PAGE_IN)
     with cells_of_every_design({GfnEvent.PAGE_IN: {HvGfnState.PAGED_OUT: paged_out}}):
         yield
 
@@ -135,5 +133,5 @@ def k16() -> Iterator[None]:
 @contextmanager
 def k17() -> Iterator[None]:
     """Unmap a page that another call has chosen to offer, and offer it none the less."""
-    with only_in(unmap, "MOVING", 0):
+    with only_in(unmap, "BUSY", 0):
         yield

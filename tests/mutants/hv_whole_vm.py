@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mutants.exchange import cells_of_every_design, everywhere, only_in
-from pef_hypervisor import give_back as giving_back
-from pef_hypervisor import machine, slots
-from pef_hypervisor.frames import Vm, VmSlot
+from pef_hypervisor import dispatch as machine
 from pef_hypervisor.from_ultravisor import svm_init_abort, svm_init_start, whole_vm
 from pef_hypervisor.from_vmm import add_slot, reset
-from pef_hypervisor.from_vmm.outcome import DONE, Outcome
-from pef_hypervisor.lifecycle import GfnEvent, N, P, to
-from pef_hypervisor.partition import end_svm, write_pate
-from pef_hypervisor.slots import forget, register, unregister
-from pef_hypervisor.store import Store
-from pef_hypervisor.to_ultravisor import Answer, Obstacle, try_once
+from pef_hypervisor.gfn.columns import VmSlot
+from pef_hypervisor.gfn.table import GfnEvent, N, P, to
+from pef_hypervisor.memory import restore as giving_back
+from pef_hypervisor.memory import slots
+from pef_hypervisor.memory.slots import forget, register, unregister
+from pef_hypervisor.outcome import DONE, Outcome
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor.calls import Answer, Obstacle, call_once, end_svm, write_pate
 from pef_kit.operations import Operation
 from pef_kit.spans import I64
 from pef_protocol.calls import Reply
@@ -97,7 +97,7 @@ def k3() -> Iterator[None]:
 @contextmanager
 def k6() -> Iterator[None]:
     """Let a VM go on as a normal one whatever H_SVM_INIT_ABORT was refused: it keeps those secure pages."""
-    give_back, give_up = giving_back.give_back, giving_back._give_up
+    give_back, give_up = giving_back.restore_cleartext, giving_back._give_up
     refused: defaultdict[int, list[tuple[VmSlot, I64]]] = defaultdict(list)
 
     def keep(store: Store, vm: Vm, slot: VmSlot, offsets: I64) -> Operation[int]:
@@ -130,7 +130,7 @@ def k8() -> Iterator[None]:
 
     def register_once(vm: Vm, slot: VmSlot) -> Operation[Answer]:
         request = RegisterMemSlot(vm.lpid, gpa_of(slot.first), slot.count * PAGE_SIZE, 0, slot.slot_id)
-        answer = yield from try_once("UV_REGISTER_MEM_SLOT", request, vm, vm.svm_incarnation)
+        answer = yield from call_once("UV_REGISTER_MEM_SLOT", request, vm, vm.svm_incarnation)
         if answer.code is UCode.U_BUSY:
             answer = Answer(UCode.U_SUCCESS, answer.detail)
         slot.registered = answer.succeeded

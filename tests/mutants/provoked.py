@@ -11,11 +11,10 @@ from contextlib import contextmanager
 import numpy as np
 
 from mutants.exchange import everywhere, only_in
-from pef_hypervisor.frames import MOVING, Vm
 from pef_hypervisor.from_ultravisor import svm_init_done, svm_page_in
-from pef_hypervisor.in_flight import in_flight
-from pef_hypervisor.store import Store
-from pef_hypervisor.to_ultravisor import Flight, Part
+from pef_hypervisor.gfn.columns import BUSY, in_flight
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor.paging import Flight, Part
 from pef_kit.operations import Operation, PeerFailure, ask
 from pef_kit.spans import columns_of, spread
 from pef_protocol.calls import Reply
@@ -57,7 +56,7 @@ def unasked_page_in() -> Iterator[None]:
 def _offer_held(store: Store, vm: Vm) -> Operation[None]:
     parts = []
     for slot in vm.slots if vm.state is HvVmState.TRANSIENT else ():
-        offsets = np.flatnonzero((slot.state == HvGfnState.SECURE) & ~slot.marked(slice(None), MOVING))
+        offsets = np.flatnonzero((slot.state == HvGfnState.SECURE) & ~slot.marked(slice(None), BUSY))
         parts.append(Part(slot, offsets, slot.state[offsets]))
     flight = Flight(vm, parts)
     with in_flight(store.pool, [(part.slot, part.offsets) for part in flight.parts]):

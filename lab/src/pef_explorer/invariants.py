@@ -23,7 +23,7 @@ from pef_explorer.oracle import BLANK, SECRET, ZERO
 from pef_explorer.records import Step
 from pef_explorer.small_memory import TOKEN_BYTES
 from pef_explorer.stillness import peek
-from pef_hypervisor.frames import MOVING as HV_MOVING
+from pef_hypervisor.gfn.columns import BUSY as HV_MOVING
 from pef_protocol.states import HvGfnState as H
 from pef_protocol.states import HvVmState, UvVmState
 from pef_protocol.states import UvGfnState as S

@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 from pef_explorer.oracle import ZERO, Oracle
 from pef_explorer.small_memory import KNOWN_BYTES
 from pef_explorer.system import LPID, System, known_of
-from pef_hypervisor.frames import CARRIED
 from pef_hypervisor.gate import GateRecord
+from pef_hypervisor.gfn.columns import SENT
 from pef_kit.bus import NORMAL_BASE
 from pef_protocol.quantities import PAGE_ORDER, Gfn
 from pef_protocol.states import HvVmState, UvVmState
@@ -21,7 +21,7 @@ ABSENT: Final = 0xFF
 INERT: Final = bytes(mark & ~(REFERENCED | FILLED) & 0xFF for mark in range(256))
 """REFERENCED chooses what is evicted, and nothing is; FILLED tells that a frame must be scrubbed, and its
 bytes stand in the key themselves."""
-SECURED: Final = bytes(mark & ~CARRIED & 0xFF for mark in range(256))
+SECURED: Final = bytes(mark & ~SENT & 0xFF for mark in range(256))
 """CARRIED says in a secure VM only what H_SVM_INIT_ABORT would have needed."""
 NO_VM: Final = (int(HvVmState.NORMAL), False, False, False, None)
 """A VM that is not there, as those that are there are told."""

@@ -16,9 +16,9 @@ from pef_explorer.small_memory import KNOWN_BYTES, HeapFrames, HeapMemory, Known
 from pef_explorer.stepping import OpenCall, run_to_end
 from pef_hypervisor.checkpoint import HvCheckpoint
 from pef_hypervisor.checkpoint import Spares as HvSpares
-from pef_hypervisor.frames import Vm
-from pef_hypervisor.from_vmm.outcome import Errno, Outcome
-from pef_hypervisor.machine import Hypervisor
+from pef_hypervisor.dispatch import Hypervisor
+from pef_hypervisor.outcome import Errno, Outcome
+from pef_hypervisor.state import Vm
 from pef_kit.bus import NORMAL_BASE
 from pef_kit.core.hello import Epochs
 from pef_kit.operations import Operation

@@ -13,7 +13,7 @@ from pef_explorer.plan import Part, Plan
 from pef_explorer.records import Ending, Step
 from pef_explorer.system import known_of
 from pef_explorer.world import World
-from pef_hypervisor.frames import MOVING as HV_MOVING
+from pef_hypervisor.gfn.columns import BUSY as HV_MOVING
 from pef_protocol.designs import Design
 from pef_protocol.states import HvGfnState as H
 from pef_protocol.states import HvVmState, UvVmState

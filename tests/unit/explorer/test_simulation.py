@@ -22,8 +22,8 @@ from pef_explorer.simulation.events import (
     from_json,
 )
 from pef_explorer.simulation.run import Run
-from pef_hypervisor import slots
-from pef_hypervisor.frames import DevicePool
+from pef_hypervisor.gfn.columns import DevicePool
+from pef_hypervisor.memory import slots
 from pef_kit.operations import Operation
 from pef_lab.cli import app
 from pef_protocol.designs import Design
@@ -125,9 +125,9 @@ def leaves_ciphertext(store: object, vm: object, slot: object, offsets: object) 
 
 
 PLANTED: dict[str, tuple[object, str, Callable[..., Any], str]] = {
-    "reset does not scrub": (slots, "wipe", leaves_ciphertext, "a_page_in_gives_back_the_page_out"),
+    "reset does not scrub": (slots, "scrub_pages", leaves_ciphertext, "a_page_in_gives_back_the_page_out"),
     "each seal has the first IV": (Sealer, "take_ivs", lambda sealer, pages: 1, "no_ciphertext_comes_twice"),
-    "device pages leak": (DevicePool, "give_back", lambda pool, pages: None, "pools_add_up"),
+    "device pages leak": (DevicePool, "put_back", lambda pool, pages: None, "pools_add_up"),
 }
 
 

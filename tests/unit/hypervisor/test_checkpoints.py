@@ -8,9 +8,10 @@ import pytest
 
 from pef_hypervisor.checkpoint import Spares
 from pef_hypervisor.designs import RULES
-from pef_hypervisor.frames import MOVING, Vm, VmSlot
-from pef_hypervisor.from_vmm.outcome import Errno, Outcome
-from pef_hypervisor.machine import Hypervisor
+from pef_hypervisor.dispatch import Hypervisor
+from pef_hypervisor.gfn.columns import BUSY, VmSlot
+from pef_hypervisor.outcome import Errno, Outcome
+from pef_hypervisor.state import Vm
 from pef_protocol.designs import Design
 from pef_protocol.identity import Incarnation, InstanceId
 from pef_protocol.quantities import Lpid, gfn_of
@@ -79,7 +80,7 @@ CHANGES: dict[str, Callable[[Hypervisor], object]] = {
     "a registration": lambda hv: setattr(slot_of(hv), "registered", True),
     "a slot's place": lambda hv: setattr(slot_of(hv), "base", 1 << 33),
     "a state": lambda hv: slot_of(hv).state.fill(HvGfnState.SHARED),
-    "a mark": lambda hv: slot_of(hv).mark(np.array([2]), MOVING),
+    "a mark": lambda hv: slot_of(hv).mark(np.array([2]), BUSY),
     "a slot gone": unplug,
     "the VM gone": lambda hv: hv.store.vms.clear(),
     "another VM": another_vm,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pef_hypervisor.designs import RULES
-from pef_hypervisor.lifecycle import LAW, VM_TABLE, GfnDeed, GfnEvent, VmEvent, gfn_table, wanting
+from pef_hypervisor.gfn.table import LAW, VM_TABLE, GfnAction, GfnEvent, VmEvent, gfn_table, wanting
 from pef_protocol.designs import PUSHING, Design
 from pef_protocol.states import HvGfnState, HvVmState
 
@@ -71,19 +71,20 @@ def test_a_design_never_leads_into_a_state_that_it_does_not_keep(design: Design)
 
 
 def test_the_designs_differ_in_what_is_left_over() -> None:
-    def deed(design: Design, event: GfnEvent) -> str:
+    def action_of(design: Design, event: GfnEvent) -> str:
         return RULES[design].table.cells[event][HvGfnState.NORMAL].does.name
 
     assert {
-        design.value: (deed(design, GfnEvent.INIT_DONE), deed(design, GfnEvent.PLUG)) for design in Design
+        design.value: (action_of(design, GfnEvent.INIT_DONE), action_of(design, GfnEvent.PLUG))
+        for design in Design
     } == {
         "eager": ("NOTHING", "NOTHING"),
         "broken": ("NOTHING", "NOTHING"),
         "tracked": ("MARK", "MARK"),
-        "tracked-pagein": ("BRING", "MARK"),
-        **{design.value: ("BRING", "MARK") for design in PUSHING},
+        "tracked-pagein": ("PAGE_IN", "MARK"),
+        **{design.value: ("PAGE_IN", "MARK") for design in PUSHING},
     }
-    assert {design for design in Design if deed(design, GfnEvent.INIT_ABORT) == "RESTORE"} == {
+    assert {design for design in Design if action_of(design, GfnEvent.INIT_ABORT) == "RESTORE_STAND_IN"} == {
         Design.PUSHED_FIXED
     }
     assert {design.value for design in Design if not RULES[design].plugged_visible} == {"eager", "broken"}
@@ -105,7 +106,9 @@ def test_what_a_whole_column_becomes_is_what_each_gfn_becomes(design: Design, ev
 
 
 def test_states_are_found_by_the_deed_that_they_want() -> None:
-    assert wanting(gfn_table(LAW), GfnEvent.INIT_ABORT, GfnDeed.GIVE_BACK, GfnDeed.RESTORE) == (
+    assert wanting(
+        gfn_table(LAW), GfnEvent.INIT_ABORT, GfnAction.RESTORE_CLEARTEXT, GfnAction.RESTORE_STAND_IN
+    ) == (
         HvGfnState.SECURE,
         HvGfnState.PAGED_OUT,
     )

@@ -13,7 +13,7 @@ from mutants.exchange import OURS
 from mutants.rungs import LADDERS, path_of, side_of
 from mutants.zoo import BRED, NAMED, ZOO
 from pef_hypervisor.designs import RULES
-from pef_hypervisor.lifecycle import LAW, VM_TABLE
+from pef_hypervisor.gfn.table import LAW, VM_TABLE
 from pef_protocol.calls import CALLS
 from pef_protocol.states import UvGfnState
 from pef_ultravisor.lifecycle import GFN, OPERATIONS

@@ -10,8 +10,8 @@ from pef_explorer.plan import Plan
 from pef_explorer.simulation.events import GUEST, WORLD, Do, Seed, Start, token_of
 from pef_explorer.small_esm import measured, not_as_promised, steps_for
 from pef_explorer.small_memory import HeapFrames, HeapMemory, KnownBytesSealer
-from pef_hypervisor.from_vmm.outcome import Errno, Outcome
-from pef_hypervisor.machine import Hypervisor
+from pef_hypervisor.dispatch import Hypervisor
+from pef_hypervisor.outcome import Errno, Outcome
 from pef_kit.bus import NORMAL_BASE
 from pef_kit.operations import Operation
 from pef_protocol.calls import Reply

@@ -30,7 +30,7 @@ from pef_explorer.simulation.oracle import Oracle, Watch
 from pef_explorer.simulation.probes import probe_all
 from pef_explorer.stepping import Pending
 from pef_explorer.wire import Message, NotDone
-from pef_hypervisor.from_vmm.outcome import Errno, Outcome
+from pef_hypervisor.outcome import Errno, Outcome
 from pef_kit.core.life import Ended
 from pef_kit.operations import Operation, PeerFailure
 from pef_protocol.calls import Reply

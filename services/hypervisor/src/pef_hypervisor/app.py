@@ -8,12 +8,12 @@ from fastapi import FastAPI, Request, Response
 from pydantic import Field
 
 from pef_hypervisor import views
+from pef_hypervisor.dispatch import Hypervisor
 from pef_hypervisor.doors.bus import OwnBus, add_bus_door
 from pef_hypervisor.doors.guest import add_guest_door
 from pef_hypervisor.doors.vmm import add_vmm_door
 from pef_hypervisor.invariants import broken
 from pef_hypervisor.link import Link
-from pef_hypervisor.machine import Hypervisor
 from pef_kit.bus import NormalMemory
 from pef_kit.core.fence import Fence
 from pef_kit.doors import Doorkeeper, number

@@ -14,9 +14,9 @@ for what it does at its end would be done to the restored state.
 from typing import Final, NamedTuple
 
 from pef_hypervisor.designs import RULES
-from pef_hypervisor.frames import Vm, VmSlot
 from pef_hypervisor.gate import GateRecord
-from pef_hypervisor.store import Store
+from pef_hypervisor.gfn.columns import VmSlot
+from pef_hypervisor.state import Store, Vm
 from pef_kit.core.life import Life
 from pef_protocol.designs import Design
 from pef_protocol.identity import Incarnation

@@ -4,8 +4,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from pef_hypervisor.frames import MOVING, VmSlot
-from pef_hypervisor.store import Store
+from pef_hypervisor.gfn.columns import BUSY, VmSlot
+from pef_hypervisor.state import Store
 from pef_kit.operations import Operation
 from pef_kit.parts import copied
 from pef_protocol.quantities import PAGE_SIZE, gpa_of
@@ -79,5 +79,5 @@ def _states(slot: VmSlot) -> dict[str, Any]:
                 firsts.tolist(), counts.tolist(), slot.state[firsts].tolist(), strict=True
             )
         ],
-        "moving": sum(int(np.count_nonzero(slot.marked(block, MOVING))) for block in slot.blocks()),
+        "moving": sum(int(np.count_nonzero(slot.marked(block, BUSY))) for block in slot.blocks()),
     }

@@ -7,7 +7,7 @@ is `broken`. This side is the same: two states, and a slot being plugged that no
 from typing import Final
 
 from pef_hypervisor.designs.rules import TWO_STATES, Rules
-from pef_hypervisor.lifecycle import LAW, STAY, GfnEvent, folded, gfn_table, varied
+from pef_hypervisor.gfn.table import LAW, STAY, GfnEvent, folded, gfn_table, varied
 from pef_protocol.designs import Design
 
 _TABLE: Final = gfn_table(folded(varied(LAW, {GfnEvent.INIT_DONE: STAY, GfnEvent.PLUG: STAY})))

@@ -14,11 +14,11 @@ from dataclasses import replace
 from typing import Final
 
 from pef_hypervisor.designs.rules import TWO_STATES, Rules
-from pef_hypervisor.lifecycle import LAW, GfnDeed, GfnEvent, N, S, folded, gfn_table, to, varied
+from pef_hypervisor.gfn.table import LAW, GfnAction, GfnEvent, N, S, folded, gfn_table, to, varied
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
 
-_LAW: Final = folded(varied(LAW, {GfnEvent.INIT_DONE: {N: to(S, GfnDeed.BRING)}}))
+_LAW: Final = folded(varied(LAW, {GfnEvent.INIT_DONE: {N: to(S, GfnAction.PAGE_IN)}}))
 
 PUSHED: Final = Rules(
     Design.PUSHED, gfn_table(_LAW), TWO_STATES, leaves=frozenset({UCode.U_P2, UCode.U_RETRY})
@@ -33,6 +33,6 @@ READINGS: Final = (
 FIXED: Final = replace(
     PUSHED,
     design=Design.PUSHED_FIXED,
-    table=gfn_table(varied(_LAW, {GfnEvent.INIT_ABORT: {N: to(N, GfnDeed.RESTORE)}})),
+    table=gfn_table(varied(_LAW, {GfnEvent.INIT_ABORT: {N: to(N, GfnAction.RESTORE_STAND_IN)}})),
     plugged_secure=True,
 )

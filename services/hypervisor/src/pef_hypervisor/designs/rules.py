@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pef_hypervisor.lifecycle import GfnTable
+from pef_hypervisor.gfn.table import GfnTable
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
 from pef_protocol.states import HvGfnState

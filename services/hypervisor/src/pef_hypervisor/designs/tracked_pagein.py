@@ -3,11 +3,11 @@
 from typing import Final
 
 from pef_hypervisor.designs.rules import FOUR_STATES, Rules
-from pef_hypervisor.lifecycle import LAW, GfnDeed, GfnEvent, N, S, gfn_table, to, varied
+from pef_hypervisor.gfn.table import LAW, GfnAction, GfnEvent, N, S, gfn_table, to, varied
 from pef_protocol.designs import Design
 
 RULES: Final = Rules(
     Design.TRACKED_PAGEIN,
-    gfn_table(varied(LAW, {GfnEvent.INIT_DONE: {N: to(S, GfnDeed.BRING)}})),
+    gfn_table(varied(LAW, {GfnEvent.INIT_DONE: {N: to(S, GfnAction.PAGE_IN)}})),
     FOUR_STATES,
 )

@@ -10,8 +10,8 @@ from typing import Annotated, TypeVar
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pef_hypervisor.from_vmm.outcome import Errno, Outcome
-from pef_hypervisor.machine import Hypervisor
+from pef_hypervisor.dispatch import Hypervisor
+from pef_hypervisor.outcome import Errno, Outcome
 from pef_kit.bodies import MEMORY
 from pef_kit.clients import Check
 from pef_kit.doors import Problem, number, path_number

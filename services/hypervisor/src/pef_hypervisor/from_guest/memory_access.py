@@ -9,10 +9,10 @@ Source: specification of the Hypervisor, section 3, "start VM".
 from dataclasses import dataclass
 from itertools import count
 
-from pef_hypervisor.accesses import copy_in, copy_out
-from pef_hypervisor.frames import MOVING, Vm, VmSlot
-from pef_hypervisor.lifecycle import VmEvent, vm_cell
-from pef_hypervisor.store import Store
+from pef_hypervisor.gfn.columns import BUSY, VmSlot
+from pef_hypervisor.gfn.table import VmEvent, vm_cell
+from pef_hypervisor.memory.normal import copy_in, copy_out
+from pef_hypervisor.state import Store, Vm
 from pef_kit.columns import GfnSet
 from pef_kit.core.lease import leased
 from pef_kit.operations import Operation, Pause
@@ -50,7 +50,7 @@ def _load(store: Store, vm: Vm, gpa: int, length: int) -> Operation[bytes | Refu
     reached = yield from _reach(vm, gpa, length)
     if isinstance(reached, Refused):
         return reached
-    return (yield from copy_out(store, reached, gpa, length))
+    return (yield from copy_out(store.memory, store.pool, reached, gpa, length))
 
 
 def store_bytes(store: Store, lpid: int, gpa: int, content: bytes) -> Operation[Refused | None]:
@@ -76,7 +76,7 @@ def _store(store: Store, vm: Vm, gpa: int, content: bytes) -> Operation[Refused 
     reached = yield from _reach(vm, gpa, len(content))
     if isinstance(reached, Refused):
         return reached
-    yield from copy_in(store, reached, gpa, content)
+    yield from copy_in(store.memory, store.pool, reached, gpa, content)
     return None
 
 
@@ -95,7 +95,7 @@ def _reach(vm: Vm, gpa: int, length: int) -> Operation[list[GfnSet[VmSlot]] | Re
         gfn_sets = vm.slots.covered(gfn_of(gpa), pages_in(gpa % PAGE_SIZE + length))
         if gfn_sets is None:
             return Refused("no slot", gpa)
-        if not any(gfns.slot.marked(gfns.selection, MOVING).any() for gfns in gfn_sets):
+        if not any(gfns.slot.marked(gfns.selection, BUSY).any() for gfns in gfn_sets):
             return gfn_sets
         if not (yield Pause(attempt)):
             break

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pef_hypervisor.frames import MOVING, Vm, VmSlot, picked
-from pef_hypervisor.lifecycle import GfnEvent
-from pef_hypervisor.store import Store
-from pef_hypervisor.to_ultravisor import Flight, Part, as_hypercall_code
+from pef_hypervisor.gfn.columns import BUSY, VmSlot, picked
+from pef_hypervisor.gfn.table import GfnEvent
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor.paging import Flight, Part, as_hypercall_code
 from pef_kit.columns import GfnSet
 from pef_kit.ladder import Codes
 from pef_kit.refusals import Refusals
@@ -97,7 +97,7 @@ def judge(vm: Vm, event: GfnEvent, gfns: GfnSet[VmSlot]) -> Verdict:
     before = gfns.slot.state[gfns.selection].copy()
     judged = vm.rules.table.judge(event, before)
     verdict = Verdict(gfns, before, judged.then, judged.code, judged.does)
-    verdict.refuse(gfns.slot.marked(gfns.selection, MOVING), HCode.H_BUSY)
+    verdict.refuse(gfns.slot.marked(gfns.selection, BUSY), HCode.H_BUSY)
     return verdict
 
 

@@ -7,14 +7,12 @@ decisions, "H_SVM_INIT_ABORT".
 
 from typing import Final
 
-from pef_hypervisor.frames import Vm
 from pef_hypervisor.from_ultravisor.whole_vm import WholeVm, allowed, asked_for, busy, from_ultravisor
-from pef_hypervisor.give_back import give_back
-from pef_hypervisor.lifecycle import VmEvent, vm_cell
-from pef_hypervisor.partition import end_svm
-from pef_hypervisor.slots import make_plain
-from pef_hypervisor.store import Store
-from pef_hypervisor.to_ultravisor import Obstacle
+from pef_hypervisor.gfn.table import VmEvent, vm_cell
+from pef_hypervisor.memory.restore import restore_cleartext
+from pef_hypervisor.memory.slots import make_plain
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor.calls import Obstacle, end_svm
 from pef_kit.ladder import Ladder
 from pef_kit.operations import Operation
 from pef_protocol import ladders
@@ -73,7 +71,7 @@ def _abort(store: Store, vm: Vm) -> Operation[Reply]:
     if not (yield from vm.gate.alone()):
         return Reply(HCode.H_BUSY, detail="calls of this VM are still open")
     vm.must_abort = not vm.abort_due
-    lost, obstacle = yield from give_back(store, vm)
+    lost, obstacle = yield from restore_cleartext(store, vm)
     if not obstacle:
         ended = yield from end_svm(vm, vm.svm_incarnation)
         obstacle = Obstacle("" if ended.succeeded else ended.detail, busy=ended.code is UCode.U_BUSY)

@@ -7,9 +7,9 @@ specification of the Hypervisor, sections 3 to 5.
 from typing import Final
 
 from pef_hypervisor.from_ultravisor.whole_vm import WholeVm, allowed, asked_for, busy, from_ultravisor
-from pef_hypervisor.left_over import secure_left_over
-from pef_hypervisor.lifecycle import GfnEvent, VmEvent, vm_cell
-from pef_hypervisor.store import Store
+from pef_hypervisor.gfn.table import GfnEvent, VmEvent, vm_cell
+from pef_hypervisor.memory.migrate_remaining import migrate_remaining
+from pef_hypervisor.state import Store
 from pef_kit.ladder import Ladder
 from pef_kit.operations import Operation
 from pef_protocol import ladders
@@ -57,7 +57,7 @@ def svm_init_done(store: Store, caller: Caller, request: SvmInitDone) -> Operati
 
     # effect
     with vm.gate.held("H_SVM_INIT_DONE") as turn:
-        sweeping = secure_left_over(store, vm, vm.slots, GfnEvent.INIT_DONE)
+        sweeping = migrate_remaining(store, vm, vm.slots, GfnEvent.INIT_DONE)
         obstacle = yield from store.leased(vm, turn, sweeping)
         if not obstacle and not vm.must_reset:
             vm.state = vm_cell(VmEvent.INIT_DONE, vm.state).then

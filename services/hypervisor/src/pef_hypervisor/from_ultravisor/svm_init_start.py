@@ -6,7 +6,6 @@ specification of the Hypervisor, sections 3, 5, 6.
 
 from typing import Final
 
-from pef_hypervisor.frames import Vm, VmSlot
 from pef_hypervisor.from_ultravisor.whole_vm import (
     WholeVm,
     allowed,
@@ -15,9 +14,10 @@ from pef_hypervisor.from_ultravisor.whole_vm import (
     from_ultravisor,
     learn_svm,
 )
-from pef_hypervisor.lifecycle import VmEvent, vm_cell
-from pef_hypervisor.slots import register, unregister
-from pef_hypervisor.store import Store
+from pef_hypervisor.gfn.columns import VmSlot
+from pef_hypervisor.gfn.table import VmEvent, vm_cell
+from pef_hypervisor.memory.slots import register, unregister
+from pef_hypervisor.state import Store, Vm
 from pef_kit.ladder import Ladder
 from pef_kit.operations import Operation
 from pef_protocol import ladders

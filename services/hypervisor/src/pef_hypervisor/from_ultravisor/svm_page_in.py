@@ -8,13 +8,13 @@ from typing import Final
 
 import numpy as np
 
-from pef_hypervisor.frames import CARRIED, TOUCHED, DevicePool, Vm
 from pef_hypervisor.from_ultravisor import paging
 from pef_hypervisor.from_ultravisor.paging import Paging, Verdict
 from pef_hypervisor.from_ultravisor.whole_vm import busy
-from pef_hypervisor.lifecycle import GfnDeed, GfnEvent
-from pef_hypervisor.moves import bring, offer
-from pef_hypervisor.store import Store
+from pef_hypervisor.gfn.columns import HOST_POPULATED, SENT, DevicePool
+from pef_hypervisor.gfn.table import GfnAction, GfnEvent
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor.paging import page_in, share
 from pef_kit.ladder import Codes, Ladder
 from pef_kit.operations import Operation
 from pef_kit.spans import Mask, among
@@ -68,7 +68,7 @@ def _page_in(store: Store, vm: Vm, asked: Paging, codes: Codes) -> Operation[Rep
     event = GfnEvent.SHARE if asked.request.flags == H_PAGE_IN_SHARED else GfnEvent.PAGE_IN
     verdicts = [paging.judge(vm, event, gfns) for gfns in asked.gfn_sets(codes)]
     ration(verdicts, store.pool)
-    move = offer if event is GfnEvent.SHARE else bring
+    move = share if event is GfnEvent.SHARE else page_in
     sent = [(verdict, carried(store, verdict)) for verdict in verdicts]
     flight = yield from move(store, vm, [verdict.part(mask) for verdict, mask in sent])
     paging.note(flight, sent)
@@ -82,7 +82,7 @@ def ration(verdicts: Sequence[Verdict], pool: DevicePool) -> None:
     """
     free = pool.free
     code = HCode.H_BUSY if pool.leaving or pool.reserved else HCode.H_PARAMETER
-    wanting = [(verdict.codes == 0) & among(verdict.does, GfnDeed.BRING) for verdict in verdicts]
+    wanting = [(verdict.codes == 0) & among(verdict.does, GfnAction.PAGE_IN) for verdict in verdicts]
     if sum(int(np.count_nonzero(want)) for want in wanting) <= free:
         return
     rows = [
@@ -103,10 +103,10 @@ def carried(store: Store, verdict: Verdict) -> Mask:
 
     The Ultravisor's frame of such a GFN is zero already, as the page is.
     """
-    moved = (verdict.codes == 0) & (verdict.does != GfnDeed.NOTHING)
+    moved = (verdict.codes == 0) & (verdict.does != GfnAction.NOTHING)
     slot, chosen = verdict.gfns.slot, verdict.gfns.selection
-    untouched = among(verdict.before, HvGfnState.NORMAL) & ~slot.marked(chosen, TOUCHED | CARRIED)
-    marked = moved & untouched & among(verdict.does, GfnDeed.BRING)
+    untouched = among(verdict.before, HvGfnState.NORMAL) & ~slot.marked(chosen, HOST_POPULATED | SENT)
+    marked = moved & untouched & among(verdict.does, GfnAction.PAGE_IN)
     part = verdict.part(marked)
     slot.state[part.offsets] = part.then
     store.pool.take(len(part.offsets))

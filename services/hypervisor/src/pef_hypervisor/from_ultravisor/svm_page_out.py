@@ -5,13 +5,12 @@ Source: Documentation/powerpc/ultravisor.rst, H_SVM_PAGE_OUT; specification of t
 
 from typing import Final
 
-from pef_hypervisor.frames import Vm
 from pef_hypervisor.from_ultravisor import paging
 from pef_hypervisor.from_ultravisor.paging import Paging
 from pef_hypervisor.from_ultravisor.whole_vm import busy
-from pef_hypervisor.lifecycle import GfnDeed, GfnEvent
-from pef_hypervisor.moves import take_out
-from pef_hypervisor.store import Store
+from pef_hypervisor.gfn.table import GfnAction, GfnEvent
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor.paging import page_out
 from pef_kit.ladder import Codes, Ladder
 from pef_kit.operations import Operation
 from pef_kit.spans import among
@@ -61,7 +60,7 @@ def svm_page_out(store: Store, caller: Caller, request: SvmPageOut) -> Operation
 
 def _page_out(store: Store, vm: Vm, asked: Paging, codes: Codes) -> Operation[Reply]:
     verdicts = [paging.judge(vm, GfnEvent.PAGE_OUT, gfns) for gfns in asked.gfn_sets(codes)]
-    sent = [(verdict, (verdict.codes == 0) & among(verdict.does, GfnDeed.TAKE_OUT)) for verdict in verdicts]
-    flight = yield from take_out(store, vm, [verdict.part(mask) for verdict, mask in sent])
+    sent = [(verdict, (verdict.codes == 0) & among(verdict.does, GfnAction.PAGE_OUT)) for verdict in verdicts]
+    flight = yield from page_out(store, vm, [verdict.part(mask) for verdict, mask in sent])
     paging.note(flight, sent)
     return asked.reply(verdicts, flight.detail())

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from pef_hypervisor.frames import Vm
-from pef_hypervisor.lifecycle import VmEvent, vm_cell
-from pef_hypervisor.store import Store
+from pef_hypervisor.gfn.table import VmEvent, vm_cell
+from pef_hypervisor.state import Store, Vm
 from pef_kit.core.life import OtherIncarnation
 from pef_protocol.codes import HCode
 from pef_protocol.identity import Incarnation

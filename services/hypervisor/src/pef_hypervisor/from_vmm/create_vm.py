@@ -4,10 +4,9 @@ Source: Documentation/powerpc/ultravisor.rst, UV_WRITE_PATE ("use cases").
 """
 
 from pef_hypervisor.designs import RULES
-from pef_hypervisor.frames import Vm
-from pef_hypervisor.from_vmm.outcome import Errno, Outcome, refused
-from pef_hypervisor.partition import write_pate
-from pef_hypervisor.store import Store
+from pef_hypervisor.outcome import Errno, Outcome, refused
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor.calls import write_pate
 from pef_kit.core.lease import leased
 from pef_kit.operations import Operation
 from pef_protocol.designs import Design

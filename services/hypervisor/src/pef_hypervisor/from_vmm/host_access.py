@@ -5,13 +5,12 @@ Source: specification of the Hypervisor, section 4, "host (VMM) touches the page
 
 from itertools import count
 
-from pef_hypervisor.accesses import copy_in, copy_out
-from pef_hypervisor.frames import MOVING, Vm, VmSlot, picked
-from pef_hypervisor.from_vmm.outcome import DONE, Errno, Outcome, barred, no_vm
-from pef_hypervisor.lifecycle import GfnDeed, GfnEvent
-from pef_hypervisor.moves import take_out
-from pef_hypervisor.store import Store
-from pef_hypervisor.to_ultravisor import Part
+from pef_hypervisor.gfn.columns import BUSY, VmSlot, picked
+from pef_hypervisor.gfn.table import GfnAction, GfnEvent
+from pef_hypervisor.memory.normal import copy_in, copy_out
+from pef_hypervisor.outcome import DONE, Errno, Outcome, barred, no_vm
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor.paging import Part, page_out
 from pef_kit.columns import GfnSet
 from pef_kit.operations import Operation, Pause
 from pef_kit.spans import among
@@ -43,7 +42,7 @@ def _read(store: Store, vm: Vm, gpa: int, length: int) -> Operation[Outcome | by
     reached = yield from _reach(store, vm, gpa, length)
     if isinstance(reached, Outcome):
         return reached
-    return (yield from copy_out(store, reached, gpa, length))
+    return (yield from copy_out(store.memory, store.pool, reached, gpa, length))
 
 
 def host_write(store: Store, lpid: int, gpa: int, content: bytes) -> Operation[Outcome]:
@@ -69,7 +68,7 @@ def _write(store: Store, vm: Vm, gpa: int, content: bytes) -> Operation[Outcome]
     reached = yield from _reach(store, vm, gpa, len(content))
     if isinstance(reached, Outcome):
         return reached
-    yield from copy_in(store, reached, gpa, content)
+    yield from copy_in(store.memory, store.pool, reached, gpa, content)
     return DONE
 
 
@@ -80,12 +79,12 @@ def _reach(store: Store, vm: Vm, gpa: int, length: int) -> Operation[Outcome | l
         gfn_sets = vm.slots.covered(first, pages)
         if gfn_sets is None:
             return Outcome(Errno.EFAULT, "the range is not all in slots")
-        moving = any(gfns.slot.marked(gfns.selection, MOVING).any() for gfns in gfn_sets)
+        moving = any(gfns.slot.marked(gfns.selection, BUSY).any() for gfns in gfn_sets)
         if not moving:
             parts = [_secure_part(vm, gfns) for gfns in gfn_sets]
             if not any(len(part.offsets) for part in parts):
                 return gfn_sets
-            flight = yield from take_out(store, vm, parts)
+            flight = yield from page_out(store, vm, parts)
             if refused := flight.detail():
                 errno = Errno.EBUSY if flight.obstacle.busy else Errno.EIO
                 return Outcome(errno, refused if errno is Errno.EBUSY else f"{BUS_ERROR}: {refused}")
@@ -98,5 +97,5 @@ def _reach(store: Store, vm: Vm, gpa: int, length: int) -> Operation[Outcome | l
 def _secure_part(vm: Vm, gfns: GfnSet[VmSlot]) -> Part:
     """Return those GFNs of a set that must come out before the host touches them."""
     touched = vm.rules.table.judge(GfnEvent.HOST_TOUCH, gfns.slot.state[gfns.selection])
-    out = among(touched.does, GfnDeed.TAKE_OUT)
+    out = among(touched.does, GfnAction.PAGE_OUT)
     return Part(gfns.slot, picked(gfns, out), touched.then[out])

@@ -3,13 +3,11 @@
 Source: specification of the Hypervisor, section 6, "Reset"; section 7, K7, K11 and K14.
 """
 
-from pef_hypervisor.frames import Vm
-from pef_hypervisor.from_vmm.outcome import DONE, HELD, OPEN, Outcome, no_vm, refused
-from pef_hypervisor.lifecycle import VmEvent, vm_cell
-from pef_hypervisor.partition import end_svm, renew_pate
-from pef_hypervisor.slots import drop_secure, make_plain, unregister_if_idle
-from pef_hypervisor.store import Store
-from pef_hypervisor.to_ultravisor import Answer
+from pef_hypervisor.gfn.table import VmEvent, vm_cell
+from pef_hypervisor.memory.slots import drop_secure, make_plain, unregister_if_idle
+from pef_hypervisor.outcome import DONE, HELD, OPEN, Outcome, no_vm, refused
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor.calls import Answer, end_svm, renew_pate
 from pef_kit.operations import Operation
 from pef_protocol.states import HvVmState
 

@@ -7,11 +7,11 @@ Source: specification of the Hypervisor, section 6; decisions, "UV_PAGE_INVAL".
 
 from itertools import count
 
-from pef_hypervisor.frames import MOVING, Reservation, Vm, VmSlot, picked
-from pef_hypervisor.from_vmm.outcome import DONE, Errno, Outcome, barred, no_vm
-from pef_hypervisor.lifecycle import GfnDeed, GfnEvent
-from pef_hypervisor.store import Store
-from pef_hypervisor.to_ultravisor import Flight, Leg, Part, fly
+from pef_hypervisor.gfn.columns import BUSY, Reservation, VmSlot, picked
+from pef_hypervisor.gfn.table import GfnAction, GfnEvent
+from pef_hypervisor.outcome import DONE, Errno, Outcome, barred, no_vm
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor.paging import Flight, Leg, Part, fly
 from pef_kit.columns import GfnSet
 from pef_kit.operations import Operation, Pause, Turn
 from pef_kit.spans import among
@@ -65,7 +65,7 @@ def _unmap_part(store: Store, vm: Vm, first: int, pages: int) -> Operation[Outco
         gfn_sets = vm.slots.covered(first, pages)
         if gfn_sets is None:
             return Outcome(Errno.EFAULT, "the range is not all in slots")
-        if not any(gfns.slot.marked(gfns.selection, MOVING).any() for gfns in gfn_sets):
+        if not any(gfns.slot.marked(gfns.selection, BUSY).any() for gfns in gfn_sets):
             return (yield from _invalidate(store, vm, gfn_sets))
         if not (yield Pause(attempt)):
             break
@@ -79,7 +79,7 @@ def _invalidate(store: Store, vm: Vm, gfn_sets: list[GfnSet[VmSlot]]) -> Operati
         if not gfns.slot.registered:
             continue
         judged = vm.rules.table.judge(GfnEvent.UNMAP, gfns.slot.state[gfns.selection])
-        shared = among(judged.does, GfnDeed.INVALIDATE)
+        shared = among(judged.does, GfnAction.INVALIDATE)
         parts.append(Part(gfns.slot, picked(gfns, shared), judged.then[shared]))
 
     def landed(_: Leg, __: Reservation) -> Operation[None]:

@@ -10,7 +10,6 @@ from typing import Any, Final
 from pef_hypervisor import invariants, views
 from pef_hypervisor.another_ultravisor import end_operations, fit_new_ultravisor
 from pef_hypervisor.checkpoint import HvCheckpoint, Spares, checkpoint
-from pef_hypervisor.frames import DevicePool
 from pef_hypervisor.from_guest.memory_access import Refused, load, store_bytes
 from pef_hypervisor.from_ultravisor.svm_init_abort import svm_init_abort
 from pef_hypervisor.from_ultravisor.svm_init_done import svm_init_done
@@ -22,12 +21,13 @@ from pef_hypervisor.from_vmm.add_slot import add_slot
 from pef_hypervisor.from_vmm.create_vm import create_vm
 from pef_hypervisor.from_vmm.destroy import destroy
 from pef_hypervisor.from_vmm.host_access import host_read, host_write
-from pef_hypervisor.from_vmm.outcome import Outcome
 from pef_hypervisor.from_vmm.remove_slot import remove_slot
 from pef_hypervisor.from_vmm.reset import reset
 from pef_hypervisor.from_vmm.unmap import unmap
-from pef_hypervisor.normal_memory import RealMemory
-from pef_hypervisor.store import Store
+from pef_hypervisor.gfn.columns import DevicePool
+from pef_hypervisor.memory.normal import RealMemory
+from pef_hypervisor.outcome import Outcome
+from pef_hypervisor.state import Store
 from pef_kit.bus import NormalMemory
 from pef_kit.core.lease import leased
 from pef_kit.operations import Operation

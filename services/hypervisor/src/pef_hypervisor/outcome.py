@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from types import MappingProxyType
 
-from pef_hypervisor.frames import Vm
-from pef_hypervisor.to_ultravisor import Answer
+from pef_hypervisor.state import Vm
+from pef_hypervisor.to_ultravisor.calls import Answer
 from pef_protocol.codes import UCode
 
 

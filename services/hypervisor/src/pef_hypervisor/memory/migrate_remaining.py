@@ -10,12 +10,11 @@ from typing import Final
 
 import numpy as np
 
-from pef_hypervisor.frames import CARRIED, MOVING, TOUCHED, Batch, Vm, VmSlot, is_in
-from pef_hypervisor.in_flight import in_flight
-from pef_hypervisor.lifecycle import GfnDeed, GfnEvent, wanting
-from pef_hypervisor.moves import bring, wipe
-from pef_hypervisor.store import Store
-from pef_hypervisor.to_ultravisor import Flight, Obstacle, Part
+from pef_hypervisor.gfn.columns import BUSY, HOST_POPULATED, SENT, Batch, VmSlot, in_flight, is_in
+from pef_hypervisor.gfn.table import GfnAction, GfnEvent, wanting
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor.calls import Obstacle
+from pef_hypervisor.to_ultravisor.paging import Flight, Part, page_in, scrub_pages
 from pef_kit.operations import Operation, Pause, Turn
 from pef_kit.parts import batches, part_by_part
 from pef_kit.spans import I64, U8
@@ -43,7 +42,7 @@ class Sweep:
     """Device pages that the parts will take."""
 
 
-def secure_left_over(store: Store, vm: Vm, slots: Iterable[VmSlot], event: GfnEvent) -> Operation[Obstacle]:
+def migrate_remaining(store: Store, vm: Vm, slots: Iterable[VmSlot], event: GfnEvent) -> Operation[Obstacle]:
     """Turn the left-over GFNs of `slots` into secure ones as the design says; return what went wrong.
 
     Where it is sure that there are too few device pages nothing is done. What was done stays done, and the
@@ -51,7 +50,7 @@ def secure_left_over(store: Store, vm: Vm, slots: Iterable[VmSlot], event: GfnEv
     serve others, pass by pass.
     """
     chosen = tuple(slots)
-    if not wanting(vm.rules.table, event, GfnDeed.MARK, GfnDeed.BRING):
+    if not wanting(vm.rules.table, event, GfnAction.MARK, GfnAction.PAGE_IN):
         return Obstacle()
     obstacle = yield from _at_rest(vm, next(batches(chosen), []), event)
     if not obstacle and (yield from _needed(vm, chosen, event)) > store.pool.free:
@@ -92,7 +91,7 @@ def _secure_batch(store: Store, vm: Vm, batch: Batch, event: GfnEvent, sweep: Sw
 
 def _at_rest(vm: Vm, batch: Batch, event: GfnEvent) -> Operation[Obstacle]:
     """Wait until no left-over GFN of a batch is in flight for another call; return that time was over."""
-    left = wanting(vm.rules.table, event, GfnDeed.MARK, GfnDeed.BRING)
+    left = wanting(vm.rules.table, event, GfnAction.MARK, GfnAction.PAGE_IN)
     for attempt in count():
         if not any(_in_flight(slot, part, left) for slot, part in batch):
             break
@@ -112,9 +111,9 @@ def _needed(vm: Vm, slots: Iterable[VmSlot], event: GfnEvent) -> Operation[int]:
         nonlocal sure, sent
         for block in slot.blocks_of(part):
             states, marks = slot.state[block], slot.marks[block]
-            brought = is_in(states, wanting(table, event, GfnDeed.BRING))
-            brought &= (marks & np.uint8(TOUCHED | CARRIED)) != 0
-            left = is_in(states, wanting(table, event, GfnDeed.MARK, GfnDeed.BRING))
+            brought = is_in(states, wanting(table, event, GfnAction.PAGE_IN))
+            brought &= (marks & np.uint8(HOST_POPULATED | SENT)) != 0
+            left = is_in(states, wanting(table, event, GfnAction.MARK, GfnAction.PAGE_IN))
             sent += int(np.count_nonzero(brought))
             sure += int(np.count_nonzero(left & ~brought))
 
@@ -132,15 +131,15 @@ def _flown(store: Store, vm: Vm, sweep: Sweep) -> Operation[Flight]:
     pages = [*scrubs, *((part.slot, part.offsets) for part in parts)]
     with in_flight(store.pool, pages, taking=promised):
         for slot, offsets in scrubs:
-            yield from wipe(store, vm, slot, offsets)
-    return (yield from bring(store, vm, parts))
+            yield from scrub_pages(store, vm, slot, offsets)
+    return (yield from page_in(store, vm, parts))
 
 
 def _in_flight(slot: VmSlot, part: slice, left: tuple[HvGfnState, ...]) -> bool:
     return bool(slot.flights) and any(
         bool(is_in(slot.state[block][moving], left).any())
         for block in slot.blocks_of(part)
-        if (moving := slot.marked(block, MOVING)).any()
+        if (moving := slot.marked(block, BUSY)).any()
     )
 
 
@@ -152,7 +151,7 @@ def _sweep(store: Store, vm: Vm, slot: VmSlot, part: slice, event: GfnEvent, swe
     table = vm.rules.table
     for block in slot.blocks_of(part):
         states, marks = slot.state[block], slot.marks[block]
-        left = is_in(states, wanting(table, event, GfnDeed.MARK, GfnDeed.BRING))
+        left = is_in(states, wanting(table, event, GfnAction.MARK, GfnAction.PAGE_IN))
         for offsets in [offsets for other, offsets in sweep.kept if other is slot]:
             left[offsets[(offsets >= block.start) & (offsets < block.stop)] - block.start] = False
         wanted = int(np.count_nonzero(left))
@@ -167,15 +166,15 @@ def _sweep(store: Store, vm: Vm, slot: VmSlot, part: slice, event: GfnEvent, swe
             store.pool.take(wanted)
             table.advance(event, states)
             continue
-        brought = left & is_in(states, wanting(table, event, GfnDeed.BRING))
-        brought &= (marks & np.uint8(TOUCHED | CARRIED)) != 0
+        brought = left & is_in(states, wanting(table, event, GfnAction.PAGE_IN))
+        brought &= (marks & np.uint8(HOST_POPULATED | SENT)) != 0
         _collect(sweep, slot, block, np.flatnonzero(brought), table.judge(event, states[brought]).then)
         here = left & ~brought
         store.pool.take(int(np.count_nonzero(here)))
         advanced = states.copy()
         table.advance(event, advanced)
         np.copyto(states, advanced, where=here)
-        emptied = np.flatnonzero(here & ((marks & np.uint8(TOUCHED)) != 0)) + block.start
+        emptied = np.flatnonzero(here & ((marks & np.uint8(HOST_POPULATED)) != 0)) + block.start
         sweep.scrubs.append((slot, emptied))
 
 

@@ -38,27 +38,27 @@ class GfnEvent(IntEnum):
     """The slot has just been added to a transient or secure VM."""
 
 
-class GfnDeed(IntEnum):
+class GfnAction(IntEnum):
     """What has to be done so that a GFN gets its next state."""
 
     NOTHING = 0
     MARK = 1
     """Take a device page, send nothing: the Ultravisor's frame is zero already."""
-    BRING = 2
+    PAGE_IN = 2
     """Take a device page, offer the normal page by UV_PAGE_IN, then scrub it and give it back."""
-    OFFER = 3
+    SHARE = 3
     """Offer the normal page, a fresh one where the GFN is secure, by UV_PAGE_IN, to be shared."""
-    TAKE_OUT = 4
+    PAGE_OUT = 4
     """Ask by UV_PAGE_OUT for the encrypted page, give the device page back."""
     INVALIDATE = 5
     """Send UV_PAGE_INVAL."""
     DROP = 6
     """Give the device page back, without UV_PAGE_OUT."""
-    GIVE_BACK = 7
+    RESTORE_CLEARTEXT = 7
     """Get back in clear, by UV_PAGE_OUT, what was imported; give the device page back."""
-    RESTORE = 8
+    RESTORE_STAND_IN = 8
     """Ask by UV_PAGE_OUT for a page that came in place of a secure one: a shared one stays, one that is in
-    its frame comes back in clear; one that is paged out is sent in by UV_PAGE_IN, then as GIVE_BACK."""
+    its frame comes back in clear; one that is paged out is sent in by UV_PAGE_IN, then restored in clear."""
 
 
 class VmEvent(IntEnum):
@@ -72,15 +72,15 @@ class VmEvent(IntEnum):
     UV_SVM_TERMINATE = 4
 
 
-class VmDeed(IntEnum):
+class VmAction(IntEnum):
     """What has to be done to a VM."""
 
     NOTHING = 0
     REGISTER = 1
     """Register every slot, in descending order."""
-    SECURE_REST = 2
+    SECURE_REMAINING = 2
     """Treat the left-over GFNs as the design says."""
-    GIVE_BACK = 3
+    RESTORE_CLEARTEXT = 3
     """Get the memory back in clear, then end the SVM."""
     WIPE = 4
     """Forget the secure pages; end the SVM where there is one."""
@@ -91,12 +91,12 @@ S: Final = HvGfnState.SECURE
 P: Final = HvGfnState.PAGED_OUT
 H: Final = HvGfnState.SHARED
 
-GfnCell: TypeAlias = Cell[HvGfnState, GfnDeed]
+GfnCell: TypeAlias = Cell[HvGfnState, GfnAction]
 GfnLaw: TypeAlias = Mapping[GfnEvent, Mapping[HvGfnState, GfnCell]]
-GfnTable: TypeAlias = Table[HvGfnState, GfnEvent, GfnDeed]
+GfnTable: TypeAlias = Table[HvGfnState, GfnEvent, GfnAction]
 
 
-def to(then: HvGfnState, does: GfnDeed = GfnDeed.NOTHING, code: Code = HCode.H_SUCCESS) -> GfnCell:
+def to(then: HvGfnState, does: GfnAction = GfnAction.NOTHING, code: Code = HCode.H_SUCCESS) -> GfnCell:
     """Return a cell of the GFN table."""
     return Cell(then, code, does)
 
@@ -105,29 +105,29 @@ STAY: Final[Mapping[HvGfnState, GfnCell]] = {state: to(state) for state in HvGfn
 
 LAW: Final[GfnLaw] = {
     GfnEvent.PAGE_IN: {
-        N: to(S, GfnDeed.BRING),
-        S: to(S, GfnDeed.NOTHING, HCode.H_PARAMETER),
-        P: to(S, GfnDeed.BRING),
-        H: to(S, GfnDeed.BRING),
+        N: to(S, GfnAction.PAGE_IN),
+        S: to(S, GfnAction.NOTHING, HCode.H_PARAMETER),
+        P: to(S, GfnAction.PAGE_IN),
+        H: to(S, GfnAction.PAGE_IN),
     },
     GfnEvent.SHARE: {
-        N: to(H, GfnDeed.OFFER),
-        S: to(H, GfnDeed.OFFER),
-        P: to(H, GfnDeed.OFFER),
-        H: to(H, GfnDeed.OFFER),
+        N: to(H, GfnAction.SHARE),
+        S: to(H, GfnAction.SHARE),
+        P: to(H, GfnAction.SHARE),
+        H: to(H, GfnAction.SHARE),
     },
-    GfnEvent.PAGE_OUT: {**STAY, S: to(P, GfnDeed.TAKE_OUT)},
-    GfnEvent.HOST_TOUCH: {**STAY, S: to(P, GfnDeed.TAKE_OUT)},
-    GfnEvent.UNMAP: {**STAY, H: to(H, GfnDeed.INVALIDATE)},
-    GfnEvent.INIT_DONE: {**STAY, N: to(S, GfnDeed.MARK)},
+    GfnEvent.PAGE_OUT: {**STAY, S: to(P, GfnAction.PAGE_OUT)},
+    GfnEvent.HOST_TOUCH: {**STAY, S: to(P, GfnAction.PAGE_OUT)},
+    GfnEvent.UNMAP: {**STAY, H: to(H, GfnAction.INVALIDATE)},
+    GfnEvent.INIT_DONE: {**STAY, N: to(S, GfnAction.MARK)},
     GfnEvent.INIT_ABORT: {
         N: to(N),
-        S: to(N, GfnDeed.GIVE_BACK),
-        P: to(N, GfnDeed.RESTORE),
+        S: to(N, GfnAction.RESTORE_CLEARTEXT),
+        P: to(N, GfnAction.RESTORE_STAND_IN),
         H: to(N),
     },
-    GfnEvent.FORGET: {N: to(N), S: to(N, GfnDeed.DROP), P: to(N), H: to(N)},
-    GfnEvent.PLUG: {**STAY, N: to(S, GfnDeed.MARK)},
+    GfnEvent.FORGET: {N: to(N), S: to(N, GfnAction.DROP), P: to(N), H: to(N)},
+    GfnEvent.PLUG: {**STAY, N: to(S, GfnAction.MARK)},
 }
 """The four-state law; `tracked` is it as it stands."""
 
@@ -148,7 +148,7 @@ def folded(law: GfnLaw) -> GfnLaw:
         event: {state: Cell(kept[cell.then], cell.code, cell.does) for state, cell in row.items()}
         for event, row in law.items()
     }
-    return varied(two, {GfnEvent.UNMAP: {N: to(N, GfnDeed.INVALIDATE)}})
+    return varied(two, {GfnEvent.UNMAP: {N: to(N, GfnAction.INVALIDATE)}})
 
 
 def gfn_table(law: GfnLaw) -> GfnTable:
@@ -156,7 +156,7 @@ def gfn_table(law: GfnLaw) -> GfnTable:
     return Table(HvGfnState, GfnEvent, law)
 
 
-def wanting(table: GfnTable, event: GfnEvent, *deeds: GfnDeed) -> tuple[HvGfnState, ...]:
+def wanting(table: GfnTable, event: GfnEvent, *deeds: GfnAction) -> tuple[HvGfnState, ...]:
     """Return the states of a GFN in which `event` wants one of `deeds`."""
     return tuple(state for state in HvGfnState if table.cells[event][state].does in deeds)
 
@@ -165,20 +165,20 @@ NORMAL: Final = HvVmState.NORMAL
 TRANSIENT: Final = HvVmState.TRANSIENT
 SECURE: Final = HvVmState.SECURE
 
-VmCell: TypeAlias = Cell[HvVmState, VmDeed]
+VmCell: TypeAlias = Cell[HvVmState, VmAction]
 
 
-def into(then: HvVmState, does: VmDeed = VmDeed.NOTHING, code: Code = HCode.H_SUCCESS) -> VmCell:
+def into(then: HvVmState, does: VmAction = VmAction.NOTHING, code: Code = HCode.H_SUCCESS) -> VmCell:
     """Return a cell of the VM table."""
     return Cell(then, code, does)
 
 
 def error(state: HvVmState, code: HCode) -> VmCell:
     """Return a cell that refuses an event and leaves the VM as it is."""
-    return Cell(state, code, VmDeed.NOTHING)
+    return Cell(state, code, VmAction.NOTHING)
 
 
-VM_TABLE: Final[Table[HvVmState, VmEvent, VmDeed]] = Table(
+VM_TABLE: Final[Table[HvVmState, VmEvent, VmAction]] = Table(
     HvVmState,
     VmEvent,
     {
@@ -188,24 +188,24 @@ VM_TABLE: Final[Table[HvVmState, VmEvent, VmDeed]] = Table(
             SECURE: error(SECURE, HCode.H_STATE),
         },
         VmEvent.INIT_START: {
-            NORMAL: into(TRANSIENT, VmDeed.REGISTER),
+            NORMAL: into(TRANSIENT, VmAction.REGISTER),
             TRANSIENT: error(TRANSIENT, HCode.H_STATE),
             SECURE: error(SECURE, HCode.H_STATE),
         },
         VmEvent.INIT_DONE: {
             NORMAL: error(NORMAL, HCode.H_UNSUPPORTED),
-            TRANSIENT: into(SECURE, VmDeed.SECURE_REST),
+            TRANSIENT: into(SECURE, VmAction.SECURE_REMAINING),
             SECURE: error(SECURE, HCode.H_STATE),
         },
         VmEvent.INIT_ABORT: {
             NORMAL: error(NORMAL, HCode.H_UNSUPPORTED),
-            TRANSIENT: into(NORMAL, VmDeed.GIVE_BACK, HCode.H_PARAMETER),
+            TRANSIENT: into(NORMAL, VmAction.RESTORE_CLEARTEXT, HCode.H_PARAMETER),
             SECURE: error(SECURE, HCode.H_STATE),
         },
         VmEvent.UV_SVM_TERMINATE: {
             NORMAL: into(NORMAL),
-            TRANSIENT: into(NORMAL, VmDeed.WIPE),
-            SECURE: into(NORMAL, VmDeed.WIPE),
+            TRANSIENT: into(NORMAL, VmAction.WIPE),
+            SECURE: into(NORMAL, VmAction.WIPE),
         },
     },
 )

@@ -12,94 +12,35 @@ Trust: the Ultravisor may refuse, or answer nonsense. Nothing of ours has change
 there is nothing to undo but the marks.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import count, pairwise
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pef_hypervisor.frames import MOVING, DevicePool, Reservation, Vm, VmSlot
-from pef_hypervisor.in_flight import in_flight
+from pef_hypervisor.gfn.columns import (
+    BUSY,
+    HOST_POPULATED,
+    SENT,
+    STAND_IN,
+    DevicePool,
+    Reservation,
+    VmSlot,
+    in_flight,
+)
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor.calls import PEER, UNMADE, Obstacle, note_failure
 from pef_kit.operations import Ask, Operation, Pause, PeerFailure
 from pef_kit.spans import I64, U8, Mask, among, breaks, columns_of, spread, words_of
 from pef_protocol.calls import CALLS, Reply
-from pef_protocol.codes import Code, HCode, UCode
-from pef_protocol.identity import Incarnation
+from pef_protocol.codes import HCode, UCode
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
 from pef_protocol.runs import PageRuns, PlacedRuns
+from pef_protocol.states import HvGfnState
 from pef_protocol.ultracalls import PageIn, PageInval, PageOut
 from pef_protocol.wire import PAGES_AT_ONCE, RUNS_AT_ONCE
-
-PEER: Final = "ultravisor"
-UNMADE: Final = UCode.U_FUNCTION
-"""Stands for an answer where there is none: no success, not busy, and never read as "there is nothing"."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came of an ultracall: code, a sentence for people, whether its outcome is `known`, outputs."""
-
-    code: Code
-    detail: str
-    known: bool = True
-    outputs: Mapping[str, int | str] = field(default_factory=dict)
-
-    @property
-    def succeeded(self) -> bool:
-        """Tell whether the call did what was asked."""
-        return self.code is UCode.U_SUCCESS
-
-    @property
-    def unmade(self) -> bool:
-        """Tell whether the message was refused as a whole, so that nothing was done."""
-        return self.known and self.code is UNMADE
-
-
-def try_once(
-    name: str, request: object, vm: Vm | None = None, incarnation: Incarnation | None = None
-) -> Operation[Answer]:
-    """Make an ultracall for `vm` and say what came of it; `incarnation` is that of the SVM it is about."""
-    try:
-        reply: Reply = yield Ask(name, request, incarnation)
-    except PeerFailure as failure:
-        return Answer(UNMADE, note_failure(vm, failure), known=failure.done is False)
-    detail = f"{name}: {reply.code.name} {reply.detail}".rstrip()
-    return Answer(reply.code, detail, outputs=reply.outputs)
-
-
-def note_failure(vm: Vm | None, failure: PeerFailure) -> str:
-    """Note that `vm` must be reset, where the outcome of a call for it can't be had; return the sentence."""
-    if vm is not None and failure.done is not False:
-        vm.must_reset = True
-    return str(failure)
-
-
-def insist(
-    name: str, request: object, vm: Vm | None = None, incarnation: Incarnation | None = None
-) -> Operation[Answer]:
-    """Make an ultracall; while it is answered with U_BUSY, try again as long as there is time."""
-    answer = yield from try_once(name, request, vm, incarnation)
-    for attempt in count():
-        if answer.code is not UCode.U_BUSY or not (yield Pause(attempt)):
-            break
-        answer = yield from try_once(name, request, vm, incarnation)
-    return answer
-
-
-@dataclass(frozen=True, slots=True)
-class Obstacle:
-    """Why an operation on whole slots stopped: a sentence, or "" where nothing stopped it.
-
-    `busy`: it can be tried again, and will go on where it stopped.
-    """
-
-    why: str = ""
-    busy: bool = False
-
-    def __bool__(self) -> bool:
-        return bool(self.why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +76,7 @@ class Leg:
 
 
 Land: TypeAlias = Callable[[Leg, Reservation], Operation[None]]
-"""Makes of the GFNs of a leg, which bear MOVING, what their codes say."""
+"""Makes of the GFNs of a leg, which bear BUSY, what their codes say."""
 
 
 class Flight:
@@ -185,7 +126,7 @@ class Flight:
         for (part, piece), before in zip(self._pieces(), self._before, strict=True):
             if self.vm.slots.get(part.slot.slot_id) is part.slot:
                 same = part.slot.state[part.offsets] == before
-                still[piece] = chosen[piece] & same & ~part.slot.marked(part.offsets, MOVING)
+                still[piece] = chosen[piece] & same & ~part.slot.marked(part.offsets, BUSY)
         return still
 
     def send(self, name: str, chosen: Mask) -> Operation[None]:
@@ -250,7 +191,7 @@ def fly(
     taking: bool = False,
     leaving: bool = False,
 ) -> Operation[Flight]:
-    """Send the GFNs of a flight by ultracall `name`, and `land` them while they bear MOVING.
+    """Send the GFNs of a flight by ultracall `name`, and `land` them while they bear BUSY.
 
     `taking`: each takes a device page, which the caller has seen to be free; `leaving`: each may give one
     back. What is answered with U_BUSY is let go, and sent again after a while, as long as there is time, it
@@ -306,3 +247,67 @@ def as_hypercall_code(codes: NDArray[np.int16]) -> NDArray[np.int16]:
         return np.zeros(len(codes), np.int16)
     told = np.where(among(codes, UCode.U_BUSY), HCode.H_BUSY, HCode.H_PARAMETER)
     return np.where(codes == 0, HCode.H_SUCCESS, told).astype(np.int16)
+
+
+def set_accepted(leg: Leg) -> Mask:
+    """Give the accepted GFNs of a leg their next state; return which they are."""
+    done = leg.done
+    leg.slot.state[leg.offsets[done]] = leg.then[done]
+    return done
+
+
+def scrub_pages(store: Store, vm: Vm, slot: VmSlot, offsets: I64) -> Operation[None]:
+    """Scrub the normal pages at `offsets` (pages), which bear BUSY or are nobody's, and their marks.
+
+    Where a request of the memory bus still names one, and there is no time to wait for its end, the pages
+    keep the mark by which reset scrubs them, and the VM must be reset.
+    """
+    if (yield from store.memory.scrub(slot, offsets)):
+        slot.unmark(offsets, HOST_POPULATED | STAND_IN)
+    else:
+        slot.mark(offsets, HOST_POPULATED | STAND_IN)
+        vm.must_reset = True
+
+
+def page_in(store: Store, vm: Vm, parts: Sequence[Part]) -> Operation[Flight]:
+    """Do PAGE_IN: the normal pages go into secure memory; those of refused GFNs stay what they are.
+
+    The caller has made sure that there are device pages for all.
+    """
+
+    def landed(leg: Leg, reserved: Reservation) -> Operation[None]:
+        done = leg.offsets[set_accepted(leg)]
+        reserved.keep(len(done))
+        leg.slot.mark(done, SENT)
+        yield from scrub_pages(store, vm, leg.slot, done)
+
+    return (yield from fly(store.pool, Flight(vm, parts), "UV_PAGE_IN", landed, taking=True))
+
+
+def share(store: Store, vm: Vm, parts: Sequence[Part]) -> Operation[Flight]:
+    """Do SHARE: the normal pages are shared, a fresh one in place of a secure page.
+
+    Its device page is given back; where the Ultravisor refuses, the fresh page goes and the secure one stays.
+    """
+
+    def landed(leg: Leg, _: Reservation) -> Operation[None]:
+        done = set_accepted(leg)
+        fresh = among(leg.before, HvGfnState.SECURE)
+        leg.slot.mark(leg.offsets[done], HOST_POPULATED)
+        leg.slot.mark(leg.offsets[done & fresh], STAND_IN)
+        store.pool.put_back(int(np.count_nonzero(done & fresh)))
+        yield from scrub_pages(store, vm, leg.slot, leg.offsets[leg.refused & fresh])
+
+    return (yield from fly(store.pool, Flight(vm, parts), "UV_PAGE_IN", landed))
+
+
+def page_out(store: Store, vm: Vm, parts: Sequence[Part]) -> Operation[Flight]:
+    """Do PAGE_OUT: the encrypted pages come into their normal pages, the device pages are given back."""
+
+    def landed(leg: Leg, _: Reservation) -> Operation[None]:
+        done = set_accepted(leg)
+        leg.slot.mark(leg.offsets[done], HOST_POPULATED | STAND_IN)
+        store.pool.put_back(int(np.count_nonzero(done)))
+        yield from scrub_pages(store, vm, leg.slot, leg.offsets[leg.refused])
+
+    return (yield from fly(store.pool, Flight(vm, parts), "UV_PAGE_OUT", landed, leaving=True))

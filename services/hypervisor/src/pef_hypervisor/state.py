@@ -6,19 +6,76 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from pef_hypervisor.frames import TOUCHED, DevicePool, Vm
-from pef_hypervisor.normal_memory import RealMemory
+from pef_hypervisor.designs.rules import Rules
+from pef_hypervisor.gate import Gate
+from pef_hypervisor.gfn.columns import HOST_POPULATED, DevicePool, VmSlot
+from pef_hypervisor.memory.normal import RealMemory
+from pef_kit.columns import SlotMap
 from pef_kit.core.lease import leased
 from pef_kit.core.life import Life, keep_nothing
 from pef_kit.operations import Operation
+from pef_kit.parts import copied
 from pef_kit.spans import breaks
 from pef_protocol.identity import Incarnation, InstanceId
 from pef_protocol.quantities import PAGE_SIZE, Lpid
+from pef_protocol.states import HvVmState
 
 T = TypeVar("T")
 
 LPIDS = range(1, 4096)
 """The lpids a VM may have; 0 is the Hypervisor's own partition."""
+
+
+@dataclass(slots=True)
+class Vm:
+    """One VM, as its owner keeps it.
+
+    `must_abort`: its H_SVM_INIT_START failed, or its SVM was ended in part; only H_SVM_INIT_ABORT and reset
+    lead on. `abort_due`: its H_SVM_INIT_START was denied, which changed nothing, so that the Ultravisor may
+    yet send H_SVM_INIT_ABORT for the SVM that it had begun. `must_reset`: the outcome of a call to the
+    Ultravisor can't be had, or what was begun could not be taken back; only reset and destroy lead on.
+    """
+
+    lpid: Lpid
+    rules: Rules
+    secure_guest: bool
+    radix: bool
+    incarnation: Incarnation
+    """The name of this VM's life at this side: no other VM has it, before or after."""
+    state: HvVmState = HvVmState.NORMAL
+    must_abort: bool = False
+    abort_due: bool = False
+    must_reset: bool = False
+    svm_incarnation: Incarnation | None = None
+    """The SVM that the last H_SVM_INIT_START was for, as the Ultravisor names it."""
+    next_svm: Incarnation | None = None
+    """The earliest SVM that may begin: what the lpid was when the last UV_SVM_TERMINATE was answered."""
+    slots: SlotMap[VmSlot] = field(default_factory=SlotMap)
+    gate: Gate = field(default_factory=Gate)
+    life: Life = field(default_factory=lambda: Life("the VM"))
+    """Ends with the VM."""
+    in_epoch: int = 0
+    """Of the open operations, those that end with the epoch."""
+
+    def copied(self) -> Operation["Vm"]:
+        """Return a copy with copies of the slots; others may act between two parts of it."""
+        other = copy(self)
+        other.gate = Gate()
+        other.gate.restore(self.gate.record)
+        other.slots = SlotMap()
+        for slot in (yield from copied(self.slots)):
+            other.slots.add(slot)
+        return other
+
+    @property
+    def started(self) -> bool:
+        """Tell whether its H_SVM_INIT_START is done, and nothing ended its SVM since."""
+        return self.state is not HvVmState.NORMAL and not self.must_abort
+
+    @property
+    def moving(self) -> bool:
+        """Tell whether a call has a GFN of the VM in flight."""
+        return any(slot.moving for slot in self.slots)
 
 
 @dataclass(slots=True)
@@ -103,7 +160,7 @@ class Store:
             for slot in vm.slots:
                 slot.digest_into(digest)
                 digest.update(repr((slot.base, slot.registered)).encode())
-                for offsets in slot.where(TOUCHED):
+                for offsets in slot.where(HOST_POPULATED):
                     firsts, counts = breaks(len(offsets), (offsets, 1))
                     for ra, pages in zip(slot.places(offsets[firsts]).tolist(), counts.tolist(), strict=True):
                         digest.update(self.memory.bytes.at(ra, pages * PAGE_SIZE))

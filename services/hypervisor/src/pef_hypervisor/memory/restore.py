@@ -14,11 +14,11 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from pef_hypervisor.frames import CARRIED, REPLACED, TOUCHED, Batch, Reservation, Vm, VmSlot, is_in
-from pef_hypervisor.lifecycle import GfnDeed, GfnEvent, wanting
-from pef_hypervisor.moves import bring, land, wipe
-from pef_hypervisor.store import Store
-from pef_hypervisor.to_ultravisor import Flight, Leg, Obstacle, Part, fly
+from pef_hypervisor.gfn.columns import HOST_POPULATED, SENT, STAND_IN, Batch, Reservation, VmSlot, is_in
+from pef_hypervisor.gfn.table import GfnAction, GfnEvent, wanting
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor.calls import Obstacle
+from pef_hypervisor.to_ultravisor.paging import Flight, Leg, Part, fly, page_in, scrub_pages, set_accepted
 from pef_kit.operations import Operation, Turn
 from pef_kit.parts import batches, part_by_part
 from pef_kit.spans import I64
@@ -34,7 +34,7 @@ PagesBySlot: TypeAlias = list[tuple[VmSlot, I64]]
 """GFNs of several slots, as offsets in pages."""
 
 
-def give_back(store: Store, vm: Vm) -> Operation[tuple[int, Obstacle]]:
+def restore_cleartext(store: Store, vm: Vm) -> Operation[tuple[int, Obstacle]]:
     """Make every GFN of `vm` normal; return how many imported pages were lost, and what stopped it.
 
     Where something stopped it, the GFNs that are left are as they were: it can be done again.
@@ -50,7 +50,7 @@ def give_back(store: Store, vm: Vm) -> Operation[tuple[int, Obstacle]]:
         if not len(some):
             return lost, Obstacle("there are not enough device pages")
         then = vm.rules.table.judge(GfnEvent.PAGE_IN, slot.state[some]).then
-        flight = yield from bring(store, vm, [Part(slot, some, then)])
+        flight = yield from page_in(store, vm, [Part(slot, some, then)])
         obstacle = flight.obstacle
         if not obstacle:
             given_up = (flight.codes != 0) & (
@@ -59,7 +59,7 @@ def give_back(store: Store, vm: Vm) -> Operation[tuple[int, Obstacle]]:
             lost += yield from _give_up(store, vm, slot, some[given_up])
         more, why = yield from _get_secure(store, vm)
         lost, obstacle = lost + more, obstacle or why
-        paged_out = _bearing(REPLACED, paged_out)
+        paged_out = _bearing(STAND_IN, paged_out)
     if not obstacle:
         lost += yield from _scrub_unknown(store, vm)
         yield from part_by_part(vm.slots, partial(_advance, vm))
@@ -93,21 +93,21 @@ def _paged_out(store: Store, vm: Vm) -> Operation[tuple[PagesBySlot, int, Obstac
         paged_out, lost = paged_out + found, lost + given_up
         if obstacle:
             return paged_out, lost, obstacle
-    return _bearing(REPLACED, paged_out), lost, Obstacle()
+    return _bearing(STAND_IN, paged_out), lost, Obstacle()
 
 
 def _paged_out_of(store: Store, vm: Vm, batch: Batch) -> Operation[tuple[PagesBySlot, int, Obstacle]]:
     lost = 0
     paged_out: PagesBySlot = []
     parts: list[Part] = []
-    for slot, ascending in _bearing(REPLACED, _chosen(vm, batch, GfnDeed.RESTORE)):
+    for slot, ascending in _bearing(STAND_IN, _chosen(vm, batch, GfnAction.RESTORE_STAND_IN)):
         # Order: descending, so that each page is a run of its own: one of shared and other pages is refused.
         offsets = ascending[::-1]
         then = vm.rules.table.judge(GfnEvent.INIT_ABORT, slot.state[offsets]).then
         parts.append(Part(slot, offsets, then))
 
     def landed(leg: Leg, _: Reservation) -> Operation[None]:
-        leg.slot.unmark(leg.offsets[land(leg)], REPLACED)
+        leg.slot.unmark(leg.offsets[set_accepted(leg)], STAND_IN)
         yield from ()
 
     flight = yield from fly(store.pool, Flight(vm, parts), "UV_PAGE_OUT", landed)
@@ -120,7 +120,7 @@ def _paged_out_of(store: Store, vm: Vm, batch: Batch) -> Operation[tuple[PagesBy
     return paged_out, lost, Obstacle()
 
 
-def _chosen(vm: Vm, batch: Batch, deed: GfnDeed) -> PagesBySlot:
+def _chosen(vm: Vm, batch: Batch, deed: GfnAction) -> PagesBySlot:
     """Return, by slot, the GFNs (offsets in pages) of a batch for which H_SVM_INIT_ABORT wants `deed`."""
     chosen: PagesBySlot = []
     wanted = wanting(vm.rules.table, GfnEvent.INIT_ABORT, deed)
@@ -146,18 +146,18 @@ def _get_secure(store: Store, vm: Vm) -> Operation[tuple[int, Obstacle]]:
 
 def _get_secure_of(store: Store, vm: Vm, batch: Batch) -> Operation[tuple[int, Obstacle]]:
     parts: list[Part] = []
-    for slot, offsets in _chosen(vm, batch, GfnDeed.GIVE_BACK):
+    for slot, offsets in _chosen(vm, batch, GfnAction.RESTORE_CLEARTEXT):
         then = vm.rules.table.judge(GfnEvent.INIT_ABORT, slot.state[offsets]).then
-        imported = slot.marked(offsets, CARRIED)
+        imported = slot.marked(offsets, SENT)
         slot.state[offsets[~imported]] = then[~imported]
-        store.pool.give_back(int(np.count_nonzero(~imported)))
+        store.pool.put_back(int(np.count_nonzero(~imported)))
         parts.append(Part(slot, offsets[imported], then[imported]))
 
     def landed(leg: Leg, _: Reservation) -> Operation[None]:
-        done = leg.offsets[land(leg)]
-        leg.slot.mark(done, TOUCHED)
-        leg.slot.unmark(done, REPLACED)
-        store.pool.give_back(len(done))
+        done = leg.offsets[set_accepted(leg)]
+        leg.slot.mark(done, HOST_POPULATED)
+        leg.slot.unmark(done, STAND_IN)
+        store.pool.put_back(len(done))
         yield from ()
 
     flight = yield from fly(store.pool, Flight(vm, parts), "UV_PAGE_OUT", landed, leaving=True)
@@ -170,10 +170,10 @@ def _get_secure_of(store: Store, vm: Vm, batch: Batch) -> Operation[tuple[int, O
 
 def _give_up(store: Store, vm: Vm, slot: VmSlot, offsets: I64) -> Operation[int]:
     """Make GFNs that were not given normal ones that read as zero; return how many had been imported."""
-    imported = int(np.count_nonzero(slot.marked(offsets, CARRIED)))
-    store.pool.give_back(int(np.count_nonzero(slot.state[offsets] == HvGfnState.SECURE)))
+    imported = int(np.count_nonzero(slot.marked(offsets, SENT)))
+    store.pool.put_back(int(np.count_nonzero(slot.state[offsets] == HvGfnState.SECURE)))
     slot.state[offsets] = vm.rules.table.judge(GfnEvent.FORGET, slot.state[offsets]).then
-    yield from wipe(store, vm, slot, offsets)
+    yield from scrub_pages(store, vm, slot, offsets)
     return imported
 
 
@@ -185,7 +185,7 @@ def _scrub_unknown(store: Store, vm: Vm) -> Operation[int]:
     found: PagesBySlot = []
 
     def look(slot: VmSlot, part: slice) -> None:
-        for replaced in slot.where(REPLACED, part):
+        for replaced in slot.where(STAND_IN, part):
             unknown = replaced[slot.state[replaced] != HvGfnState.SHARED]
             if len(unknown):
                 found.append((slot, unknown))

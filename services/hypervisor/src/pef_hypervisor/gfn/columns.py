@@ -1,40 +1,52 @@
-"""This side's columns: what the Hypervisor knows of each GFN, two bytes in all.
+"""This side's columns, two bytes per GFN, and what calls have in flight.
 
 | column | holds |
 |---|---|
-| `state` | the state word: N, S, P or H |
-| `marks` | MOVING, TOUCHED, REPLACED, CARRIED |
+| `state` | the state word: N, S, P or H (one paragraph for each in `pef_hypervisor.gfn.table`) |
+| `marks` | BUSY, HOST_POPULATED, STAND_IN, SENT |
 
-What must always be true of them is told by the functions of `pef_hypervisor.invariants`.
+What must always be true of the columns is told by the functions of `pef_hypervisor.invariants`.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import numpy as np
 
-from pef_hypervisor.designs.rules import Rules
-from pef_hypervisor.gate import Gate
-from pef_kit.columns import GfnSet, Slot, SlotMap
-from pef_kit.core.life import Life
-from pef_kit.operations import Operation
-from pef_kit.parts import copied
+from pef_kit.columns import GfnSet, Slot
 from pef_kit.spans import I64, U8, Mask, Selection, spread
-from pef_protocol.identity import Incarnation
-from pef_protocol.quantities import PAGE_SIZE, Gfn, Lpid, RealAddress, SlotId
-from pef_protocol.states import HvGfnState, HvVmState
+from pef_protocol.quantities import PAGE_SIZE, Gfn, RealAddress, SlotId
+from pef_protocol.states import HvGfnState
 
-MOVING: Final = 1
-"""A call has the GFN in flight: every other call waits, or is told busy."""
-TOUCHED: Final = 2
-"""The normal page has bytes; one without reads as zero and costs nothing."""
-REPLACED: Final = 4
-"""The normal page came in place of one that was in secure memory; it is scrubbed at reset."""
-CARRIED: Final = 8
-"""The GFN's bytes went to the Ultravisor by UV_PAGE_IN."""
+BUSY: Final = 1
+"""A call has the GFN in flight.
+
+Bytes: only that call, and the ultracall that it has made, touch the normal page. Every other call waits, or
+is told busy. Set and cleared by `in_flight` alone, which takes it off when its block ends. A slot that is in
+flight as a whole reads as if each GFN had the mark. Invariant: `nothing_moves_alone`.
+"""
+HOST_POPULATED: Final = 2
+"""The normal page has bytes; a page without the mark reads as zero and costs nothing.
+
+Bytes: it says nothing of who may touch them, only that they are there. Set by whoever writes the page: guest,
+host, or an ultracall that fills or shares it. Cleared by `scrub_pages` alone, once the page is a hole again.
+Invariants: `visible_pages_are_there`, `secure_pages_left`.
+"""
+STAND_IN: Final = 4
+"""The normal page came in place of one that was in secure memory: ciphertext, or a fresh shared page.
+
+Bytes: host and Ultravisor touch it as its state says; no normal VM may ever read it. Set when a page was
+paged out, or shared while it was secure. Cleared when the page is scrubbed, or comes back in clear. Reset and
+H_SVM_INIT_ABORT scrub what bears it. Invariants: `visible_pages_are_there`, `normal_vms_are_plain`.
+"""
+SENT: Final = 8
+"""The GFN's bytes went to the Ultravisor by UV_PAGE_IN, so H_SVM_INIT_ABORT has to get them back.
+
+Bytes: those are in secure memory, and the normal page was scrubbed. Set when UV_PAGE_IN is accepted; cleared
+for the whole VM when it is a normal one again. Invariant: `normal_vms_are_plain`.
+"""
 
 
 class VmSlot(Slot):
@@ -53,7 +65,7 @@ class VmSlot(Slot):
     def marked(self, chosen: Selection, bit: int) -> Mask:
         """Tell which of the chosen GFNs bear `bit`."""
         bearing = super().marked(chosen, bit)
-        if self.whole_in_flight and bit & MOVING:
+        if self.whole_in_flight and bit & BUSY:
             bearing[:] = True
         return bearing
 
@@ -75,7 +87,7 @@ class VmSlot(Slot):
     def moving(self) -> bool:
         """Tell whether a GFN of the slot is in flight, as the columns say; `flights` is what calls say."""
         return self.whole_in_flight or any(
-            bool(self.marked(block, MOVING).any()) for block in self.marked_blocks()
+            bool(self.marked(block, BUSY).any()) for block in self.marked_blocks()
         )
 
 
@@ -92,63 +104,11 @@ def is_in(states: U8, wanted: tuple[HvGfnState, ...]) -> Mask:
 
 
 def picked(gfns: GfnSet[VmSlot], mask: Mask) -> I64:
-    """Return the offsets (pages) of those GFNs of `gfns` that `mask` (one a GFN, in order) marks."""
+    """Return the offsets (pages) of those GFNs of `gfns` that `mask` (one per GFN, in order) marks."""
     if len(gfns.offsets) == 1:
         offsets: I64 = mask.nonzero()[0] + gfns.offsets[0]
         return offsets
     return spread(gfns.offsets, gfns.counts, 1)[mask]
-
-
-@dataclass(slots=True)
-class Vm:
-    """One VM, as its owner keeps it.
-
-    `must_abort`: its H_SVM_INIT_START failed, or its SVM was ended in part; only H_SVM_INIT_ABORT and reset
-    lead on. `abort_due`: its H_SVM_INIT_START was denied, which changed nothing, so that the Ultravisor may
-    yet send H_SVM_INIT_ABORT for the SVM that it had begun. `must_reset`: the outcome of a call to the
-    Ultravisor can't be had, or what was begun could not be taken back; only reset and destroy lead on.
-    """
-
-    lpid: Lpid
-    rules: Rules
-    secure_guest: bool
-    radix: bool
-    incarnation: Incarnation
-    """The name of this VM's life at this side: no other VM has it, before or after."""
-    state: HvVmState = HvVmState.NORMAL
-    must_abort: bool = False
-    abort_due: bool = False
-    must_reset: bool = False
-    svm_incarnation: Incarnation | None = None
-    """The SVM that the last H_SVM_INIT_START was for, as the Ultravisor names it."""
-    next_svm: Incarnation | None = None
-    """The earliest SVM that may begin: what the lpid was when the last UV_SVM_TERMINATE was answered."""
-    slots: SlotMap[VmSlot] = field(default_factory=SlotMap)
-    gate: Gate = field(default_factory=Gate)
-    life: Life = field(default_factory=lambda: Life("the VM"))
-    """Ends with the VM."""
-    in_epoch: int = 0
-    """Of the open operations, those that end with the epoch."""
-
-    def copied(self) -> Operation["Vm"]:
-        """Return a copy with copies of the slots; others may act between two parts of it."""
-        other = copy(self)
-        other.gate = Gate()
-        other.gate.restore(self.gate.record)
-        other.slots = SlotMap()
-        for slot in (yield from copied(self.slots)):
-            other.slots.add(slot)
-        return other
-
-    @property
-    def started(self) -> bool:
-        """Tell whether its H_SVM_INIT_START is done, and nothing ended its SVM since."""
-        return self.state is not HvVmState.NORMAL and not self.must_abort
-
-    @property
-    def moving(self) -> bool:
-        """Tell whether a call has a GFN of the VM in flight."""
-        return any(slot.moving for slot in self.slots)
 
 
 @dataclass(slots=True)
@@ -175,7 +135,7 @@ class DevicePool:
         """Give `pages` to GFNs; the caller has made sure that they are free."""
         self.held += pages
 
-    def give_back(self, pages: int) -> None:
+    def put_back(self, pages: int) -> None:
         """Take back what GFNs held."""
         self.held -= pages
 
@@ -211,3 +171,45 @@ class Reservation:
         self.pages -= pages
         self.pool.reserved -= pages
         self.pool.held += pages
+
+
+@contextmanager
+def in_flight(
+    pool: DevicePool,
+    pages: Sequence[tuple[VmSlot, Selection]],
+    *,
+    taking: int = 0,
+    leaving: int = 0,
+) -> Iterator[Reservation]:
+    """Mark GFNs BUSY, and reserve device pages for those that come in; one way in, and one way out.
+
+    `taking`: device pages that are reserved; `leaving`: device pages that may come back. The mark of a GFN
+    stands for its normal page, too: a page that bytes go to or come from is named by its GFN alone.
+
+    Order: the caller has seen that no GFN bears the mark, and that there are device pages. Enter before
+    anything can raise; leave before waiting: nobody waits for others while it holds.
+
+    Source: rule 13 of ARCHITECTURE.md, "Identity and time".
+    """
+    with pool.reserving(taking) as reserved, pool.freeing(leaving):
+        for slot, offsets in pages:
+            slot.mark(offsets, BUSY)
+            slot.flights += 1
+        try:
+            yield reserved
+        finally:
+            for slot, offsets in pages:
+                slot.unmark(offsets, BUSY)
+                slot.flights -= 1
+
+
+@contextmanager
+def whole_in_flight(slot: VmSlot) -> Iterator[None]:
+    """Have every GFN of a slot in flight, however many there are. The caller has seen that none is."""
+    slot.flights += 1
+    slot.whole_in_flight = True
+    try:
+        yield
+    finally:
+        slot.whole_in_flight = False
+        slot.flights -= 1

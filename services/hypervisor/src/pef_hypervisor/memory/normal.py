@@ -5,25 +5,66 @@ A page that nobody touched is never read through the mapping: that alone would m
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
 
-from pef_hypervisor.bus_requests import BusRequests
-from pef_hypervisor.frames import TOUCHED, VmSlot
+from pef_hypervisor.gfn.columns import HOST_POPULATED, DevicePool, VmSlot, in_flight
 from pef_kit.bus import NORMAL_BASE, NormalMemory
 from pef_kit.columns import GfnSet
 from pef_kit.operations import Operation, Pause, Work
-from pef_kit.spans import I64, breaks, stretches
+from pef_kit.spans import I64, Selection, breaks, stretches
 from pef_protocol.quantities import PAGE_SIZE, RealAddress, gpa_of
 
 AT_ONCE: Final = 64
 """Pages that are scrubbed without a thread."""
 LARGE: Final = 1 << 20
 """Bytes of an access after which this process lets go of the pages: they are the guest's, not its own."""
+SMALL: Final = 1 << 20
+"""Bytes that are copied without a thread."""
 PIECE: Final = 4 << 20
 """Bytes that are scrubbed in one step: other threads have a turn between two."""
+
+
+class BusRequests:
+    """The requests of the memory bus that are under way: rows of (first address, address beyond), in bytes.
+
+    The Ultravisor ends its transfers before it says that pages are this side's again. A request that it gave
+    up may still be read or written here: so a range is handed to somebody else only once no request that
+    names it is under way.
+
+    Source: rule 13 of ARCHITECTURE.md, "Identity and time".
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[int, I64] = {}
+        self._last = 0
+
+    @contextmanager
+    def under_way(self, pieces: Sequence[tuple[int, int]]) -> Iterator[None]:
+        """Note a request that names `pieces`, (real address, bytes) each, until it has ended."""
+        rows = np.array([piece for piece in pieces if piece[1]], np.int64).reshape(-1, 2)
+        rows[:, 1] += rows[:, 0]
+        self._last = number = self._last + 1
+        self._open[number] = rows
+        try:
+            yield
+        finally:
+            del self._open[number]
+
+    def touch(self, firsts: I64, ends: I64) -> bool:
+        """Tell whether a request names a byte of the ranges [firsts, ends), ascending and apart (bytes)."""
+        return any(_overlap(rows, firsts, ends) for rows in self._open.values())
+
+
+def _overlap(rows: I64, firsts: I64, ends: I64) -> bool:
+    if not len(rows) or not len(firsts):
+        return False
+    at = np.searchsorted(ends, rows[:, 0], side="right")
+    inside = at < len(firsts)
+    return bool((firsts[at[inside]] < rows[inside, 1]).any())
 
 
 class Misplaced(ValueError):
@@ -82,7 +123,7 @@ class RealMemory:
         """Make the normal pages at `offsets` read as zero and give them back; in a thread where many.
 
         Return whether they are: not where a request of the memory bus names one until time is over.
-        Order: the caller has marked them MOVING, or nobody else can reach them.
+        Order: the caller has marked them BUSY, or nobody else can reach them.
         """
         if not len(offsets):
             return True
@@ -110,7 +151,7 @@ class RealMemory:
     def vacate(self, slot: VmSlot) -> Operation[bool]:
         """Scrub the whole range of a slot, in a thread where it is large, and take it back.
 
-        Return whether it was: see `scrub`. Order: the caller has marked all of it MOVING, or nobody else can
+        Return whether it was: see `scrub`. Order: the caller has marked all of it BUSY, or nobody else can
         reach it.
         """
         length = slot.count * PAGE_SIZE
@@ -118,7 +159,7 @@ class RealMemory:
             return False
 
         def discard() -> None:
-            for offsets in slot.where(TOUCHED):
+            for offsets in slot.where(HOST_POPULATED):
                 firsts, counts = breaks(len(offsets), (offsets, 1))
                 self._discard(slot.places(offsets[firsts]), counts * PAGE_SIZE)
             self.bytes.discard(slot.base, length)  # what bears no mark is a hole, and costs nothing
@@ -153,7 +194,7 @@ class RealMemory:
     def write(self, gfn_sets: list[GfnSet[VmSlot]], gpa: int, content: bytes) -> None:
         """Write `content` from guest address `gpa`, which the gfn_sets cover.
 
-        Order: the caller has marked them TOUCHED.
+        Order: the caller has marked them HOST_POPULATED.
         """
         for gfns in gfn_sets:
             slot = gfns.slot
@@ -167,6 +208,34 @@ class RealMemory:
     @staticmethod
     def _touched(gfn_sets: list[GfnSet[VmSlot]]) -> Iterator[tuple[VmSlot, int, int]]:
         for gfns in gfn_sets:
-            firsts, counts = stretches(gfns.slot.marked(gfns.selection, TOUCHED))
+            firsts, counts = stretches(gfns.slot.marked(gfns.selection, HOST_POPULATED))
             for first, count in zip(firsts.tolist(), counts.tolist(), strict=True):
                 yield gfns.slot, first + int(gfns.offsets[0]), count
+
+
+def copy_out(
+    memory: RealMemory, pool: DevicePool, gfn_sets: list[GfnSet[VmSlot]], gpa: int, length: int
+) -> Operation[bytes]:
+    """Return `length` bytes from `gpa`, all of whose pages are normal ones that nobody moves."""
+    if length <= SMALL:
+        return bytes(memory.read(gfn_sets, gpa, length))
+    with in_flight(pool, _pages(gfn_sets)):
+        seen: bytes = yield Work(lambda: bytes(memory.read(gfn_sets, gpa, length)))
+    return seen
+
+
+def copy_in(
+    memory: RealMemory, pool: DevicePool, gfn_sets: list[GfnSet[VmSlot]], gpa: int, content: bytes
+) -> Operation[None]:
+    """Write `content` from `gpa`, all of whose pages are normal ones that nobody moves."""
+    for gfns in gfn_sets:
+        gfns.slot.mark(gfns.selection, HOST_POPULATED)
+    if len(content) <= SMALL:
+        memory.write(gfn_sets, gpa, content)
+        return
+    with in_flight(pool, _pages(gfn_sets)):
+        yield Work(lambda: memory.write(gfn_sets, gpa, content))
+
+
+def _pages(gfn_sets: list[GfnSet[VmSlot]]) -> list[tuple[VmSlot, Selection]]:
+    return [(gfns.slot, gfns.selection) for gfns in gfn_sets]

@@ -1,0 +1,1 @@
+"""Normal memory: its bytes, its slots, and what is done to whole slots."""
