@@ -11,7 +11,7 @@ from interleavings.operations import Begun, Scene, Step, succeeded
 from interleavings.setting import note
 from interleavings.stack import LIMIT, PATIENCE, Level, Stack, Waits
 from interleavings.steps import STEPS
-from pef_hypervisor.from_guest.memory_access import Refused
+from pef_hypervisor.checks import Refused
 from pef_hypervisor.gfn.columns import BUSY as HV_MOVING
 from pef_hypervisor.outcome import Errno, Outcome
 from pef_kit.bus import NORMAL_BASE

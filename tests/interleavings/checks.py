@@ -133,7 +133,7 @@ def the_gfns_agree(scene: Scene) -> Iterator[Violation]:
         svm = uv.svm(lpid)
         if svm is None or vm.state is not HvVmState.SECURE or svm.state is not UvVmState.SECURE:
             continue
-        alike = ALIKE if len(vm.rules.states) == FOUR_STATES else ALIKE_OF_TWO
+        alike = ALIKE if len(vm.design.states) == FOUR_STATES else ALIKE_OF_TWO
         for slot in vm.slots:
             theirs = svm.slots.get(slot.slot_id)
             if theirs is None:

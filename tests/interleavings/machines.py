@@ -15,10 +15,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from pef_explorer.small_memory import KNOWN_BYTES, HeapFrames, HeapMemory, KnownBytesSealer
-from pef_hypervisor import state as store
+from pef_hypervisor import state
 from pef_hypervisor.dispatch import Hypervisor
-from pef_hypervisor.memory import normal as host_copies
-from pef_hypervisor.memory import normal as normal_memory
+from pef_hypervisor.memory import normal
 from pef_kit import parts
 from pef_kit.bus import NORMAL_BASE, carry_out
 from pef_kit.operations import Ask, Operation, Transfer
@@ -125,12 +124,12 @@ STEPS: Final[tuple[Step, ...]] = (
 
 def make_small() -> None:
     """Lower the thresholds of both services in this process, and let UV_ESM have the small image."""
-    host_copies.SMALL = PAGE_SIZE  # type: ignore[misc]
-    normal_memory.AT_ONCE = 0  # type: ignore[misc]
+    normal.SMALL = PAGE_SIZE  # type: ignore[misc]
+    normal.AT_ONCE = 0  # type: ignore[misc]
     necessary_set.AT_ONCE = 0  # type: ignore[misc]
     ultravisor.AT_ONCE = 0  # type: ignore[misc]
     parts.PART = 5  # type: ignore[misc]
-    store.LPIDS = LPIDS
+    state.LPIDS = LPIDS
     esm.STEPS = STEPS  # type: ignore[misc]
     for name, module in list(sys.modules.items()):
         if name.startswith("pef_") and hasattr(module, "PATIENCE"):

@@ -11,8 +11,7 @@ from typing import Final
 
 from mutants.bred import Bred
 from mutants.exchange import cells, cells_of_every_design, only_in
-from pef_hypervisor.from_vmm import host_access
-from pef_hypervisor.gfn.columns import VmSlot
+from pef_hypervisor.gfn.columns import GfnSets
 from pef_hypervisor.gfn.table import (
     LAW,
     VM_TABLE,
@@ -29,9 +28,9 @@ from pef_hypervisor.gfn.table import (
     into,
     to,
 )
+from pef_hypervisor.memory import host_access
 from pef_hypervisor.state import Vm
-from pef_hypervisor.to_ultravisor.paging import Part
-from pef_kit.columns import GfnSet
+from pef_kit.spans import U8
 from pef_protocol.codes import HCode
 from pef_protocol.events import Side
 from pef_protocol.states import HvGfnState, HvVmState
@@ -89,15 +88,13 @@ def gfn_cell(event: GfnEvent, state: HvGfnState) -> Iterator[None]:
 @contextmanager
 def host_touch_of_svms() -> Iterator[None]:
     """Have the host take pages out of an SVM that are normal; a normal VM has none to take out."""
-    original = host_access._secure_part
+    original = host_access.secure_for_host
 
-    def secure_part(vm: Vm, gfns: GfnSet[VmSlot]) -> Part:
-        part = original(vm, gfns)
-        if vm.state is not HvVmState.NORMAL:
-            return part
-        return Part(part.slot, part.offsets[:0], part.then[:0])
+    def secure_for_host(vm: Vm, gfn_sets: GfnSets) -> tuple[GfnSets, U8]:
+        secure, next_states = original(vm, gfn_sets)
+        return (secure, next_states) if vm.state is not HvVmState.NORMAL else ([], next_states[:0])
 
-    with gfn_cell(GfnEvent.HOST_TOUCH, N), only_in(host_access, "_secure_part", secure_part):
+    with gfn_cell(GfnEvent.HOST_TOUCH, N), only_in(host_access, "secure_for_host", secure_for_host):
         yield
 
 

@@ -14,7 +14,7 @@ from pef_explorer.plan import Plan, Troubles
 from pef_explorer.small_memory import TOKEN_BYTES
 from pef_explorer.system import LPID, System
 from pef_explorer.wire import NotDone
-from pef_hypervisor.from_guest.memory_access import Refused
+from pef_hypervisor.checks import Refused
 from pef_hypervisor.outcome import Errno, Outcome
 from pef_kit.core.life import Ended
 from pef_kit.operations import Operation

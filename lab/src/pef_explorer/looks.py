@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 from pef_explorer.oracle import ZERO, Oracle
 from pef_explorer.small_memory import KNOWN_BYTES
 from pef_explorer.system import LPID, System, known_of
-from pef_hypervisor.gate import GateRecord
 from pef_hypervisor.gfn.columns import SENT
+from pef_hypervisor.state import GateRecord
 from pef_kit.bus import NORMAL_BASE
 from pef_protocol.quantities import PAGE_ORDER, Gfn
 from pef_protocol.states import HvVmState, UvVmState

@@ -12,7 +12,7 @@ from pef_explorer.simulation.machines import Machines
 from pef_explorer.small_memory import HeapMemory
 from pef_explorer.system import System
 from pef_hypervisor.dispatch import Hypervisor
-from pef_hypervisor.gate import Gate
+from pef_hypervisor.state import Gate
 from pef_kit.core.fence import Answer, Fence, Join, Kept, Message, Refuse, Run
 from pef_kit.operations import Ask, Operation
 from pef_protocol.calls import Reply

@@ -120,7 +120,7 @@ def test_the_command_tells_of_a_failure_and_writes_report_and_file(
     assert f"commit {written['commit']}" in told
 
 
-def leaves_ciphertext(store: object, vm: object, slot: object, offsets: object) -> Operation[None]:
+def leaves_ciphertext(store: object, vm: object, gfn_sets: object) -> Operation[None]:
     yield from ()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pef_hypervisor.checkpoint import Spares
-from pef_hypervisor.designs import RULES
+from pef_hypervisor.designs import DESIGNS
 from pef_hypervisor.dispatch import Hypervisor
 from pef_hypervisor.gfn.columns import BUSY, VmSlot
 from pef_hypervisor.outcome import Errno, Outcome
@@ -53,7 +53,7 @@ ANOTHER = Incarnation(InstanceId("f" * 32), 9)
 
 def another_vm(hv: Hypervisor) -> None:
     """Put another VM in."""
-    hv.store.vms[7] = Vm(Lpid(7), RULES[Design.EAGER], secure_guest=True, radix=True, incarnation=ANOTHER)
+    hv.store.vms[7] = Vm(Lpid(7), DESIGNS[Design.EAGER], secure_guest=True, radix=True, incarnation=ANOTHER)
 
 
 CHANGES: dict[str, Callable[[Hypervisor], object]] = {
@@ -62,7 +62,7 @@ CHANGES: dict[str, Callable[[Hypervisor], object]] = {
     "leaving pages": lambda hv: setattr(hv.store.pool, "leaving", 2),
     "a claim": lambda hv: hv.store.memory.claim(3),
     "a VM in the making": lambda hv: hv.store.in_the_making.add(9),
-    "the design": lambda hv: setattr(vm_of(hv), "rules", RULES[Design.EAGER]),
+    "the design": lambda hv: setattr(vm_of(hv), "design", DESIGNS[Design.EAGER]),
     "its leave to be secure": lambda hv: setattr(vm_of(hv), "secure_guest", False),
     "its incarnation": lambda hv: setattr(vm_of(hv), "incarnation", ANOTHER),
     "a freed lpid": lambda hv: hv.store.free_lpid(Lpid(9)),

@@ -6,8 +6,8 @@ Source: specification of the Hypervisor, sections 2 and 3.
 import numpy as np
 import pytest
 
-from pef_hypervisor.designs import RULES
-from pef_hypervisor.gfn.table import LAW, VM_TABLE, GfnAction, GfnEvent, VmEvent, gfn_table, wanting
+from pef_hypervisor.designs import DESIGNS
+from pef_hypervisor.gfn.table import LAW, VM_TABLE, GfnAction, GfnEvent, VmEvent, wanting
 from pef_protocol.designs import PUSHING, Design
 from pef_protocol.states import HvGfnState, HvVmState
 
@@ -65,14 +65,14 @@ def test_the_life_of_a_vm_is_the_patch_series_table() -> None:
 
 @pytest.mark.parametrize("design", Design)
 def test_a_design_never_leads_into_a_state_that_it_does_not_keep(design: Design) -> None:
-    rules = RULES[design]
+    rules = DESIGNS[design]
     for _, state, cell in rules.table:
         assert state not in rules.states or cell.then in rules.states
 
 
 def test_the_designs_differ_in_what_is_left_over() -> None:
     def action_of(design: Design, event: GfnEvent) -> str:
-        return RULES[design].table.cells[event][HvGfnState.NORMAL].does.name
+        return DESIGNS[design].table.cells[event][HvGfnState.NORMAL].does.name
 
     assert {
         design.value: (action_of(design, GfnEvent.INIT_DONE), action_of(design, GfnEvent.PLUG))
@@ -87,8 +87,8 @@ def test_the_designs_differ_in_what_is_left_over() -> None:
     assert {design for design in Design if action_of(design, GfnEvent.INIT_ABORT) == "RESTORE_STAND_IN"} == {
         Design.PUSHED_FIXED
     }
-    assert {design.value for design in Design if not RULES[design].plugged_visible} == {"eager", "broken"}
-    assert {design.value for design in Design if len(RULES[design].states) == 2} == {
+    assert {design.value for design in Design if not DESIGNS[design].plugged_visible} == {"eager", "broken"}
+    assert {design.value for design in Design if len(DESIGNS[design].states) == 2} == {
         "eager",
         "broken",
         *PUSHING,
@@ -98,16 +98,20 @@ def test_the_designs_differ_in_what_is_left_over() -> None:
 @pytest.mark.parametrize("design", Design)
 @pytest.mark.parametrize("event", GfnEvent)
 def test_what_a_whole_column_becomes_is_what_each_gfn_becomes(design: Design, event: GfnEvent) -> None:
-    table = RULES[design].table
+    table = DESIGNS[design].table
     column = np.array([3, 0, 1, 2, 0, 0, 1, 3, 2], np.uint8)
     expected = [int(table.cells[event][HvGfnState(state)].then) for state in column.tolist()]
     table.advance(event, column)
     assert column.tolist() == expected
 
 
-def test_states_are_found_by_the_deed_that_they_want() -> None:
+def test_states_are_found_by_the_action_that_they_want() -> None:
+    table = DESIGNS[Design.TRACKED].table
     assert wanting(
-        gfn_table(LAW), GfnEvent.INIT_ABORT, GfnAction.RESTORE_CLEARTEXT, GfnAction.RESTORE_STAND_IN
+        table,
+        GfnEvent.INIT_ABORT,
+        GfnAction.RESTORE_CLEARTEXT,
+        GfnAction.RESTORE_STAND_IN,
     ) == (
         HvGfnState.SECURE,
         HvGfnState.PAGED_OUT,

@@ -29,7 +29,7 @@ class World:
 
     def __init__(
         self,
-        design: Design = Design.TRACKED,
+        design: str = Design.TRACKED,
         *,
         pages: int = 16,
         device_pages: int = 64,

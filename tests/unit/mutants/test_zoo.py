@@ -12,7 +12,7 @@ from mutants.bred import Bred
 from mutants.exchange import OURS
 from mutants.rungs import LADDERS, path_of, side_of
 from mutants.zoo import BRED, NAMED, ZOO
-from pef_hypervisor.designs import RULES
+from pef_hypervisor.designs import DESIGNS
 from pef_hypervisor.gfn.table import LAW, VM_TABLE
 from pef_protocol.calls import CALLS
 from pef_protocol.states import UvGfnState
@@ -86,7 +86,7 @@ def holders() -> list[Mapping[str, object]]:
                 found.append(value)
             elif isinstance(value, type) and value.__module__ == module.__name__:
                 found.append(vars(value))
-    parts = [GFN, VM_TABLE, *(rules.table for rules in RULES.values()), *LADDERS.values()]
+    parts = [GFN, VM_TABLE, *(rules.table for rules in DESIGNS.values()), *LADDERS.values()]
     return found + [vars(part) for part in parts]
 
 

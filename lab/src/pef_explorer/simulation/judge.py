@@ -8,7 +8,7 @@ import numpy as np
 from pef_explorer.simulation.events import Do, page_of_token
 from pef_explorer.simulation.machines import SEEN_BYTES, Machines
 from pef_explorer.simulation.oracle import Oracle, Watch, Whose
-from pef_hypervisor.designs import RULES
+from pef_hypervisor.designs import DESIGNS
 from pef_protocol.designs import Design
 from pef_protocol.states import HvGfnState as H
 from pef_protocol.states import UvGfnState as S
@@ -32,7 +32,7 @@ def _agreeing(design: Design) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return which pairs of states agree (Hypervisor's x Ultravisor's) under a design."""
     agree = np.zeros((len(H), len(S)), np.bool_)
     agree[H.SECURE, S.SECURE] = True
-    four = H.SHARED in RULES[design].states
+    four = H.SHARED in DESIGNS[design].states
     agree[H.PAGED_OUT if four else H.NORMAL, S.PAGEDOUT] = True
     agree[H.SHARED if four else H.NORMAL, list(SHARED_STATES)] = True
     return agree

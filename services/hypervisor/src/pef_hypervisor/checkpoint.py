@@ -13,18 +13,15 @@ for what it does at its end would be done to the restored state.
 
 from typing import Final, NamedTuple
 
-from pef_hypervisor.designs import RULES
-from pef_hypervisor.gate import GateRecord
+from pef_hypervisor.designs import DESIGNS
 from pef_hypervisor.gfn.columns import VmSlot
-from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.state import GateRecord, Store, Vm
 from pef_kit.core.life import Life
-from pef_protocol.designs import Design
 from pef_protocol.identity import Incarnation
 from pef_protocol.quantities import Gfn, Lpid, RealAddress, SlotId
 from pef_protocol.states import HvVmState
 
 STATES: Final = tuple(HvVmState)
-DESIGNS: Final = {design.value: design for design in Design}
 
 
 class SlotRecord(NamedTuple):
@@ -89,7 +86,7 @@ def vm_record(vm: Vm) -> VmRecord:
     """Return a VM as a plain value."""
     return VmRecord(
         int(vm.lpid),
-        vm.rules.design.value,
+        vm.design.name,
         vm.secure_guest,
         vm.radix,
         vm.incarnation,
@@ -149,15 +146,12 @@ class Spares:
         store.memory.restore(wanted.claims)
 
     def _vm(self, record: VmRecord, now: Vm | None) -> Vm:
-        design = DESIGNS[record.design]
+        row = DESIGNS[record.design]
         vm = self._vms.get(record.lpid)
         if vm is None:
-            vm = now or Vm(
-                Lpid(record.lpid), RULES[design], record.secure_guest, record.radix, record.incarnation
-            )
+            vm = now or Vm(Lpid(record.lpid), row, record.secure_guest, record.radix, record.incarnation)
             self._vms[record.lpid] = vm
-        if vm.rules.design is not design:
-            vm.rules = RULES[design]
+        vm.design = row
         vm.secure_guest = record.secure_guest
         vm.radix = record.radix
         vm.incarnation = record.incarnation

@@ -37,9 +37,9 @@ def states_are_the_designs(store: Store) -> Iterator[str]:
     """Require that a GFN is in a state that its VM's design keeps."""
     for vm, slot, name in every_slot(store):
         kept = np.zeros(256, np.bool_)
-        kept[[int(state) for state in vm.rules.states]] = True
+        kept[[int(state) for state in vm.design.states]] = True
         if not all(kept[slot.state[block]].all() for block in slot.blocks()):
-            yield f"{name}: a GFN is in a state that {vm.rules.design} does not keep"
+            yield f"{name}: a GFN is in a state that {vm.design.name} does not keep"
 
 
 def normal_vms_are_plain(store: Store) -> Iterator[str]:

@@ -1,21 +1,23 @@
 """All that this side must not forget, on one object: VMs with their slots, device pages, normal memory."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
-from typing import TypeVar
+from itertools import count
+from typing import TypeAlias, TypeVar
 
-from pef_hypervisor.designs.rules import Rules
-from pef_hypervisor.gate import Gate
+from pef_hypervisor.designs import DESIGNS, Row
 from pef_hypervisor.gfn.columns import HOST_POPULATED, DevicePool, VmSlot
 from pef_hypervisor.memory.normal import RealMemory
 from pef_kit.columns import SlotMap
 from pef_kit.core.lease import leased
 from pef_kit.core.life import Life, keep_nothing
-from pef_kit.operations import Operation
+from pef_kit.operations import Operation, Pause
 from pef_kit.parts import copied
 from pef_kit.spans import breaks
+from pef_protocol.designs import Design
 from pef_protocol.identity import Incarnation, InstanceId
 from pef_protocol.quantities import PAGE_SIZE, Lpid
 from pef_protocol.states import HvVmState
@@ -24,6 +26,122 @@ T = TypeVar("T")
 
 LPIDS = range(1, 4096)
 """The lpids a VM may have; 0 is the Hypervisor's own partition."""
+
+
+GateRecord: TypeAlias = tuple[int, str, str]
+"""How many operations are open, the name of the exclusive one, and of the one that lets nobody in."""
+
+
+class Gate:
+    """Counts the operations of one VM that are open; each holds a turn, which its lease looks at.
+
+    | closed by | new operations and hypercalls | new exclusive operations | operations that are open |
+    |---|---|---|---|
+    | add a slot, remove a slot, H_SVM_INIT_START, H_SVM_INIT_DONE | begin | are busy | go on |
+    | H_SVM_INIT_ABORT | are busy | are busy, but for reset and destroy | end |
+    | reset, destroy | are busy | are busy | end |
+
+    The gate answers busy at once and queues nobody. Only the operation that closed it waits, and only for
+    operations of this side on the same VM. An operation that must end makes no further try and no further
+    call: its lease answers for it (`Life.ending` of its turn). Requests of the memory bus pass no gate.
+
+    Source: rule 12 of ARCHITECTURE.md, "Identity and time".
+    """
+
+    def __init__(self) -> None:
+        self._turns: list[Life] = []
+        self._exclusive: Life | None = None
+        self._ending: Life | None = None
+
+    @property
+    def open(self) -> int:
+        """Return how many operations are open."""
+        return len(self._turns)
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether no operation may begin."""
+        return self._ending is not None
+
+    @property
+    def taken(self) -> bool:
+        """Tell whether no exclusive operation may begin."""
+        return self._exclusive is not None or self._ending is not None
+
+    @property
+    def ends_for_good(self) -> bool:
+        """Tell whether a reset or destroy is open, which no other one overtakes."""
+        return self._ending is not None and self._ending is not self._exclusive
+
+    @contextmanager
+    def admitted(self, name: str = "an operation") -> Iterator[Life]:
+        """Count an operation as open. The caller has seen that the gate is not closed."""
+        turn = Life(name)
+        self._turns.append(turn)
+        try:
+            yield turn
+        finally:
+            self._turns.remove(turn)
+
+    @contextmanager
+    def held(self, name: str) -> Iterator[Life]:
+        """Keep other exclusive operations away. The caller has seen that none is open."""
+        with self.admitted(name) as turn:
+            self._exclusive = turn
+            try:
+                yield turn
+            finally:
+                self._exclusive = None
+
+    @contextmanager
+    def aborting(self, name: str) -> Iterator[Life]:
+        """Let nobody in, and what is open end. The caller has seen that no exclusive operation is open."""
+        with self.held(name) as turn, self._closed_by(turn):
+            yield turn
+
+    @contextmanager
+    def ending(self, name: str) -> Iterator[Life]:
+        """Let nobody in, and what is open end, exclusive operations included; for reset and destroy."""
+        with self.admitted(name) as turn, self._closed_by(turn):
+            yield turn
+
+    @contextmanager
+    def _closed_by(self, turn: Life) -> Iterator[None]:
+        for other in self._turns:
+            other.ending = other.ending or other is not turn
+        self._ending = turn
+        try:
+            yield
+        finally:
+            if self._ending is turn:
+                self._ending = None
+
+    def alone(self) -> Operation[bool]:
+        """Wait until the operation that closed the gate is the only open one; return whether it is."""
+        for attempt in count():
+            if len(self._turns) == 1:
+                return True
+            if not (yield Pause(attempt, patient=True)):
+                break
+        return False
+
+    @property
+    def record(self) -> GateRecord:
+        """Return the gate as a plain value."""
+        exclusive, ending = self._exclusive, self._ending
+        return len(self._turns), exclusive.name if exclusive else "", ending.name if ending else ""
+
+    def restore(self, record: GateRecord) -> None:
+        """Make the gate what it was. No operation on the VM is alive."""
+        if record == self.record:
+            return
+        open_operations, exclusive, ending = record
+        self._turns = [Life("restored") for _ in range(open_operations)]
+        self._exclusive = Life(exclusive) if exclusive else None
+        if ending == exclusive:
+            self._ending = self._exclusive
+        else:
+            self._ending = Life(ending) if ending else None
 
 
 @dataclass(slots=True)
@@ -37,7 +155,7 @@ class Vm:
     """
 
     lpid: Lpid
-    rules: Rules
+    design: Row
     secure_guest: bool
     radix: bool
     incarnation: Incarnation
@@ -112,6 +230,18 @@ class Store:
         finally:
             vm.in_epoch -= 1
 
+    def vm(self, lpid: Lpid) -> Vm:
+        """Return the VM of that lpid; where there is none, an absent one: its life is over.
+
+        So the checks of a call refuse what is asked of it, in their order.
+        """
+        vm = self.vms.get(lpid)
+        if vm is None:
+            nobody = Incarnation(self.instance, 0)
+            vm = Vm(lpid, DESIGNS[Design.TRACKED], secure_guest=False, radix=False, incarnation=nobody)
+            vm.life.end()
+        return vm
+
     def new_incarnation(self) -> Incarnation:
         """Mint the incarnation of a VM: one that no VM had before."""
         self.minted += 1
@@ -156,12 +286,14 @@ class Store:
         for lpid in sorted(self.vms):
             vm = self.vms[lpid]
             flags = vm.secure_guest, vm.radix, vm.must_abort, vm.must_reset
-            digest.update(repr((vm.lpid, vm.rules.design, vm.state.name, flags)).encode())
+            digest.update(repr((vm.lpid, vm.design.name, vm.state.name, flags)).encode())
             for slot in vm.slots:
                 slot.digest_into(digest)
                 digest.update(repr((slot.base, slot.registered)).encode())
                 for offsets in slot.where(HOST_POPULATED):
                     firsts, counts = breaks(len(offsets), (offsets, 1))
-                    for ra, pages in zip(slot.places(offsets[firsts]).tolist(), counts.tolist(), strict=True):
+                    for ra, pages in zip(
+                        slot.real_addresses(offsets[firsts]).tolist(), counts.tolist(), strict=True
+                    ):
                         digest.update(self.memory.bytes.at(ra, pages * PAGE_SIZE))
         return digest.hexdigest()

@@ -19,7 +19,7 @@ def vms(store: Store) -> dict[str, Any]:
             {
                 "lpid": vm.lpid,
                 "state": vm.state.name,
-                "design": vm.rules.design.value,
+                "design": vm.design.name,
                 "gfns": vm.slots.gfns,
                 "slots": [
                     {"slotid": slot.slot_id, "first": slot.first, "count": slot.count} for slot in vm.slots
@@ -39,7 +39,7 @@ def vmm_list(store: Store) -> dict[str, Any]:
             {
                 "lpid": vm.lpid,
                 "incarnation": str(vm.incarnation),
-                "design": vm.rules.design.value,
+                "design": vm.design.name,
                 "state": vm.state.name,
                 "slots": [
                     {"slotid": slot.slot_id, "gpa": gpa_of(slot.first), "size": slot.count * PAGE_SIZE}

@@ -4,8 +4,8 @@ from typing import Final
 
 from fastapi import Request, Response
 
+from pef_hypervisor.checks import Refused
 from pef_hypervisor.dispatch import Hypervisor
-from pef_hypervisor.from_guest.memory_access import Refused
 from pef_kit.clients import Check
 from pef_kit.doors import Problem, number
 from pef_kit.http import Service, json_response

@@ -9,10 +9,11 @@ from pef_hypervisor.outcome import DONE, HELD, OPEN, Outcome, no_vm, refused
 from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.calls import Answer, end_svm, renew_pate
 from pef_kit.operations import Operation
+from pef_protocol.quantities import Lpid
 from pef_protocol.states import HvVmState
 
 
-def reset(store: Store, lpid: int) -> Operation[Outcome]:
+def reset(store: Store, lpid: Lpid) -> Operation[Outcome]:
     """Make VM `lpid` normal: drop its pages, unregister its slots, end its SVM, write its entry anew.
 
     Of a normal VM only the SVM is ended that may have begun behind it. Normal pages stay as they are, but for

@@ -5,6 +5,9 @@
 | `state` | the state word: N, S, P or H (one paragraph for each in `pef_hypervisor.gfn.table`) |
 | `marks` | BUSY, HOST_POPULATED, STAND_IN, SENT |
 
+Sets of GFNs are lists of `GfnSet`, one per slot. Codes, states and masks about such a list are arrays with an
+element per GFN, in the order of the list.
+
 What must always be true of the columns is told by the functions of `pef_hypervisor.invariants`.
 """
 
@@ -14,9 +17,10 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pef_kit.columns import GfnSet, Slot
-from pef_kit.spans import I64, U8, Mask, Selection, spread
+from pef_kit.spans import I64, U8, Mask, Selection, breaks
 from pef_protocol.quantities import PAGE_SIZE, Gfn, RealAddress, SlotId
 from pef_protocol.states import HvGfnState
 
@@ -48,6 +52,9 @@ Bytes: those are in secure memory, and the normal page was scrubbed. Set when UV
 for the whole VM when it is a normal one again. Invariant: `normal_vms_are_plain`.
 """
 
+Codes: TypeAlias = NDArray[np.int16]
+"""Return codes, one per GFN."""
+
 
 class VmSlot(Slot):
     """The columns of one memory slot, and the place in real memory at which its normal pages stand."""
@@ -69,7 +76,7 @@ class VmSlot(Slot):
             bearing[:] = True
         return bearing
 
-    def places(self, offsets: I64) -> I64:
+    def real_addresses(self, offsets: I64) -> I64:
         """Return the real addresses (bytes) of the normal pages at `offsets` (pages)."""
         return offsets * PAGE_SIZE + self.base
 
@@ -91,8 +98,61 @@ class VmSlot(Slot):
         )
 
 
+GfnSets: TypeAlias = list[GfnSet[VmSlot]]
+"""GFNs of one VM, one set per slot (or several of one slot, which have no GFN in common)."""
 Batch: TypeAlias = Sequence[tuple[VmSlot, slice]]
 """Parts of slots that are treated at once."""
+
+
+def gfn_set_at(slot: VmSlot, offsets: I64) -> GfnSet[VmSlot]:
+    """Return the GFNs at `offsets` (pages, in any order) of a slot as a set; each run goes upwards."""
+    firsts, counts = breaks(len(offsets), (offsets, 1))
+    return GfnSet(slot, np.arange(len(firsts)), offsets[firsts], counts)
+
+
+def only(gfn_sets: GfnSets, mask: Mask) -> GfnSets:
+    """Return the GFNs for which `mask` (one per GFN of all sets) is true; a set without any is left out."""
+    if mask.all():
+        return [gfns for gfns in gfn_sets if len(gfns.counts)]
+    chosen = [gfns.where(mask[piece]) for gfns, piece in pieces(gfn_sets)]
+    return [gfns for gfns in chosen if len(gfns.counts)]
+
+
+def pieces(gfn_sets: GfnSets) -> Iterator[tuple[GfnSet[VmSlot], slice]]:
+    """Yield each set with its piece of an array that has an element per GFN of all sets."""
+    start = 0
+    for gfns in gfn_sets:
+        yield gfns, slice(start, start + gfns.pages)
+        start += gfns.pages
+
+
+def states_of(gfn_sets: GfnSets) -> U8:
+    """Return a copy of the states (uint8, one per GFN)."""
+    return np.concatenate([gfns.slot.state[gfns.selection] for gfns in gfn_sets] or [np.zeros(0, np.uint8)])
+
+
+def marked(gfn_sets: GfnSets, bit: int) -> Mask:
+    """Tell which GFNs bear `bit` (bool, one per GFN)."""
+    bearing = [gfns.slot.marked(gfns.selection, bit) for gfns in gfn_sets]
+    return np.concatenate(bearing or [np.zeros(0, np.bool_)])
+
+
+def set_states(gfn_sets: GfnSets, states: U8) -> None:
+    """Give each GFN its element of `states` (uint8, one per GFN)."""
+    for gfns, piece in pieces(gfn_sets):
+        gfns.slot.state[gfns.selection] = states[piece]
+
+
+def mark(gfn_sets: GfnSets, bit: int) -> None:
+    """Set `bit` for each GFN."""
+    for gfns in gfn_sets:
+        gfns.slot.mark(gfns.selection, bit)
+
+
+def unmark(gfn_sets: GfnSets, bit: int) -> None:
+    """Clear `bit` for each GFN."""
+    for gfns in gfn_sets:
+        gfns.slot.unmark(gfns.selection, bit)
 
 
 def is_in(states: U8, wanted: tuple[HvGfnState, ...]) -> Mask:
@@ -101,14 +161,6 @@ def is_in(states: U8, wanted: tuple[HvGfnState, ...]) -> Mask:
     for state in wanted:
         found |= states == np.uint8(state)
     return found
-
-
-def picked(gfns: GfnSet[VmSlot], mask: Mask) -> I64:
-    """Return the offsets (pages) of those GFNs of `gfns` that `mask` (one per GFN, in order) marks."""
-    if len(gfns.offsets) == 1:
-        offsets: I64 = mask.nonzero()[0] + gfns.offsets[0]
-        return offsets
-    return spread(gfns.offsets, gfns.counts, 1)[mask]
 
 
 @dataclass(slots=True)
@@ -175,11 +227,7 @@ class Reservation:
 
 @contextmanager
 def in_flight(
-    pool: DevicePool,
-    pages: Sequence[tuple[VmSlot, Selection]],
-    *,
-    taking: int = 0,
-    leaving: int = 0,
+    pool: DevicePool, gfn_sets: GfnSets, *, taking: int = 0, leaving: int = 0
 ) -> Iterator[Reservation]:
     """Mark GFNs BUSY, and reserve device pages for those that come in; one way in, and one way out.
 
@@ -192,15 +240,15 @@ def in_flight(
     Source: rule 13 of ARCHITECTURE.md, "Identity and time".
     """
     with pool.reserving(taking) as reserved, pool.freeing(leaving):
-        for slot, offsets in pages:
-            slot.mark(offsets, BUSY)
-            slot.flights += 1
+        for gfns in gfn_sets:
+            gfns.slot.mark(gfns.selection, BUSY)
+            gfns.slot.flights += 1
         try:
             yield reserved
         finally:
-            for slot, offsets in pages:
-                slot.unmark(offsets, BUSY)
-                slot.flights -= 1
+            for gfns in gfn_sets:
+                gfns.slot.unmark(gfns.selection, BUSY)
+                gfns.slot.flights -= 1
 
 
 @contextmanager

@@ -29,7 +29,7 @@ class GfnEvent(IntEnum):
     UNMAP = 4
     """The host takes the normal page away from the guest, as swapping does."""
     INIT_DONE = 5
-    """H_SVM_INIT_DONE finds the page left over."""
+    """H_SVM_INIT_DONE finds the page unmigrated: the Ultravisor did not ask for it."""
     INIT_ABORT = 6
     """H_SVM_INIT_ABORT: the VM goes on as a normal one."""
     FORGET = 7
@@ -79,7 +79,7 @@ class VmAction(IntEnum):
     REGISTER = 1
     """Register every slot, in descending order."""
     SECURE_REMAINING = 2
-    """Treat the left-over GFNs as the design says."""
+    """Treat the unmigrated GFNs as the design says."""
     RESTORE_CLEARTEXT = 3
     """Get the memory back in clear, then end the SVM."""
     WIPE = 4
@@ -87,9 +87,32 @@ class VmAction(IntEnum):
 
 
 N: Final = HvGfnState.NORMAL
+"""The normal page is all there is.
+
+Bytes: guest and host touch it, and the Ultravisor only where it is offered by UV_PAGE_IN. Set when the memory
+of an SVM is given back or dropped. In a design of two states it also stands for P and H: its bytes may then
+be ciphertext, or shared. Invariant: `normal_vms_are_plain`.
+"""
 S: Final = HvGfnState.SECURE
+"""The page is in secure memory, or reads as zero there. It holds one device page.
+
+Bytes: nobody on this side; the normal page was scrubbed. Set once UV_PAGE_IN is accepted, or by MARK; cleared
+once UV_PAGE_OUT or a share is accepted, or when the SVM has ended. Invariants: `secure_pages_left`,
+`device_pages_add_up`.
+"""
 P: Final = HvGfnState.PAGED_OUT
+"""The normal page holds what UV_PAGE_OUT gave: ciphertext of a live SVM.
+
+Bytes: the host may read and even write them, and the Ultravisor finds that out when the page comes in. No
+guest reads them. Set once UV_PAGE_OUT is accepted; cleared by the next page-in, share, abort or reset.
+Invariant: `visible_pages_are_there`.
+"""
 H: Final = HvGfnState.SHARED
+"""The SVM shares the normal page with the host.
+
+Bytes: host and SVM touch them at any time. Set once UV_PAGE_IN of a share is accepted; cleared by the next
+page-in to be secure, by abort or reset. Invariant: `visible_pages_are_there`.
+"""
 
 GfnCell: TypeAlias = Cell[HvGfnState, GfnAction]
 GfnLaw: TypeAlias = Mapping[GfnEvent, Mapping[HvGfnState, GfnCell]]
@@ -132,38 +155,46 @@ LAW: Final[GfnLaw] = {
 """The four-state law; `tracked` is it as it stands."""
 
 
-def varied(law: GfnLaw, cells: GfnLaw) -> GfnLaw:
-    """Return `law` with some cells exchanged."""
-    return {event: {**row, **cells.get(event, {})} for event, row in law.items()}
+def law_of(states: frozenset[HvGfnState], cells: GfnLaw) -> GfnLaw:
+    """Return the law with some cells exchanged, for a design that keeps `states` of a GFN.
 
-
-def folded(law: GfnLaw) -> GfnLaw:
-    """Return `law` for a Hypervisor that tells only secure from not secure.
-
-    What would be SHARED or PAGED_OUT is kept as NORMAL. So a page that the host unmaps may be a shared one:
-    the Ultravisor is told of each.
+    What it does not keep is NORMAL to it. A page that the host unmaps may then be a shared one: so the
+    Ultravisor is told of each.
     """
-    kept = {N: N, S: S, P: N, H: N}
-    two = {
-        event: {state: Cell(kept[cell.then], cell.code, cell.does) for state, cell in row.items()}
+    unmapped = {} if H in states else {N: to(N, GfnAction.INVALIDATE)}
+    law = {event: {**row, **cells.get(event, {})} for event, row in LAW.items()}
+    law[GfnEvent.UNMAP] = {**LAW[GfnEvent.UNMAP], **unmapped, **cells.get(GfnEvent.UNMAP, {})}
+    return {
+        event: {
+            state: Cell(cell.then if cell.then in states else N, cell.code, cell.does)
+            for state, cell in row.items()
+        }
         for event, row in law.items()
     }
-    return varied(two, {GfnEvent.UNMAP: {N: to(N, GfnAction.INVALIDATE)}})
 
 
-def gfn_table(law: GfnLaw) -> GfnTable:
-    """Compile a law into a table that judges whole columns."""
-    return Table(HvGfnState, GfnEvent, law)
-
-
-def wanting(table: GfnTable, event: GfnEvent, *deeds: GfnAction) -> tuple[HvGfnState, ...]:
-    """Return the states of a GFN in which `event` wants one of `deeds`."""
-    return tuple(state for state in HvGfnState if table.cells[event][state].does in deeds)
+def wanting(table: GfnTable, event: GfnEvent, *actions: GfnAction) -> tuple[HvGfnState, ...]:
+    """Return the states of a GFN in which `event` wants one of `actions`."""
+    return tuple(state for state in HvGfnState if table.cells[event][state].does in actions)
 
 
 NORMAL: Final = HvVmState.NORMAL
+"""The VM runs here, and the host may touch all its memory. Every GFN is N, and no slot is registered.
+
+Set at creation, when H_SVM_INIT_ABORT or reset has ended the SVM, and when the Ultravisor is another one.
+Invariant: `normal_vms_are_plain`.
+"""
 TRANSIENT: Final = HvVmState.TRANSIENT
+"""UV_ESM is open: from H_SVM_INIT_START until H_SVM_INIT_DONE, H_SVM_INIT_ABORT or reset.
+
+Guest accesses are refused here; the Ultravisor moves pages by hypercalls. With `must_abort` it is what is
+left of an SVM that failed, and only abort and reset lead on. Invariant: `started_vms_are_registered`.
+"""
 SECURE: Final = HvVmState.SECURE
+"""The VM is an SVM: it runs under the Ultravisor, and its secure pages are out of this side's reach.
+
+Set by H_SVM_INIT_DONE alone; only reset and destroy lead on. Invariant: `started_vms_are_registered`.
+"""
 
 VmCell: TypeAlias = Cell[HvVmState, VmAction]
 

@@ -11,12 +11,12 @@ from typing import Final
 
 import numpy as np
 
-from pef_hypervisor.gfn.columns import HOST_POPULATED, DevicePool, VmSlot, in_flight
+from pef_hypervisor.gfn.columns import HOST_POPULATED, DevicePool, GfnSets, VmSlot, in_flight, mark
 from pef_kit.bus import NORMAL_BASE, NormalMemory
 from pef_kit.columns import GfnSet
 from pef_kit.operations import Operation, Pause, Work
-from pef_kit.spans import I64, Selection, breaks, stretches
-from pef_protocol.quantities import PAGE_SIZE, RealAddress, gpa_of
+from pef_kit.spans import I64, breaks, stretches
+from pef_protocol.quantities import PAGE_SIZE, Gpa, RealAddress, gpa_of
 
 AT_ONCE: Final = 64
 """Pages that are scrubbed without a thread."""
@@ -119,19 +119,16 @@ class RealMemory:
             raise Misplaced(message)
         del self._claims[base]
 
-    def scrub(self, slot: VmSlot, offsets: I64) -> Operation[bool]:
-        """Make the normal pages at `offsets` read as zero and give them back; in a thread where many.
+    def scrub(self, gfns: GfnSet[VmSlot]) -> Operation[bool]:
+        """Make the normal pages of GFNs read as zero and give them back; in a thread where many.
 
         Return whether they are: not where a request of the memory bus names one until time is over.
-        Order: the caller has marked them BUSY, or nobody else can reach them.
+        Order: the GFNs are BUSY, or nobody else can reach them.
         """
-        if not len(offsets):
-            return True
-        firsts, counts = breaks(len(offsets), (offsets, 1))
-        places, lengths = slot.places(offsets[firsts]), counts * PAGE_SIZE
+        places, lengths = gfns.slot.real_addresses(gfns.offsets), gfns.counts * PAGE_SIZE
         if not (yield from self._at_rest(places, lengths)):
             return False
-        if len(offsets) <= AT_ONCE:
+        if gfns.pages <= AT_ONCE:
             self._discard(places, lengths)
         else:
             yield Work(lambda: self._discard(places, lengths))
@@ -161,7 +158,7 @@ class RealMemory:
         def discard() -> None:
             for offsets in slot.where(HOST_POPULATED):
                 firsts, counts = breaks(len(offsets), (offsets, 1))
-                self._discard(slot.places(offsets[firsts]), counts * PAGE_SIZE)
+                self._discard(slot.real_addresses(offsets[firsts]), counts * PAGE_SIZE)
             self.bytes.discard(slot.base, length)  # what bears no mark is a hole, and costs nothing
 
         if slot.count <= AT_ONCE:
@@ -176,7 +173,7 @@ class RealMemory:
             for at in range(0, length, PIECE):
                 self.bytes.discard(ra + at, min(PIECE, length - at))
 
-    def read(self, gfn_sets: list[GfnSet[VmSlot]], gpa: int, length: int) -> bytearray:
+    def read(self, gfn_sets: GfnSets, gpa: Gpa, length: int) -> bytearray:
         """Return `length` bytes from guest address `gpa`, which the gfn_sets cover.
 
         Untouched pages read as zero, and stay untouched.
@@ -191,7 +188,7 @@ class RealMemory:
                 self.bytes.let_go(place, end - start)
         return seen
 
-    def write(self, gfn_sets: list[GfnSet[VmSlot]], gpa: int, content: bytes) -> None:
+    def write(self, gfn_sets: GfnSets, gpa: Gpa, content: bytes) -> None:
         """Write `content` from guest address `gpa`, which the gfn_sets cover.
 
         Order: the caller has marked them HOST_POPULATED.
@@ -206,7 +203,7 @@ class RealMemory:
                 self.bytes.let_go(place, end - start)
 
     @staticmethod
-    def _touched(gfn_sets: list[GfnSet[VmSlot]]) -> Iterator[tuple[VmSlot, int, int]]:
+    def _touched(gfn_sets: GfnSets) -> Iterator[tuple[VmSlot, int, int]]:
         for gfns in gfn_sets:
             firsts, counts = stretches(gfns.slot.marked(gfns.selection, HOST_POPULATED))
             for first, count in zip(firsts.tolist(), counts.tolist(), strict=True):
@@ -214,28 +211,23 @@ class RealMemory:
 
 
 def copy_out(
-    memory: RealMemory, pool: DevicePool, gfn_sets: list[GfnSet[VmSlot]], gpa: int, length: int
+    memory: RealMemory, pool: DevicePool, gfn_sets: GfnSets, gpa: Gpa, length: int
 ) -> Operation[bytes]:
     """Return `length` bytes from `gpa`, all of whose pages are normal ones that nobody moves."""
     if length <= SMALL:
         return bytes(memory.read(gfn_sets, gpa, length))
-    with in_flight(pool, _pages(gfn_sets)):
+    with in_flight(pool, gfn_sets):
         seen: bytes = yield Work(lambda: bytes(memory.read(gfn_sets, gpa, length)))
     return seen
 
 
 def copy_in(
-    memory: RealMemory, pool: DevicePool, gfn_sets: list[GfnSet[VmSlot]], gpa: int, content: bytes
+    memory: RealMemory, pool: DevicePool, gfn_sets: GfnSets, gpa: Gpa, content: bytes
 ) -> Operation[None]:
     """Write `content` from `gpa`, all of whose pages are normal ones that nobody moves."""
-    for gfns in gfn_sets:
-        gfns.slot.mark(gfns.selection, HOST_POPULATED)
+    mark(gfn_sets, HOST_POPULATED)
     if len(content) <= SMALL:
         memory.write(gfn_sets, gpa, content)
         return
-    with in_flight(pool, _pages(gfn_sets)):
+    with in_flight(pool, gfn_sets):
         yield Work(lambda: memory.write(gfn_sets, gpa, content))
-
-
-def _pages(gfn_sets: list[GfnSet[VmSlot]]) -> list[tuple[VmSlot, Selection]]:
-    return [(gfns.slot, gfns.selection) for gfns in gfn_sets]

@@ -6,14 +6,21 @@ from typing import Final
 
 import numpy as np
 
-from pef_hypervisor.gfn.columns import BUSY, HOST_POPULATED, STAND_IN, VmSlot, whole_in_flight
+from pef_hypervisor.gfn.columns import (
+    BUSY,
+    HOST_POPULATED,
+    STAND_IN,
+    GfnSets,
+    VmSlot,
+    gfn_set_at,
+    whole_in_flight,
+)
 from pef_hypervisor.gfn.table import GfnEvent
 from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.calls import Answer, call_once, call_with_retry
 from pef_hypervisor.to_ultravisor.paging import scrub_pages
 from pef_kit.operations import Operation, Pause, Turn
 from pef_kit.parts import part_by_part
-from pef_kit.spans import I64
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_SIZE, gpa_of
 from pef_protocol.states import HvGfnState, HvVmState
@@ -101,7 +108,7 @@ def forget(store: Store, vm: Vm, slots: Iterable[VmSlot]) -> Operation[None]:
             if vm.must_reset:
                 slot.marks[block] |= secure.view(np.uint8) * np.uint8(HOST_POPULATED | STAND_IN)
             store.pool.put_back(int(np.count_nonzero(secure)))
-            vm.rules.table.advance(GfnEvent.FORGET, column)
+            vm.design.table.advance(GfnEvent.FORGET, column)
 
     return part_by_part(slots, drop_part)
 
@@ -113,21 +120,21 @@ def drop_secure(store: Store, vm: Vm) -> Operation[None]:
     too. Order: scrubbed at once, for whatever fails later, the VM may be made normal by another way.
     """
     yield from forget(store, vm, vm.slots)
-    yield from wipe_replaced(store, vm)
+    yield from scrub_stand_ins(store, vm)
 
 
-def wipe_replaced(store: Store, vm: Vm) -> Operation[None]:
+def scrub_stand_ins(store: Store, vm: Vm) -> Operation[None]:
     """Scrub what came in place of secure pages. Order: nobody else acts on the VM."""
-    found: list[tuple[VmSlot, I64]] = []
+    found: GfnSets = []
 
-    def look(slot: VmSlot, part: slice) -> None:
-        found.extend((slot, offsets) for offsets in slot.where(STAND_IN, part))
+    def find(slot: VmSlot, part: slice) -> None:
+        found.extend(gfn_set_at(slot, offsets) for offsets in slot.where(STAND_IN, part))
 
-    yield from part_by_part(vm.slots, look)
-    for place, (slot, offsets) in enumerate(found):
+    yield from part_by_part(vm.slots, find)
+    for place, gfns in enumerate(found):
         if place:
             yield Turn()
-        yield from scrub_pages(store, vm, slot, offsets)
+        yield from scrub_pages(store, vm, [gfns])
 
 
 def make_plain(vm: Vm) -> Operation[None]:

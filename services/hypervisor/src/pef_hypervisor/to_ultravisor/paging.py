@@ -1,141 +1,113 @@
-"""What this side asks of the Ultravisor: single calls, and pages in flight.
+"""Page batches: GFNs of one VM that ultracalls carry, in as few messages as there can be.
 
-Every call about an SVM names its incarnation. How a call can end:
+A page batch is a list of sets of GFNs and one array of return codes. Its GFNs are BUSY from before the
+ultracall until their normal pages are as they shall be, and a state changes only once the Ultravisor has
+accepted: so a refusal leaves a page as it was.
 
-| outcome | means |
-|---|---|
-| an answer | what its code says; a refusal changes nothing, busy means nothing done |
-| refused as a message | nothing changed: `UNMADE`, as any refusal |
-| it can't be had | nobody knows: the VM must be reset, and nothing else is done for it until then |
-
-Trust: the Ultravisor may refuse, or answer nonsense. Nothing of ours has changed until it accepted, so
-there is nothing to undo but the marks.
+Trust: the Ultravisor may refuse, or answer nonsense. Nothing of ours has changed until it accepted, so there
+is nothing to undo but the marks.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from itertools import count, pairwise
-from typing import TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pef_hypervisor.gfn.columns import (
     BUSY,
     HOST_POPULATED,
     SENT,
     STAND_IN,
+    Codes,
     DevicePool,
+    GfnSets,
     Reservation,
-    VmSlot,
     in_flight,
+    mark,
+    marked,
+    only,
+    pieces,
+    set_states,
+    states_of,
+    unmark,
 )
 from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.calls import PEER, UNMADE, Obstacle, note_failure
 from pef_kit.operations import Ask, Operation, Pause, PeerFailure
-from pef_kit.spans import I64, U8, Mask, among, breaks, columns_of, spread, words_of
+from pef_kit.spans import I64, U8, Mask, breaks, columns_of, spread, words_of
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
 from pef_protocol.runs import PageRuns, PlacedRuns
-from pef_protocol.states import HvGfnState
 from pef_protocol.ultracalls import PageIn, PageInval, PageOut
 from pef_protocol.wire import PAGES_AT_ONCE, RUNS_AT_ONCE
 
+PagingCall: TypeAlias = Literal["UV_PAGE_IN", "UV_PAGE_OUT", "UV_PAGE_INVAL"]
+Commit: TypeAlias = Callable[[Mask, Reservation], Operation[None]]
+"""Makes of the GFNs that were just sent (bool, one per GFN), and are still BUSY, what their codes say."""
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """GFNs of one slot: offsets (pages) and the states that they get, an element each."""
-
-    slot: VmSlot
-    offsets: I64
-    then: U8
+PLACED: Final[dict[str, type[PageIn] | type[PageOut]]] = {"UV_PAGE_IN": PageIn, "UV_PAGE_OUT": PageOut}
 
 
-@dataclass(frozen=True, slots=True)
-class Leg:
-    """What came of GFNs of a part: an element a GFN."""
+class PageBatch:
+    """GFNs of one VM (`gfn_sets`), and what the Ultravisor answered (`codes`, one per GFN, in their order).
 
-    slot: VmSlot
-    offsets: I64
-    then: U8
-    before: U8
-    codes: NDArray[np.int16]
-
-    @property
-    def done(self) -> Mask:
-        """Mark the GFNs that the Ultravisor accepted."""
-        done: Mask = self.codes == 0
-        return done
-
-    @property
-    def refused(self) -> Mask:
-        """Mark those that it refused for good."""
-        refused: Mask = ~self.done & ~among(self.codes, UCode.U_BUSY)
-        return refused
-
-
-Land: TypeAlias = Callable[[Leg, Reservation], Operation[None]]
-"""Makes of the GFNs of a leg, which bear BUSY, what their codes say."""
-
-
-class Flight:
-    """GFNs of one VM that an ultracall carries, in as few messages as there can be.
-
-    `codes` has a return code a GFN, in the order of the parts. `failure` says why a message as a whole was
-    not done: then the codes say nothing of single GFNs.
+    `failure` says why a message as a whole was not done: then the codes say nothing of single GFNs.
     """
 
-    def __init__(self, vm: Vm, parts: Sequence[Part]) -> None:
+    def __init__(self, vm: Vm, gfn_sets: GfnSets) -> None:
         self.vm = vm
-        self.parts = [part for part in parts if len(part.offsets)]
-        empty = [np.zeros(0, np.int64)]
-        self.gfns: I64 = np.concatenate([part.offsets + part.slot.first for part in self.parts] or empty)
-        self.ras: I64 = np.concatenate([part.slot.places(part.offsets) for part in self.parts] or empty)
-        self.codes = np.zeros(len(self.gfns), np.int16)
+        self.gfn_sets = gfn_sets
+        none = [np.zeros(0, np.int64)]
+        offsets = [gfns.each_offset() for gfns in gfn_sets]
+        self._gfns: I64 = np.concatenate(
+            [each + gfns.slot.first for gfns, each in zip(gfn_sets, offsets, strict=True)] or none
+        )
+        self._ras: I64 = np.concatenate(
+            [gfns.slot.real_addresses(each) for gfns, each in zip(gfn_sets, offsets, strict=True)] or none
+        )
+        self._set_of = np.repeat(np.arange(len(gfn_sets)), [len(each) for each in offsets])
+        self._states = states_of(gfn_sets)
+        self.codes: Codes = np.zeros(len(self._gfns), np.int16)
         self.failure = ""
-        self._part_of = np.repeat(np.arange(len(self.parts)), [len(part.offsets) for part in self.parts])
-        self._before = [part.slot.state[part.offsets] for part in self.parts]
 
     def __len__(self) -> int:
-        return len(self.gfns)
+        return len(self.codes)
 
-    def legs(self, chosen: Mask | None = None) -> Iterator[Leg]:
-        """Yield each part, or its `chosen` GFNs (a mask over all), with what came of it."""
-        for (part, piece), before in zip(self._pieces(), self._before, strict=True):
-            codes = self.codes[piece]
-            if chosen is None:
-                yield Leg(part.slot, part.offsets, part.then, before, codes)
-            elif (mine := chosen[piece]).any():
-                yield Leg(part.slot, part.offsets[mine], part.then[mine], before[mine], codes[mine])
-
-    def _pieces(self) -> Iterator[tuple[Part, slice]]:
-        start = 0
-        for part in self.parts:
-            yield part, slice(start, start + len(part.offsets))
-            start += len(part.offsets)
+    @property
+    def accepted(self) -> Mask:
+        """Mark the GFNs whose code is success."""
+        accepted: Mask = self.codes == 0
+        return accepted
 
     @property
     def busy(self) -> Mask:
         """Mark the GFNs that were answered with U_BUSY."""
-        return among(self.codes, UCode.U_BUSY)
+        busy: Mask = self.codes == np.int16(UCode.U_BUSY)
+        return busy
+
+    @property
+    def refused(self) -> Mask:
+        """Mark the GFNs that were refused for good."""
+        refused: Mask = ~self.accepted & ~self.busy
+        return refused
 
     def unchanged(self, chosen: Mask) -> Mask:
         """Return those of the `chosen` GFNs that are still as they were, and that nobody has in flight."""
-        still = np.zeros(len(self), np.bool_)
-        for (part, piece), before in zip(self._pieces(), self._before, strict=True):
-            if self.vm.slots.get(part.slot.slot_id) is part.slot:
-                same = part.slot.state[part.offsets] == before
-                still[piece] = chosen[piece] & same & ~part.slot.marked(part.offsets, BUSY)
+        still: Mask = chosen & (states_of(self.gfn_sets) == self._states) & ~marked(self.gfn_sets, BUSY)
+        for gfns, piece in pieces(self.gfn_sets):
+            if self.vm.slots.get(gfns.slot.slot_id) is not gfns.slot:
+                still[piece] = False
         return still
 
-    def send(self, name: str, chosen: Mask) -> Operation[None]:
+    def send(self, name: PagingCall, chosen: Mask) -> Operation[None]:
         """Send the `chosen` GFNs by ultracall `name` once, and note their codes."""
         places = chosen.nonzero()[0]
-        ras, gfns = self.ras[places], self.gfns[places]
+        ras, gfns = self._ras[places], self._gfns[places]
         # A run lies in one slot, though slots may abut here and there, and in one message.
         message_of = np.arange(len(places)) // PAGES_AT_ONCE
-        cuts = (gfns, 1), (ras, PAGE_SIZE), (self._part_of[places], 0), (message_of, 0)
+        cuts = (gfns, 1), (ras, PAGE_SIZE), (self._set_of[places], 0), (message_of, 0)
         firsts, counts = breaks(len(places), *cuts)
         for message in messages(message_of[firsts]):
             some, pages = firsts[message], counts[message]
@@ -153,25 +125,33 @@ class Flight:
                 self.codes[places[sent.stop :]] = UNMADE
                 return
 
-    def _request(self, name: str, ras: I64, gpas: I64, counts: I64) -> object:
+    def _request(self, name: PagingCall, ras: I64, gpas: I64, counts: I64) -> PageIn | PageOut | PageInval:
         lpid = self.vm.lpid
         if name == "UV_PAGE_INVAL":
             return PageInval(lpid, PageRuns(words_of(gpas, counts)), PAGE_ORDER)
-        form = {"UV_PAGE_IN": PageIn, "UV_PAGE_OUT": PageOut}[name]
-        return form(lpid, PlacedRuns(words_of(ras, gpas, counts)), 0, PAGE_ORDER)
+        return PLACED[name](lpid, PlacedRuns(words_of(ras, gpas, counts)), 0, PAGE_ORDER)
 
     @property
     def obstacle(self) -> Obstacle:
         """Say what kept GFNs from an answer of their own: a refused message, or time that is over."""
         busy = not self.failure and bool(self.busy.any())
-        return Obstacle(self.detail() if self.failure or busy else "", busy)
+        return Obstacle(self.detail if self.failure or busy else "", busy)
 
+    @property
     def detail(self) -> str:
         """Say, for people, what was refused; empty where nothing was."""
         if self.failure or not np.count_nonzero(self.codes):
             return self.failure
         refused = np.unique(self.codes[self.codes != 0]).tolist()
         return ", ".join(UCode(code).name for code in refused)
+
+    @property
+    def hypercall_codes(self) -> Codes:
+        """Return the codes by which a hypercall tells of these: busy stays busy, a refusal is H_PARAMETER."""
+        if not np.count_nonzero(self.codes):
+            return np.zeros(len(self), np.int16)
+        told = np.where(self.busy, HCode.H_BUSY, HCode.H_PARAMETER)
+        return np.where(self.accepted, HCode.H_SUCCESS, told).astype(np.int16)
 
 
 def messages(message_of: I64) -> Iterator[slice]:
@@ -182,41 +162,39 @@ def messages(message_of: I64) -> Iterator[slice]:
             yield slice(first, min(first + RUNS_AT_ONCE, end))
 
 
-def fly(
+def send_batch(
     pool: DevicePool,
-    flight: Flight,
-    name: str,
-    land: Land,
+    batch: PageBatch,
+    name: PagingCall,
+    commit: Commit,
     *,
     taking: bool = False,
     leaving: bool = False,
-) -> Operation[Flight]:
-    """Send the GFNs of a flight by ultracall `name`, and `land` them while they bear BUSY.
+) -> Operation[None]:
+    """Send the GFNs of a batch by ultracall `name`, and `commit` what was answered while they are BUSY.
 
     `taking`: each takes a device page, which the caller has seen to be free; `leaving`: each may give one
     back. What is answered with U_BUSY is let go, and sent again after a while, as long as there is time, it
     is still what it was, and there are device pages for it.
     """
-    pending = np.ones(len(flight), np.bool_)
+    pending = np.ones(len(batch), np.bool_)
     for attempt in count():
         number = int(np.count_nonzero(pending))
         if not number:
             break
-        pages = [(leg.slot, leg.offsets) for leg in flight.legs(pending)]
-        with in_flight(pool, pages, taking=number * taking, leaving=number * leaving) as reserved:
-            yield from flight.send(name, pending)
-            for leg in flight.legs(pending):
-                yield from land(leg, reserved)
-        busy = flight.busy
-        if flight.failure or not busy.any() or not (yield Pause(attempt)):
+        chosen = only(batch.gfn_sets, pending)
+        with in_flight(pool, chosen, taking=number * taking, leaving=number * leaving) as reserved:
+            yield from batch.send(name, pending)
+            yield from commit(pending, reserved)
+        busy = batch.busy
+        if batch.failure or not busy.any() or not (yield Pause(attempt)):
             break
-        pending = flight.unchanged(busy)
+        pending = batch.unchanged(busy)
         if taking and int(np.count_nonzero(pending)) > pool.free:
             break
-    return flight
 
 
-def codes_of(name: str, reply: Reply, gfns: I64) -> NDArray[np.int16]:
+def codes_of(name: str, reply: Reply, gfns: I64) -> Codes:
     """Return the code of each of the `gfns` that a message carried.
 
     A refusal of the message as a whole names no runs: it is the code of each. Raise PeerFailure where the
@@ -241,73 +219,53 @@ def codes_of(name: str, reply: Reply, gfns: I64) -> NDArray[np.int16]:
     return codes
 
 
-def as_hypercall_code(codes: NDArray[np.int16]) -> NDArray[np.int16]:
-    """Turn codes of ultracalls into those by which a hypercall tells of them: busy stays busy."""
-    if not np.count_nonzero(codes):
-        return np.zeros(len(codes), np.int16)
-    told = np.where(among(codes, UCode.U_BUSY), HCode.H_BUSY, HCode.H_PARAMETER)
-    return np.where(codes == 0, HCode.H_SUCCESS, told).astype(np.int16)
+def page_in(store: Store, vm: Vm, gfn_sets: GfnSets, next_states: U8) -> Operation[PageBatch]:
+    """Move normal pages into secure memory by UV_PAGE_IN, then scrub them; a refused GFN stays what it is.
+
+    `next_states`: uint8, one per GFN. The caller has made sure that there are device pages for all.
+    """
+    batch = PageBatch(vm, gfn_sets)
+
+    def commit(sent: Mask, reserved: Reservation) -> Operation[None]:
+        done = sent & batch.accepted
+        accepted = only(gfn_sets, done)
+        set_states(accepted, next_states[done])
+        mark(accepted, SENT)
+        reserved.keep(int(np.count_nonzero(done)))
+        yield from scrub_pages(store, vm, accepted)
+
+    yield from send_batch(store.pool, batch, "UV_PAGE_IN", commit, taking=True)
+    return batch
 
 
-def set_accepted(leg: Leg) -> Mask:
-    """Give the accepted GFNs of a leg their next state; return which they are."""
-    done = leg.done
-    leg.slot.state[leg.offsets[done]] = leg.then[done]
-    return done
+def page_out(store: Store, vm: Vm, gfn_sets: GfnSets, next_states: U8) -> Operation[PageBatch]:
+    """Fetch secure pages, encrypted, into their normal pages by UV_PAGE_OUT; put their device pages back.
+
+    `next_states`: uint8, one per GFN. A refused GFN stays what it is, and its normal page is scrubbed.
+    """
+    batch = PageBatch(vm, gfn_sets)
+
+    def commit(sent: Mask, _: Reservation) -> Operation[None]:
+        done = sent & batch.accepted
+        accepted = only(gfn_sets, done)
+        set_states(accepted, next_states[done])
+        mark(accepted, HOST_POPULATED | STAND_IN)
+        store.pool.put_back(int(np.count_nonzero(done)))
+        yield from scrub_pages(store, vm, only(gfn_sets, sent & batch.refused))
+
+    yield from send_batch(store.pool, batch, "UV_PAGE_OUT", commit, leaving=True)
+    return batch
 
 
-def scrub_pages(store: Store, vm: Vm, slot: VmSlot, offsets: I64) -> Operation[None]:
-    """Scrub the normal pages at `offsets` (pages), which bear BUSY or are nobody's, and their marks.
+def scrub_pages(store: Store, vm: Vm, gfn_sets: GfnSets) -> Operation[None]:
+    """Scrub the normal pages of GFNs, which are BUSY or nobody's, and take their marks off.
 
     Where a request of the memory bus still names one, and there is no time to wait for its end, the pages
     keep the mark by which reset scrubs them, and the VM must be reset.
     """
-    if (yield from store.memory.scrub(slot, offsets)):
-        slot.unmark(offsets, HOST_POPULATED | STAND_IN)
-    else:
-        slot.mark(offsets, HOST_POPULATED | STAND_IN)
-        vm.must_reset = True
-
-
-def page_in(store: Store, vm: Vm, parts: Sequence[Part]) -> Operation[Flight]:
-    """Do PAGE_IN: the normal pages go into secure memory; those of refused GFNs stay what they are.
-
-    The caller has made sure that there are device pages for all.
-    """
-
-    def landed(leg: Leg, reserved: Reservation) -> Operation[None]:
-        done = leg.offsets[set_accepted(leg)]
-        reserved.keep(len(done))
-        leg.slot.mark(done, SENT)
-        yield from scrub_pages(store, vm, leg.slot, done)
-
-    return (yield from fly(store.pool, Flight(vm, parts), "UV_PAGE_IN", landed, taking=True))
-
-
-def share(store: Store, vm: Vm, parts: Sequence[Part]) -> Operation[Flight]:
-    """Do SHARE: the normal pages are shared, a fresh one in place of a secure page.
-
-    Its device page is given back; where the Ultravisor refuses, the fresh page goes and the secure one stays.
-    """
-
-    def landed(leg: Leg, _: Reservation) -> Operation[None]:
-        done = set_accepted(leg)
-        fresh = among(leg.before, HvGfnState.SECURE)
-        leg.slot.mark(leg.offsets[done], HOST_POPULATED)
-        leg.slot.mark(leg.offsets[done & fresh], STAND_IN)
-        store.pool.put_back(int(np.count_nonzero(done & fresh)))
-        yield from scrub_pages(store, vm, leg.slot, leg.offsets[leg.refused & fresh])
-
-    return (yield from fly(store.pool, Flight(vm, parts), "UV_PAGE_IN", landed))
-
-
-def page_out(store: Store, vm: Vm, parts: Sequence[Part]) -> Operation[Flight]:
-    """Do PAGE_OUT: the encrypted pages come into their normal pages, the device pages are given back."""
-
-    def landed(leg: Leg, _: Reservation) -> Operation[None]:
-        done = set_accepted(leg)
-        leg.slot.mark(leg.offsets[done], HOST_POPULATED | STAND_IN)
-        store.pool.put_back(int(np.count_nonzero(done)))
-        yield from scrub_pages(store, vm, leg.slot, leg.offsets[leg.refused])
-
-    return (yield from fly(store.pool, Flight(vm, parts), "UV_PAGE_OUT", landed, leaving=True))
+    for gfns in gfn_sets:
+        if (yield from store.memory.scrub(gfns)):
+            unmark([gfns], HOST_POPULATED | STAND_IN)
+        else:
+            mark([gfns], HOST_POPULATED | STAND_IN)
+            vm.must_reset = True
