@@ -88,7 +88,7 @@ def reset_pages_out() -> Iterator[None]:
 @contextmanager
 def device_pages_leak() -> Iterator[None]:
     """Keep every device page that a GFN once had."""
-    with attribute(DevicePool, "put_back", lambda *_: None):
+    with attribute(DevicePool, "release", lambda *_: None):
         yield
 
 
@@ -100,7 +100,7 @@ def given_back_twice() -> Iterator[None]:
     def share_again(store: Store, vm: Vm, gfn_sets: GfnSets, next_states: U8) -> Operation[PageBatch]:
         shared = among(states_of(gfn_sets), HvGfnState.SHARED)
         batch = yield from original(store, vm, gfn_sets, next_states)
-        store.pool.put_back(int(np.count_nonzero(batch.accepted & shared)))
+        store.pool.release(int(np.count_nonzero(batch.accepted & shared)))
         return batch
 
     with only_in(svm_page_in, "share", share_again):

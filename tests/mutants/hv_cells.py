@@ -13,7 +13,7 @@ from mutants.bred import Bred
 from mutants.exchange import cells, cells_of_every_design, only_in
 from pef_hypervisor.gfn.columns import GfnSets
 from pef_hypervisor.gfn.table import (
-    LAW,
+    FOUR_STATES_CELLS,
     VM_TABLE,
     GfnAction,
     GfnCell,
@@ -81,7 +81,7 @@ def wrong_vm(event: VmEvent, state: HvVmState, cell: VmCell) -> VmCell:
 @contextmanager
 def gfn_cell(event: GfnEvent, state: HvGfnState) -> Iterator[None]:
     """Have one cell of the GFN table be wrong, under every design that keeps the state."""
-    with cells_of_every_design({event: {state: wrong_gfn(event, state, LAW[event][state])}}):
+    with cells_of_every_design({event: {state: wrong_gfn(event, state, FOUR_STATES_CELLS[event][state])}}):
         yield
 
 
@@ -115,7 +115,7 @@ def _rows_of(state: HvGfnState, word: str) -> tuple[str, ...]:
 
 
 def _of_gfn(event: GfnEvent, state: HvGfnState) -> Bred:
-    cell, instead = LAW[event][state], wrong_gfn(event, state, LAW[event][state])
+    cell, instead = FOUR_STATES_CELLS[event][state], wrong_gfn(event, state, FOUR_STATES_CELLS[event][state])
     way: Callable[[], AbstractContextManager[None]] = partial(gfn_cell, event, state)
     if (event, state) == (GfnEvent.HOST_TOUCH, N):
         way = host_touch_of_svms  # else no scene of an SVM could be set

@@ -57,7 +57,7 @@ def _call_paged_out(store: Store, vm: Vm, gfn_sets: GfnSets) -> None:
     paged_out = np.full(len(states_of(gfn_sets)), kept_by(vm.design.states, HvGfnState.PAGED_OUT), np.uint8)
     set_states(gfn_sets, paged_out)
     mark(gfn_sets, HOST_POPULATED | STAND_IN)
-    store.pool.put_back(len(paged_out))
+    store.pool.release(len(paged_out))
 
 
 @contextmanager

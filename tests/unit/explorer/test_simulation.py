@@ -127,7 +127,7 @@ def leaves_ciphertext(store: object, vm: object, gfn_sets: object) -> Operation[
 PLANTED: dict[str, tuple[object, str, Callable[..., Any], str]] = {
     "reset does not scrub": (slots, "scrub_pages", leaves_ciphertext, "a_page_in_gives_back_the_page_out"),
     "each seal has the first IV": (Sealer, "take_ivs", lambda sealer, pages: 1, "no_ciphertext_comes_twice"),
-    "device pages leak": (DevicePool, "put_back", lambda pool, pages: None, "pools_add_up"),
+    "device pages leak": (DevicePool, "release", lambda pool, pages: None, "pools_add_up"),
 }
 
 

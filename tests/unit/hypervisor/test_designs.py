@@ -11,23 +11,23 @@ from typing import Final
 import pytest
 
 from pef_hypervisor.designs import BUILT_IN, DESIGNS, UnknownDesign, designs_named, load_designs
-from pef_hypervisor.gfn.table import GfnAction, GfnEvent, law_of
+from pef_hypervisor.gfn.table import GfnAction, GfnEvent, cells_of
 from pef_hypervisor.outcome import Errno
 from pef_protocol.designs import Design
 from pef_protocol.states import HvGfnState
 from unit.hypervisor.world import World
 
 MODULE: Final = """
-    from pef_hypervisor.designs import DesignName, Row
+    from pef_hypervisor.designs import DesignName, DesignRow
     from pef_hypervisor.gfn.table import GfnAction, GfnEvent, N, S, to
 
     class patient:
-        hypervisor = Row(
+        hypervisor = DesignRow(
             DesignName("patient"), {GfnEvent.INIT_DONE: {N: to(N)}, GfnEvent.PLUG: {N: to(N)}}
         )
 
     class unlike_its_name:
-        hypervisor = Row(DesignName("another"))
+        hypervisor = DesignRow(DesignName("another"))
 
     class of_one_side:
         ultravisor = None
@@ -116,7 +116,7 @@ def test_a_vm_of_a_design_that_there_is_not_is_not_made() -> None:
 
 def test_cells_win_over_what_a_design_of_two_states_says_of_unmapping() -> None:
     two = frozenset({HvGfnState.NORMAL, HvGfnState.SECURE})
-    stays = law_of(frozenset(HvGfnState), {})[GfnEvent.UNMAP][HvGfnState.NORMAL]
-    assert law_of(two, {})[GfnEvent.UNMAP][HvGfnState.NORMAL].does is GfnAction.INVALIDATE
+    stays = cells_of(frozenset(HvGfnState), {})[GfnEvent.UNMAP][HvGfnState.NORMAL]
+    assert cells_of(two, {})[GfnEvent.UNMAP][HvGfnState.NORMAL].does is GfnAction.INVALIDATE
     cells = {GfnEvent.UNMAP: {HvGfnState.NORMAL: stays}}
-    assert law_of(two, cells)[GfnEvent.UNMAP][HvGfnState.NORMAL] == stays
+    assert cells_of(two, cells)[GfnEvent.UNMAP][HvGfnState.NORMAL] == stays

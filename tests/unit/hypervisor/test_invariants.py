@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pef_hypervisor import invariants
+from pef_hypervisor import invariants, views
 from pef_hypervisor.gfn.columns import BUSY, HOST_POPULATED, SENT, STAND_IN, VmSlot
 from pef_protocol.designs import Design
 from pef_protocol.quantities import Gfn, RealAddress, SlotId
@@ -148,14 +148,14 @@ def test_the_views_say_what_there_is() -> None:
         ],
         "pool": {"size": 64, "used": 5},
     }
-    assert world.hv.gfns(1)["slots"][1] == {
+    assert views.gfns(world.run(views.states_of(world.hv.store, 1)))["slots"][1] == {
         "slotid": 0,
         "first": 0,
         "count": 16,
         "states": [[0, 1, "SECURE"], [1, 1, "PAGED_OUT"], [2, 1, "SHARED"], [3, 13, "NORMAL"]],
         "moving": 0,
     }
-    assert world.hv.gfns(77) == {"lpid": 77, "slots": []}
+    assert views.gfns(world.run(views.states_of(world.hv.store, 77))) == {"lpid": 77, "slots": []}
 
 
 def test_the_digest_knows_contents_and_states_but_not_the_same_world_twice() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pef_hypervisor.designs import DESIGNS
-from pef_hypervisor.gfn.table import LAW, VM_TABLE, GfnAction, GfnEvent, VmEvent, wanting
+from pef_hypervisor.gfn.table import FOUR_STATES_CELLS, VM_TABLE, GfnAction, GfnEvent, VmEvent, wanting
 from pef_protocol.designs import PUSHING, Design
 from pef_protocol.states import HvGfnState, HvVmState
 
@@ -46,7 +46,7 @@ LIFE_OF_A_VM = {
 
 def test_the_life_of_a_gfn_is_the_patch_series_table() -> None:
     seen = {
-        state: {event: LAW[GfnEvent[event]][HvGfnState[state]].then.name for event in row}
+        state: {event: FOUR_STATES_CELLS[GfnEvent[event]][HvGfnState[state]].then.name for event in row}
         for state, row in LIFE_OF_A_GFN.items()
     }
     assert seen == LIFE_OF_A_GFN

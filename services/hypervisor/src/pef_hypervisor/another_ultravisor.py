@@ -58,7 +58,10 @@ def _write_entry(vm: Vm) -> Operation[None]:
     """Write the VM's entry; where the Ultravisor refuses it, reset has to write it."""
     answer = yield from write_pate(vm.lpid, radix=vm.radix, vm=vm)
     for attempt in count():
-        if answer.code is not UCode.U_BUSY or not (yield Pause(attempt, patient=True)):
+        if answer.code is not UCode.U_BUSY:
+            break
+        again: bool = yield Pause(attempt, patient=True)
+        if not again:
             break
         answer = yield from write_pate(vm.lpid, radix=vm.radix, vm=vm)
     if not answer.succeeded:

@@ -157,6 +157,7 @@ def find_accessible(vm: Vm, gpa: Gpa, length: int) -> Operation[GfnSets | Refuse
             return Refused("no slot", gpa)
         if not marked(gfn_sets, BUSY).any():
             return gfn_sets
-        if not (yield Pause(attempt)):
+        again: bool = yield Pause(attempt)
+        if not again:
             break
     return Refused("busy", gpa)

@@ -12,8 +12,8 @@ When exactly the Ultravisor refuses a shared page is its own business: to this s
 are alike.
 
 A design from outside is an entry point of the group `pef.designs`: an object whose attribute `hypervisor` is
-a `Row`, and whose attribute `ultravisor` is the other side's row. It is looked for only where the environment
-variable `PEF_DESIGNS` names it (names separated by commas).
+a `DesignRow`, and whose attribute `ultravisor` is the other side's row. It is looked for only where
+the environment variable `PEF_DESIGNS` names it (names separated by commas).
 """
 
 import os
@@ -26,12 +26,12 @@ from typing import Final, NewType
 from pef_hypervisor.gfn.table import (
     STAY,
     GfnAction,
+    GfnCells,
     GfnEvent,
-    GfnLaw,
     GfnTable,
     N,
     S,
-    law_of,
+    cells_of,
     to,
 )
 from pef_protocol.codes import UCode
@@ -52,14 +52,14 @@ class UnknownDesign(LookupError):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class DesignRow:
     """What a design is to the Hypervisor: data, never code.
 
-    `cells` are those in which it differs from the four-state law. `table` is made of them, for whole columns.
+    `cells` are those in which it differs from `FOUR_STATES_CELLS`. `table` is made of them.
     """
 
     name: DesignName
-    cells: GfnLaw = field(default_factory=dict, repr=False)
+    cells: GfnCells = field(default_factory=dict, repr=False)
     states: frozenset[HvGfnState] = FOUR_STATES
     """Those that it keeps of a GFN."""
     plugged_visible: bool = True
@@ -72,25 +72,25 @@ class Row:
     table: GfnTable = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "table", GfnTable(HvGfnState, GfnEvent, law_of(self.states, self.cells)))
+        object.__setattr__(self, "table", GfnTable(HvGfnState, GfnEvent, cells_of(self.states, self.cells)))
 
 
-_SENT: Final[GfnLaw] = {GfnEvent.INIT_DONE: {N: to(S, GfnAction.PAGE_IN)}}
-_EAGER: Final = Row(
+_SENT: Final[GfnCells] = {GfnEvent.INIT_DONE: {N: to(S, GfnAction.PAGE_IN)}}
+_EAGER: Final = DesignRow(
     DesignName(Design.EAGER.value),
     {GfnEvent.INIT_DONE: STAY, GfnEvent.PLUG: STAY},
     TWO_STATES,
     plugged_visible=False,
 )
-_PUSHED: Final = Row(
+_PUSHED: Final = DesignRow(
     DesignName(Design.PUSHED.value), _SENT, TWO_STATES, leaves=frozenset({UCode.U_P2, UCode.U_RETRY})
 )
 
-BUILT_IN: Final[tuple[Row, ...]] = (
+BUILT_IN: Final[tuple[DesignRow, ...]] = (
     _EAGER,
     replace(_EAGER, name=DesignName(Design.BROKEN.value)),
-    Row(DesignName(Design.TRACKED.value)),
-    Row(DesignName(Design.TRACKED_PAGEIN.value), _SENT),
+    DesignRow(DesignName(Design.TRACKED.value)),
+    DesignRow(DesignName(Design.TRACKED_PAGEIN.value), _SENT),
     _PUSHED,
     replace(_PUSHED, name=DesignName(Design.PUSHED_VALID.value)),
     replace(_PUSHED, name=DesignName(Design.PUSHED_INVALIDATED.value)),
@@ -105,23 +105,23 @@ BUILT_IN: Final[tuple[Row, ...]] = (
 )
 
 
-def load_designs(names: Iterable[str]) -> Mapping[DesignName, Row]:
+def load_designs(names: Iterable[str]) -> Mapping[DesignName, DesignRow]:
     """Return the rows of the designs from outside that `names` names.
 
     Raise UnknownDesign where no entry point has the name, or where it gives no row of that name.
     """
-    loaded: dict[DesignName, Row] = {}
+    loaded: dict[DesignName, DesignRow] = {}
     for name in names:
         found = tuple(entry_points(group=GROUP, name=name))
         row = getattr(found[0].load(), "hypervisor", None) if found else None
-        if not isinstance(row, Row) or row.name != name:
+        if not isinstance(row, DesignRow) or row.name != name:
             message = f"{NAMED_BY} names {name}: no entry point of {GROUP} gives a row of that name"
             raise UnknownDesign(message)
         loaded[row.name] = row
     return loaded
 
 
-def designs_named(names: str) -> Mapping[str, Row]:
+def designs_named(names: str) -> Mapping[str, DesignRow]:
     """Return all designs by name: those of the discussion, and those that `names` (with commas) adds."""
     outside = load_designs(name.strip() for name in names.split(",") if name.strip())
     return MappingProxyType({str(row.name): row for row in (*BUILT_IN, *outside.values())})

@@ -155,8 +155,3 @@ class Hypervisor:
     def vmm_list(self) -> dict[str, Any]:
         """Return the VMM's list of all VMs."""
         return views.vmm_list(self.store)
-
-    def gfns(self, lpid: int) -> dict[str, Any]:
-        """Return the observer's view of one VM's GFNs, at once."""
-        vm = self.store.vms.get(Lpid(lpid))
-        return views.gfns((lpid, list(vm.slots) if vm else []))

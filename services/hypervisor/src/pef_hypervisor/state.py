@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TypeAlias, TypeVar
 
-from pef_hypervisor.designs import DESIGNS, Row
+from pef_hypervisor.designs import DESIGNS, DesignRow
 from pef_hypervisor.gfn.columns import HOST_POPULATED, DevicePool, VmSlot
 from pef_hypervisor.memory.normal import RealMemory
 from pef_kit.columns import SlotMap
@@ -121,7 +121,8 @@ class Gate:
         for attempt in count():
             if len(self._turns) == 1:
                 return True
-            if not (yield Pause(attempt, patient=True)):
+            again: bool = yield Pause(attempt, patient=True)
+            if not again:
                 break
         return False
 
@@ -155,7 +156,7 @@ class Vm:
     """
 
     lpid: Lpid
-    design: Row
+    design: DesignRow
     secure_guest: bool
     radix: bool
     incarnation: Incarnation

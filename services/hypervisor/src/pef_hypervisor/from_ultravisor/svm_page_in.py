@@ -131,7 +131,7 @@ def share(store: Store, vm: Vm, gfn_sets: GfnSets, next_states: U8) -> Operation
         set_states(accepted, next_states[done])
         mark(accepted, HOST_POPULATED)
         mark(only(gfn_sets, done & fresh), STAND_IN)
-        store.pool.put_back(int(np.count_nonzero(done & fresh)))
+        store.pool.release(int(np.count_nonzero(done & fresh)))
         yield from scrub_pages(store, vm, only(gfn_sets, sent & batch.refused & fresh))
 
     yield from send_batch(store.pool, batch, "UV_PAGE_IN", commit)

@@ -66,7 +66,8 @@ def _unmap_part(store: Store, vm: Vm, first: Gfn, pages: int) -> Operation[Outco
             return Outcome(Errno.EFAULT, "the range is not all in slots")
         if not marked(gfn_sets, BUSY).any():
             return (yield from _invalidate(store, vm, gfn_sets))
-        if not (yield Pause(attempt)):
+        again: bool = yield Pause(attempt)
+        if not again:
             break
     return Outcome(Errno.EBUSY, "pages of the range are in flight")
 

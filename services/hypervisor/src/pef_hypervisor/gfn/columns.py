@@ -114,6 +114,8 @@ def only(gfn_sets: GfnSets, mask: Mask) -> GfnSets:
     """Return the GFNs for which `mask` (one per GFN of all sets) is true; a set without any is left out."""
     if mask.all():
         return [gfns for gfns in gfn_sets if len(gfns.counts)]
+    if not mask.any():
+        return []
     chosen = [gfns.where(mask[piece]) for gfns, piece in pieces(gfn_sets)]
     return [gfns for gfns in chosen if len(gfns.counts)]
 
@@ -128,13 +130,14 @@ def pieces(gfn_sets: GfnSets) -> Iterator[tuple[GfnSet[VmSlot], slice]]:
 
 def states_of(gfn_sets: GfnSets) -> U8:
     """Return a copy of the states (uint8, one per GFN)."""
-    return np.concatenate([gfns.slot.state[gfns.selection] for gfns in gfn_sets] or [np.zeros(0, np.uint8)])
+    found = [gfns.slot.state[gfns.selection] for gfns in gfn_sets]
+    return found[0].copy() if len(found) == 1 else np.concatenate(found or [np.zeros(0, np.uint8)])
 
 
 def marked(gfn_sets: GfnSets, bit: int) -> Mask:
     """Tell which GFNs bear `bit` (bool, one per GFN)."""
     bearing = [gfns.slot.marked(gfns.selection, bit) for gfns in gfn_sets]
-    return np.concatenate(bearing or [np.zeros(0, np.bool_)])
+    return bearing[0] if len(bearing) == 1 else np.concatenate(bearing or [np.zeros(0, np.bool_)])
 
 
 def set_states(gfn_sets: GfnSets, states: U8) -> None:
@@ -187,7 +190,7 @@ class DevicePool:
         """Give `pages` to GFNs; the caller has made sure that they are free."""
         self.held += pages
 
-    def put_back(self, pages: int) -> None:
+    def release(self, pages: int) -> None:
         """Take back what GFNs held."""
         self.held -= pages
 

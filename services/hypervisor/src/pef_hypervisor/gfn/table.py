@@ -1,7 +1,7 @@
 """This side's tables: what becomes of a GFN and of a VM, event by event.
 
-The tables are the law. Handlers look up what to do and do it; no state is compared elsewhere to decide what
-an event means. A design is this law with a few cells exchanged (see `pef_hypervisor.designs`).
+Handlers look up in these tables what to do, and do it; no state is compared elsewhere to decide what an event
+means. A design is the table of four states with a few cells exchanged (see `pef_hypervisor.designs`).
 
 Source: specification of the Hypervisor, sections 2 (GFN), 3 (VM) and 4 (events as the real code behaves).
 """
@@ -115,7 +115,7 @@ page-in to be secure, by abort or reset. Invariant: `visible_pages_are_there`.
 """
 
 GfnCell: TypeAlias = Cell[HvGfnState, GfnAction]
-GfnLaw: TypeAlias = Mapping[GfnEvent, Mapping[HvGfnState, GfnCell]]
+GfnCells: TypeAlias = Mapping[GfnEvent, Mapping[HvGfnState, GfnCell]]
 GfnTable: TypeAlias = Table[HvGfnState, GfnEvent, GfnAction]
 
 
@@ -126,7 +126,7 @@ def to(then: HvGfnState, does: GfnAction = GfnAction.NOTHING, code: Code = HCode
 
 STAY: Final[Mapping[HvGfnState, GfnCell]] = {state: to(state) for state in HvGfnState}
 
-LAW: Final[GfnLaw] = {
+FOUR_STATES_CELLS: Final[GfnCells] = {
     GfnEvent.PAGE_IN: {
         N: to(S, GfnAction.PAGE_IN),
         S: to(S, GfnAction.NOTHING, HCode.H_PARAMETER),
@@ -152,24 +152,24 @@ LAW: Final[GfnLaw] = {
     GfnEvent.FORGET: {N: to(N), S: to(N, GfnAction.DROP), P: to(N), H: to(N)},
     GfnEvent.PLUG: {**STAY, N: to(S, GfnAction.MARK)},
 }
-"""The four-state law; `tracked` is it as it stands."""
+"""The cells of four states; `tracked` has them as they stand."""
 
 
-def law_of(states: frozenset[HvGfnState], cells: GfnLaw) -> GfnLaw:
-    """Return the law with some cells exchanged, for a design that keeps `states` of a GFN.
+def cells_of(states: frozenset[HvGfnState], cells: GfnCells) -> GfnCells:
+    """Return the cells of four states with some exchanged, for a design that keeps `states` of a GFN.
 
     What it does not keep is NORMAL to it. A page that the host unmaps may then be a shared one: so the
     Ultravisor is told of each.
     """
     unmapped = {} if H in states else {N: to(N, GfnAction.INVALIDATE)}
-    law = {event: {**row, **cells.get(event, {})} for event, row in LAW.items()}
-    law[GfnEvent.UNMAP] = {**LAW[GfnEvent.UNMAP], **unmapped, **cells.get(GfnEvent.UNMAP, {})}
+    four = {event: {**row, **cells.get(event, {})} for event, row in FOUR_STATES_CELLS.items()}
+    four[GfnEvent.UNMAP] = {**FOUR_STATES_CELLS[GfnEvent.UNMAP], **unmapped, **cells.get(GfnEvent.UNMAP, {})}
     return {
         event: {
             state: Cell(cell.then if cell.then in states else N, cell.code, cell.does)
             for state, cell in row.items()
         }
-        for event, row in law.items()
+        for event, row in four.items()
     }
 
 

@@ -38,8 +38,10 @@ def fetch_for_host(store: Store, vm: Vm, gpa: Gpa, length: int) -> Operation[Out
                 errno = Errno.EBUSY if batch.obstacle.busy else Errno.EIO
                 return Outcome(errno, refused if errno is Errno.EBUSY else f"{BUS_ERROR}: {refused}")
         # What is out may be in again by now; the first look after it needs no pause.
-        if (moving or attempt) and not (yield Pause(attempt)):
-            break
+        if moving or attempt:
+            again: bool = yield Pause(attempt)
+            if not again:
+                break
     return Outcome(Errno.EBUSY, "pages of the range are in flight")
 
 

@@ -108,7 +108,8 @@ def _wait_until_idle(vm: Vm, batch: Batch, event: GfnEvent) -> Operation[Obstacl
     for attempt in count():
         if not any(_in_flight(slot, part, unmigrated) for slot, part in batch):
             break
-        if not (yield Pause(attempt)):
+        again: bool = yield Pause(attempt)
+        if not again:
             return Obstacle("unmigrated GFNs are in flight for other calls", busy=True)
     return Obstacle()
 

@@ -141,7 +141,8 @@ class RealMemory:
         for attempt in itertools.count():
             if not self.requests.touch(firsts, ends):
                 return True
-            if not (yield Pause(attempt, patient=True)):
+            again: bool = yield Pause(attempt, patient=True)
+            if not again:
                 break
         return False
 

@@ -155,7 +155,7 @@ def _fetch_secure_of(store: Store, vm: Vm, parts: Batch) -> Operation[tuple[int,
     judged = vm.design.table.judge(GfnEvent.INIT_ABORT, states_of(secure))
     imported = marked(secure, SENT)
     set_states(only(secure, ~imported), judged.then[~imported])
-    store.pool.put_back(int(np.count_nonzero(~imported)))
+    store.pool.release(int(np.count_nonzero(~imported)))
     gfn_sets, next_states = only(secure, imported), judged.then[imported]
     batch = PageBatch(vm, gfn_sets)
 
@@ -165,7 +165,7 @@ def _fetch_secure_of(store: Store, vm: Vm, parts: Batch) -> Operation[tuple[int,
         set_states(accepted, next_states[done])
         mark(accepted, HOST_POPULATED)
         unmark(accepted, STAND_IN)
-        store.pool.put_back(int(np.count_nonzero(done)))
+        store.pool.release(int(np.count_nonzero(done)))
         yield from ()
 
     yield from send_batch(store.pool, batch, "UV_PAGE_OUT", commit, leaving=True)
@@ -180,7 +180,7 @@ def _give_up(store: Store, vm: Vm, gfn_sets: GfnSets) -> Operation[int]:
     imported = int(np.count_nonzero(marked(gfn_sets, SENT)))
     for gfns in gfn_sets:
         states = states_of([gfns])
-        store.pool.put_back(int(np.count_nonzero(states == HvGfnState.SECURE)))
+        store.pool.release(int(np.count_nonzero(states == HvGfnState.SECURE)))
         set_states([gfns], vm.design.table.judge(GfnEvent.FORGET, states).then)
         yield from scrub_pages(store, vm, [gfns])
     return imported

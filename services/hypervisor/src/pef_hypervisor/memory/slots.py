@@ -73,7 +73,8 @@ def unregister_at_rest(store: Store, vm: Vm, slot: VmSlot) -> Operation[Answer]:
                 answer = yield from call_once("UV_UNREGISTER_MEM_SLOT", request, vm, vm.svm_incarnation)
             if answer.code is not UCode.U_BUSY or vm.state is HvVmState.TRANSIENT:
                 break
-        if not (yield Pause(attempt)):
+        again: bool = yield Pause(attempt)
+        if not again:
             break
     if answer.code in NOT_THERE:
         answer = Answer(UCode.U_SUCCESS, answer.detail)
@@ -107,7 +108,7 @@ def forget(store: Store, vm: Vm, slots: Iterable[VmSlot]) -> Operation[None]:
             secure = column == np.uint8(HvGfnState.SECURE)
             if vm.must_reset:
                 slot.marks[block] |= secure.view(np.uint8) * np.uint8(HOST_POPULATED | STAND_IN)
-            store.pool.put_back(int(np.count_nonzero(secure)))
+            store.pool.release(int(np.count_nonzero(secure)))
             vm.design.table.advance(GfnEvent.FORGET, column)
 
     return part_by_part(slots, drop_part)

@@ -74,7 +74,10 @@ def call_with_retry(
     """Make an ultracall; while it is answered with U_BUSY, try again as long as there is time."""
     answer = yield from call_once(name, request, vm, incarnation)
     for attempt in count():
-        if answer.code is not UCode.U_BUSY or not (yield Pause(attempt)):
+        if answer.code is not UCode.U_BUSY:
+            break
+        again: bool = yield Pause(attempt)
+        if not again:
             break
         answer = yield from call_once(name, request, vm, incarnation)
     return answer
@@ -127,7 +130,10 @@ def _replace_pate(vm: Vm, entry: WritePate) -> Operation[Answer]:
     """Write an entry of a VM whose SVM has ended; while its guest begins another one, end that too."""
     answer = yield from call_with_retry("UV_WRITE_PATE", entry, vm)
     for attempt in count():
-        if answer.code is not UCode.U_PERMISSION or not (yield Pause(attempt)):
+        if answer.code is not UCode.U_PERMISSION:
+            break
+        again: bool = yield Pause(attempt)
+        if not again:
             break
         answer = yield from end_svm(vm)
         if not answer.succeeded:

@@ -187,7 +187,10 @@ def send_batch(
             yield from batch.send(name, pending)
             yield from commit(pending, reserved)
         busy = batch.busy
-        if batch.failure or not busy.any() or not (yield Pause(attempt)):
+        if batch.failure or not busy.any():
+            break
+        again: bool = yield Pause(attempt)
+        if not again:
             break
         pending = batch.unchanged(busy)
         if taking and int(np.count_nonzero(pending)) > pool.free:
@@ -250,7 +253,7 @@ def page_out(store: Store, vm: Vm, gfn_sets: GfnSets, next_states: U8) -> Operat
         accepted = only(gfn_sets, done)
         set_states(accepted, next_states[done])
         mark(accepted, HOST_POPULATED | STAND_IN)
-        store.pool.put_back(int(np.count_nonzero(done)))
+        store.pool.release(int(np.count_nonzero(done)))
         yield from scrub_pages(store, vm, only(gfn_sets, sent & batch.refused))
 
     yield from send_batch(store.pool, batch, "UV_PAGE_OUT", commit, leaving=True)
