@@ -22,7 +22,7 @@ proofs := mutants long-tests interleavings crash containers
 mutants := tests/conformance tests/unit/mutants tests/scenarios/test_mutants_served.py tests/scenarios/test_counterexamples.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test verify lint rows bench docs pair pair-down clean style types contracts
+.PHONY: help demo test verify lint rows bench docs docs-readme pair pair-down clean style types contracts
 .PHONY: $(proofs)
 .PHONY: secrets up healthy down compose-demo compose-rows compose-hostile compose-test
 .DELETE_ON_ERROR:
@@ -57,12 +57,15 @@ crash: $(ready) ## let either side die at each yield of each operation, and judg
 interleavings: $(ready) ## suspend each operation at each yield, and run every other one there
 	@PYTHONPATH=tests $(py) -m interleavings
 
-bench: $(ready) ## measure the promises of the README
+bench: $(ready) ## measure the promises of docs/performance.md
 	@$(py) -m pytest -q tests/bench
 
 docs: $(ready) ## write docs/reference from the tables, and the pages of the counterexamples
 	@$(py) docs/make_reference.py
 	@$(py) docs/make_counterexamples.py
+
+docs-readme: $(ready) ## write what README.md quotes of the tour
+	@$(py) docs/make_readme.py
 
 pair: $(ready) ## start both services as processes, until Ctrl-C
 	@.venv/bin/pef up

@@ -1,4 +1,4 @@
-"""Writes the pages of `docs/counterexamples/` from the files that stand there: each as a diagram.
+"""Write the pages of `docs/counterexamples/` from the files in that folder: each file as a diagram.
 
 Run `make docs`. `pef explore --keep docs/counterexamples` writes the files of the designs; those of the
 mutants come from `PYTHONPATH=tests python -m mutants.hunt --keep docs/counterexamples/mutants`.
@@ -16,15 +16,17 @@ MUTANTS: Final = FOLDER / "mutants"
 
 OF_DESIGNS: Final = """# Counterexamples
 
-Each file is the shortest sequence of steps that breaks one invariant under one design, found by exhaustive
-search over the services' own code. `pef replay FILE` plays it over real HTTP against a running pair and
-compares every step; `pef trace FILE` draws it in a terminal. Written by `make docs` from the files.
+For readers of [the question](../the-question.md). Each file is the shortest sequence of steps that breaks one
+invariant under one design. It was found by exhaustive search over the services' own code. `pef replay FILE`
+plays it over HTTP against both services, and compares every step. `pef trace FILE` draws it in a terminal.
+`make docs` writes this page from the files.
 """
 OF_MUTANTS: Final = """# Counterexamples of the mutants
 
-Defects of the real firmware (D) and of the real kernel (K), put into our own services one at a time, and
-found by the explorer under `tracked`, which is sound without them. Each file is the shortest way that was
-found to something that must not be; on sound code the same steps break nothing. Written by `make docs`.
+Defects of the real firmware (D) and of the real kernel (K) were put into our own services, one at a time. The
+explorer found each of them under `tracked`, which is sound without them. Each file is the shortest sequence
+of steps, of those that were found, that breaks an invariant. On sound code the same steps break nothing.
+`make docs` writes this page from the files.
 """
 
 

@@ -1,6 +1,6 @@
-"""Writes `docs/reference/` from the tables that run: calls with their ladders, and the state tables.
+"""Write `docs/reference/` from the tables that run: calls with their checks in order, and the state tables.
 
-Run `make docs`. A test compares what stands in the folder with what the tables say, so neither can lie.
+Run `make docs`. A test compares the files in the folder with the tables.
 """
 
 from collections.abc import Iterable
@@ -42,8 +42,8 @@ def call_page(call: Call) -> str:
     return (
         f"## {call.name} ({call.number:#06x})\n\n{first_line(call.request)}\n\n"
         f"Caller: {callers}. Arguments: {', '.join(call.arguments) or 'none'}. Source: {call.source}.\n\n"
-        + table(["#", "rung", "code", "refuses", "judges"], rungs)
-        + f"\nCodes it may give once its ladder is passed: {later}.\n"
+        + table(["#", "check", "code", "refuses", "judges"], rungs)
+        + f"\nFurther codes, after all checks have passed: {later}.\n"
     )
 
 
@@ -55,8 +55,9 @@ def calls_page() -> str:
         for code in family
     )
     return (
-        "# Calls\n\nGenerated from `pef_protocol.calls` by `make docs`. "
-        "The first rung that fails gives the code.\n\n"
+        "# Calls\n\nFor implementers: each call with its checks in their order. "
+        "The first check that fails gives the return code.\n"
+        "Generated from `pef_protocol.calls` by `make docs`.\n\n"
         + "\n".join(call_page(call) for call in CALLS.values())
         + "\n## Codes\n\n"
         + table(["code", "number", "source"], codes)
@@ -70,7 +71,7 @@ def cell_text(cell: Any) -> str:
 
 
 def state_table(of: Table[Any, Any, Any], events: Iterable[IntEnum]) -> str:
-    """Return a transition table: a row a state, a column an event."""
+    """Return a transition table: one row per state, one column per event."""
     columns = list(events)
     return table(
         ["state", *(event.name for event in columns)],
@@ -95,9 +96,9 @@ def ultravisor_page() -> str:
     rest = [event for event in GFN.events if event not in OPERATIONS]
     return (
         "# GFN states of the Ultravisor\n\nGenerated from `pef_ultravisor.lifecycle` by `make docs`. "
-        "A cell: code, what is done first, next state.\n\n## Six operations\n\n"
+        "A cell has: code, action, next state.\n\n## Six operations\n\n"
         + state_table(GFN, OPERATIONS)
-        + "\n## The same calls at special moments, and the ends of the Ultravisor's own calls\n\n"
+        + "\n## The same calls in special situations, and the ends of the Ultravisor's own calls\n\n"
         + state_table(GFN, rest)
         + "\n## As a diagram\n\n"
         + diagram(GFN, GFN.events)

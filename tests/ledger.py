@@ -30,8 +30,8 @@ from interleavings.matrix import run_all
 from mutants.registry import MUTANTS
 from mutants.zoo import ZOO
 from pef_explorer.engines import Processes
-from pef_explorer.exploration import Bounds, explore, processors
 from pef_explorer.invariants import INVARIANTS as JOINT
+from pef_explorer.search.exploration import Bounds, explore, processors
 from pef_hypervisor.designs import DESIGNS
 from pef_hypervisor.gfn.table import VM_TABLE
 from pef_hypervisor.invariants import INVARIANTS as HYPERVISORS
@@ -122,7 +122,7 @@ def explorer() -> Iterator[tuple[str, Fact]]:
                 name = f"{row.design.value}, {' '.join(found.plan.image)}"
                 yield f"{name}: states", found.states
                 yield f"{name}: transitions", found.transitions
-                for violation in found.falls:
+                for violation in found.violations:
                     yield f"{name}: {violation.invariant}", "violated"
 
 

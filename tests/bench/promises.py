@@ -1,4 +1,4 @@
-"""What the README promises, each as a ratio of medians of one run."""
+"""What docs/performance.md promises, each as a ratio of medians of one run."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -94,7 +94,7 @@ PROMISES = (
         _against_stream("download", "test_page_in[http]"),
     ),
     Promise(
-        "8. 100 GiB by one GFN a message, extrapolated from 64 MiB, against tracked",
+        "8. 100 GiB by one GFN per message, extrapolated from 64 MiB, against tracked",
         1000,
         False,
         lambda medians: (
@@ -103,7 +103,7 @@ PROMISES = (
     ),
     Promise("9. `pef demo`, in seconds", 60, True, lambda medians: medians["test_demo"]),
     Promise(
-        "12. `pef explore`, in transitions a second on one core",
+        "12. `pef explore`, in transitions per second on one core",
         3000,
         False,
         lambda medians: EXPLORED / medians["test_explorer"],

@@ -8,7 +8,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.promises import EXPLORED
 from pef_explorer.plan import Part, Plan
-from pef_explorer.search import Search
+from pef_explorer.search.search import Search
 from pef_protocol.designs import Design
 
 PLAN = Plan(Design.TRACKED, (Part.LEFT_OVER,), plug=0)

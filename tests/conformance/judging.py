@@ -24,8 +24,9 @@ from mutants.zoo import ZOO
 from pef_lab.failures import Unanswered
 from pef_lab.rows.catalogue import all_rows
 from pef_lab.rows.passes import OWN
-from pef_lab.rows.row import Played, Row, Subject, Verdict
+from pef_lab.rows.row import Played, Row, Verdict
 from pef_lab.rows.run import play
+from pef_lab.rows.subject import Subject
 from pef_protocol.events import Side
 
 

@@ -10,7 +10,8 @@ from conformance.likely import LIKELY
 from conformance.matrix import SoFar
 from mutants.zoo import ZOO
 from pef_lab.rows.catalogue import all_rows
-from pef_lab.rows.row import Subject, Verdict
+from pef_lab.rows.row import Verdict
+from pef_lab.rows.subject import Subject
 
 HERE = Subject.ULTRAVISOR
 P, F = Verdict.PASS, Verdict.FAIL

@@ -61,7 +61,7 @@ def keep_state(_: object, vm: Vm) -> Operation[None]:
 
 
 RULES: Final = {
-    Kind.SVM_OUTLIVES: (Side.HYPERVISOR, "pef_explorer.pair.end_epoch", nothing),
+    Kind.SVM_OUTLIVES: (Side.HYPERVISOR, "pef_explorer.machines.pair.end_epoch", nothing),
     Kind.AGAIN: (Side.HYPERVISOR, "pef_kit.core.hello.Epochs.judge", lambda *_: Hello.TAKE_OVER),
     Kind.LATE: (
         Side.ULTRAVISOR,

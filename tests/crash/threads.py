@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from crash.hello import Exchange, Steps
 from crash.wire import Machines
-from pef_explorer.wire import Message, NotDone, epoch_of
+from pef_explorer.machines.wire import Message, NotDone, epoch_of
 from pef_kit.core.lease import Ended
 from pef_kit.operations import PATIENCE, Ask, Effect, Operation, Pause, Transfer, Work
 from pef_protocol.calls import Reply

@@ -10,7 +10,9 @@ from crash.memory import CANARY
 from crash.tenants import MARKED, OUT, PAGES, PRIVATE, SHARED, Host, Tenant, Undone
 from crash.threads import Thread, run
 from crash.wire import Token, Unauthorized
-from pef_explorer.wire import Message, NotDone
+from pef_explorer.checkpoints import hypervisor as hv_side
+from pef_explorer.checkpoints import ultravisor as uv_side
+from pef_explorer.machines.wire import Message, NotDone
 from pef_hypervisor.outcome import Errno
 from pef_kit.core.lease import Ended
 from pef_kit.operations import PeerFailure
@@ -215,7 +217,7 @@ class Judge:
             yield from (Violation(kind, violation.detail) for violation in self._bytes(tenant))
 
     def _state(self) -> tuple[object, object]:
-        return self.machines.uv.checkpoint(), self.machines.hv.checkpoint()
+        return uv_side.checkpoint(self.machines.uv), hv_side.checkpoint(self.machines.hv)
 
     def nothing_stays(self) -> Iterator[Violation]:
         """Destroy all VMs; judge that nothing of any is left."""

@@ -9,8 +9,8 @@ from typing import Final, TypeVar
 
 from crash.hello import Exchange
 from crash.memory import PrivateFrames, PrivateMemory
-from pef_explorer.pair import Pair
-from pef_explorer.wire import Message
+from pef_explorer.machines.pair import Pair
+from pef_explorer.machines.wire import Message
 from pef_hypervisor.checks import Refused
 from pef_hypervisor.dispatch import Hypervisor
 from pef_kit.core.lease import leased

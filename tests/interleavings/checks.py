@@ -12,15 +12,15 @@ import numpy as np
 from interleavings.machines import SPARE_PAGES, NotedSealer
 from interleavings.operations import Scene
 from interleavings.written import SECRET, ZERO, read
-from pef_explorer.law import ALIKE, ALIKE_OF_TWO
-from pef_explorer.small_memory import KNOWN_BYTES
+from pef_explorer.machines.small_memory import KNOWN_BYTES
 from pef_hypervisor.gfn.columns import VmSlot
 from pef_kit.bus import NORMAL_BASE
+from pef_lab.agreement import agreeing_states
+from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_ORDER
 from pef_protocol.states import HvGfnState, HvVmState, UvGfnState, UvVmState
 
 SPARE_OWNER: Final = -1
-FOUR_STATES: Final = 4
 
 
 class Violation(NamedTuple):
@@ -133,7 +133,7 @@ def the_gfns_agree(scene: Scene) -> Iterator[Violation]:
         svm = uv.svm(lpid)
         if svm is None or vm.state is not HvVmState.SECURE or svm.state is not UvVmState.SECURE:
             continue
-        alike = ALIKE if len(vm.design.states) == FOUR_STATES else ALIKE_OF_TWO
+        agreeing = agreeing_states(Design(vm.design.name))
         for slot in vm.slots:
             theirs = svm.slots.get(slot.slot_id)
             if theirs is None:
@@ -141,7 +141,7 @@ def the_gfns_agree(scene: Scene) -> Iterator[Violation]:
                 continue
             for at in range(slot.count):
                 mine, other = HvGfnState(int(slot.state[at])), UvGfnState(int(theirs.state[at]))
-                if other not in alike[mine]:
+                if other not in agreeing[mine]:
                     gfn = slot.first + at
                     yield Violation(
                         "a GFN's states differ",

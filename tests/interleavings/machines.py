@@ -14,10 +14,10 @@ import sys
 from dataclasses import replace
 from typing import Any, Final
 
-from pef_explorer.small_memory import KNOWN_BYTES, HeapFrames, HeapMemory, KnownBytesSealer
-from pef_hypervisor import state
+from pef_explorer.checkpoints.ultravisor import rewind, sealer_record
+from pef_explorer.machines.small_memory import KNOWN_BYTES, HeapFrames, HeapMemory, KnownBytesSealer
+from pef_hypervisor import normal_memory, state
 from pef_hypervisor.dispatch import Hypervisor
-from pef_hypervisor.memory import normal
 from pef_kit import parts
 from pef_kit.bus import NORMAL_BASE, carry_out
 from pef_kit.operations import Ask, Operation, Transfer
@@ -63,7 +63,7 @@ class NotedSealer(KnownBytesSealer):
     noted: Final[dict[bytes, tuple[int, int, bytes]]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _sealer_again, (self._lpid, *self.record)
+        return _sealer_again, (self._lpid, *sealer_record(self))
 
     def seal(self, gfns: I64, counters: U64, frames: U8, normal: U8, tags: U8) -> None:
         """Encrypt pages, and note them."""
@@ -76,7 +76,7 @@ class NotedSealer(KnownBytesSealer):
 
 def _sealer_again(lpid: Lpid, key: bytes, fixed: bytes, used: int) -> NotedSealer:
     sealer = NotedSealer(lpid, key, fixed)
-    sealer.rewind(used)
+    rewind(sealer, used)
     return sealer
 
 
@@ -124,8 +124,8 @@ STEPS: Final[tuple[Step, ...]] = (
 
 def make_small() -> None:
     """Lower the thresholds of both services in this process, and let UV_ESM have the small image."""
-    normal.SMALL = PAGE_SIZE  # type: ignore[misc]
-    normal.AT_ONCE = 0  # type: ignore[misc]
+    normal_memory.SMALL = PAGE_SIZE  # type: ignore[misc]
+    normal_memory.AT_ONCE = 0  # type: ignore[misc]
     necessary_set.AT_ONCE = 0  # type: ignore[misc]
     ultravisor.AT_ONCE = 0  # type: ignore[misc]
     parts.PART = 5  # type: ignore[misc]

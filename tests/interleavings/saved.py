@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from interleavings.machines import NotedSealer
 from interleavings.operations import Scene
-from pef_explorer.small_memory import HeapFrames, HeapMemory
+from pef_explorer.machines.small_memory import HeapFrames, HeapMemory
 from pef_hypervisor.designs import DesignRow
 from pef_ultravisor.esm_blob import MachineKey
 

@@ -7,7 +7,7 @@ zeroes. A page may hold what was written to it since its slot is there; one that
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
-from pef_explorer.small_memory import KNOWN_BYTES
+from pef_explorer.machines.small_memory import KNOWN_BYTES
 
 ZERO: Final = bytes(KNOWN_BYTES)
 SECRET, OPEN, HOST = b"g", b"p", b"h"

@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from pef_lab.agreement import SHARED_STATES, agreeing_states
+from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_SIZE
-from pef_protocol.states import HvGfnState, UvGfnState
+from pef_protocol.states import UvGfnState
 
 BLANK: Final = bytes(PAGE_SIZE)
 NOTHING: Final = "nothing"
 PRIVATE: Final = frozenset({UvGfnState.SECURE.name, UvGfnState.PAGEDOUT.name})
-SHARED: Final = frozenset(
-    state.name for state in UvGfnState if "SHARED" in state.name and not state.name.startswith("HV_")
-)
+SHARED: Final = frozenset(state.name for state in SHARED_STATES)
 PSEUDO: Final = frozenset({UvGfnState.PSEUDO_SHARED.name, UvGfnState.PSEUDO_SHARED_INV.name})
 
 
@@ -109,10 +109,8 @@ def an_error_changes_neither_side(step: Step) -> Iterator[str]:
 def the_tables_agree(step: Step) -> Iterator[str]:
     """6. S with resident, P with paged out, H with a shared state, N with no SVM object."""
     agreeing = {
-        HvGfnState.SECURE.name: {UvGfnState.SECURE.name},
-        HvGfnState.PAGED_OUT.name: {UvGfnState.PAGEDOUT.name},
-        HvGfnState.SHARED.name: SHARED,
-        HvGfnState.NORMAL.name: {NOTHING},
+        ours.name: {theirs.name for theirs in states} or {NOTHING}
+        for ours, states in agreeing_states(Design.TRACKED).items()
     }
     for gfn, (ours, theirs) in step.after.states.items():
         if theirs not in agreeing.get(ours, set()):

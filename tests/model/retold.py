@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from pef_explorer.calls import ESM_FAILS, GUESTS, UV_ESM, VM, Move
-from pef_explorer.faults import Fault
+from pef_explorer.actions.move import GUESTS, VM, Move
+from pef_explorer.actions.table import ESM_FAILS, UV_ESM
+from pef_explorer.machines.faults import Fault
+from pef_explorer.machines.small_esm import measured
 from pef_explorer.plan import Part, Plan
-from pef_explorer.schedule import Telling, tables_of
-from pef_explorer.small_esm import measured
-from pef_explorer.world import World
+from pef_explorer.search.counterexample import Recording, tables_of
+from pef_explorer.world.world import World
 from pef_lab.replay.counterexample import Counterexample
 
 
@@ -26,10 +27,10 @@ def plan_of(found: Counterexample) -> Plan:
 
 @dataclass
 class Retold:
-    """A file made again. `then`: what each step led to; `tables`: both sides' at the violation."""
+    """A file made again. `leads_to`: what each step led to; `tables`: both sides' at the violation."""
 
     moves: list[Move] = field(default_factory=list)
-    then: list[str] = field(default_factory=list)
+    leads_to: list[str] = field(default_factory=list)
     tables: dict[str, list[str]] = field(default_factory=dict)
     broken_by: int = 0
     """Moves up to the violation."""
@@ -37,27 +38,27 @@ class Retold:
 
 def retold(found: Counterexample) -> Retold:
     """Make the steps of a file again, on the code as it is in this process."""
-    telling, again = Telling(World(plan_of(found))), Retold()
-    bad = frozenset(step.actor for step in found.steps if step.does == ESM_FAILS)
+    recording, again = Recording(World(plan_of(found))), Retold()
+    bad = frozenset(step.actor for step in found.steps if step.action == ESM_FAILS)
     for number, step in enumerate(found.steps, start=1):
-        does = UV_ESM if step.does == ESM_FAILS else step.does
+        action = UV_ESM if step.action == ESM_FAILS else step.action
         gfn = VM if step.gfn is None else step.gfn
         for move in _moves(
-            telling, Move(step.actor, does, gfn, Fault(step.fault) if step.fault else None), bad
+            recording, Move(step.actor, action, gfn, Fault(step.fault) if step.fault else None), bad
         ):
             again.moves.append(move)
-            telling.make(move)
+            recording.make(move)
         if number == found.violated_after:
-            again.broken_by, again.tables = len(again.moves), tables_of(telling.world)
-    again.then = [str(step["then"]) for step in telling.steps]
+            again.broken_by, again.tables = len(again.moves), tables_of(recording.world)
+    again.leads_to = [str(step["leads_to"]) for step in recording.steps]
     return again
 
 
-def _moves(telling: Telling, move: Move, bad: frozenset[str]) -> Iterator[Move]:
+def _moves(recording: Recording, move: Move, bad: frozenset[str]) -> Iterator[Move]:
     """Yield a move, and then the phases that a UV_ESM which stands alone begins by itself."""
     yield move
-    world: Any = telling.world
-    while world.parked is not None:
-        vcpu = GUESTS[world.parked.vcpu]
-        fails = vcpu in bad and world.system.entering.steps[world.parked.place] is measured
+    world: Any = recording.world
+    while world.suspended is not None:
+        vcpu = GUESTS[world.suspended.vcpu]
+        fails = vcpu in bad and world.system.entering.steps[world.suspended.place] is measured
         yield Move(vcpu, ESM_FAILS if fails else UV_ESM)

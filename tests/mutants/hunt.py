@@ -19,8 +19,8 @@ from typing import Any, Final, NamedTuple
 
 from mutants.registry import MUTANTS
 from pef_explorer.plan import IMAGES, Plan
-from pef_explorer.schedule import comes_again, counterexample
-from pef_explorer.search import Progress, Search
+from pef_explorer.search.counterexample import comes_again, counterexample
+from pef_explorer.search.search import Progress, Search
 from pef_explorer.simulation.files import commit
 from pef_protocol.designs import Design
 
@@ -62,15 +62,17 @@ def hunt(name: str) -> Hunted:
             looking.go_on(lambda progress, search=looking: _enough(search, progress))  # type: ignore[misc]
             found = looking.found()
             transitions += found.transitions
-        for fall in found.falls:
+        for violation in found.violations:
             with from_test():
-                sound = not comes_again(plan, fall)
+                sound = not comes_again(plan, violation)
             if sound:
                 with from_test(), mutant.applied():
-                    content = counterexample(plan, fall, f"python -m mutants.hunt {name}", commit(), name)
+                    content = counterexample(
+                        plan, violation, f"python -m mutants.hunt {name}", commit(), name
+                    )
                 seconds = time.perf_counter() - began
                 length = content["violated_after"]
-                return Hunted(name, fall.invariant, length, plan.faults, transitions, seconds, content)
+                return Hunted(name, violation.invariant, length, plan.faults, transitions, seconds, content)
     return Hunted(name, "", 0, 0, transitions, time.perf_counter() - began, None)
 
 
@@ -79,7 +81,7 @@ PROVOKED: Final = frozenset({"D8", "D11"})
 
 
 def _enough(search: Search, progress: Progress) -> bool:
-    nearest = search.nearest_fall
+    nearest = search.nearest_violation
     return progress.transitions > LIMIT or (nearest is not None and progress.depth > nearest)
 
 

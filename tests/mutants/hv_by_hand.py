@@ -25,8 +25,8 @@ from pef_hypervisor.gfn.columns import (
     only,
     states_of,
 )
-from pef_hypervisor.memory.normal import RealMemory
 from pef_hypervisor.memory.slots import register, unregister
+from pef_hypervisor.normal_memory import RealMemory
 from pef_hypervisor.state import Gate, Store, Vm
 from pef_hypervisor.to_ultravisor import calls
 from pef_hypervisor.to_ultravisor import paging as batches

@@ -1,7 +1,7 @@
 """Both sides restored: what is done after that comes out as it did before, call by call.
 
-Contents are put back by the test, as whoever restores does. The entropy has no memory, so that the key of an
-SVM begun twice is the same.
+The test puts the contents of pages back, as each caller of `restore` does. The entropy has no memory, so that
+the key of an SVM begun twice is the same.
 """
 
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.linked import LinkedPair
-from pef_hypervisor import checkpoint as hv_side
+from pef_explorer.checkpoints import hypervisor as hv_side
+from pef_explorer.checkpoints import ultravisor as uv_side
 from pef_kit.bus import NORMAL_BASE
 from pef_protocol.designs import Design
 from pef_protocol.hypercalls import SvmInitDone, SvmInitStart
 from pef_protocol.quantities import PAGE_SIZE, Gfn, Lpid, gpa_of
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import SharePage, UnshareAllPages, UnsharePage
-from pef_ultravisor import checkpoint as uv_side
 from pef_ultravisor.from_guest.accesses import AccessFailure, guest_load, guest_store
 from pef_ultravisor.machine import Capacity, Ultravisor
 
@@ -33,7 +33,7 @@ class Small:
     def __init__(self, design: Design) -> None:
         self.pair = LinkedPair(secure_pages=8, normal_bytes=NORMAL)
         self.pair.uv = Ultravisor(Capacity(8, NORMAL), bytes)
-        self.spares = uv_side.Spares(), hv_side.Spares()
+        self.spares = uv_side.UvSpares(), hv_side.HvSpares()
         self.done(self.pair.hv.create_vm(design, secure_guest=True, radix=True))
         self.done(self.pair.hv.add_slot(LPID, 0, 0, 2 * PAGE_SIZE))
 
@@ -79,7 +79,7 @@ class Small:
 
     def checkpoint(self) -> tuple[uv_side.UvCheckpoint, hv_side.HvCheckpoint]:
         """Return both checkpoints."""
-        return self.pair.uv.checkpoint(), self.pair.hv.checkpoint()
+        return uv_side.checkpoint(self.pair.uv), hv_side.checkpoint(self.pair.hv)
 
     def contents(self) -> tuple[bytes, dict[int, bytes]]:
         """Return what normal memory and the frames of each slot hold."""
@@ -97,8 +97,8 @@ class Small:
     ) -> None:
         """Restore both sides and put the contents back."""
         spares = self.spares if spares_kept else (None, None)
-        self.pair.uv.restore(both[0], spares[0])
-        self.pair.hv.restore(both[1], spares[1])
+        uv_side.restore(self.pair.uv, both[0], spares[0])
+        hv_side.restore(self.pair.hv, both[1], spares[1])
         self.pair.memory.at(NORMAL_BASE, NORMAL)[:] = contents[0]
         svm = self.pair.uv.svm(LPID)
         for slot in svm.slots if svm else ():

@@ -40,7 +40,7 @@ async def comes_out(found: Counterexample, wire: Wire) -> None:
     """Play a file; what differs is raised. The moment of the violation and the looks must have come."""
     played = await play(found, wire)
     assert {str(gfn): states for gfn, states in played.tables.items()} == found.tables
-    assert set(played.looks) >= {int(gfn) for gfn in found.looks}
+    assert set(played.observations) >= {int(gfn) for gfn in found.observations}
 
 
 def test_there_are_counterexamples_of_both_kinds() -> None:

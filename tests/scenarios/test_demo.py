@@ -1,6 +1,12 @@
-"""The tour: everything comes out as it should. How long it takes is for the benchmarks."""
+"""The tour: everything comes out as it should, and as README.md quotes it.
 
+How long it takes is for the benchmarks.
+"""
+
+import runpy
+import subprocess
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
@@ -13,10 +19,17 @@ CHAPTERS = (
     *("Out and in", "Sharing a page", "Memory hot-plug", "Reboot", "And again"),
     "Five designs, one question, one repair",
 )
+ROOT: Final = Path(__file__).parents[2]
+MAKER: Final[dict[str, Any]] = runpy.run_path(str(ROOT / "docs" / "make_readme.py"))
 
 
-def test_the_demo_ends_well(tmp_path: Path) -> None:
-    ran = pef("demo", runtime=tmp_path)
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """One run of the tour."""
+    return pef("demo", runtime=tmp_path_factory.mktemp("demo"))
+
+
+def test_the_demo_ends_well(ran: subprocess.CompletedProcess[str]) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     places = [ran.stdout.index(f". {chapter}") for chapter in CHAPTERS]
     assert places == sorted(places)
@@ -25,6 +38,13 @@ def test_the_demo_ends_well(tmp_path: Path) -> None:
     assert "✘" not in told
     assert "in the host's eyes" in told
     assert "All came out as it should" in ran.stdout
+
+
+@pytest.mark.parametrize("name", MAKER["NAMES"])
+def test_the_readme_quotes_what_the_demo_prints(ran: subprocess.CompletedProcess[str], name: str) -> None:
+    shown = MAKER["quoted"]((ROOT / "README.md").read_text(encoding="utf-8"), name)
+    lasting = MAKER["lasting"]
+    assert lasting(shown) == lasting(MAKER["blocks"](ran.stdout)[name]), "run `make docs-readme`"
 
 
 def test_a_pair_that_is_half_named_is_one_clear_line(tmp_path: Path) -> None:

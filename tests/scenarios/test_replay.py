@@ -47,25 +47,31 @@ async def test_services_do_what_the_file_says(wire: Wire, file: Path) -> None:
     found = read(file)
     played = await play(found, wire)
     assert {str(gfn): states for gfn, states in played.tables.items()} == found.tables
-    assert len(played.looks) == len(found.looks)
+    assert len(played.observations) == len(found.observations)
 
 
 def test_the_files_have_every_action_and_every_fault() -> None:
     steps = [step for file in FILES for step in read(file).steps]
-    assert {step.does for step in steps} == {
+    assert {step.action for step in steps} == {
         *("go on", "load", "store", "share", "unshare", "unshare all", "UV_ESM", "UV_ESM with a bad image"),
         *("reboot", "host read", "host write", "hot-add", "hot-remove", "reset", "page out", "unmap"),
     }
     assert {step.fault for step in steps} == {None, "refused", "busy", "doubled", "lost"}
-    assert {step.then.partition(" ")[0] for step in steps} == {"asks", "answers", "moves", "waits", "ends"}
+    assert {step.leads_to.partition(" ")[0] for step in steps} == {
+        "asks",
+        "answers",
+        "moves",
+        "waits",
+        "ends",
+    }
 
 
 def another_stop(content: dict[str, Any]) -> None:
-    content["steps"][4]["then"] = "asks H_SVM_PAGE_OUT"
+    content["steps"][4]["leads_to"] = "asks H_SVM_PAGE_OUT"
 
 
 def another_end(content: dict[str, Any]) -> None:
-    content["steps"][-1]["then"] = "ends zero"
+    content["steps"][-1]["leads_to"] = "ends zero"
 
 
 def another_table(content: dict[str, Any]) -> None:
@@ -73,11 +79,11 @@ def another_table(content: dict[str, Any]) -> None:
 
 
 def another_look(content: dict[str, Any]) -> None:
-    content["looks"]["1"]["host"] = "other"
+    content["observations"]["1"]["host"] = "other"
 
 
 def a_look_that_is_refused(content: dict[str, Any]) -> None:
-    content["looks"]["2"]["guest"] = "zero"
+    content["observations"]["2"]["guest"] = "zero"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +111,7 @@ async def test_a_wait_that_does_not_come_is_a_difference(wire: Wire) -> None:
 
     def too_early(content: dict[str, Any]) -> None:
         steps = content["steps"]
-        load = next(at for at, step in enumerate(steps) if step["then"] == "waits")
+        load = next(at for at, step in enumerate(steps) if step["leads_to"] == "waits")
         steps[load - 1], steps[load] = steps[load], steps[load - 1]
 
     with pytest.raises(Difference, match=r"guest 0: load 1.*'waits', seen 'ends as written'"):
@@ -116,8 +122,8 @@ async def test_what_never_comes_is_not_waited_for_for_ever(wire: Wire) -> None:
     """A load that has to wait for a page that is held on the bus comes to no other stop."""
 
     def expect_an_end(content: dict[str, Any]) -> None:
-        step = next(step for step in content["steps"] if step["then"] == "waits")
-        step["then"] = "asks H_SVM_PAGE_IN"
+        step = next(step for step in content["steps"] if step["leads_to"] == "waits")
+        step["leads_to"] = "asks H_SVM_PAGE_IN"
 
     with pytest.raises(Difference, match=r"seen 'nothing, within 0.5 s'"):
         await play(changed(MEETS, expect_an_end), wire, patience=0.5)

@@ -13,11 +13,11 @@ from rich.live import Live
 from rich.table import Table
 
 from pef_explorer.engines import engine_for
-from pef_explorer.exploration import TOLD_EVERY, Bounds, Row, file_of, processors
-from pef_explorer.exploration import explore as explored
 from pef_explorer.plan import Plan, Troubles
-from pef_explorer.schedule import counterexample
-from pef_explorer.search import Progress
+from pef_explorer.search.counterexample import counterexample
+from pef_explorer.search.exploration import REPORT_EVERY, Bounds, Row, file_of, processors
+from pef_explorer.search.exploration import explore as explored
+from pef_explorer.search.search import Progress
 from pef_explorer.simulation.files import commit
 from pef_lab.commandline import FAILED
 from pef_lab.failures import WrongInput
@@ -69,7 +69,7 @@ def explore(
         str | None, typer.Option(metavar="ADDRESS", help="Work on the Dask scheduler that runs there.")
     ] = None,
 ) -> None:
-    """Explore every interleaving of a small VM under each design, and say which invariants fall, and how."""
+    """Explore every interleaving of a small VM under each design, and print which invariants are violated."""
     chosen = designs_of(design or [ALL])
     troubles = Troubles(lost_answers, late, deaths, destroys)
     bounds = Bounds(slots_of(slots), vcpus, calls, faults, limit, minutes * 60, troubles)
@@ -78,19 +78,19 @@ def explore(
             directory.mkdir(parents=True, exist_ok=True)
     if json_file is not None:
         _write(json_file, "")
-    told, version = _command(chosen, bounds), commit()
+    command_line, version = _command(chosen, bounds), commit()
     console = console_for()
     if processes is None and scheduler is None:
         processes = processors()
     rows: list[Row] = []
-    with engine_for(processes, scheduler) as engine, _watching(console_for(errors=True)) as tell:
-        rows.extend(explored(engine, chosen, bounds, tell, state))
-    console.print(table_of(rows, f"{told}, commit {version}"))
-    report = [report_of(row, keep, told, version, console) for row in rows]
+    with engine_for(processes, scheduler) as engine, _watching(console_for(errors=True)) as report_progress:
+        rows.extend(explored(engine, chosen, bounds, report_progress, state))
+    console.print(table_of(rows, f"{command_line}, commit {version}"))
+    report = [report_of(row, keep, command_line, version, console) for row in rows]
     if json_file is not None:
-        content = {"command": told, "commit": version, "designs": report}
+        content = {"command": command_line, "commit": version, "designs": report}
         _write(json_file, json.dumps(content, indent=2) + "\n")
-    if any(row.falls for row in rows):
+    if any(row.violations for row in rows):
         raise typer.Exit(FAILED)
 
 
@@ -147,7 +147,7 @@ def table_of(rows: list[Row], title: str) -> Table:
         table.add_column(name, justify="right")
     table.add_column("verdict")
     for row in rows:
-        falls = [f"{fall.invariant} ({len(fall.moves)})" for _, fall in row.falls]
+        violations = [f"{violation.invariant} ({len(violation.moves)})" for _, violation in row.violations]
         sound = "no reachable state breaks an invariant" if row.complete else "nothing broken so far: cut"
         table.add_row(
             row.design.value,
@@ -156,26 +156,26 @@ def table_of(rows: list[Row], title: str) -> Table:
             f"{row.depth}" if row.complete else f"{row.depth} done",
             f"{row.seconds:.0f}",
             f"{row.transitions / max(row.seconds, 1e-9):,.0f}",
-            "\n".join(falls) if falls else sound,
+            "\n".join(violations) if violations else sound,
         )
     return table
 
 
 def report_of(row: Row, keep: Path | None, command: str, version: str, console: Console) -> dict[str, Any]:
-    """Return a row as JSON; write its counterexamples where they are kept, and say what fell."""
+    """Return a row as JSON; write its counterexamples where they are kept, and print the violations."""
     violations: list[dict[str, Any]] = []
-    for plan, fall in row.falls:
+    for plan, violation in row.violations:
         file = None
-        content = counterexample(plan, fall, command, version)
+        content = counterexample(plan, violation, command, version)
         if keep is not None:
-            file = file_of(keep, plan, fall)
+            file = file_of(keep, plan, violation)
             _write(file, json.dumps(content, indent=1) + "\n")
         length = content["violated_after"]
         violations.append(
-            {"invariant": fall.invariant, "length": length, "file": str(file) if file else None}
+            {"invariant": violation.invariant, "length": length, "file": str(file) if file else None}
         )
         console.print(
-            f"✘ {row.design}: {fall.invariant} after {length} steps: {fall.sentence}",
+            f"✘ {row.design}: {violation.invariant} after {length} steps: {violation.sentence}",
             markup=False,
             soft_wrap=True,
         )
@@ -201,14 +201,14 @@ def _write(file: Path, content: str) -> None:
 
 @contextmanager
 def _watching(console: Console) -> Iterator[Callable[[Plan, Progress], None]]:
-    """Return what to tell how far a search is to: it shows in a terminal, and now and then elsewhere."""
+    """Return a function that shows the progress of a search: live in a terminal, now and then elsewhere."""
     latest: dict[Plan, tuple[Progress, float]] = {}
     began: dict[Plan, float] = {}
     said = time.perf_counter()
 
     def note(plan: Plan, progress: Progress) -> None:
         now = time.perf_counter()
-        began.setdefault(plan, now - TOLD_EVERY)
+        began.setdefault(plan, now - REPORT_EVERY)
         latest[plan] = progress, progress.states / (now - began[plan])
 
     def lines() -> str:

@@ -1,4 +1,4 @@
-"""Engines: where the pieces of a long run are worked on, with the results in order whatever ran them.
+"""Engines: where the pieces of a long run are worked on, with the results in the order of the pieces.
 
 | engine | works in |
 |---|---|

@@ -41,7 +41,7 @@ class Plan:
 
     `image` has the part of each GFN of slot 0; slot 1, of `plug` GFNs right behind it, is hot-pluggable.
     `vcpus` are the guest's; at most `calls` calls are begun before everything has ended again, in every order
-    of their steps; `faults` messages may be refused, told busy, doubled or lost in all. The invariants in
+    of their steps; `faults` messages may be refused, answered busy, doubled or lost in all. The invariants in
     `ignored` are not judged. `troubles` befall the wire, and no invariant is any weaker for them.
     """
 

@@ -1,16 +1,7 @@
 """The two tables of a VM, laid side by side from outside.
 
-| Hypervisor, four states | Hypervisor, two states | Ultravisor |
-|---|---|---|
-| SECURE | SECURE | SECURE |
-| PAGED_OUT | NORMAL | PAGEDOUT |
-| SHARED | NORMAL | one of the six shared states |
-| NORMAL | NORMAL | no SVM object |
-
-A design that keeps two states says NORMAL of every GFN that it does not hold as secure; the words of such a
-table are read so. Outside an open call no GFN is in a transient state or in flight.
-
-Source: attacks, invariant 6; designs, "state kept by the Hypervisor".
+`pef_lab.agreement` has the states that agree. While no call is open, no GFN is in a transient state or in
+flight.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,40 +9,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+from pef_lab.agreement import agreeing_states
 from pef_lab.sizes import counted
 from pef_lab.watch import SlotStates
-from pef_protocol.designs import PUSHING, Design
-from pef_protocol.states import HvGfnState, UvGfnState
+from pef_protocol.designs import Design
+from pef_protocol.states import HvGfnState
 
 NO_SVM: Final = "no SVM object"
 NO_SLOT: Final = "no slot"
-
-SHARED_STATES: Final = (
-    UvGfnState.SHARED,
-    UvGfnState.SHARED_INV,
-    UvGfnState.SHARED_IMPLICIT,
-    UvGfnState.SHARED_IMPLICIT_INV,
-    UvGfnState.PSEUDO_SHARED,
-    UvGfnState.PSEUDO_SHARED_INV,
-)
-TWO_STATES: Final = frozenset({Design.EAGER, Design.BROKEN}) | PUSHING
-
-_FOUR: Final = frozenset(
-    {
-        (HvGfnState.NORMAL.name, NO_SVM),
-        (HvGfnState.SECURE.name, UvGfnState.SECURE.name),
-        (HvGfnState.PAGED_OUT.name, UvGfnState.PAGEDOUT.name),
-        *((HvGfnState.SHARED.name, state.name) for state in SHARED_STATES),
-    }
-)
-_TWO: Final = frozenset(
-    {
-        (HvGfnState.NORMAL.name, NO_SVM),
-        (HvGfnState.SECURE.name, UvGfnState.SECURE.name),
-        (HvGfnState.NORMAL.name, UvGfnState.PAGEDOUT.name),
-        *((HvGfnState.NORMAL.name, state.name) for state in SHARED_STATES),
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +67,10 @@ def compare(
 ) -> Comparison:
     """Lay two tables side by side; `ultravisor` is None where the VM has no SVM object."""
     absent = NO_SVM if ultravisor is None else NO_SLOT
-    agreeing = _TWO if design in TWO_STATES else _FOUR
+    agreeing = {
+        *((ours.name, theirs.name) for ours, states in agreeing_states(design).items() for theirs in states),
+        (HvGfnState.NORMAL.name, NO_SVM),
+    }
     runs = tuple(_together(_flat(hypervisor), _flat(ultravisor or ()), absent))
     moving = sum(slot.moving for slot in (*hypervisor, *(ultravisor or ())))
     disagreements = (run for run in runs if (run.hypervisor, run.ultravisor) not in agreeing)

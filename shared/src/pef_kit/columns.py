@@ -198,12 +198,6 @@ class SlotMap(Generic[SlotT]):
         self._slots.remove(slot)
         self._reindex()
 
-    def hold(self, slots: list[SlotT]) -> None:
-        """Hold these slots, by descending first GFN, and no other; none overlap."""
-        if slots != self._slots:  # the same objects in the same order
-            self._slots = slots
-            self._reindex()
-
     def get(self, slot_id: int) -> SlotT | None:
         """Return the slot of that id, or None."""
         return next((slot for slot in self._slots if slot.slot_id == slot_id), None)

@@ -5,6 +5,7 @@ from typing import Final
 
 from pef_kit.columns import SlotT
 from pef_kit.operations import Operation, Turn
+from pef_kit.spans import I64
 from pef_protocol.wire import PAGES_AT_ONCE
 
 PART: Final = PAGES_AT_ONCE
@@ -40,6 +41,22 @@ def part_by_part(slots: Iterable[SlotT], do: Callable[[SlotT, slice], None]) -> 
             yield Turn()
         for slot, part in batch:
             do(slot, part)
+
+
+def page_by_page(
+    found: Iterable[tuple[SlotT, I64]], do: Callable[[SlotT, I64], Operation[None]]
+) -> Operation[None]:
+    """Run `do(slot, offsets)` for pages that were found in slots; after PART GFNs everybody else has a turn.
+
+    Order: few pages have no turn between them, in how many slots or blocks they may lie.
+    """
+    treated = 0
+    for slot, offsets in found:
+        treated += len(offsets)
+        if treated > PART:
+            yield Turn()
+            treated = len(offsets)
+        yield from do(slot, offsets)
 
 
 def copied(slots: Iterable[SlotT]) -> Operation[list[SlotT]]:

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pef_explorer.calls import GO_ON, GUESTS, UV_ESM, VM, Move
-from pef_explorer.looks import ABSENT
+from pef_explorer.actions.move import GO_ON, GUESTS, VM, Move
+from pef_explorer.actions.table import UV_ESM
+from pef_explorer.machines.system import known_of
 from pef_explorer.plan import Part, Plan
-from pef_explorer.records import Ending, Step
-from pef_explorer.system import known_of
-from pef_explorer.world import World
+from pef_explorer.world.observation import ABSENT
+from pef_explorer.world.records import Ending
+from pef_explorer.world.step import Step, make
+from pef_explorer.world.world import World
 from pef_hypervisor.gfn.columns import BUSY as HV_MOVING
 from pef_protocol.designs import Design
 from pef_protocol.states import HvGfnState as H
@@ -26,12 +28,12 @@ SEALED_PAGE = bytes(range(16))
 Change = Callable[[Step], Step]
 
 
-def done(world: World, actor: str, does: str, gfn: int = VM) -> Step:
+def done(world: World, actor: str, action: str, gfn: int = VM) -> Step:
     """Make an action alone to its end; return its last step."""
-    start = Move(actor, does, gfn)
-    step = world.make(start)
+    start = Move(actor, action, gfn)
+    step = make(world, start)
     while step.ended is None:
-        step = world.make(start if world.parked else Move(actor, GO_ON))
+        step = make(world, start if world.suspended else Move(actor, GO_ON))
     return step
 
 
@@ -39,7 +41,7 @@ def a_step(design: Design = Design.TRACKED) -> Step:
     """Return a quiet step of a secure VM: the guest has stored into GFN 0."""
     world = World(Plan(design, (Part.BROUGHT, Part.LEFT_OVER), plug=0))
     done(world, GUESTS[0], UV_ESM)
-    world.put_back(world.still())
+    world.put_back(world.saved())
     return done(world, GUESTS[0], "store", 0)
 
 
@@ -69,9 +71,9 @@ def went(was: S, now: S, **changes: Any) -> Change:
     return change
 
 
-def ends(does: str, word: str, gfn: int = 0, *, alone: bool = True) -> Change:
+def ends(action: str, word: str, gfn: int = 0, *, alone: bool = True) -> Change:
     """Return a change by which an action ended."""
-    return lambda step: replace(step, ended=Ending(Move(GUESTS[0], does, gfn), word, alone, ""))
+    return lambda step: replace(step, ended=Ending(Move(GUESTS[0], action, gfn), word, alone, ""))
 
 
 def both(*changes: Change) -> Change:
@@ -122,13 +124,13 @@ def a_slot_forgotten(world: World) -> None:
     next(iter(world.system.hv.store.vms[1].slots)).registered = False
 
 
-def spoiled(step: Step) -> Step:
-    step.world.oracle.spoiled[0] = True
+def tainted(step: Step) -> Step:
+    step.world.oracle.tainted[0] = True
     return step
 
 
-def away(step: Step) -> Step:
-    step.world.oracle.away[0] = True
+def absent(step: Step) -> Step:
+    step.world.oracle.absent[0] = True
     return step
 
 
@@ -142,7 +144,7 @@ def failed(step: Step) -> Step:
 
 
 def busy(step: Step) -> Step:
-    return replace(step, quiet=False)
+    return replace(step, quiescent=False)
 
 
 @dataclass(frozen=True)
@@ -254,28 +256,28 @@ CASES: dict[str, Case] = {
     ),
     "nothing_maps_a_page_taken_away": Case(
         (
-            both(away, went(S.SHARED, S.SHARED, mapped=(1, 0))),
+            both(absent, went(S.SHARED, S.SHARED, mapped=(1, 0))),
             lambda step: seen(step, mapped=(1, 0)),
             lambda step: seen(step, mapped=(0, 2), uv=at(step.after.uv, 1, ABSENT)),
         ),
         (
             went(S.SHARED, S.SHARED, mapped=(1, 0)),
-            both(away, went(S.SHARED, S.SHARED_INV)),
-            both(away, aborted, went(S.SHARED, S.SHARED, mapped=(1, 0))),
+            both(absent, went(S.SHARED, S.SHARED_INV)),
+            both(absent, aborted, went(S.SHARED, S.SHARED, mapped=(1, 0))),
         ),
     ),
     "what_is_asked_succeeds": Case(
         (ends("store", "refused"), ends("reset", "EBUSY", VM), failed),
         (
             ends("store", "refused", alone=False),
-            both(spoiled, ends("store", "refused")),
-            both(spoiled, failed),
+            both(tainted, ends("store", "refused")),
+            both(tainted, failed),
             both(aborted_before, ends("store", "refused")),
             both(went(S.SHARED_IMPLICIT, S.SHARED_IMPLICIT), ends("load", "refused")),
         ),
     ),
     "a_spoiled_page_is_not_taken": Case(
-        (both(spoiled, went(S.PAGEDOUT, S.SECURE)),), (both(spoiled, went(S.PAGEDOUT, S.PAGEDOUT)),)
+        (both(tainted, went(S.PAGEDOUT, S.SECURE)),), (both(tainted, went(S.PAGEDOUT, S.PAGEDOUT)),)
     ),
     "both_sides_have_the_same_slots": Case(
         (

@@ -6,11 +6,11 @@ from typing import Any, Final
 
 import pytest
 
-from pef_explorer import pair
-from pef_explorer.pair import Pair
+from pef_explorer.machines import pair
+from pef_explorer.machines.pair import Pair
+from pef_explorer.machines.small_memory import HeapMemory
+from pef_explorer.machines.system import System
 from pef_explorer.simulation.machines import Machines
-from pef_explorer.small_memory import HeapMemory
-from pef_explorer.system import System
 from pef_hypervisor.dispatch import Hypervisor
 from pef_hypervisor.state import Gate
 from pef_kit.core.fence import Answer, Fence, Join, Kept, Message, Refuse, Run

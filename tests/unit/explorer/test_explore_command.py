@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pef_explorer import exploration
-from pef_explorer.exploration import Bounds, plans_of
-from pef_explorer.search import Search
+from pef_explorer.search import exploration
+from pef_explorer.search.exploration import Bounds, plans_of
+from pef_explorer.search.search import Search
 from pef_lab.cli import app
 from pef_lab.replay.counterexample import read
 from pef_protocol.designs import Design
@@ -113,8 +113,8 @@ def state_file(directory: Path) -> Path:
         b"no pickle",
         pickle.dumps(7),
         pickle.dumps(("a", "b", "c")),
-        b"cpef_explorer.search\nSearched\n.",
-        b"cpef_explorer.searching\nSearch\n.",
+        b"cpef_explorer.search.search\nSearched\n.",
+        b"cpef_explorer.search.searching\nSearch\n.",
     ],
     ids=["empty", "no pickle", "a number", "strings", "no such name", "no such module"],
 )

@@ -2,20 +2,20 @@
 
 import pytest
 
-from pef_explorer.calls import Move
-from pef_explorer.graph import BROKEN, Breach, Graph, digest_of
+from pef_explorer.actions.move import Move
+from pef_explorer.search.graph import BROKEN, Breach, Graph, digest_of
 
 STEPS = {name: Move("vmm", name) for name in "abcdefgh"}
 
 
-def graph_of(*edges: tuple[int, int, str], still: tuple[int, ...] = ()) -> Graph:
+def graph_of(*edges: tuple[int, int, str], settled: tuple[int, ...] = ()) -> Graph:
     """Return a graph of the states that the edges name; an edge is spelled by its letters."""
     graph = Graph()
     for number in range(1, 1 + max(max(edge[:2]) for edge in edges)):
         assert graph.number(("state", number)) == (number, True)
     for begin, end, letters in edges:
         graph.join(begin, end, tuple(STEPS[letter] for letter in letters))
-    graph.still.update(still)
+    graph.settled.update(settled)
     return graph
 
 
@@ -30,25 +30,25 @@ def test_states_are_numbered_by_their_digest() -> None:
 
 def test_the_shortest_way_is_counted_in_moves_not_in_edges() -> None:
     graph = graph_of((1, 2, "abc"), (1, 3, "d"), (3, 2, "e"), (2, 4, "f"), (1, 4, "abcdef"))
-    ways = graph.ways()
-    assert ways.far == [-1, 0, 2, 1, 3]
-    assert ways.to(4) == tuple(STEPS[letter] for letter in "def")
-    assert ways.to(1) == ()
+    paths = graph.paths()
+    assert paths.far == [-1, 0, 2, 1, 3]
+    assert paths.to(4) == tuple(STEPS[letter] for letter in "def")
+    assert paths.to(1) == ()
 
 
 def test_what_no_way_leads_to_is_told_as_such() -> None:
     graph = graph_of((1, 2, "a"), (3, 2, "b"))
-    assert graph.ways().far == [-1, 0, 1, -1]
+    assert graph.paths().far == [-1, 0, 1, -1]
 
 
 def test_a_way_does_not_lead_on_from_what_is_broken() -> None:
     graph = graph_of((1, 2, "a"))
     graph.ended(1, STEPS["b"])
-    assert graph.ways().far == [-1, 0, 1]
+    assert graph.paths().far == [-1, 0, 1]
 
 
 @pytest.mark.parametrize(
-    ("edges", "still", "stuck"),
+    ("edges", "settled", "stuck"),
     [
         ([(1, 2, "a"), (2, 3, "b")], (3,), []),
         ([(1, 2, "a"), (2, 3, "b"), (2, 4, "c"), (4, 5, "d"), (5, 4, "e")], (3,), [4, 5]),
@@ -58,9 +58,9 @@ def test_a_way_does_not_lead_on_from_what_is_broken() -> None:
     ],
 )
 def test_states_from_which_nothing_still_can_be_reached(
-    edges: list[tuple[int, int, str]], still: tuple[int, ...], stuck: list[int]
+    edges: list[tuple[int, int, str]], settled: tuple[int, ...], stuck: list[int]
 ) -> None:
-    assert list(graph_of(*edges, still=still).without_end()) == stuck
+    assert list(graph_of(*edges, settled=settled).without_end()) == stuck
 
 
 def test_a_breach_is_an_end() -> None:
@@ -75,8 +75,8 @@ def test_of_the_breaches_of_an_invariant_the_nearest_are_kept() -> None:
     graph = graph_of((1, 2, "a"))
     told = {far: Breach(1, (STEPS["a"],), "the_tables_agree", f"{far} moves away") for far in (4, 7, 2)}
     for far, breach in told.items():
-        graph.fell(far, breach)
-    graph.fell(9, Breach(2, (STEPS["b"],), "another", "is kept beside it"))
+        graph.add_breach(far, breach)
+    graph.add_breach(9, Breach(2, (STEPS["b"],), "another", "is kept beside it"))
     assert graph.nearest == {("the_tables_agree", False): 2, ("another", False): 9}
     assert [breach.sentence for breach in graph.breaches] == [
         "4 moves away",

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from pef_explorer.calls import GUESTS, MEMORY, UV_ESM, VMM
+from pef_explorer.actions.move import GUESTS, MEMORY, VMM
+from pef_explorer.actions.oracle import ZERO
+from pef_explorer.actions.table import UV_ESM
 from pef_explorer.invariants import EVERY_CALL_ENDS, INVARIANTS, broken
-from pef_explorer.looks import ABSENT
-from pef_explorer.oracle import ZERO
 from pef_explorer.plan import Part, Plan
-from pef_explorer.world import World
+from pef_explorer.world.observation import ABSENT
+from pef_explorer.world.world import World
 from pef_protocol.designs import Design
 from pef_protocol.states import HvGfnState as H
 from pef_protocol.states import UvGfnState as S
@@ -99,10 +100,10 @@ def test_what_the_host_does_to_a_shared_page_is_no_breach() -> None:
         (GUESTS[0], "load", 0),
     ]
     words = []
-    for actor, does, gfn in walk:
-        world.put_back(world.still())
-        ended = (step := done(world, actor, does, gfn)).ended
-        assert broken(step, frozenset()) == [], (does, gfn)
+    for actor, action, gfn in walk:
+        world.put_back(world.saved())
+        ended = (step := done(world, actor, action, gfn)).ended
+        assert broken(step, frozenset()) == [], (action, gfn)
         words.append(ended.word if ended else "")
     assert words[4] == "as written"
     assert words[-1] == "zero"

@@ -6,8 +6,8 @@ Source: issue 3, liveness: what is asked alone succeeds.
 import pytest
 
 from model.linked import LinkedPair
+from pef_explorer.machines.small_esm import steps_for
 from pef_explorer.plan import Part, Plan
-from pef_explorer.small_esm import steps_for
 from pef_protocol.codes import UCode
 from pef_protocol.designs import PUSHING, Design
 from pef_protocol.quantities import PAGE_SIZE, Gpa, Lpid

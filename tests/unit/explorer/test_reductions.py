@@ -18,16 +18,19 @@ from typing import Any
 import pytest
 
 from mutants.registry import MUTANTS
-from pef_explorer.calls import ACTIONS, GO_ON, GUESTS, MEMORY, PAGE_OUT, VM, VMM, Move
-from pef_explorer.epoch import Epoch
-from pef_explorer.graph import Graph, digest_of
+from pef_explorer.actions.move import GO_ON, GUESTS, MEMORY, VM, VMM, Move
+from pef_explorer.actions.table import ACTIONS, PAGE_OUT
 from pef_explorer.invariants import broken
-from pef_explorer.looks import shape_of
 from pef_explorer.plan import Part, Plan
-from pef_explorer.records import Step, Still
-from pef_explorer.search import FIRST, Fall, Search, _conditions, _falls
-from pef_explorer.stillness import rest
-from pef_explorer.world import World
+from pef_explorer.search.expansion import Expansion
+from pef_explorer.search.graph import Graph, digest_of
+from pef_explorer.search.search import FIRST, Search, Violation, _conditions, _violations
+from pef_explorer.world.possible_moves import possible_moves
+from pef_explorer.world.quiescence import rest
+from pef_explorer.world.records import SettledState
+from pef_explorer.world.state_key import shape_of
+from pef_explorer.world.step import Step
+from pef_explorer.world.world import World
 from pef_protocol.designs import Design
 from pef_ultravisor.frames import FILLED, REFERENCED
 
@@ -38,24 +41,24 @@ STEPS = 3
 
 
 @cache
-def quiet_states(mutant: str, count: int = 400) -> tuple[Plan, list[Still]]:
+def quiet_states(mutant: str, count: int = 400) -> tuple[Plan, list[SettledState]]:
     """Return a plan of two GFNs, and quiet states of it: those that calls lead to which are made alone.
 
     They are those of the code as it is, with `mutant` in it.
     """
     plan = Plan(Design.TRACKED, (Part.BROUGHT, Part.LEFT_OVER), plug=0)
-    world, known, stills = World(plan), set[Any](), list[Still]()
+    world, known, stills = World(plan), set[Any](), list[SettledState]()
     rest(world)
-    stills.append(world.still())
-    for still in stills:
-        world.put_back(still)
-        for start in [move for move, _ in world.moves()]:
-            world.put_back(still)
+    stills.append(world.saved())
+    for settled in stills:
+        world.put_back(settled)
+        for start in [move for move, _ in possible_moves(world)]:
+            world.put_back(settled)
             to_its_end(world, start)
             rest(world)
             if world.key() not in known and len(stills) < count:
                 known.add(world.key())
-                stills.append(world.still())
+                stills.append(world.saved())
     return plan, stills
 
 
@@ -63,17 +66,17 @@ def to_its_end(world: World, start: Move) -> None:
     """Make an action alone, a UV_ESM with all its phases."""
     ended = world.do(start)
     while ended is None:
-        ended = world.do(start if world.parked else Move(start.actor, GO_ON))
+        ended = world.do(start if world.suspended else Move(start.actor, GO_ON))
 
 
-def secure_states(count: int) -> tuple[World, list[Still]]:
+def secure_states(count: int) -> tuple[World, list[SettledState]]:
     """Return quiet states of a secure VM, as different as they come."""
     plan, stills = quiet_states("")
-    world, secure = World(plan), dict[Any, Still]()
-    for still in stills:
-        world.put_back(still)
+    world, secure = World(plan), dict[Any, SettledState]()
+    for settled in stills:
+        world.put_back(settled)
         if world.oracle.secure:
-            secure.setdefault((world.now.uv, world.now.hv), still)
+            secure.setdefault((world.now.uv, world.now.hv), settled)
     assert len(secure) >= count
     return world, list(secure.values())[:count]
 
@@ -81,22 +84,28 @@ def secure_states(count: int) -> tuple[World, list[Still]]:
 # One GFN alone
 
 
-def in_a_scope(world: World, still: Still, scope: int) -> tuple[list[tuple[Move, ...]], list[Fall], int]:
+def in_a_scope(
+    world: World, settled: SettledState, scope: int
+) -> tuple[list[tuple[Move, ...]], list[Violation], int]:
     """Explore what can happen in a scope; return where it ends, what falls, and how many moves were made."""
-    world.put_back(still)
+    world.put_back(settled)
     graph = Graph()
-    graph.number(("still", world.key()))
-    epoch = Epoch(world, still, scope, graph)
-    epoch.explore(FIRST, 0)
-    ways = graph.ways()
-    return [ways.to(each) for each in sorted(graph.still)], _falls(world.plan, graph), epoch.transitions
+    graph.number(("settled", world.key()))
+    expansion = Expansion(world, settled, scope, graph)
+    expansion.explore(FIRST, 0)
+    paths = graph.paths()
+    return (
+        [paths.to(each) for each in sorted(graph.settled)],
+        _violations(world.plan, graph),
+        expansion.transitions,
+    )
 
 
-def applied(world: World, still: Still, ends: list[tuple[Move, ...]]) -> set[Any]:
+def applied(world: World, settled: SettledState, ends: list[tuple[Move, ...]]) -> set[Any]:
     """Return the still states that the search would go on from."""
     keys = set()
     for moves in ends:
-        world.put_back(still)
+        world.put_back(settled)
         for move in moves:
             world.do(move)
         rest(world)
@@ -104,22 +113,24 @@ def applied(world: World, still: Still, ends: list[tuple[Move, ...]]) -> set[Any
     return keys
 
 
-def is_sound(world: World, still: Still) -> bool:
+def is_sound(world: World, settled: SettledState) -> bool:
     """Tell whether nothing is broken yet: what is, is told again after each step."""
-    world.put_back(still)
-    step = Step(Move(VMM, GO_ON), world.now, world.now, None, "", quiet=True, world=world)
+    world.put_back(settled)
+    step = Step(Move(VMM, GO_ON), world.now, world.now, None, "", quiescent=True, world=world)
     return not broken(step, frozenset())
 
 
-def alike_in_a_scope(world: World, stills: list[Still]) -> Iterator[tuple[int, Still, Still]]:
+def alike_in_a_scope(
+    world: World, stills: list[SettledState]
+) -> Iterator[tuple[int, SettledState, SettledState]]:
     """Yield scopes with two still states that share their condition and differ elsewhere."""
-    known: dict[bytes, dict[Any, tuple[int, Still]]] = defaultdict(dict)
+    known: dict[bytes, dict[Any, tuple[int, SettledState]]] = defaultdict(dict)
     search = Search(world.plan)
-    for still in stills:
-        for scope in search._scopes(world, still):
-            world.put_back(still)
+    for settled in stills:
+        for scope in search._scopes(world, settled):
+            world.put_back(settled)
             condition = digest_of((scope, [*_conditions(world, scope)]))
-            known[condition].setdefault(world.key(), (scope, still))
+            known[condition].setdefault(world.key(), (scope, settled))
     for states in known.values():
         if len(states) > 1:
             (scope, first), *_, (_, last) = states.values()
@@ -132,20 +143,20 @@ def test_what_can_happen_to_a_gfn_does_not_depend_on_the_others(mutant: str) -> 
     with MUTANTS[mutant].applied() if mutant else nullcontext():
         plan, stills = quiet_states(mutant)
         world = World(plan)
-        found = [*alike_in_a_scope(world, [still for still in stills if is_sound(world, still)])]
+        found = [*alike_in_a_scope(world, [settled for settled in stills if is_sound(world, settled)])]
         alike = found[:: len(found) // PAIRS]
         assert len(alike) >= PAIRS
         assert len({scope for scope, _, _ in alike}) > 2
-        sizes, fell = set(), 0
+        sizes, add_breach = set(), 0
         for scope, one, other in alike:
-            ends, falls, moves = in_a_scope(world, one, scope)
+            ends, violations, moves = in_a_scope(world, one, scope)
             own_ends, own_falls, own_moves = in_a_scope(world, other, scope)
-            assert (own_falls, own_moves) == (falls, moves)
+            assert (own_falls, own_moves) == (violations, moves)
             assert applied(world, other, ends) == applied(world, other, own_ends)
             sizes.add(moves)
-            fell += len(falls)
+            add_breach += len(violations)
     assert len(sizes) > 3
-    assert (fell > 0) == bool(mutant)
+    assert (add_breach > 0) == bool(mutant)
 
 
 # Two GFNs
@@ -164,15 +175,15 @@ def pairs_of_calls() -> Iterator[tuple[Move, Move]]:
             yield first._replace(gfn=0), second._replace(gfn=1)
 
 
-def after(world: World, still: Still, moves: list[Move]) -> tuple[Any, ...] | None:
+def after(world: World, settled: SettledState, moves: list[Move]) -> tuple[Any, ...] | None:
     """Return the state after `moves` and how they ended; None where a move can't be made."""
-    world.put_back(still)
+    world.put_back(settled)
     words = []
     for move in moves:
-        if move.does == GO_ON:
+        if move.action == GO_ON:
             if move.actor not in world.open:
                 return None
-        elif not ACTIONS[move.does].may_be(world, move.gfn):
+        elif not ACTIONS[move.action].may_be(world, move.gfn):
             return None
         ended = world.do(move)
         words.append((move, ended.word) if ended else (move, ""))
@@ -182,14 +193,14 @@ def after(world: World, still: Still, moves: list[Move]) -> tuple[Any, ...] | No
 def test_steps_on_different_gfns_lead_to_the_same_state_in_either_order() -> None:
     world, stills = secure_states(3)
     compared = 0
-    for still, (one, other) in product(stills, pairs_of_calls()):
+    for settled, (one, other) in product(stills, pairs_of_calls()):
         for far, near in product(range(STEPS), repeat=2):
             go_on = Move(one.actor, GO_ON), Move(other.actor, GO_ON)
             begun = [one, *[go_on[0]] * far, other, *[go_on[1]] * near]
-            seen = after(world, still, [*begun, *go_on])
+            seen = after(world, settled, [*begun, *go_on])
             if seen is None:
                 break
-            assert after(world, still, [*begun, *reversed(go_on)]) == seen, (one, other, far, near)
+            assert after(world, settled, [*begun, *reversed(go_on)]) == seen, (one, other, far, near)
             compared += 1
     assert compared > 100
 
@@ -197,19 +208,26 @@ def test_steps_on_different_gfns_lead_to_the_same_state_in_either_order() -> Non
 # Twins
 
 
-@pytest.mark.parametrize("does", ["share", "unshare", "unshare all"])
-def test_paging_out_beside_a_call_of_the_guest_is_a_host_read_by_somebody_else(does: str) -> None:
+@pytest.mark.parametrize("action", ["share", "unshare", "unshare all"])
+def test_paging_out_beside_a_call_of_the_guest_is_a_host_read_by_somebody_else(action: str) -> None:
     world, stills = secure_states(5)
     compared = 0
-    for still, far in product(stills, range(STEPS)):
-        gfn = VM if does == "unshare all" else 0
+    for settled, far in product(stills, range(STEPS)):
+        gfn = VM if action == "unshare all" else 0
         ends: list[Any] = []
-        for actor, twin in ((VMM, "host read"), (MEMORY, PAGE_OUT)):
+        for actor, duplicate in ((VMM, "host read"), (MEMORY, PAGE_OUT)):
             guest, other = Move(GUESTS[0], GO_ON), Move(actor, GO_ON)
-            moves = [Move(GUESTS[0], does, gfn), *[guest] * far, Move(actor, twin, 0), other, guest, other]
-            seen = after(world, still, moves)
+            moves = [
+                Move(GUESTS[0], action, gfn),
+                *[guest] * far,
+                Move(actor, duplicate, 0),
+                other,
+                guest,
+                other,
+            ]
+            seen = after(world, settled, moves)
             ends.append(seen and (shape_of(world.now), world.now.normal, [word for _, word in seen[-1]]))
-        assert ends[0] == ends[1], (does, far)
+        assert ends[0] == ends[1], (action, far)
         compared += ends[0] is not None
     assert compared
 
@@ -226,15 +244,15 @@ def mark_all(world: World) -> None:
     world._now = None
 
 
-def lives(world: World, still: Still, start: Move, *, marked: bool) -> list[Any]:
+def lives(world: World, settled: SettledState, start: Move, *, marked: bool) -> list[Any]:
     """Begin an action and let it end; return every state on the way, and what might be done in it."""
-    world.put_back(still)
+    world.put_back(settled)
     if marked:
         mark_all(world)
-    states: list[Any] = [world.key(), world.now.normal, [*world.moves()]]
+    states: list[Any] = [world.key(), world.now.normal, [*possible_moves(world)]]
     move, ended = start, world.do(start)
     for _ in range(60):
-        states += [move, ended, world.key(), world.now.normal, [*world.moves()]]
+        states += [move, ended, world.key(), world.now.normal, [*possible_moves(world)]]
         if ended is not None or not world.open:
             return states
         move = Move(start.actor, GO_ON)
@@ -244,11 +262,11 @@ def lives(world: World, still: Still, start: Move, *, marked: bool) -> list[Any]
 
 def test_states_that_differ_in_inert_marks_alone_go_on_alike() -> None:
     world, stills = secure_states(8)
-    for still in stills:
-        world.put_back(still)
-        before, starts = world.now, [move for move, _ in world.moves()]
+    for settled in stills:
+        world.put_back(settled)
+        before, starts = world.now, [move for move, _ in possible_moves(world)]
         mark_all(world)
         assert world.now.uv_marks != before.uv_marks
         assert len(starts) > 10
         for start in starts:
-            assert lives(world, still, start, marked=True) == lives(world, still, start, marked=False)
+            assert lives(world, settled, start, marked=True) == lives(world, settled, start, marked=False)

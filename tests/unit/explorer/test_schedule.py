@@ -9,12 +9,13 @@ import pytest
 
 from model.retold import plan_of, retold
 from mutants.registry import MUTANTS
-from pef_explorer.calls import GO_ON, GUESTS, MEMORY, UV_ESM, VM, VMM, Move
+from pef_explorer.actions.move import GO_ON, GUESTS, MEMORY, VM, VMM, Move
+from pef_explorer.actions.table import UV_ESM
 from pef_explorer.invariants import EVERY_CALL_ENDS
 from pef_explorer.plan import Part, Plan
-from pef_explorer.schedule import comes_again, counterexample, trimmed
-from pef_explorer.search import Fall, Search
-from pef_explorer.world import World
+from pef_explorer.search.counterexample import comes_again, counterexample, trimmed
+from pef_explorer.search.search import Search, Violation
+from pef_explorer.world.world import World
 from pef_hypervisor.dispatch import Hypervisor
 from pef_kit.operations import Operation, Pause
 from pef_lab.replay.counterexample import Counterexample
@@ -25,24 +26,24 @@ ONE = Plan(Design.TRACKED, (Part.LEFT_OVER,), plug=0)
 
 
 @cache
-def divided() -> Fall:
+def divided() -> Violation:
     """Return how a page that was never asked for divides the tables."""
     search = Search(PLAN)
-    search.go_on(lambda _: search.nearest_fall is not None)
-    (fall,) = search.found().falls
-    return fall
+    search.go_on(lambda _: search.nearest_violation is not None)
+    (violation,) = search.found().violations
+    return violation
 
 
-def content_of(plan: Plan, fall: Fall) -> tuple[dict[str, Any], Counterexample]:
+def content_of(plan: Plan, violation: Violation) -> tuple[dict[str, Any], Counterexample]:
     """Return a fall as a file has it, and as it is read."""
-    content = json.loads(json.dumps(counterexample(plan, fall, "pef explore …", "abc1234")))
+    content = json.loads(json.dumps(counterexample(plan, violation, "pef explore …", "abc1234")))
     return content, Counterexample.model_validate_json(json.dumps(content))
 
 
 def test_a_fall_is_told_as_a_file_that_can_be_read() -> None:
     content, found = content_of(PLAN, divided())
     assert {name: content[name] for name in ("format", "title", "mutant", "invariant", "found_by")} == {
-        "format": "pef-counterexample/1",
+        "format": "pef-counterexample/2",
         "title": "broken: the tables agree",
         "mutant": None,
         "invariant": "the_tables_agree",
@@ -50,38 +51,38 @@ def test_a_fall_is_told_as_a_file_that_can_be_read() -> None:
     }
     assert plan_of(found).image == PLAN.image
     assert ["NORMAL", "SECURE"] in content["tables"].values()
-    assert set(content["tables"]) == set(content["looks"]) == {"0", "1"}
+    assert set(content["tables"]) == set(content["observations"]) == {"0", "1"}
 
 
 def test_the_phases_of_an_entry_are_one_action() -> None:
     steps = content_of(PLAN, divided())[0]["steps"]
-    assert [step["does"] for step in steps].count(UV_ESM) == 1
-    assert "parked" not in {step["then"] for step in steps}
+    assert [step["action"] for step in steps].count(UV_ESM) == 1
+    assert "suspended" not in {step["leads_to"] for step in steps}
 
 
 def test_a_file_made_again_comes_out_as_it_says() -> None:
     _, found = content_of(PLAN, divided())
     again = retold(found)
-    assert again.then == [step.then for step in found.steps]
+    assert again.leads_to == [step.leads_to for step in found.steps]
     assert {gfn: tuple(states) for gfn, states in again.tables.items()} == found.tables
-    fall = Fall(found.invariant, "", tuple(again.moves[: again.broken_by]))
-    assert comes_again(plan_of(found), fall)
-    assert not comes_again(plan_of(found), fall._replace(invariant="no_iv_comes_twice"))
-    assert not comes_again(plan_of(found), fall._replace(moves=fall.moves[:-1]))
+    violation = Violation(found.invariant, "", tuple(again.moves[: again.broken_by]))
+    assert comes_again(plan_of(found), violation)
+    assert not comes_again(plan_of(found), violation._replace(invariant="no_iv_comes_twice"))
+    assert not comes_again(plan_of(found), violation._replace(moves=violation.moves[:-1]))
 
 
 def test_moves_that_can_not_be_made_break_nothing() -> None:
-    assert not comes_again(PLAN, Fall("the_tables_agree", "", (Move(VMM, GO_ON),)))
-    assert not comes_again(PLAN, Fall("the_tables_agree", "", ()))
+    assert not comes_again(PLAN, Violation("the_tables_agree", "", (Move(VMM, GO_ON),)))
+    assert not comes_again(PLAN, Violation("the_tables_agree", "", ()))
 
 
 def one_after_the_other(plan: Plan, *actions: tuple[str, str, int]) -> tuple[Move, ...]:
     """Return the moves by which actions are made alone, each to its end."""
     world, moves = World(plan), list[Move]()
-    for actor, does, gfn in actions:
-        moves.append(Move(actor, does, gfn))
+    for actor, action, gfn in actions:
+        moves.append(Move(actor, action, gfn))
         while world.do(moves[-1]) is None:
-            moves.append(Move(actor, does if world.parked else GO_ON))
+            moves.append(Move(actor, action if world.suspended else GO_ON))
     return tuple(moves)
 
 
@@ -89,22 +90,22 @@ def test_stores_that_the_fall_does_not_need_are_left_out() -> None:
     vcpu, plan = GUESTS[0], replace(PLAN, design=Design.TRACKED)
     needed = (vcpu, UV_ESM, VM), (vcpu, "share", 0), (vcpu, "unshare all", VM)
     idle = (vcpu, "store", 1), (vcpu, "store", 0)
-    fall = Fall("what_was_promised_is_so", "", ())
+    violation = Violation("what_was_promised_is_so", "", ())
     with MUTANTS["D14"].applied():
-        more = fall._replace(moves=one_after_the_other(plan, *needed[:2], *idle, needed[2]))
+        more = violation._replace(moves=one_after_the_other(plan, *needed[:2], *idle, needed[2]))
         assert comes_again(plan, more)
         assert trimmed(plan, more).moves == one_after_the_other(plan, *needed)
     assert not comes_again(plan, more)
 
 
 def test_after_the_breach_whatever_is_open_is_let_end() -> None:
-    fall = divided()
-    before = fall._replace(moves=(*fall.moves, Move(MEMORY, "page out", 0)))
+    violation = divided()
+    before = violation._replace(moves=(*violation.moves, Move(MEMORY, "page out", 0)))
     content, _ = content_of(PLAN, before)
     after = content["steps"][content["violated_after"] :]
     assert after
-    assert {(step["actor"], step["does"]) for step in after} == {(MEMORY, GO_ON)}
-    assert after[-1]["then"].startswith("ends ")
+    assert {(step["actor"], step["action"]) for step in after} == {(MEMORY, GO_ON)}
+    assert after[-1]["leads_to"].startswith("ends ")
 
 
 def waiting_for_the_other(self: Hypervisor, lpid: int, gpa: int, length: int) -> Operation[Any]:
@@ -127,25 +128,25 @@ def deadlocked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Hypervisor, "host_read", waiting_for_the_other)
 
 
-def found_within(limit: int) -> dict[str, Fall]:
+def found_within(limit: int) -> dict[str, Violation]:
     search = Search(ONE)
     search.go_on(lambda progress: progress.transitions > limit)
-    return {fall.invariant: fall for fall in search.found().falls}
+    return {violation.invariant: violation for violation in search.found().violations}
 
 
 @pytest.mark.usefixtures("deadlocked")
 def test_calls_that_wait_for_each_other_are_found_and_told() -> None:
-    fall = found_within(300)[EVERY_CALL_ENDS]
-    assert {move.does for move in fall.moves} >= {"host read", "page out"}
-    assert comes_again(ONE, fall)
+    violation = found_within(300)[EVERY_CALL_ENDS]
+    assert {move.action for move in violation.moves} >= {"host read", "page out"}
+    assert comes_again(ONE, violation)
     world = World(ONE)
-    for move in fall.moves:
+    for move in violation.moves:
         world.do(move)
     for _ in range(20):
         assert [world.do(Move(actor, GO_ON)) for actor in (VMM, MEMORY)] == [None, None]
-    content, found = content_of(ONE, fall)
-    assert (found.looks, content["violated_after"]) == ({}, len(content["steps"]))
-    assert {step.then for step in found.steps[-2:]} == {"waits"}
+    content, found = content_of(ONE, violation)
+    assert (found.observations, content["violated_after"]) == ({}, len(content["steps"]))
+    assert {step.leads_to for step in found.steps[-2:]} == {"waits"}
 
 
 def test_sound_calls_do_not_wait_for_each_other() -> None:

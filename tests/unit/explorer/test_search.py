@@ -7,14 +7,15 @@ from functools import cache
 
 import pytest
 
-from pef_explorer.calls import GO_ON, GUESTS, UV_ESM, VM, Move
+from pef_explorer.actions.move import GO_ON, GUESTS, VM, Move
+from pef_explorer.actions.table import UV_ESM
 from pef_explorer.engines import Engine, InProcess, Processes
-from pef_explorer.exploration import Bounds, Row, explore
 from pef_explorer.plan import IMAGES, Part, Plan
-from pef_explorer.schedule import comes_again
-from pef_explorer.search import Found, Progress, Search
-from pef_explorer.stillness import rest
-from pef_explorer.world import World
+from pef_explorer.search.counterexample import comes_again
+from pef_explorer.search.exploration import Bounds, Row, explore
+from pef_explorer.search.search import Found, Progress, Search
+from pef_explorer.world.quiescence import rest
+from pef_explorer.world.world import World
 from pef_protocol.designs import Design
 
 SMALL = Plan(Design.TRACKED, (Part.SHARED,), plug=0)
@@ -61,13 +62,13 @@ def test_no_more_messages_go_wrong_than_the_plan_says() -> None:
     world = World(search.plan)
     ended = world.do(esm)
     while ended is None:
-        ended = world.do(esm if world.parked else Move(GUESTS[0], GO_ON))
+        ended = world.do(esm if world.suspended else Move(GUESTS[0], GO_ON))
     rest(world)
-    with_one = world.still()
+    with_one = world.saved()
     befall = []
-    for still in (with_one, with_one._replace(faults=0)):
-        world.put_back(still)
-        ends = search._local(world, still, gfn).ends
+    for settled in (with_one, with_one._replace(faults=0)):
+        world.put_back(settled)
+        ends = search._local(world, settled, gfn).ends
         befall.append({move.fault is not None for moves in ends for move in moves})
     assert befall == [{True, False}, {False}]
 
@@ -78,7 +79,7 @@ def test_the_same_search_finds_the_same_by_the_same_moves(plan: Plan) -> None:
     first = whole(plan)
     assert first.complete
     assert (first.states > 1000, first.transitions > first.states, first.depth > 20) == (True, True, True)
-    assert bool(first.falls) == (plan is FALLS)
+    assert bool(first.violations) == (plan is FALLS)
     assert searched(plan) == first
 
 
@@ -87,7 +88,7 @@ def test_the_same_search_finds_the_same_by_the_same_moves(plan: Plan) -> None:
 def test_processes_find_to_the_end_what_one_finds(with_one_gfn: dict[Design, Row]) -> None:
     (alone,) = explored(InProcess(), Bounds(slots=(1, 0)), [Design.BROKEN])
     assert alone == with_one_gfn[Design.BROKEN]
-    assert (alone.complete, len(alone.falls) > 1) == (True, True)
+    assert (alone.complete, len(alone.violations) > 1) == (True, True)
 
 
 def test_processes_find_up_to_a_limit_what_one_finds() -> None:
@@ -120,8 +121,8 @@ def test_a_search_that_was_cut_says_so_and_how_far_it_saw_everything() -> None:
 
 @pytest.mark.verify
 def test_what_is_ignored_is_not_told() -> None:
-    assert [fall.invariant for fall in whole(FALLS).falls] == ["the_guest_finds_what_it_wrote"]
-    assert searched(replace(FALLS, ignored=frozenset({"the_guest_finds_what_it_wrote"}))).falls == ()
+    assert [violation.invariant for violation in whole(FALLS).violations] == ["the_guest_finds_what_it_wrote"]
+    assert searched(replace(FALLS, ignored=frozenset({"the_guest_finds_what_it_wrote"}))).violations == ()
 
 
 @pytest.mark.parametrize("design", [Design.BROKEN, Design.EAGER])
@@ -129,24 +130,24 @@ def test_what_is_ignored_is_not_told() -> None:
 def test_a_page_that_was_never_asked_for_divides_the_tables(design: Design, image: tuple[Part, ...]) -> None:
     plan = Plan(design, image)
     search = Search(plan)
-    search.go_on(lambda progress: search.nearest_fall is not None or progress.transitions > 5000)
-    fall = search.found().falls[0]
-    assert fall.invariant == "the_tables_agree"
-    assert comes_again(plan, fall)
-    assert not comes_again(replace(plan, design=Design.TRACKED), fall)
+    search.go_on(lambda progress: search.nearest_violation is not None or progress.transitions > 5000)
+    violation = search.found().violations[0]
+    assert violation.invariant == "the_tables_agree"
+    assert comes_again(plan, violation)
+    assert not comes_again(replace(plan, design=Design.TRACKED), violation)
 
 
 @pytest.mark.verify
 def test_with_one_gfn_tracked_is_sound_and_broken_falls(with_one_gfn: dict[Design, Row]) -> None:
     sound, broken = (with_one_gfn[design] for design in COMPARED)
-    assert (sound.complete, sound.falls) == (True, [])
+    assert (sound.complete, sound.violations) == (True, [])
     assert sound.states > 10_000
     assert broken.complete
-    assert "the_tables_agree" in [fall.invariant for _, fall in broken.falls]
+    assert "the_tables_agree" in [violation.invariant for _, violation in broken.violations]
 
 
 @pytest.mark.verify
 def test_every_fall_comes_again_by_its_moves(with_one_gfn: dict[Design, Row]) -> None:
-    falls = with_one_gfn[Design.BROKEN].falls
-    assert falls
-    assert [fall.invariant for plan, fall in falls if not comes_again(plan, fall)] == []
+    violations = with_one_gfn[Design.BROKEN].violations
+    assert violations
+    assert [violation.invariant for plan, violation in violations if not comes_again(plan, violation)] == []

@@ -30,14 +30,14 @@ def seed(number: int) -> Seed:
     return Seed(number, Design.TRACKED, STEPS)
 
 
-@pytest.mark.parametrize(("rule", "number", "falls"), FOUND)
+@pytest.mark.parametrize(("rule", "number", "violations"), FOUND)
 def test_without_the_rule_the_seed_fails(
-    rule: str, number: int, falls: str, monkeypatch: pytest.MonkeyPatch
+    rule: str, number: int, violations: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_rule(rule, monkeypatch)
     failure = simulate_seed(seed(number)).failure
     assert failure is not None
-    assert failure.invariant == falls
+    assert failure.invariant == violations
 
 
 @pytest.mark.parametrize("number", sorted({number for _, number, _ in FOUND}))

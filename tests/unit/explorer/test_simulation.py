@@ -10,6 +10,7 @@ import pytest
 from pef_explorer.engines import Dask, Engine, InProcess, Processes
 from pef_explorer.simulation import files
 from pef_explorer.simulation.campaign import Report, campaign, shrink_seed, simulate_seed
+from pef_explorer.simulation.course import course_of
 from pef_explorer.simulation.events import (
     Kind,
     Partition,
@@ -21,7 +22,6 @@ from pef_explorer.simulation.events import (
     drawn,
     from_json,
 )
-from pef_explorer.simulation.run import Run
 from pef_hypervisor.gfn.columns import DevicePool
 from pef_hypervisor.memory import slots
 from pef_kit.operations import Operation
@@ -90,10 +90,13 @@ def test_the_report_is_the_same_whatever_ran_it() -> None:
 
 def test_a_file_that_is_none_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "failure.json"
-    for text in ("{", "[]", '{"format": "pef-simulation/2"}', '{"format": "pef-simulation/1"}'):
+    for text in ("{", "[]", '{"format": "pef-simulation/2"}', '{"format": "pef-simulation/3"}'):
         path.write_text(text)
         assert app.run(["simulate", "--file", str(path)]) == 2
         assert capsys.readouterr().err.count("\n") == 1
+    path.write_text('{"format": "pef-simulation/1"}')
+    assert app.run(["simulate", "--file", str(path)]) == 2
+    assert capsys.readouterr().err.endswith("where pef-simulation/2 is read here\n")
     assert app.run(["simulate", "--file", str(tmp_path / "none.json")]) == 2
 
 
@@ -156,4 +159,4 @@ def test_a_planted_fault_is_found_and_shrunk_to_a_file_that_fails_again(
 @pytest.mark.parametrize("path", sorted(FOUND.glob("*.json")), ids=lambda path: path.stem)
 def test_what_was_found_stays_fixed(path: Path) -> None:
     found = files.read(path)
-    assert Run(found.seed, found.kept).course().failure is None
+    assert course_of(found.seed, found.kept).failure is None

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pef_explorer.faults import Fault
-from pef_explorer.stepping import OpenCall, Pending, plain, run_to_end
-from pef_explorer.wire import Wire
+from pef_explorer.machines.faults import Fault
+from pef_explorer.machines.open_call import OpenCall, Pending, run_to_end
+from pef_explorer.machines.plain import plain
+from pef_explorer.machines.wire import Wire
 from pef_kit.core.life import Life, OtherIncarnation
 from pef_kit.operations import Ask, Operation, Pause, PeerFailure, Transfer, Work
 from pef_protocol.calls import Reply
@@ -70,7 +71,7 @@ def test_a_call_stops_at_each_thing_that_it_needs() -> None:
 
     call, seen = OpenCall(all_kinds(), wire), []
     while call.pending is not Pending.ENDED:
-        seen.append((call.told(), call.depth))
+        seen.append((call.described(), call.depth))
         call.go_on()
     assert seen == [
         ("waits", 1),
@@ -97,7 +98,7 @@ def test_what_befalls_a_request(fault: Fault | None, told: str, outcome: str, de
     call = OpenCall(asking(), wire)
     assert call.asked == START
     call.go_on(fault)
-    assert (call.told(), call.pending.name, call.asked is None) == (told, "REPLY", True)
+    assert (call.described(), call.pending.name, call.asked is None) == (told, "REPLY", True)
     assert len(wire.asked) == deliveries
     assert run_to_end(call) == outcome
 
@@ -124,7 +125,7 @@ def test_a_message_for_an_svm_that_is_no_more_is_refused_and_nothing_was_done(
 
     call = OpenCall(asks(), Scripted(answer))
     call.go_on()
-    assert (call.told(), call.depth) == ("answers nothing", 1)
+    assert (call.described(), call.depth) == ("answers nothing", 1)
     assert run_to_end(call) is False
 
 

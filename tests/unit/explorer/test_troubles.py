@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from pef_explorer.plan import NO_TROUBLES, Part, Plan, Troubles
-from pef_explorer.search import Found, Search
+from pef_explorer.search.search import Found, Search
 from pef_protocol.designs import Design
 from unit.explorer.broken_rules import break_rule
 
@@ -20,7 +20,7 @@ def searched(
 ) -> Found:
     """Search a VM of one GFN, to the end or until something falls or `limit` transitions are made."""
     looking = Search(Plan(Design.TRACKED, (part,), plug=0, calls=calls, troubles=troubles, ignored=ignored))
-    looking.go_on(lambda progress: looking.nearest_fall is not None or 0 < limit <= progress.transitions)
+    looking.go_on(lambda progress: looking.nearest_violation is not None or 0 < limit <= progress.transitions)
     return looking.found()
 
 
@@ -47,7 +47,7 @@ MORE: Final = (
 )
 def test_nothing_that_the_wire_does_breaks_an_invariant(troubles: Troubles, states: int) -> None:
     found = searched(Part.BROUGHT, 1, troubles)
-    assert found.falls == ()
+    assert found.violations == ()
     assert found.complete
     assert found.states >= states
 
@@ -59,11 +59,11 @@ def test_nothing_that_the_wire_does_beside_another_call_breaks_an_invariant(
     part: Part, troubles: Troubles
 ) -> None:
     found = searched(part, 1 if troubles.late else 2, troubles, 30_000)
-    assert found.falls == ()
+    assert found.violations == ()
 
 
 @pytest.mark.parametrize(
-    ("rule", "troubles", "calls", "falls"),
+    ("rule", "troubles", "calls", "violations"),
     [
         ("the same number is done again", Troubles(lost_answers=1), 1, "both_sides_have_the_same_slots"),
         ("the same number is done again", Troubles(late=1), 1, "the_guest_finds_what_it_wrote"),
@@ -78,14 +78,14 @@ def test_nothing_that_the_wire_does_beside_another_call_breaks_an_invariant(
     ],
 )
 def test_without_the_rule_an_invariant_falls(
-    rule: str, troubles: Troubles, calls: int, falls: str, monkeypatch: pytest.MonkeyPatch
+    rule: str, troubles: Troubles, calls: int, violations: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_rule(rule, monkeypatch)
     found = searched(Part.BROUGHT, calls, troubles, 10_000, ignored=HARM_ONLY)
-    assert falls in {fall.invariant for fall in found.falls}
+    assert violations in {violation.invariant for violation in found.violations}
 
 
 def test_a_message_that_acts_again_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     break_rule("the same number is done again", monkeypatch)
-    (fall,) = searched(Part.BROUGHT, 1, Troubles(late=1)).falls
-    assert (fall.invariant, fall.sentence) == ("a_message_acts_once", "UV_SVM_TERMINATE acts twice")
+    (violation,) = searched(Part.BROUGHT, 1, Troubles(late=1)).violations
+    assert (violation.invariant, violation.sentence) == ("a_message_acts_once", "UV_SVM_TERMINATE acts twice")

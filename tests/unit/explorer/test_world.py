@@ -5,14 +5,16 @@ from dataclasses import replace
 
 import pytest
 
-from pef_explorer.calls import ESM_FAILS, GO_ON, GUESTS, MEMORY, UV_ESM, VM, VMM, Move
-from pef_explorer.faults import OF_A_PEER, Fault
-from pef_explorer.oracle import OPEN, SECRET, ZERO
+from pef_explorer.actions.move import GO_ON, GUESTS, MEMORY, VM, VMM, Move
+from pef_explorer.actions.oracle import OPEN, SECRET, ZERO
+from pef_explorer.actions.table import ESM_FAILS, UV_ESM
+from pef_explorer.machines.faults import OF_A_PEER, Fault
+from pef_explorer.machines.small_memory import TOKEN_BYTES
 from pef_explorer.plan import Part, Plan
-from pef_explorer.records import Ending
-from pef_explorer.small_memory import TOKEN_BYTES
-from pef_explorer.stillness import rest
-from pef_explorer.world import World
+from pef_explorer.world.possible_moves import possible_moves
+from pef_explorer.world.quiescence import rest
+from pef_explorer.world.records import Ending
+from pef_explorer.world.world import World
 from pef_protocol.designs import Design
 from pef_protocol.states import UvGfnState as S
 
@@ -31,12 +33,12 @@ WALK = (
 )
 
 
-def done(world: World, actor: str, does: str, gfn: int = VM) -> Ending:
+def done(world: World, actor: str, action: str, gfn: int = VM) -> Ending:
     """Make an action alone to its end."""
-    start = Move(actor, does, gfn)
+    start = Move(actor, action, gfn)
     ended = world.do(start)
     while ended is None:
-        ended = world.do(start if world.parked else Move(actor, GO_ON))
+        ended = world.do(start if world.suspended else Move(actor, GO_ON))
     return ended
 
 
@@ -44,33 +46,33 @@ def secure_world(plan: Plan = PLAN) -> World:
     world = World(plan)
     assert done(world, GUESTS[0], UV_ESM).word == "U_SUCCESS"
     rest(world)
-    world.put_back(world.still())
+    world.put_back(world.saved())
     return world
 
 
 def offered(world: World) -> set[tuple[str, str, int]]:
-    return {(move.actor, move.does, move.gfn) for move, _ in world.moves()}
+    return {(move.actor, move.action, move.gfn) for move, _ in possible_moves(world)}
 
 
 def test_a_still_state_is_a_plain_value_that_another_world_goes_on_from() -> None:
     world, other = World(PLAN), World(PLAN)
-    for actor, does, gfn in WALK:
-        still = pickle.loads(pickle.dumps(world.still()))  # noqa: S301 - our own
+    for actor, action, gfn in WALK:
+        settled = pickle.loads(pickle.dumps(world.saved()))  # noqa: S301 - our own
         for each in (world, other):
-            each.put_back(still)
+            each.put_back(settled)
         assert (other.key(), other.now, offered(other)) == (world.key(), world.now, offered(world))
-        assert done(other, actor, does, gfn) == done(world, actor, does, gfn)
+        assert done(other, actor, action, gfn) == done(world, actor, action, gfn)
     assert other.key() == world.key()
 
 
 def test_whatever_is_open_is_given_up_and_leaves_nothing() -> None:
     world = secure_world()
-    still, key = world.still(), world.key()
+    settled, key = world.saved(), world.key()
     for move in (Move(GUESTS[0], "share", 0), Move(GUESTS[0], GO_ON), Move(MEMORY, "page out", 0)):
         world.do(move)
     assert set(world.open) == {GUESTS[0], MEMORY}
     assert world.key() != key
-    world.put_back(still)
+    world.put_back(settled)
     assert (world.open, world.key(), world.begun) == ({}, key, 0)
 
 
@@ -86,7 +88,7 @@ def test_what_may_be_done(*, secure: bool, plugged: bool, there: set[str], missi
     world = secure_world() if secure else World(PLAN)
     if plugged:
         done(world, VMM, "hot-add")
-    names = {does for _, does, _ in offered(world)}
+    names = {action for _, action, _ in offered(world)}
     assert names >= there
     assert not names & missing
     assert ((GUESTS[0], "load", 2) in offered(world)) == plugged
@@ -95,28 +97,28 @@ def test_what_may_be_done(*, secure: bool, plugged: bool, there: set[str], missi
 def test_beside_an_open_call_only_what_meets_it_may_begin() -> None:
     world = secure_world()
     world.do(Move(GUESTS[0], "share", 0))
-    begun = {(does, gfn) for _, does, gfn in offered(world)}
+    begun = {(action, gfn) for _, action, gfn in offered(world)}
     assert (GO_ON, VM) in begun
     assert {("host read", 0), ("unmap", 0), ("reset", VM)} <= begun
     assert not {gfn for _, gfn in begun} - {0, VM}
     world.do(Move(MEMORY, "page out", 0))
-    assert {does for _, does, _ in offered(world)} == {GO_ON}
+    assert {action for _, action, _ in offered(world)} == {GO_ON}
 
 
 def test_a_second_vcpu_may_do_what_the_first_may() -> None:
     one, two = (offered(World(replace(PLAN, vcpus=vcpus))) for vcpus in (1, 2))
-    assert two - one == {(GUESTS[1], does, gfn) for actor, does, gfn in one if actor == GUESTS[0]}
+    assert two - one == {(GUESTS[1], action, gfn) for actor, action, gfn in one if actor == GUESTS[0]}
 
 
 def test_an_entry_stands_between_its_phases_and_may_fail_where_it_is_measured() -> None:
     world, offers = World(PLAN), []
     ended = world.do(Move(GUESTS[0], UV_ESM, VM))
     while ended is None:
-        if world.parked:
-            offers.append({does for _, does, _ in offered(world)})
-            still = pickle.loads(pickle.dumps(world.still()))  # noqa: S301 - our own
-            world.put_back(still)
-        ended = world.do(Move(GUESTS[0], UV_ESM if world.parked else GO_ON))
+        if world.suspended:
+            offers.append({action for _, action, _ in offered(world)})
+            settled = pickle.loads(pickle.dumps(world.saved()))  # noqa: S301 - our own
+            world.put_back(settled)
+        ended = world.do(Move(GUESTS[0], UV_ESM if world.suspended else GO_ON))
     assert ended.word == "U_SUCCESS"
     assert offers.count({UV_ESM, ESM_FAILS}) == 1
     assert len(offers) > 2
@@ -128,7 +130,7 @@ def test_a_bad_image_goes_back_to_a_normal_vm() -> None:
     ended = world.do(Move(GUESTS[0], UV_ESM, VM))
     while ended is None:
         fails = (GUESTS[0], ESM_FAILS, VM) in offered(world)
-        ended = world.do(Move(GUESTS[0], (ESM_FAILS if fails else UV_ESM) if world.parked else GO_ON))
+        ended = world.do(Move(GUESTS[0], (ESM_FAILS if fails else UV_ESM) if world.suspended else GO_ON))
     assert ended.word == "U_PERMISSION"
     assert (world.oracle.secure, world.system.svm) == (False, None)
 
@@ -143,7 +145,7 @@ def test_a_page_that_is_not_given_back_may_be_zero_as_soon_as_the_svm_is_no_more
         asked = world.open[GUESTS[0]].call.asked if GUESTS[0] in world.open else None
         lost = Fault.REFUSED if asked is not None and asked.name == "UV_PAGE_OUT" else None
         move = Move(GUESTS[0], GO_ON, VM, lost)
-        ended = world.do(Move(GUESTS[0], ESM_FAILS if fails else UV_ESM, VM) if world.parked else move)
+        ended = world.do(Move(GUESTS[0], ESM_FAILS if fails else UV_ESM, VM) if world.suspended else move)
         seen.append((world.system.svm is not None, ended is None, ZERO in world.oracle.may[0]))
     assert world.faults == 0
     assert (True, True, False) in seen
@@ -153,11 +155,11 @@ def test_a_page_that_is_not_given_back_may_be_zero_as_soon_as_the_svm_is_no_more
 def test_faults_befall_requests_as_often_as_the_plan_says() -> None:
     world = secure_world(replace(PLAN, faults=1))
     world.do(Move(GUESTS[0], "share", 0))
-    told = {move.fault for move, _ in world.moves() if move.does == GO_ON}
+    told = {move.fault for move, _ in possible_moves(world) if move.action == GO_ON}
     assert told == {None, *OF_A_PEER}
     world.do(Move(GUESTS[0], GO_ON, VM, Fault.REFUSED))
     assert (world.faults, world.faulty) == (0, True)
-    assert {move.fault for move, _ in world.moves()} == {None}
+    assert {move.fault for move, _ in possible_moves(world)} == {None}
 
 
 @pytest.mark.parametrize(("shared", "kind"), [(False, SECRET), (True, OPEN)])
@@ -177,9 +179,9 @@ def test_a_store_leaves_bytes_that_say_whose_they_are(shared: bool, kind: bytes)
 
 def test_a_share_and_an_unshare_leave_zero() -> None:
     world = secure_world()
-    for does in ("share", "unshare"):
+    for action in ("share", "unshare"):
         done(world, GUESTS[0], "store", 0)
-        assert done(world, GUESTS[0], does, 0).word == "U_SUCCESS"
+        assert done(world, GUESTS[0], action, 0).word == "U_SUCCESS"
         assert world.oracle.may[0] == {ZERO}
         assert done(world, GUESTS[0], "load", 0).word == "zero"
 
@@ -195,7 +197,7 @@ def test_a_page_that_went_out_is_known_as_what_went_out_until_somebody_writes_ov
         assert done(world, GUESTS[0], "load", 1).word == "as written"
     done(world, MEMORY, "page out", 1)
     done(world, VMM, "host write", 1)
-    assert world.oracle.spoiled == [False, True, False]
+    assert world.oracle.tainted == [False, True, False]
     assert world.oracle.origin(1, world.now.normal[page]) == b"?"
     assert done(world, GUESTS[0], "load", 1).word == "refused"
 
@@ -218,6 +220,6 @@ def test_no_page_in_use_is_left_blank() -> None:
     done(world, GUESTS[0], UV_ESM)
     assert world.oracle.may[:2] == [frozenset({ZERO})] * 2
     stores = rest(world)
-    assert {move.gfn for move in stores if move.does == "store"} == {0, 1}
+    assert {move.gfn for move in stores if move.action == "store"} == {0, 1}
     assert ZERO not in world.oracle.may[0] | world.oracle.may[1]
     assert rest(world) == ()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pef_hypervisor.doors.bus import COUNT_BYTES, ROWS_LIMIT, Filling, head_bytes, rows_of
-from pef_hypervisor.memory.normal import Misplaced, RealMemory
+from pef_hypervisor.normal_memory import Misplaced, RealMemory
 from pef_kit.bus import NORMAL_BASE, NormalMemory
 from pef_kit.doors import Problem
 from pef_protocol.quantities import PAGE_SIZE, RealAddress

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from model.linked import run_now
 from pef_kit import parts
 from pef_kit.columns import Slot
-from pef_kit.operations import Effect, Turn
-from pef_kit.parts import batches, copied, part_by_part
+from pef_kit.operations import Effect, Operation, Turn
+from pef_kit.parts import batches, copied, page_by_page, part_by_part
+from pef_kit.spans import I64
 from pef_protocol.quantities import Gfn, SlotId
 
 PART = 5
@@ -84,3 +85,23 @@ def test_runs_are_the_states(states: list[int]) -> None:
         firsts, counts = slot.runs()
     assert np.repeat(slot.state[firsts], counts).tolist() == states
     assert (np.diff(slot.state[firsts].astype(int)) != 0).all()
+
+
+@given(sizes=st.lists(st.integers(0, PART), max_size=8))
+def test_found_pages_have_a_turn_between_them_only_where_they_are_many(sizes: list[int]) -> None:
+    slot = Slot(SlotId(0), Gfn(0), PART)
+    since_a_turn: list[int] = [0]
+
+    def perform(effect: Effect) -> None:
+        assert isinstance(effect, Turn)
+        assert since_a_turn[-1] > 0
+        since_a_turn.append(0)
+
+    def do(_: Slot, offsets: I64) -> Operation[None]:
+        since_a_turn[-1] += len(offsets)
+        yield from ()
+
+    run_now(page_by_page([(slot, np.arange(size)) for size in sizes], do), perform)
+    assert sum(since_a_turn) == sum(sizes)
+    assert max(since_a_turn) <= PART
+    assert len(since_a_turn) == 1 or sum(sizes) > PART

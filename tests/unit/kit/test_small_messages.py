@@ -56,16 +56,6 @@ def test_an_empty_map_holds_no_run() -> None:
     assert SlotMap[Slot]().locate(words(0), words(1)).tolist() == [NOT_FOUND]
 
 
-def test_slots_are_held_instead_of_those_before() -> None:
-    held = slots()
-    last, middle, first = held
-    held.hold([last, first])
-    assert list(held) == [last, first]
-    assert held.locate(words(3 * PAGE_SIZE), words(1)).tolist() == [NOT_FOUND]
-    held.hold([last, middle, first])
-    assert held.locate(words(3 * PAGE_SIZE), words(1)).tolist() == [1]
-
-
 @pytest.mark.parametrize("step", [1, PAGE_SIZE])
 def test_a_run_spreads_alone_as_beside_another(step: int) -> None:
     alone = spread(np.array([7]), np.array([3]), step)

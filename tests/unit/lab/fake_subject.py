@@ -9,8 +9,9 @@ from aiohttp import web
 
 from pef_lab.between.server import Server
 from pef_lab.rows.doors import HYPERVISOR, Doors
-from pef_lab.rows.row import Evidence, Finding, Kind, Level, Played, Row, Subject, Verdict
+from pef_lab.rows.row import Finding, Kind, Level, Played, Row, Verdict
 from pef_lab.rows.stage import Stage
+from pef_lab.rows.subject import Evidence, Subject
 from pef_protocol.quantities import Lpid
 from pef_protocol.ultracalls import SvmTerminate
 from pef_protocol.wire import JSON, Role

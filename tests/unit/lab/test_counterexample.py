@@ -15,9 +15,9 @@ from pef_lab.replay.words import EITHER, Words, agrees
 
 
 def step(
-    actor: str, does: str, then: str, gfn: int | None = None, fault: str | None = None
+    actor: str, action: str, leads_to: str, gfn: int | None = None, fault: str | None = None
 ) -> dict[str, Any]:
-    return {"actor": actor, "does": does, "gfn": gfn, "fault": fault, "then": then}
+    return {"actor": actor, "action": action, "gfn": gfn, "fault": fault, "leads_to": leads_to}
 
 
 def content(**changes: Any) -> dict[str, Any]:
@@ -40,7 +40,10 @@ def content(**changes: Any) -> dict[str, Any]:
         "steps": steps,
         "violated_after": 4,
         "tables": {"0": ["NORMAL", "nothing"], "1": ["nothing", "nothing"]},
-        "looks": {"0": {"guest": "zero", "host": "zero"}, "1": {"guest": "refused", "host": "refused"}},
+        "observations": {
+            "0": {"guest": "zero", "host": "zero"},
+            "1": {"guest": "refused", "host": "refused"},
+        },
         **changes,
     }
 
@@ -63,7 +66,7 @@ def test_a_file_is_read_as_it_is(file: Path) -> None:
         "guest 0: go on (busy)",
     ]
     assert found.tables == {"0": ("NORMAL", "nothing"), "1": ("nothing", "nothing")}
-    assert found.looks["1"].guest == "refused"
+    assert found.observations["1"].guest == "refused"
     assert json.loads(found.model_dump_json()) == content()
 
 
@@ -74,18 +77,19 @@ def test_whoever_found_it_may_tell_more(file: Path) -> None:
 
 SHARES = step("guest 0", "share", "asks H_SVM_PAGE_IN", 0)
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "another version": ({"format": "pef-counterexample/2"}, "of another version: 'pef-counterexample/2'"),
+    "version 1": ({"format": "pef-counterexample/1"}, "of another version: 'pef-counterexample/1'"),
+    "another version": ({"format": "pef-counterexample/3"}, "of another version: 'pef-counterexample/3'"),
     "another format": ({"format": "pef-trace/1"}, f"its format is not {FORMAT}"),
     "no such design": ({"design": "perfect"}, "design: "),
     "no such actor": ({"steps": [step("guest 7", "load", "waits", 0)]}, "steps.0.actor"),
-    "no such action": ({"steps": [step("vmm", "dance", "waits")]}, "steps.0.does"),
+    "no such action": ({"steps": [step("vmm", "dance", "waits")]}, "steps.0.action"),
     "no such fault": ({"steps": [SHARES, step("guest 0", "go on", "waits", fault="eaten")]}, "steps.1.fault"),
     "no such call": ({"steps": [step("vmm", "reset", "asks UV_DANCE")]}, "there is no call UV_DANCE"),
     "no such code": ({"steps": [step("vmm", "reset", "answers U_MAYBE")]}, "there is no code U_MAYBE"),
     "no such stop": ({"steps": [step("vmm", "reset", "sleeps")]}, "'sleeps' is nothing that"),
     "no such role": ({"system": {"image": ["lost"], "plug": 1, "vcpus": 1}}, "system.image.0"),
     "no such state": ({"tables": {"0": ["NORMAL", "SECRET"]}}, "tables.0.1"),
-    "no such word": ({"looks": {"0": {"guest": "blue", "host": "zero"}}}, "looks.0.guest"),
+    "no such word": ({"observations": {"0": {"guest": "blue", "host": "zero"}}}, "observations.0.guest"),
     "an unknown field": ({"speed": 3}, "speed"),
     "a number as text": ({"violated_after": "4"}, "violated_after"),
     "a GFN that is none": ({"tables": {"7": ["NORMAL", "nothing"]}}, "tables: the system has no GFN 7"),

@@ -16,7 +16,7 @@ from pef_lab.cli import app
 from pef_lab.endpoints import Endpoints
 from pef_lab.rows.admission import DIGEST, NO_BYTES, NO_HYPERCALL, NO_ULTRACALL
 from pef_lab.rows.catalogue import all_rows, rows_of
-from pef_lab.rows.row import Subject
+from pef_lab.rows.subject import Subject
 from pef_lab.service_process import free_ports
 from pef_protocol.tokens import mint_guest_token
 from pef_protocol.wire import EPOCH_PATH, GUESTS_PATH

@@ -10,8 +10,9 @@ from pef_lab.rows.hypervisor.event_table import EVENTS
 from pef_lab.rows.hypervisor.life import GFN_LIFE, VM_LIFE
 from pef_lab.rows.hypervisor.sheets import SHEETS
 from pef_lab.rows.hypervisor.vms import Letter, Life
-from pef_lab.rows.row import Kind, Level, Row, Subject
+from pef_lab.rows.row import Kind, Level, Row
 from pef_lab.rows.sheet import Sheet
+from pef_lab.rows.subject import Subject
 from pef_protocol.calls import HYPERCALLS
 from pef_protocol.codes import HCode
 

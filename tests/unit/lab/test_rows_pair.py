@@ -5,7 +5,8 @@ from pef_lab.rows import pair
 from pef_lab.rows.hypervisor.vms import SOUND
 from pef_lab.rows.pair.joint_view import Joint, in_design
 from pef_lab.rows.pair.steps import FAILURES, STEPS
-from pef_lab.rows.row import Level, Subject
+from pef_lab.rows.row import Level
+from pef_lab.rows.subject import Subject
 from pef_protocol.designs import Design
 
 ROWS = tuple(pair.rows())

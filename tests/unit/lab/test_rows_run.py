@@ -11,10 +11,11 @@ from pef_lab.between.server import drop
 from pef_lab.failures import Unanswered
 from pef_lab.rows.admission import admit
 from pef_lab.rows.doors import HYPERVISOR, Doors
-from pef_lab.rows.row import ALONE, Evidence, Finding, Level, NoScene, Played, Subject, Verdict
+from pef_lab.rows.row import ALONE, Finding, Level, Played, Verdict
 from pef_lab.rows.run import IN_A_ROW, IN_VAIN, play, printable
 from pef_lab.rows.sheet import refused
 from pef_lab.rows.stage import Stage
+from pef_lab.rows.subject import Evidence, NoScene, Subject
 from pef_protocol.quantities import Lpid
 from pef_protocol.ultracalls import SvmTerminate
 from pef_protocol.wire import PROBLEM, Role

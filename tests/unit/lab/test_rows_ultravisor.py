@@ -7,7 +7,8 @@ import pytest
 
 from pef_lab.rows.doors import CONNECTIONS
 from pef_lab.rows.passes import SECURE_MEMORY
-from pef_lab.rows.row import Kind, Level, Row, Subject
+from pef_lab.rows.row import Kind, Level, Row
+from pef_lab.rows.subject import Subject
 from pef_lab.rows.ultravisor import SHEETS, rows, unmade
 from pef_lab.rows.ultravisor.codes import IN_CELLS, UNREACHABLE
 from pef_lab.rows.ultravisor.scene import Kept, subjects

@@ -1,6 +1,6 @@
 """What rows say that they saw of pages."""
 
-from pef_lab.rows.row import Evidence
+from pef_lab.rows.subject import Evidence
 from pef_lab.rows.ultravisor.seen import PAGES, Word, compared, word_of
 from pef_lab.rows.ultravisor.vm import BLANK
 

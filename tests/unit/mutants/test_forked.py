@@ -12,7 +12,7 @@ from mutants.forked import TESTS, ForkedService, forked
 from pef_lab.failures import Unanswered
 from pef_lab.rows.doors import OBSERVER
 from pef_lab.rows.passes import OWN
-from pef_lab.rows.row import Subject
+from pef_lab.rows.subject import Subject
 from pef_lab.starting import ULTRAVISOR_SCRIPT, fresh_endpoints, told_the_ultravisor
 from pef_protocol.quantities import Lpid
 from pef_protocol.ultracalls import SvmTerminate

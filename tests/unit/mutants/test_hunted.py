@@ -12,10 +12,11 @@ import pytest
 
 from model.retold import plan_of, retold
 from mutants.registry import MUTANTS
-from pef_explorer.calls import ESM_FAILS, UV_ESM, Move
+from pef_explorer.actions.move import Move
+from pef_explorer.actions.table import ESM_FAILS, UV_ESM
 from pef_explorer.invariants import EVERY_CALL_ENDS, INVARIANTS
-from pef_explorer.schedule import comes_again
-from pef_explorer.search import Fall
+from pef_explorer.search.counterexample import comes_again
+from pef_explorer.search.search import Violation
 from pef_lab.replay.counterexample import Counterexample, read
 from pef_protocol.designs import Design
 
@@ -40,16 +41,16 @@ def test_a_mutant_falls_and_sound_code_does_not(file: Path) -> None:
         with ExitStack() as mutated:
             mutated.enter_context(mutant.applied())
             again = retold(found)
-            assert again.then == [step.then for step in found.steps]
+            assert again.leads_to == [step.leads_to for step in found.steps]
             assert {gfn: tuple(states) for gfn, states in again.tables.items()} == found.tables
-            falls = [*endings(found, tuple(again.moves[: again.broken_by]))]
-            assert any(comes_again(plan_of(found), fall) for fall in falls)
-        assert not any(comes_again(plan_of(found), fall) for fall in falls)
+            violations = [*endings(found, tuple(again.moves[: again.broken_by]))]
+            assert any(comes_again(plan_of(found), violation) for violation in violations)
+        assert not any(comes_again(plan_of(found), violation) for violation in violations)
 
 
-def endings(found: Counterexample, moves: tuple[Move, ...]) -> Iterator[Fall]:
+def endings(found: Counterexample, moves: tuple[Move, ...]) -> Iterator[Violation]:
     """Yield the fall with and without phases of UV_ESM at its end: a file tells them with the step before."""
-    yield Fall(found.invariant, found.sentence, moves)
-    while moves[-1].does in {UV_ESM, ESM_FAILS}:
+    yield Violation(found.invariant, found.sentence, moves)
+    while moves[-1].action in {UV_ESM, ESM_FAILS}:
         moves = moves[:-1]
-        yield Fall(found.invariant, found.sentence, moves)
+        yield Violation(found.invariant, found.sentence, moves)

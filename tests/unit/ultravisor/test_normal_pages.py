@@ -34,9 +34,9 @@ def test_one_run_is_judged_as_beside_another(address: int, count: int) -> None:
     assert whole((address, count)) == whole((address, count), (ELSEWHERE, 1))[:1]
 
 
-def test_a_page_is_in_use_until_all_are_cleared() -> None:
-    pages = NormalPages(PAGES * PAGE_SIZE)
-    pages.take(np.array([NORMAL_BASE + 2 * PAGE_SIZE], np.uint64))
+def test_a_page_is_in_use_until_it_is_given_back() -> None:
+    pages, taken = NormalPages(PAGES * PAGE_SIZE), np.array([NORMAL_BASE + 2 * PAGE_SIZE], np.uint64)
+    pages.take(taken)
     assert pages.used == 1
-    pages.clear()
+    pages.give_back(taken)
     assert pages.used == 0

@@ -6,8 +6,8 @@ from itertools import groupby
 from typing import Any, Final
 
 from pef_explorer.engines import Engine
+from pef_explorer.simulation.course import Failure, course_of
 from pef_explorer.simulation.events import Event, Seed, drawn
-from pef_explorer.simulation.run import Course, Failure, Run
 from pef_explorer.simulation.shrinking import shrunk
 from pef_protocol.designs import Design
 
@@ -72,7 +72,7 @@ class Report:
 
 def simulate_seed(seed: Seed) -> SeedReport:
     """Run one seed."""
-    course: Course = Run(seed, drawn(seed)).course()
+    course = course_of(seed, drawn(seed))
     return SeedReport(seed.number, course.events, course.actions, course.faults, course.failure)
 
 
@@ -84,14 +84,18 @@ def shrink_seed(failed: tuple[Seed, Failure]) -> Shrunk:
 
 
 def campaign(
-    engine: Engine, design: Design, seeds: range, steps: int, tell: Callable[[str], None] = lambda stage: None
+    engine: Engine,
+    design: Design,
+    seeds: range,
+    steps: int,
+    report_progress: Callable[[str], None] = lambda stage: None,
 ) -> Report:
-    """Run all `seeds` with `steps` actions each; `tell` hears of each piece that is done."""
+    """Run all `seeds` with `steps` actions each; `report_progress` is called after each piece."""
     every = [Seed(number, design, steps) for number in seeds]
     reports: list[SeedReport] = []
     for report in engine.map(simulate_seed, every):
         reports.append(report)
-        tell(f"seed {report.seed}")
+        report_progress(f"seed {report.seed}")
     failed = [(each.failure.invariant, each.seed, each.failure) for each in reports if each.failure]
     firsts = [
         next(group) for _, group in groupby(sorted(failed, key=lambda each: each[:2]), lambda each: each[0])
@@ -101,5 +105,5 @@ def campaign(
         shrink_seed, [(Seed(number, design, steps), failure) for _, number, failure in firsts]
     ):
         found.append(each)
-        tell(f"seed {each.seed.number} shrunk")
+        report_progress(f"seed {each.seed.number} shrunk")
     return Report(design, seeds.start, steps, tuple(reports), tuple(found))

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from pef_explorer.faults import Fault
+from pef_explorer.machines.faults import Fault
+from pef_explorer.machines.open_call import OpenCall, Pending
+from pef_explorer.machines.wire import Wire
 from pef_explorer.simulation.events import Start
-from pef_explorer.stepping import OpenCall, Pending
-from pef_explorer.wire import Wire
 from pef_kit.operations import PATIENCE, Operation, Pause
 from pef_protocol.events import Side
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from pef_explorer.engines import engine_for
 from pef_explorer.simulation import files
 from pef_explorer.simulation.campaign import Report, campaign
-from pef_explorer.simulation.run import Run
+from pef_explorer.simulation.course import course_of
 from pef_lab.commandline import FAILED
 from pef_lab.failures import WrongInput
 from pef_lab.tables import console_for
@@ -53,10 +53,10 @@ def simulate(
         raise WrongInput("--seeds, --first, --steps: give how many seeds; all are numbers above 0")
     if json_file is not None:
         _write(json_file, "")
-    console, told = console_for(), console_for(errors=True)
+    console, errors = console_for(), console_for(errors=True)
     began = time.perf_counter()
-    with engine_for(processes, scheduler) as engine, _telling(told, seeds) as tell:
-        report = campaign(engine, design, range(first, first + seeds), steps, tell)
+    with engine_for(processes, scheduler) as engine, _reporting(errors, seeds) as report_progress:
+        report = campaign(engine, design, range(first, first + seeds), steps, report_progress)
     seconds = time.perf_counter() - began
     commit = files.commit()
     if json_file is not None:
@@ -77,7 +77,7 @@ def _again(file: Path, seeds: int | None) -> None:
     if seeds is not None:
         raise WrongInput("--file and --seeds: give one of them")
     console, found = console_for(), files.read(file)
-    failure = Run(found.seed, found.kept).course().failure
+    failure = course_of(found.seed, found.kept).failure
     who = f"design {found.seed.design.value}, seed {found.seed.number}, {len(found.kept)} events"
     if failure is None:
         console.print(f"✔ {who}: all invariants hold", markup=False)
@@ -114,8 +114,8 @@ def _table(report: Report, seconds: float) -> Table:
 
 
 @contextmanager
-def _telling(console: Console, seeds: int) -> Iterator[Callable[[str], None]]:
-    """Return what to tell each piece that is done: a bar in a terminal, nothing elsewhere."""
+def _reporting(console: Console, seeds: int) -> Iterator[Callable[[str], None]]:
+    """Return a function that shows each piece that is done: a bar in a terminal, nothing elsewhere."""
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("", total=seeds)

@@ -10,29 +10,9 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
+from pef_explorer.actions.names import ActionName
 from pef_explorer.plan import Part
 from pef_protocol.designs import Design
-
-
-class Do(StrEnum):
-    """Actions, in the words of schedules."""
-
-    LOAD = "load"
-    STORE = "store"
-    SHARE = "share"
-    UNSHARE = "unshare"
-    UNSHARE_ALL = "unshare all"
-    ESM = "UV_ESM"
-    BAD_ESM = "UV_ESM with a bad image"
-    REBOOT = "reboot"
-    HOST_READ = "host read"
-    HOST_WRITE = "host write"
-    HOT_ADD = "hot-add"
-    HOT_REMOVE = "hot-remove"
-    RESET = "reset"
-    REPLACE = "destroy + create"
-    PAGE_OUT = "page out"
-    UNMAP = "unmap"
 
 
 class Kind(StrEnum):
@@ -53,7 +33,7 @@ class Start(NamedTuple):
     at: int
     vm: int
     actor: str
-    does: Do
+    action: ActionName
     gfn: int
     pages: int
 
@@ -94,24 +74,24 @@ NAMES: Final[dict[str, type[Event]]] = {
 }
 
 GUEST: Final = {
-    Do.LOAD: 34,
-    Do.STORE: 26,
-    Do.SHARE: 13,
-    Do.UNSHARE: 10,
-    Do.UNSHARE_ALL: 1,
-    Do.ESM: 8,
-    Do.BAD_ESM: 2,
-    Do.REBOOT: 1,
+    ActionName.LOAD: 34,
+    ActionName.STORE: 26,
+    ActionName.SHARE: 13,
+    ActionName.UNSHARE: 10,
+    ActionName.UNSHARE_ALL: 1,
+    ActionName.ESM: 8,
+    ActionName.BAD_ESM: 2,
+    ActionName.REBOOT: 1,
 }
 VMM: Final = {
-    Do.HOST_READ: 60,
-    Do.HOST_WRITE: 12,
-    Do.HOT_ADD: 12,
-    Do.HOT_REMOVE: 8,
-    Do.RESET: 2,
-    Do.REPLACE: 2,
+    ActionName.HOST_READ: 60,
+    ActionName.HOST_WRITE: 12,
+    ActionName.HOT_ADD: 12,
+    ActionName.HOT_REMOVE: 8,
+    ActionName.RESET: 2,
+    ActionName.REPLACE: 2,
 }
-MEMORY: Final = {Do.PAGE_OUT: 60, Do.UNMAP: 40}
+MEMORY: Final = {ActionName.PAGE_OUT: 60, ActionName.UNMAP: 40}
 ACTORS: Final = {"guest 0": GUEST, "guest 1": GUEST, "vmm": VMM, "memory": MEMORY}
 
 ROUNDS: Final = 4
@@ -125,11 +105,11 @@ RESTARTS: Final = 1
 PARTED: Final = (200, 2000)
 """How long a partition lasts."""
 MESSAGES: Final = 4
-RANGES: Final = frozenset({Do.SHARE, Do.UNSHARE, Do.PAGE_OUT, Do.UNMAP})
+RANGES: Final = frozenset({ActionName.SHARE, ActionName.UNSHARE, ActionName.PAGE_OUT, ActionName.UNMAP})
 
 
 @dataclass(frozen=True)
-class World:
+class SystemSize:
     """The size of a simulated system."""
 
     vms: int = 4
@@ -154,7 +134,7 @@ class World:
         return (0, 1, 2, 3, 4, 5, self.gfns - 1, self.gfns, self.gfns + 1)
 
 
-WORLD: Final = World()
+SIZE: Final = SystemSize()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +160,13 @@ def drawn(seed: Seed) -> list[Event]:
         number, round_ = len(events), place // a_round
         actor = random_.choice(tuple(ACTORS))
         actions = ACTORS[actor]
-        does = random_.choices(tuple(actions), tuple(actions.values()))[0]
-        vm = random_.randrange(WORLD.vms)
-        if place < WORLD.vms * 2:  # each VM writes something, and becomes secure
-            vm, actor, does = place // 2, "guest 0", (Do.STORE, Do.ESM)[place % 2]
-        gfn, count = _range(random_, does)
-        at = random_.randrange(a_round * PACE) if place >= WORLD.vms * 2 else 0
-        events.append(Start(number, round_, at, vm, actor, does, gfn, count))
+        action = random_.choices(tuple(actions), tuple(actions.values()))[0]
+        vm = random_.randrange(SIZE.vms)
+        if place < SIZE.vms * 2:  # each VM writes something, and becomes secure
+            vm, actor, action = place // 2, "guest 0", (ActionName.STORE, ActionName.ESM)[place % 2]
+        gfn, count = _range(random_, action)
+        at = random_.randrange(a_round * PACE) if place >= SIZE.vms * 2 else 0
+        events.append(Start(number, round_, at, vm, actor, action, gfn, count))
         if seed.faulty and round_ and random_.random() < TROUBLED:
             kind = random_.choice(tuple(Kind))
             events.append(Trouble(len(events), number, random_.randrange(MESSAGES), kind))
@@ -199,11 +179,11 @@ def drawn(seed: Seed) -> list[Event]:
     return events
 
 
-def _range(random_: random.Random, does: Do) -> tuple[int, int]:
+def _range(random_: random.Random, action: ActionName) -> tuple[int, int]:
     hot = random_.random() < HOT
-    gfn = random_.choice(WORLD.hot) if hot else random_.randrange(WORLD.pages)
-    count = random_.choice((1, 1, 1, 2, 3)) if does in RANGES else 1
-    return gfn, min(count, (WORLD.gfns if gfn < WORLD.gfns else WORLD.pages) - gfn)
+    gfn = random_.choice(SIZE.hot) if hot else random_.randrange(SIZE.pages)
+    count = random_.choice((1, 1, 1, 2, 3)) if action in RANGES else 1
+    return gfn, min(count, (SIZE.gfns if gfn < SIZE.gfns else SIZE.pages) - gfn)
 
 
 def as_json(event: Event) -> dict[str, Any]:
@@ -216,7 +196,7 @@ def from_json(fields: dict[str, Any]) -> Event:
     """Read an event; raise ValueError, KeyError or TypeError where it is none."""
     known = dict(fields)
     kind = NAMES[known.pop("event")]
-    for name, words in (("does", Do), ("kind", Kind)):
+    for name, words in (("action", ActionName), ("kind", Kind)):
         if name in known:
             known[name] = words(known[name])
     if kind is Start:
@@ -227,8 +207,8 @@ def from_json(fields: dict[str, Any]) -> Event:
 def _check(start: Start) -> None:
     """Raise ValueError where an action is not one of the simulated world's."""
     end = start.gfn + start.pages
-    inside = 0 <= start.gfn < end <= WORLD.pages and (start.gfn >= WORLD.gfns or end <= WORLD.gfns)
-    if not (inside and 0 <= start.vm < WORLD.vms and start.actor in ACTORS):
+    inside = 0 <= start.gfn < end <= SIZE.pages and (start.gfn >= SIZE.gfns or end <= SIZE.gfns)
+    if not (inside and 0 <= start.vm < SIZE.vms and start.actor in ACTORS):
         message = f"action {start.number} is not one of this world"
         raise ValueError(message)
 
@@ -248,7 +228,7 @@ BY_GUEST, BY_HOST = 1, 2
 
 def token_of(start: Start) -> int:
     """Return the token that an action writes: it tells who wrote it, when, and to which page."""
-    by = BY_HOST if start.does is Do.HOST_WRITE else BY_GUEST
+    by = BY_HOST if start.action is ActionName.HOST_WRITE else BY_GUEST
     return MAGIC << 56 | by << 52 | start.vm << 44 | start.gfn << 32 | start.number + 1
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from pef_explorer.simulation.campaign import Shrunk
+from pef_explorer.simulation.course import Failure
 from pef_explorer.simulation.events import Seed, as_json, from_json
-from pef_explorer.simulation.run import Failure
 from pef_lab.failures import WrongInput
 from pef_protocol.designs import Design
 
-FORMAT: Final = "pef-simulation/1"
+FAMILY: Final = "pef-simulation/"
+FORMAT: Final = FAMILY + "2"
 FIELDS: Final = frozenset(
     {"format", "commit", "seed", "design", "steps", "invariant", "sentence", "round", "at", "kept"}
 )
@@ -24,8 +25,8 @@ def commit() -> str:
     if git is None:
         return "unknown"
     asked = [git, "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    told = subprocess.run(asked, capture_output=True, text=True, check=False)
-    return told.stdout.strip() or "unknown"
+    completed = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return completed.stdout.strip() or "unknown"
 
 
 def written(found: Shrunk, commit_: str) -> str:
@@ -67,7 +68,10 @@ def read(path: Path) -> Shrunk:
         raise WrongInput(f"{path}: {fault.strerror}") from None
     except ValueError:
         raise WrongInput(f"{path} is not JSON") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    version = str(content.get("format", "")) if isinstance(content, dict) else ""
+    if version.startswith(FAMILY) and version != FORMAT:
+        raise WrongInput(f"{path}: of another version: {version!r:.60}, where {FORMAT} is read here")
+    if version != FORMAT:
         raise WrongInput(f"{path} is not a file of format {FORMAT}")
     if content.keys() != FIELDS:
         odd = ", ".join(sorted(content.keys() ^ FIELDS))

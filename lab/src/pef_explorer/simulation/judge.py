@@ -5,15 +5,17 @@ from typing import Any, Final
 
 import numpy as np
 
-from pef_explorer.simulation.events import Do, page_of_token
+from pef_explorer.actions.names import ActionName
+from pef_explorer.simulation.events import page_of_token
 from pef_explorer.simulation.machines import SEEN_BYTES, Machines
-from pef_explorer.simulation.oracle import Oracle, Watch, Whose
-from pef_hypervisor.designs import DESIGNS
+from pef_explorer.simulation.oracle import SimulationOracle
+from pef_explorer.simulation.pages import Watch, Whose
+from pef_lab.agreement import agreeing_states
 from pef_protocol.designs import Design
 from pef_protocol.states import HvGfnState as H
 from pef_protocol.states import UvGfnState as S
 from pef_ultravisor.frames import FrameSlot
-from pef_ultravisor.lifecycle import IS_TRANSIENT, SHARED_STATES
+from pef_ultravisor.lifecycle import IS_TRANSIENT
 
 Found = tuple[str, str]
 """The name of an invariant that is broken, and a sentence."""
@@ -31,17 +33,15 @@ class Broken(Exception):
 def _agreeing(design: Design) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return which pairs of states agree (Hypervisor's x Ultravisor's) under a design."""
     agree = np.zeros((len(H), len(S)), np.bool_)
-    agree[H.SECURE, S.SECURE] = True
-    four = H.SHARED in DESIGNS[design].states
-    agree[H.PAGED_OUT if four else H.NORMAL, S.PAGEDOUT] = True
-    agree[H.SHARED if four else H.NORMAL, list(SHARED_STATES)] = True
+    for ours, theirs in agreeing_states(design).items():
+        agree[ours, list(theirs)] = True
     return agree
 
 
 class Judge:
     """Looks at the machines after every event."""
 
-    def __init__(self, machines: Machines, oracle: Oracle, design: Design) -> None:
+    def __init__(self, machines: Machines, oracle: SimulationOracle, design: Design) -> None:
         self._machines = machines
         self._oracle = oracle
         self._agree = _agreeing(design)
@@ -52,7 +52,7 @@ class Judge:
         """Go on with other normal memory, if it is another one by now."""
         self._before = self._machines.words.copy()
 
-    def look(self) -> None:
+    def observe(self) -> None:
         """Look at normal memory: raise Broken where it holds what it may not."""
         now = self._machines.words.copy()
         if np.array_equal(now, self._before):
@@ -99,7 +99,7 @@ class Judge:
         start, stamp, found = watch.start, watch.stamps[0], watch.found or set()
         vm = self._oracle.vms[start.vm]
         where = f"VM {start.vm}, GFN {start.gfn}"
-        if start.does is Do.LOAD:
+        if start.action is ActionName.LOAD:
             if witness or token not in found:
                 raise Broken(
                     "a_page_in_gives_back_the_page_out", f"{where}: {self._said(token, witness, found)}"

@@ -5,11 +5,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from pef_explorer.pair import Pair
+from pef_explorer.actions.names import ActionName
+from pef_explorer.machines import operations
+from pef_explorer.machines.pair import Pair
+from pef_explorer.machines.small_esm import measured, not_as_promised, steps_for
+from pef_explorer.machines.small_memory import HeapFrames, HeapMemory, KnownBytesSealer
 from pef_explorer.plan import Plan
-from pef_explorer.simulation.events import GUEST, WORLD, Do, Seed, Start, token_of
-from pef_explorer.small_esm import measured, not_as_promised, steps_for
-from pef_explorer.small_memory import HeapFrames, HeapMemory, KnownBytesSealer
+from pef_explorer.simulation.events import GUEST, SIZE, Seed, Start, token_of
 from pef_hypervisor.dispatch import Hypervisor
 from pef_hypervisor.outcome import Errno, Outcome
 from pef_kit.bus import NORMAL_BASE
@@ -18,21 +20,19 @@ from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side
 from pef_protocol.identity import instance_of
-from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gfn, Gpa, Lpid
+from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid
 from pef_protocol.states import HvVmState, UvVmState
-from pef_protocol.ultracalls import Esm, SharePage, UnshareAllPages, UnsharePage
+from pef_protocol.ultracalls import Esm
 from pef_protocol.wire import Caller, Role
-from pef_ultravisor.from_guest.accesses import guest_load, guest_store
 from pef_ultravisor.from_guest.entering import Entering, Step
 from pef_ultravisor.from_guest.esm import LADDER
 from pef_ultravisor.from_guest.guest_calls import GuestCall
-from pef_ultravisor.handlers import ultracall
 from pef_ultravisor.machine import Capacity, Ultravisor
 
 SEEN_BYTES: Final = 16
 """Bytes of an access: a token, and as many that are zero in every page that is not encrypted."""
 ENTRY: Final = Esm(Gpa(PAGE_SIZE), Gpa(PAGE_SIZE))
-BY_HYPERVISOR: Final = frozenset(Do) - frozenset(GUEST) | {Do.REBOOT}
+BY_HYPERVISOR: Final = frozenset(ActionName) - frozenset(GUEST) | {ActionName.REBOOT}
 """Actions that the Hypervisor does for a VMM."""
 SPARE: Final = 2
 """Normal memory beyond what the VMs have, in VMs: what one left is not always in one piece."""
@@ -52,12 +52,12 @@ class Machines(Pair[HeapMemory]):
         self.replaced: int | None = None
         """The lpid of the VM that is being destroyed and made anew: one at a time."""
         super().__init__()
-        self._good = steps_for(Plan(seed.design, WORLD.image, WORLD.plug))
+        self._good = steps_for(Plan(seed.design, SIZE.image, SIZE.plug))
         self._bad = tuple(not_as_promised if step is measured else step for step in self._good)
 
     def new_memory(self) -> HeapMemory:
         """Return normal memory that nobody has used."""
-        memory = HeapMemory((WORLD.vms + SPARE) * WORLD.pages)
+        memory = HeapMemory((SIZE.vms + SPARE) * SIZE.pages)
         words: np.ndarray[Any, np.dtype[np.uint64]] = memory.pages.view(np.uint64)
         self.words = words[:, : SEEN_BYTES // 8]
         """Token and zeroes of each page of normal memory (pages x 2, uint64), as a view."""
@@ -66,7 +66,7 @@ class Machines(Pair[HeapMemory]):
     def new_ultravisor(self) -> Ultravisor:
         """Return an Ultravisor as it starts."""
         return Ultravisor(
-            Capacity(WORLD.secure_pages, self.memory.size),
+            Capacity(SIZE.secure_pages, self.memory.size),
             self._entropy,
             frames=HeapFrames,
             sealer=KnownBytesSealer,
@@ -77,11 +77,11 @@ class Machines(Pair[HeapMemory]):
         """Return a Hypervisor as it starts, with `memory`."""
         hypervisor = Hypervisor(
             self.memory,
-            device_pages=WORLD.secure_pages,
+            device_pages=SIZE.secure_pages,
             digest_key=b"simulation",
             instance=instance_of(self._entropy(16)),
         )
-        hypervisor.store.lpids = range(1, WORLD.vms + 1)
+        hypervisor.store.lpids = range(1, SIZE.vms + 1)
         return hypervisor
 
     def _entropy(self, count: int) -> bytes:
@@ -91,66 +91,57 @@ class Machines(Pair[HeapMemory]):
     # The actors
 
     def act(self, start: Start) -> tuple[Operation[Any], Side]:
-        """Return the operation by which an action is done, and the side whose it is."""
-        if start.does in BY_HYPERVISOR:
-            return self._host(start), Side.HYPERVISOR
-        lpid, gpa = Lpid(start.vm + 1), start.gfn << PAGE_ORDER
-        if start.does in {Do.LOAD, Do.STORE}:
-            side = Side.ULTRAVISOR if self.runs_secure(lpid) else Side.HYPERVISOR
-            return self._access(start, lpid, gpa), side
-        if start.does in {Do.ESM, Do.BAD_ESM}:
-            return self._enter(lpid, self._good if start.does is Do.ESM else self._bad), Side.ULTRAVISOR
-        asked = {
-            Do.SHARE: ("UV_SHARE_PAGE", SharePage(Gfn(start.gfn), start.pages)),
-            Do.UNSHARE: ("UV_UNSHARE_PAGE", UnsharePage(Gfn(start.gfn), start.pages)),
-            Do.UNSHARE_ALL: ("UV_UNSHARE_ALL_PAGES", UnshareAllPages()),
-        }[start.does]
-        return ultracall(self.uv, Caller(Role.GUEST, lpid), *asked), Side.ULTRAVISOR
+        """Return the operation by which an action is done, and the side that does it."""
+        lpid = Lpid(start.vm + 1)
+        if start.action in BY_HYPERVISOR:
+            return self._by_the_host(start, lpid), Side.HYPERVISOR
+        if start.action in {ActionName.ESM, ActionName.BAD_ESM}:
+            steps = self._good if start.action is ActionName.ESM else self._bad
+            return self._enter(lpid, steps), Side.ULTRAVISOR
+        if start.action not in {ActionName.LOAD, ActionName.STORE}:
+            return self._ultracall(start, lpid), Side.ULTRAVISOR
+        secure = self.runs_secure(lpid)
+        side = Side.ULTRAVISOR if secure else Side.HYPERVISOR
+        if start.action is ActionName.LOAD:
+            return operations.load(self, lpid, start.gfn, SEEN_BYTES, secure=secure), side
+        return operations.store(self, lpid, start.gfn, _content(start), secure=secure), side
 
-    def _access(self, start: Start, lpid: Lpid, gpa: int) -> Operation[Any]:
-        token = token_of(start).to_bytes(8, "little")
-        if self.runs_secure(lpid):
-            if start.does is Do.LOAD:
-                return guest_load(self.uv, lpid, gpa, SEEN_BYTES)
-            return guest_store(self.uv, lpid, gpa, token)
-        if start.does is Do.LOAD:
-            return self.hv.load(lpid, gpa, SEEN_BYTES)
-        return self.hv.store_bytes(lpid, gpa, token)
+    def _ultracall(self, start: Start, lpid: Lpid) -> Operation[Reply]:
+        match start.action:
+            case ActionName.SHARE:
+                return operations.share(self, lpid, start.gfn, start.pages)
+            case ActionName.UNSHARE:
+                return operations.unshare(self, lpid, start.gfn, start.pages)
+        return operations.unshare_all(self, lpid)
 
-    def _host(self, start: Start) -> Operation[Any]:
-        lpid, gpa = start.vm + 1, start.gfn << PAGE_ORDER
-        match start.does:
-            case Do.HOST_WRITE:
-                return self.hv.host_write(lpid, gpa, token_of(start).to_bytes(8, "little"))
-            case Do.HOT_ADD:
-                return self.hv.add_slot(lpid, 1, WORLD.gfns << PAGE_ORDER, WORLD.plug << PAGE_ORDER)
-            case Do.HOT_REMOVE:
-                return self.hv.remove_slot(lpid, 1)
-            case Do.UNMAP:
-                return self.hv.unmap(lpid, gpa, start.pages)
-            case Do.REBOOT | Do.RESET:
+    def _by_the_host(self, start: Start, lpid: Lpid) -> Operation[Any]:
+        match start.action:
+            case ActionName.HOST_WRITE:
+                return operations.host_write(self, lpid, start.gfn, _content(start))
+            case ActionName.HOT_ADD:
+                return operations.plug(self, lpid, range(SIZE.gfns, SIZE.pages))
+            case ActionName.HOT_REMOVE:
+                return operations.unplug(self, lpid)
+            case ActionName.UNMAP:
+                return operations.unmap(self, lpid, start.gfn, start.pages)
+            case ActionName.REBOOT | ActionName.RESET:
                 return self.hv.reset(lpid)
-            case Do.REPLACE:
+            case ActionName.REPLACE:
                 return self._replace(lpid)
-        return self.hv.host_read(lpid, gpa, (start.pages - 1) * PAGE_SIZE + SEEN_BYTES)
+        length = (start.pages - 1) * PAGE_SIZE + SEEN_BYTES
+        return operations.host_read(self, lpid, start.gfn, length)
 
     def make_vm(self) -> Operation[Outcome]:
         """Create a VM with its first slot."""
-        made = yield from self.hv.create_vm(self._design, secure_guest=True, radix=True)
-        if made.errno is not Errno.OK:
-            return made
-        return (yield from self.hv.add_slot(made.outputs["lpid"], 0, 0, WORLD.gfns << PAGE_ORDER))
+        return operations.create(self, self._design, SIZE.gfns)
 
-    def _replace(self, lpid: int) -> Operation[Outcome]:
+    def _replace(self, lpid: Lpid) -> Operation[Outcome]:
         """Destroy a VM, and give its lpid to another one."""
         if self.replaced is not None:
             return Outcome(Errno.EBUSY, "another VM is being replaced")
         self.replaced = lpid
         try:
-            ended = yield from self.hv.destroy(lpid)
-            if ended.errno is not Errno.OK:
-                return ended
-            return (yield from self.make_vm())
+            return (yield from operations.replace(self, lpid, self._design, SIZE.gfns))
         finally:
             self.replaced = None
 
@@ -192,3 +183,8 @@ class Machines(Pair[HeapMemory]):
         owner = self.hv.store.vms.get(vm + 1)
         slot = owner.slots.holding(gfn) if owner else None
         return None if slot is None else (slot.base - NORMAL_BASE >> PAGE_ORDER) + gfn - slot.first
+
+
+def _content(start: Start) -> bytes:
+    """Return the token that an action writes, as bytes."""
+    return token_of(start).to_bytes(8, "little")

@@ -5,121 +5,24 @@ is under way leaves it open whose the page is. An action that nobody disturbed s
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from enum import Enum
 from typing import Final
 
+from pef_explorer.actions.names import ActionName
 from pef_explorer.plan import Part
-from pef_explorer.simulation.events import WORLD, Do, Start, page_of_token
+from pef_explorer.simulation.events import SIZE, Start, page_of_token
+from pef_explorer.simulation.pages import ZERO, Page, Stamp, Vm, Watch, Whose
 from pef_protocol.designs import Design
 
-ZERO: Final = 0
-WRITES: Final = frozenset({Do.STORE, Do.HOST_WRITE})
+WRITES: Final = frozenset({ActionName.STORE, ActionName.HOST_WRITE})
 LEFT_ALONE: Final = frozenset({Design.TRACKED, Design.BROKEN})
 """Designs in which what nobody asked for is not sent: the guest finds zeroes there."""
 
 
-class Whose(Enum):
-    """Whose a page of a secure VM is."""
-
-    PRIVATE = "the guest's own"
-    SHARED = "shared by the guest"
-    OURS = "the Ultravisor's bounce page"
-    UNKNOWN = "not known"
-
-
-@dataclass(slots=True)
-class Page:
-    """One GFN: `values` are the tokens that a load may find now, `changers` the open actions that change it.
-
-    `spoilt`: the host wrote over what may have been ciphertext, or took the page away in vain: whoever asks
-    for it may be refused.
-    """
-
-    values: set[int] = field(default_factory=lambda: {ZERO})
-    whose: Whose = Whose.UNKNOWN
-    epoch: int = 0
-    changers: int = 0
-    spoilt: bool = False
-    pending: set[int] = field(default_factory=set)
-    loads: list[set[int]] = field(default_factory=list)
-
-    def admit(self, *values: int) -> None:
-        """Let a load find these, too."""
-        self.values.update(values)
-        for each in self.loads:
-            each.update(values)
-
-    def settle(self, values: set[int]) -> None:
-        """Let a load that begins from now on find one of these, and nothing else."""
-        self.admit(*values)
-        self.values = set(values)
-
-
-@dataclass(slots=True)
-class Stamp:
-    """A page when an action began on it."""
-
-    page: Page
-    epoch: int
-    vm_epoch: int
-    alone: bool
-    values: set[int]
-    whose: Whose
-
-
-@dataclass(slots=True)
-class Vm:
-    """One VM: `life` is "normal", "secure", or "" while nobody can tell."""
-
-    pages: list[Page] = field(default_factory=lambda: [Page() for _ in range(WORLD.pages)])
-    life: str = "normal"
-    epoch: int = 0
-    changers: int = 0
-
-    def sees(self, life: str) -> None:
-        """Let `life` be how both sides list it, once nobody changes it as a whole."""
-        if not self.changers:
-            self.life = life if life != "neither" else ""
-
-    def is_new(self) -> None:
-        """Become another VM: its pages are zero, and what was begun before changes nothing of it."""
-        self.epoch += 1
-        self.life = "" if self.changers else "normal"
-        for page in self.pages:
-            page.epoch += 1
-            page.settle({ZERO})
-            page.whose, page.spoilt = Whose.UNKNOWN, False
-            page.pending.clear()
-
-    def stamp(self, page: Page) -> Stamp:
-        """Note how a page is before an action."""
-        alone = not page.changers and not self.changers
-        return Stamp(page, page.epoch, self.epoch, alone, set(page.values), page.whose)
-
-    def undisturbed(self, stamp: Stamp) -> bool:
-        """Tell whether nobody else changed the page, or the VM, from the stamp on."""
-        same = stamp.page.epoch == stamp.epoch and self.epoch == stamp.vm_epoch
-        return stamp.alone and same
-
-
-@dataclass(slots=True)
-class Watch:
-    """An action under way: `stamps` are of its pages, `found` is what it may see."""
-
-    start: Start
-    token: int
-    stamps: list[Stamp]
-    life: str
-    whole: bool = False
-    found: set[int] | None = None
-
-
-class Oracle:
+class SimulationOracle:
     """All VMs. `issued` are all tokens, `secrets` those that a guest wrote to a page of its own."""
 
     def __init__(self, design: Design) -> None:
-        self.vms = [Vm() for _ in range(WORLD.vms)]
+        self.vms = [Vm() for _ in range(SIZE.vms)]
         self.issued: set[int] = set()
         self._guests: set[int] = set()
         self.secrets: set[int] = set()
@@ -153,24 +56,31 @@ class Oracle:
         """Note that an action begins."""
         vm = self.vms[start.vm]
         pages = vm.pages[start.gfn : start.gfn + start.pages]
-        if start.does in WRITES:
+        if start.action in WRITES:
             self.issued.add(token)
-        if start.does is Do.STORE:
+        if start.action is ActionName.STORE:
             self._guests.add(token)
-        match start.does:
-            case Do.LOAD | Do.HOST_READ:
+        match start.action:
+            case ActionName.LOAD | ActionName.HOST_READ:
                 found = set(pages[0].values)
                 pages[0].loads.append(found)
                 return Watch(start, token, [vm.stamp(pages[0])], vm.life, found=found)
-            case Do.PAGE_OUT | Do.UNMAP:
+            case ActionName.PAGE_OUT | ActionName.UNMAP:
                 return Watch(start, token, [], vm.life)
-            case Do.ESM | Do.BAD_ESM | Do.RESET | Do.REBOOT | Do.REPLACE | Do.UNSHARE_ALL:
+            case (
+                ActionName.ESM
+                | ActionName.BAD_ESM
+                | ActionName.RESET
+                | ActionName.REBOOT
+                | ActionName.REPLACE
+                | ActionName.UNSHARE_ALL
+            ):
                 return self._begin_whole(vm, start, token)
-            case Do.HOT_ADD | Do.HOT_REMOVE:
-                pages = vm.pages[WORLD.gfns :]
+            case ActionName.HOT_ADD | ActionName.HOT_REMOVE:
+                pages = vm.pages[SIZE.gfns :]
         watch = Watch(start, token, list(self._changing(vm, pages)), vm.life)
         for stamp in watch.stamps:
-            self._open(vm, stamp, start.does, token)
+            self._open(vm, stamp, start.action, token)
         return watch
 
     @staticmethod
@@ -182,47 +92,47 @@ class Oracle:
             page.changers += 1
 
     @staticmethod
-    def _open(vm: Vm, stamp: Stamp, does: Do, token: int) -> None:
+    def _open(vm: Vm, stamp: Stamp, action: ActionName, token: int) -> None:
         page = stamp.page
-        if does is Do.STORE:
+        if action is ActionName.STORE:
             page.admit(token)
-        elif does is Do.HOST_WRITE:
+        elif action is ActionName.HOST_WRITE:
             if vm.life == "secure" and stamp.alone and stamp.whose is Whose.PRIVATE:
                 page.pending.add(token)
             else:
                 page.admit(token)
-            page.spoilt |= vm.life != "normal" and not (stamp.alone and stamp.whose is Whose.SHARED)
+            page.tainted |= vm.life != "normal" and not (stamp.alone and stamp.whose is Whose.SHARED)
         else:
             page.admit(ZERO)
             page.whose = Whose.UNKNOWN
 
     @staticmethod
     def _begin_whole(vm: Vm, start: Start, token: int) -> Watch:
-        nothing = vm.life == ("secure" if start.does in {Do.ESM, Do.BAD_ESM} else "normal")
-        if nothing and not vm.changers and start.does is not Do.REPLACE:
+        nothing = vm.life == ("secure" if start.action in {ActionName.ESM, ActionName.BAD_ESM} else "normal")
+        if nothing and not vm.changers and start.action is not ActionName.REPLACE:
             return Watch(start, token, [], vm.life)
         vm.epoch += 1
         watch = Watch(start, token, [vm.stamp(page) for page in vm.pages], vm.life, whole=True)
         vm.changers += 1
         for page in vm.pages:
             page.admit(*page.pending)
-            if start.does is not Do.UNSHARE_ALL or page.whose not in {Whose.PRIVATE, Whose.OURS}:
+            if start.action is not ActionName.UNSHARE_ALL or page.whose not in {Whose.PRIVATE, Whose.OURS}:
                 page.admit(ZERO)
                 page.whose = Whose.UNKNOWN
-        if start.does is not Do.UNSHARE_ALL:
+        if start.action is not ActionName.UNSHARE_ALL:
             vm.life = ""
         return watch
 
     def end(self, watch: Watch, *, succeeded: bool, life: str) -> None:
         """Note how an action ended; `life` is how both sides list the VM."""
-        vm, does = self.vms[watch.start.vm], watch.start.does
+        vm, action = self.vms[watch.start.vm], watch.start.action
         if watch.found is not None:
             loads = watch.stamps[0].page.loads
             del loads[next(place for place, each in enumerate(loads) if each is watch.found)]
             return
         if watch.whole:
             vm.changers -= 1
-            if does is Do.REPLACE and succeeded:
+            if action is ActionName.REPLACE and succeeded:
                 self.bury(watch.start.vm)
                 vm.is_new()
             vm.sees(life)
@@ -235,39 +145,39 @@ class Oracle:
                 self._settle(vm, watch, stamp, gfn, succeeded=succeeded)
 
     def _settle(self, vm: Vm, watch: Watch, stamp: Stamp, gfn: int, *, succeeded: bool) -> None:
-        page, does = stamp.page, watch.start.does
-        match does:
-            case Do.STORE if succeeded:
+        page, action = stamp.page, watch.start.action
+        match action:
+            case ActionName.STORE if succeeded:
                 page.settle({watch.token})
                 if vm.life == "secure" == watch.life and stamp.whose is Whose.PRIVATE:
                     self.secrets.add(watch.token)
-            case Do.HOST_WRITE if succeeded and (vm.life == "normal" or stamp.whose is Whose.SHARED):
+            case ActionName.HOST_WRITE if succeeded and (vm.life == "normal" or stamp.whose is Whose.SHARED):
                 page.settle({watch.token})
-            case Do.SHARE | Do.UNSHARE:
+            case ActionName.SHARE | ActionName.UNSHARE:
                 part = part_of(watch.start.gfn + gfn)
-                self._settle_owner(vm, does, stamp, part, succeeded=succeeded)
-            case Do.UNSHARE_ALL if succeeded and stamp.whose is Whose.SHARED:
+                self._settle_owner(vm, action, stamp, part, succeeded=succeeded)
+            case ActionName.UNSHARE_ALL if succeeded and stamp.whose is Whose.SHARED:
                 page.settle({ZERO})
                 page.whose = Whose.PRIVATE
-            case Do.ESM | Do.BAD_ESM:
+            case ActionName.ESM | ActionName.BAD_ESM:
                 self._settle_entry(vm, watch, stamp, gfn)
-            case Do.RESET | Do.REBOOT if vm.life == "normal":
-                page.spoilt = False
+            case ActionName.RESET | ActionName.REBOOT if vm.life == "normal":
+                page.tainted = False
                 if stamp.whose is Whose.PRIVATE and watch.life == "secure":
                     page.settle({ZERO})
-            case Do.RESET | Do.REBOOT if vm.life == "secure" == watch.life:
+            case ActionName.RESET | ActionName.REBOOT if vm.life == "secure" == watch.life:
                 page.whose = stamp.whose
-            case Do.HOT_ADD if succeeded:
+            case ActionName.HOT_ADD if succeeded:
                 page.settle({ZERO})
                 page.whose = Whose.PRIVATE
-                page.spoilt = False
-            case Do.HOT_ADD:
+                page.tainted = False
+            case ActionName.HOT_ADD:
                 page.whose = stamp.whose
-            case Do.HOT_REMOVE if succeeded:
-                page.spoilt = False
+            case ActionName.HOT_REMOVE if succeeded:
+                page.tainted = False
 
     @staticmethod
-    def _settle_owner(vm: Vm, does: Do, stamp: Stamp, part: Part, *, succeeded: bool) -> None:
+    def _settle_owner(vm: Vm, action: ActionName, stamp: Stamp, part: Part, *, succeeded: bool) -> None:
         page = stamp.page
         if vm.life == "" or (part is Part.SHARED and stamp.whose is Whose.UNKNOWN):
             return
@@ -276,8 +186,8 @@ class Oracle:
             page.settle(stamp.values)
         elif succeeded:
             page.settle({ZERO})
-            page.whose = Whose.SHARED if does is Do.SHARE else Whose.PRIVATE
-        elif does is Do.SHARE and stamp.whose is Whose.PRIVATE:
+            page.whose = Whose.SHARED if action is ActionName.SHARE else Whose.PRIVATE
+        elif action is ActionName.SHARE and stamp.whose is Whose.PRIVATE:
             page.settle(stamp.values)
             page.whose = Whose.PRIVATE
 
@@ -302,4 +212,4 @@ class Oracle:
 
 def part_of(gfn: int) -> Part:
     """Return the part that a GFN plays in UV_ESM; what is hot-plugged is left over."""
-    return WORLD.image[gfn] if gfn < WORLD.gfns else Part.LEFT_OVER
+    return SIZE.image[gfn] if gfn < SIZE.gfns else Part.LEFT_OVER

@@ -1,40 +1,39 @@
 """What must succeed between two rounds, when no call is open, and at the end of a run.
 
-From a quiet state every load, store, share, unshare and UV_ESM, started alone with a host that cooperates,
-succeeds.
+From a quiescent state every load, store, share, unshare and UV_ESM succeeds, if it is started alone and the
+host cooperates.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from pef_explorer.simulation.events import WORLD, Do, Start
-from pef_explorer.simulation.oracle import Page, Whose
+from pef_explorer.actions.names import ActionName
+from pef_explorer.simulation.events import SIZE, Start
+from pef_explorer.simulation.lone import LoneActions
+from pef_explorer.simulation.pages import Page, Whose
+from pef_lab.agreement import SHARED_STATES
 from pef_protocol.states import UvGfnState as S
-from pef_ultravisor.lifecycle import SHARED_STATES
-
-if TYPE_CHECKING:
-    from pef_explorer.simulation.run import Run
 
 FIRST: Final = 1 << 20
 """Number of the first action that is a probe."""
 OURS: Final = (S.SHARED_IMPLICIT, S.SHARED_IMPLICIT_INV, S.PSEUDO_SHARED, S.PSEUDO_SHARED_INV)
 
 
-def probe_all(run: "Run", *, last: bool) -> None:
+def probe_all(run: LoneActions, *, last: bool) -> None:
     """Judge the rest between two rounds; after the `last` one use every page, and destroy every VM."""
     run.judge.judge_rest()
     probes = Probes(run)
-    for vm in range(WORLD.vms):
+    for vm in range(SIZE.vms):
         probes.look_again(vm)
         if last:
             probes.use_all(vm)
         else:
-            probes.use(vm, WORLD.hot)
+            probes.use(vm, SIZE.hot)
     if last:
-        for vm in range(WORLD.vms):
+        for vm in range(SIZE.vms):
             probes.start_over(vm)
     run.judge.judge_rest()
     if last:
-        for vm in range(WORLD.vms):
+        for vm in range(SIZE.vms):
             run.must(run.machines.hv.destroy(vm + 1), vm)
         run.judge.judge_nothing_left()
 
@@ -42,7 +41,7 @@ def probe_all(run: "Run", *, last: bool) -> None:
 class Probes:
     """Actions of one actor at a time."""
 
-    def __init__(self, run: "Run") -> None:
+    def __init__(self, run: LoneActions) -> None:
         self._run = run
         self._made = 0
 
@@ -63,36 +62,43 @@ class Probes:
         """Load pages of a VM that runs, where nothing of the host's stands in the way."""
         for gfn in gfns:
             if self._usable(vm, gfn) is not None:
-                self._does(vm, Do.LOAD, gfn)
+                self._make(vm, ActionName.LOAD, gfn)
 
     def use_all(self, vm: int) -> None:
         """Load every page, have the host look at it, and load it again; share one, and take it back."""
-        everything = tuple(range(WORLD.pages))
+        everything = tuple(range(SIZE.pages))
         self.use(vm, everything)
         if self._run.machines.life(vm + 1) != "secure":
             return
         for gfn in everything:
             if self._usable(vm, gfn) is not None:
-                self._does(vm, Do.HOST_READ, gfn)
+                self._make(vm, ActionName.HOST_READ, gfn)
         private = [
             gfn for gfn in everything if (page := self._usable(vm, gfn)) and page.whose is Whose.PRIVATE
         ]
         for gfn in private[:1] + private[-1:]:
-            for does in (Do.STORE, Do.LOAD, Do.SHARE, Do.LOAD, Do.UNSHARE, Do.LOAD):
-                self._does(vm, does, gfn)
+            for action in (
+                ActionName.STORE,
+                ActionName.LOAD,
+                ActionName.SHARE,
+                ActionName.LOAD,
+                ActionName.UNSHARE,
+                ActionName.LOAD,
+            ):
+                self._make(vm, action, gfn)
         self.use(vm, everything)
         known = self._run.oracle.vms[vm]
-        spoilt = frozenset(gfn for gfn, page in enumerate(known.pages) if page.spoilt)
-        self._run.judge.judge_tables(vm, but=spoilt)
+        tainted = frozenset(gfn for gfn, page in enumerate(known.pages) if page.tainted)
+        self._run.judge.judge_tables(vm, but=tainted)
 
     def start_over(self, vm: int) -> None:
         """Make the VM normal, use it, make it secure and use it again."""
-        self._does(vm, Do.RESET, 0)
+        self._make(vm, ActionName.RESET, 0)
         self.look_again(vm)
-        self.use(vm, WORLD.hot)
-        self._does(vm, Do.ESM, 0)
+        self.use(vm, SIZE.hot)
+        self._make(vm, ActionName.ESM, 0)
         self.look_again(vm)
-        self.use(vm, WORLD.hot)
+        self.use(vm, SIZE.hot)
         self._run.judge.judge_tables(vm)
 
     def _usable(self, vm: int, gfn: int) -> Page | None:
@@ -102,10 +108,10 @@ class Probes:
         life = run.machines.life(vm + 1)
         if life == "neither" or run.machines.normal_page(vm, gfn) is None:
             return None
-        if life == "secure" and (page.spoilt or page.whose is Whose.OURS):
+        if life == "secure" and (page.tainted or page.whose is Whose.OURS):
             return None
         return page
 
-    def _does(self, vm: int, does: Do, gfn: int) -> None:
+    def _make(self, vm: int, action: ActionName, gfn: int) -> None:
         self._made += 1
-        self._run.alone(Start(FIRST + self._made, 0, 0, vm, "guest 0", does, gfn, 1))
+        self._run.alone(Start(FIRST + self._made, 0, 0, vm, "guest 0", action, gfn, 1))

@@ -4,16 +4,16 @@ import heapq
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from pef_explorer.faults import Fault
+from pef_explorer.actions.names import ActionName
+from pef_explorer.machines.faults import Fault
+from pef_explorer.machines.open_call import Pending
+from pef_explorer.machines.wire import Message, NotDone
 from pef_explorer.simulation.chains import Chain
 from pef_explorer.simulation.events import (
-    ROUNDS,
-    WORLD,
-    Do,
+    SIZE,
     Event,
     Kind,
     Partition,
@@ -24,21 +24,11 @@ from pef_explorer.simulation.events import (
     delay,
     token_of,
 )
-from pef_explorer.simulation.judge import Broken, Judge
-from pef_explorer.simulation.machines import Machines
-from pef_explorer.simulation.oracle import Oracle, Watch
-from pef_explorer.simulation.probes import probe_all
-from pef_explorer.stepping import Pending
-from pef_explorer.wire import Message, NotDone
-from pef_hypervisor.outcome import Errno, Outcome
-from pef_kit.core.life import Ended
-from pef_kit.operations import Operation, PeerFailure
-from pef_protocol.calls import Reply
+from pef_explorer.simulation.judge import Broken
+from pef_explorer.simulation.lone import LONGEST, LoneActions
+from pef_explorer.simulation.pages import Watch
 from pef_protocol.events import Side
-from pef_ultravisor.from_guest.accesses import AccessFailure
 
-LONGEST: Final = 20_000
-"""Events in which every open call must have ended, once no other begins."""
 TIMES: Final[dict[Pending, tuple[int, int]]] = {
     Pending.REQUEST: (4, 20),
     Pending.REPLY: (4, 20),
@@ -51,40 +41,16 @@ LATE: Final = (200, 600)
 RESETS: Final = 1 << 19
 """Number of the first reset of a VM in which an operation was cut off: its operator makes it."""
 NOT_READY: Final = 50
-"""How long an actor waits who is told that a side is not ready."""
-OUTCOMES: Final = (AccessFailure, PeerFailure, Ended, NotDone)
-"""How an operation may fail."""
+"""How long an actor waits to whom a side is not ready."""
 AGAIN: Final = (1, 2000)
 """How long the second copy of a message takes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """What broke: the invariant, a sentence, and in which round, at what time."""
-
-    invariant: str
-    sentence: str
-    round: int
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """How a run went: events judged, actions done, faults that befell something, and what broke."""
-
-    events: int
-    actions: int
-    faults: int
-    failure: Failure | None
-
-
-class Run:
+class Run(LoneActions):
     """A run under way."""
 
     def __init__(self, seed: Seed, events: Sequence[Event]) -> None:
-        self.machines = Machines(seed)
-        self.oracle = Oracle(seed.design)
-        self.judge = Judge(self.machines, self.oracle, seed.design)
+        super().__init__(seed)
         self._seed = seed
         self._events = events
         self._troubles: dict[int, dict[int, Kind]] = defaultdict(dict)
@@ -94,9 +60,9 @@ class Run:
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._chains: dict[Chain, Watch | None] = {}
         self._queues: dict[tuple[int, str], deque[Start]] = defaultdict(deque)
-        self._open = [0] * WORLD.vms
-        self._now = self._round = self._pushed = self._since = 0
-        self._count = self._actions = self._faults = 0
+        self._open = [0] * SIZE.vms
+        self.now = self.round = self._pushed = self._since = 0
+        self.actions = self.faults = 0
         self._heals = self._deaths = 0
         self._fitting: Chain | None = None
         """What the Hypervisor does since a side died, from its hello on."""
@@ -104,68 +70,31 @@ class Run:
         """The Hypervisor died, and its VMs have not been made anew."""
         self._dead: list[Chain] = []
 
-    def course(self) -> Course:
-        """Let everything happen, and say how it went."""
-        failure = None
-        try:
-            self.must(self.machines.introduce(), 0)
-            self._make_vms()
-            for round_ in range(ROUNDS):
-                self._play(round_)
-                probe_all(self, last=round_ == ROUNDS - 1)
-        except Broken as broken:
-            failure = Failure(broken.invariant, broken.sentence, self._round, self._now)
-        except Exception as crash:  # noqa: BLE001 - whatever an operation raises is a finding
-            sentence = f"{type(crash).__name__}: {crash}"
-            failure = Failure("no_operation_crashes", sentence, self._round, self._now)
-        finally:
-            for chain in (*self._chains, *self._dead):
-                chain.close()
-        return Course(self._count, self._actions, self._faults, failure)
+    def start(self) -> None:
+        """Introduce both sides and create all VMs."""
+        self.must(self.machines.introduce(), 0)
+        self._make_vms()
 
-    # Actions that are begun alone, and run to their end
-
-    def must(self, operation: Operation[Any], vm: int) -> None:
-        """Do an operation of the VMM alone; raise Broken where it does not succeed."""
-        start = Start(-1, 0, 0, vm, "vmm", Do.HOST_READ, 0, 1)
-        outcome = self._to_its_end(Chain(operation, self.machines, Side.HYPERVISOR, start))
-        if not succeeded(outcome):
-            raise Broken("what_is_asked_alone_succeeds", f"VM {vm}: {outcome}")
-
-    def alone(self, start: Start) -> None:
-        """Do an action alone, with everything judged; raise Broken where it does not succeed."""
-        watch = self.oracle.begin(start, token_of(start))
-        operation, side = self.machines.act(start)
-        outcome = self._to_its_end(Chain(operation, self.machines, side, start))
-        self._heard(watch, outcome)
-        if not succeeded(outcome):
-            where = f"VM {start.vm}, GFN {start.gfn}"
-            raise Broken("what_is_asked_alone_succeeds", f"{where}: {start.does}: {outcome}")
-
-    def _to_its_end(self, chain: Chain) -> Any:
-        for _ in range(LONGEST):
-            self._count += 1
-            self.judge.look()
-            if chain.pending is Pending.ENDED:
-                return chain.outcome
-            chain.go_on()
-        raise Broken("every_call_ends", f"VM {chain.start.vm}: {chain.start.does} alone does not end")
+    def close(self) -> None:
+        """End every operation that is still open."""
+        for chain in (*self._chains, *self._dead):
+            chain.close()
 
     def _make_vms(self) -> None:
-        for vm in range(WORLD.vms):
+        for vm in range(SIZE.vms):
             self.must(self.machines.make_vm(), vm)
 
     # A round
 
-    def _play(self, round_: int) -> None:
+    def play(self, round_: int) -> None:
         """Let a round's events happen; return once no call is open."""
-        self._round, self._now = round_, 0
+        self.round, self.now = round_, 0
         for each in self._events:
             if not isinstance(each, Trouble) and each.round == round_:
                 self._push(each.at, partial(self._arrive, each))
         self._since = 0
         while self._heap:
-            self._now, _, happens = heapq.heappop(self._heap)
+            self.now, _, happens = heapq.heappop(self._heap)
             self._since += 1
             if self._since > LONGEST:
                 sentence = f"{len(self._chains)} calls are open {LONGEST} events after the last began"
@@ -182,8 +111,8 @@ class Run:
             self._restart(Side(event.side))
             return
         if isinstance(event, Partition):
-            self._faults += 1
-            self._heals = max(self._heals, self._now + event.length)
+            self.faults += 1
+            self._heals = max(self._heals, self.now + event.length)
             return
         queue = self._queues[event.vm, event.actor]
         queue.append(event)
@@ -193,9 +122,9 @@ class Run:
     def _begin(self, start: Start) -> None:
         self._since = 0
         if self.machines.apart or self._fitting:  # neither side admits anything
-            self._push(self._now + NOT_READY, partial(self._begin, start))
+            self._push(self.now + NOT_READY, partial(self._begin, start))
             return
-        self._actions += start.number < RESETS
+        self.actions += start.number < RESETS
         watch = self.oracle.begin(start, token_of(start))
         operation, side = self.machines.act(start)
         self._add(Chain(operation, self.machines, side, start), watch)
@@ -216,7 +145,7 @@ class Run:
         self._judge()
         for message in self.machines.kept:
             wait = delay(self._seed.number, chain.start.number, chain.steps, *AGAIN)
-            self._push(self._now + wait, partial(self._arrives_again, message))
+            self._push(self.now + wait, partial(self._arrives_again, message))
         self.machines.kept.clear()
         if chain.pending is Pending.ENDED:
             self._ended(chain)
@@ -227,13 +156,13 @@ class Run:
             kind = self._troubles.get(chain.start.number, {}).get(chain.messages)
             chain.messages += 1
             if kind is not None:
-                self._faults += 1
+                self.faults += 1
                 low, high = LATE
                 self._befall(chain, kind)
         wait = delay(self._seed.number, chain.start.number, chain.steps, low, high)
         if chain.on_its_way:
-            wait += max(0, self._heals - self._now)
-        self._push(self._now + wait, partial(self._step, chain))
+            wait += max(0, self._heals - self.now)
+        self._push(self.now + wait, partial(self._step, chain))
 
     def _befall(self, chain: Chain, kind: Kind) -> None:
         """Lose a message, or have it arrive once more: at once, or when it is long over."""
@@ -249,8 +178,8 @@ class Run:
         self._judge()
 
     def _judge(self) -> None:
-        self._count += 1
-        self.judge.look()
+        self.count += 1
+        self.judge.observe()
         if self.machines.wrong:
             raise Broken("a_message_acts_once", self.machines.wrong)
 
@@ -260,7 +189,7 @@ class Run:
         if chain is self._fitting:
             self._fitted(chain.outcome)
         if watch is not None:
-            self._heard(watch, chain.outcome)
+            self.judge_outcome(watch, chain.outcome)
             self._next(start)
         if not (self._open[start.vm] or self.machines.apart or self._fitting):
             self.judge.judge_tables(start.vm)
@@ -270,24 +199,13 @@ class Run:
         queue = self._queues[start.vm, start.actor]
         queue.popleft()
         if queue:
-            self._push(self._now + 1, partial(self._begin, queue[0]))
-
-    def _heard(self, watch: Watch, outcome: Any) -> None:
-        """Judge what the actor was told."""
-        if isinstance(outcome, Exception) and not isinstance(outcome, OUTCOMES):
-            raise outcome
-        content = isinstance(outcome, bytes | bytearray | memoryview)
-        if content and watch.found is not None:
-            self.judge.judge_seen(watch, bytes(outcome))
-        life = self.machines.life(watch.start.vm + 1)
-        self.oracle.end(watch, succeeded=succeeded(outcome), life=life)
-        self.judge.judge_stored(watch.token)
+            self._push(self.now + 1, partial(self._begin, queue[0]))
 
     # Deaths
 
     def _restart(self, side: Side) -> None:
         """Let a side die and start anew: what the other one is doing goes on, or asks again."""
-        self._faults += 1
+        self.faults += 1
         chains = dict(self._chains)
         self._chains.clear()
         for chain, watch in chains.items():
@@ -302,23 +220,23 @@ class Run:
         self._dead += chains
         self.machines.start(side)
         self.judge.starts_anew()
-        for vm in range(WORLD.vms):
+        for vm in range(SIZE.vms):
             self.oracle.died(vm, whole=side is Side.HYPERVISOR)
         self._lost |= side is Side.HYPERVISOR
         self._fitting = None
         self._deaths += 1
         wait = delay(self._seed.number, self._deaths, 0, *LATE)
-        self._push(self._now + wait, partial(self._fit, self._deaths))
+        self._push(self.now + wait, partial(self._fit, self._deaths))
 
     def _goes_on(self, chain: Chain, watch: Watch | None) -> None:
         self._chains[chain] = watch
         self._open[chain.start.vm] += 1
-        self._push(self._now + 1, partial(self._step, chain))
+        self._push(self.now + 1, partial(self._step, chain))
 
     def _fit(self, death: int) -> None:
         """Have the Hypervisor say hello, unless a side has died since."""
         if death == self._deaths:
-            start = Start(-1, 0, 0, 0, "vmm", Do.HOST_READ, 0, 1)
+            start = Start(-1, 0, 0, 0, "vmm", ActionName.HOST_READ, 0, 1)
             self._fitting = Chain(self.machines.introduce(), self.machines, Side.HYPERVISOR, start)
             self._add(self._fitting, None)
 
@@ -330,17 +248,8 @@ class Run:
         if self._lost:
             self._make_vms()
         self._lost = False
-        for vm in range(WORLD.vms):
+        for vm in range(SIZE.vms):
             self.oracle.vms[vm].sees(self.machines.life(vm + 1))
             if self.machines.hv.store.vms[vm + 1].must_reset:
-                number = RESETS + self._deaths * WORLD.vms + vm
-                self._arrive(Start(number, self._round, self._now, vm, "vmm", Do.RESET, 0, 1))
-
-
-def succeeded(outcome: Any) -> bool:
-    """Tell whether an action did what was asked."""
-    if isinstance(outcome, Reply):
-        return outcome.code.succeeded
-    if isinstance(outcome, Outcome):
-        return outcome.errno is Errno.OK
-    return outcome is None or isinstance(outcome, bytes | bytearray | memoryview)
+                number = RESETS + self._deaths * SIZE.vms + vm
+                self._arrive(Start(number, self.round, self.now, vm, "vmm", ActionName.RESET, 0, 1))

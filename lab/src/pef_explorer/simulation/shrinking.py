@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from pef_explorer.simulation.course import Failure, course_of
 from pef_explorer.simulation.events import Event, Partition, Restart, Seed, Start, Trouble
-from pef_explorer.simulation.run import Failure, Run
 
 MOST_RUNS: Final = 600
 """Runs after which shrinking stops with what it has."""
@@ -20,7 +20,7 @@ def shrunk(seed: Seed, events: Sequence[Event], failure: Failure) -> tuple[list[
         if runs == MOST_RUNS:
             return False
         runs += 1
-        now = Run(seed, some).course().failure
+        now = course_of(seed, some).failure
         if now is None or now.invariant != failure.invariant:
             return False
         best = now

@@ -43,7 +43,7 @@ def replay(file: Path, ports: Ports | None, console: Console, errors: Console) -
     )
     console.print(f"  {found.sentence}", markup=False, soft_wrap=True)
     for gfn, (hypervisor, ultravisor) in played.tables.items():
-        look = played.looks[gfn]
+        look = played.observations[gfn]
         line = drawing.row(gfn, (hypervisor, ultravisor), look)
         console.print(f"  {line}", markup=False, soft_wrap=True)
     return 0

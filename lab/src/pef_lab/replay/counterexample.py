@@ -1,15 +1,16 @@
 """A counterexample as a file: a small system, the steps that break an invariant, and what was seen.
 
-    {"format": "pef-counterexample/1", "title", "design", "mutant", "invariant", "sentence", "found_by",
+    {"format": "pef-counterexample/2", "title", "design", "mutant", "invariant", "sentence", "found_by",
      "system": {"image": ["brought", "left over"], "plug": 1, "vcpus": 1},
-     "steps": [{"actor": "guest 0", "does": "UV_ESM", "gfn": null, "fault": null, "then": "asks H_SVM_…"}, …],
+     "steps": [{"actor": "guest 0", "action": "UV_ESM", "gfn": null, "fault": null,
+                "leads_to": "asks H_SVM_…"}, …],
      "violated_after": 17, "tables": {"0": ["NORMAL", "SECURE"], …},
-     "looks": {"0": {"guest": "zero", "host": "other"}, …}}
+     "observations": {"0": {"guest": "zero", "host": "other"}, …}}
 
 A step starts an action, which then runs to the first thing it needs from outside, or lets an actor `go on`:
-what its innermost operation needed is performed. `then` says what it stops at next. The invariant is broken
-after `violated_after` steps: `tables` has the states of each GFN, the Hypervisor's and the Ultravisor's, at
-that moment. `looks` is what guest and host read of each GFN after the last step, each alone.
+what its innermost operation needed is performed. `leads_to` says what it stops at next. The invariant is
+broken after `violated_after` steps: `tables` has the states of each GFN at that moment, the Hypervisor's and
+the Ultravisor's. `observations` is what guest and host read of each GFN after the last step, each alone.
 """
 
 import json
@@ -27,7 +28,7 @@ from pef_protocol.designs import Design
 from pef_protocol.states import HvGfnState, UvGfnState
 
 FAMILY: Final = "pef-counterexample/"
-FORMAT: Final = FAMILY + "1"
+FORMAT: Final = FAMILY + "2"
 GO_ON: Final = "go on"
 NOTHING: Final = "nothing"
 """Stands for the state of a GFN of which a side has none, and for an answer that does not come."""
@@ -40,7 +41,7 @@ Actor: TypeAlias = Literal["guest 0", "guest 1", "vmm", "memory"]
 Fault: TypeAlias = Literal["refused", "busy", "doubled", "lost"]
 Role: TypeAlias = Literal["brought", "shared", "left over"]
 Word: TypeAlias = Literal["as written", "zero", "other", "refused"]
-Does: TypeAlias = Literal[
+ActionName: TypeAlias = Literal[
     "go on",
     "load",
     "store",
@@ -73,10 +74,10 @@ _STOP: Final = re.compile(r"asks (?P<call>\S+)|answers (?P<code>\S+)|moves pages
 _CODES: Final = frozenset({*UCode.__members__, *HCode.__members__, NOTHING})
 
 
-def _a_stop(then: str) -> str:
-    found = _STOP.fullmatch(then)
+def _a_stop(leads_to: str) -> str:
+    found = _STOP.fullmatch(leads_to)
     if not found:
-        message = f"{then!r} is nothing that an operation stops at"
+        message = f"{leads_to!r} is nothing that an operation stops at"
         raise ValueError(message)
     if found["call"] and found["call"] not in CALLS:
         message = f"there is no call {found['call']}"
@@ -84,7 +85,7 @@ def _a_stop(then: str) -> str:
     if found["code"] and found["code"] not in _CODES:
         message = f"there is no code {found['code']}"
         raise ValueError(message)
-    return then
+    return leads_to
 
 
 class Part(BaseModel):
@@ -93,29 +94,29 @@ class Part(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class Step(Part):
+class ScheduleStep(Part):
     """One step of the schedule, and what it led to."""
 
     actor: Actor
-    does: Does
+    action: ActionName
     gfn: Annotated[int, Field(ge=0)] | None = None
     fault: Fault | None = None
-    then: Annotated[str, AfterValidator(_a_stop)]
+    leads_to: Annotated[str, AfterValidator(_a_stop)]
 
     @property
     def starts(self) -> bool:
         """Tell whether the step starts an action."""
-        return self.does != GO_ON
+        return self.action != GO_ON
 
     @property
     def ends(self) -> bool:
         """Tell whether the action has ended with this step."""
-        return self.then.startswith(ENDS)
+        return self.leads_to.startswith(ENDS)
 
     def __str__(self) -> str:
         where = "" if self.gfn is None else f" {self.gfn}"
         fault = f" ({self.fault})" if self.fault else ""
-        return f"{self.actor}: {self.does}{where}{fault}"
+        return f"{self.actor}: {self.action}{where}{fault}"
 
 
 class System(Part):
@@ -140,7 +141,7 @@ class FoundBy(BaseModel):
     commit: str
 
 
-class Look(Part):
+class GfnReads(Part):
     """What a guest load and a host read of one GFN gave."""
 
     guest: Word
@@ -155,7 +156,7 @@ UvState = Annotated[str, Field(pattern=f"^({'|'.join(UvGfnState.__members__)}|{N
 class Counterexample(Part):
     """A schedule that breaks an invariant."""
 
-    format: Literal["pef-counterexample/1"]
+    format: Literal["pef-counterexample/2"]
     title: str
     design: Design
     mutant: str | None
@@ -163,10 +164,10 @@ class Counterexample(Part):
     sentence: str
     found_by: FoundBy
     system: System
-    steps: Annotated[tuple[Step, ...], Field(min_length=1)]
+    steps: Annotated[tuple[ScheduleStep, ...], Field(min_length=1)]
     violated_after: Annotated[int, Field(ge=0)]
     tables: dict[Gfn, tuple[HvState, UvState]]
-    looks: dict[Gfn, Look]
+    observations: dict[Gfn, GfnReads]
 
     @model_validator(mode="after")
     def _is_a_schedule(self) -> Self:
@@ -174,7 +175,7 @@ class Counterexample(Part):
         if self.violated_after > len(self.steps):
             message = f"violated_after: there are only {len(self.steps)} steps"
             raise ValueError(message)
-        for where, gfns in (("tables", self.tables), ("looks", self.looks)):
+        for where, gfns in (("tables", self.tables), ("observations", self.observations)):
             if strange := [gfn for gfn in gfns if int(gfn) not in self.system.gfns]:
                 message = f"{where}: the system has no GFN {strange[0]}"
                 raise ValueError(message)
@@ -183,21 +184,21 @@ class Counterexample(Part):
             if fault := _misplaced(step, stops.get(step.actor), self.system):
                 message = f"step {number}: {fault}"
                 raise ValueError(message)
-            stops[step.actor] = step.then
+            stops[step.actor] = step.leads_to
         return self
 
 
-def _misplaced(step: Step, stop: str | None, system: System) -> str:
+def _misplaced(step: ScheduleStep, stop: str | None, system: System) -> str:
     """Say why a step can't come where its actor stopped at `stop`; empty where it can."""
     at_rest = stop is None or stop.startswith(ENDS)
     if step.actor == "guest 1" and system.vcpus == 1:
         return "there is no guest 1"
     if step.starts != at_rest:
         return f"{step.actor} has nothing to go on with" if at_rest else f"{step.actor} is still at work"
-    if step.starts and step.does not in ACTIONS[step.actor]:
-        return f"{step.actor} can't {step.does}"
-    if (step.gfn is not None) != (step.does in AT_ONE_GFN):
-        return f"{step.does}: it names {'no' if step.gfn is None else 'a'} GFN"
+    if step.starts and step.action not in ACTIONS[step.actor]:
+        return f"{step.actor} can't {step.action}"
+    if (step.gfn is not None) != (step.action in AT_ONE_GFN):
+        return f"{step.action}: it names {'no' if step.gfn is None else 'a'} GFN"
     if step.gfn is not None and step.gfn not in system.gfns:
         return f"the system has no GFN {step.gfn}"
     if step.fault and not (stop or "").startswith("asks "):

@@ -11,7 +11,7 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
-from pef_lab.replay.counterexample import BAD_IMAGE, ENDS, GO_ON, MOVES, NOTHING, Counterexample, Step
+from pef_lab.replay.counterexample import BAD_IMAGE, ENDS, GO_ON, MOVES, NOTHING, Counterexample, ScheduleStep
 from pef_lab.sequence import plain
 
 LETTERS: Final = {"guest 0": "G0", "guest 1": "G1", "vmm": "V", "memory": "M"}
@@ -59,7 +59,7 @@ class _Open:
     visors: list[str]
     stop: str
     since: int
-    does: str
+    action: str
 
 
 @dataclass(slots=True)
@@ -70,16 +70,16 @@ class _Scene:
     opens: dict[str, _Open] = field(default_factory=dict)
     is_secure: bool = False
 
-    def begun(self, number: int, step: Step) -> Arrow:
-        visor = "U" if step.does in TO_ULTRAVISOR else "H"
-        if step.does in {"load", "store"} and self.is_secure:
+    def begun(self, number: int, step: ScheduleStep) -> Arrow:
+        visor = "U" if step.action in TO_ULTRAVISOR else "H"
+        if step.action in {"load", "store"} and self.is_secure:
             visor = "U"
         letter = LETTERS[step.actor]
-        self.opens[step.actor] = _Open(letter, [visor], step.then, number, step.does)
+        self.opens[step.actor] = _Open(letter, [visor], step.leads_to, number, step.action)
         where = "" if step.gfn is None else f" {step.gfn}"
-        return Arrow(number, step.actor, 0, letter, visor, f"{step.does}{where}")
+        return Arrow(number, step.actor, 0, letter, visor, f"{step.action}{where}")
 
-    def gone_on(self, number: int, step: Step, call: _Open) -> Iterator[Arrow]:
+    def gone_on(self, number: int, step: ScheduleStep, call: _Open) -> Iterator[Arrow]:
         """Yield what letting an actor go on means: what it had stopped at happens."""
         here, depth = call.visors[-1], len(call.visors)
         kind, _, what = call.stop.partition(" ")
@@ -95,23 +95,23 @@ class _Scene:
             shown = "lost" if what == NOTHING else "answers"
             yield Arrow(number, step.actor, depth - 1, here, OTHER[here], what, shown)
 
-    def stopped(self, number: int, step: Step, call: _Open) -> Iterator[Arrow]:
+    def stopped(self, number: int, step: ScheduleStep, call: _Open) -> Iterator[Arrow]:
         """Yield what is to be said of where an actor came to a stop."""
         here, depth = call.visors[-1], len(call.visors)
-        if step.then.startswith(ENDS):
-            words = step.then.removeprefix(ENDS)
+        if step.leads_to.startswith(ENDS):
+            words = step.leads_to.removeprefix(ENDS)
             yield Arrow(number, step.actor, 0, call.visors[0], call.letter, words, "answers")
-            if call.does.startswith("UV_ESM") and words == "U_SUCCESS":
+            if call.action.startswith("UV_ESM") and words == "U_SUCCESS":
                 self.is_secure = True
-            elif call.does in RESETS and words == "OK":
+            elif call.action in RESETS and words == "OK":
                 self.is_secure = False
             return
         following = self.found.steps[number : number + 1]
         if following and following[0].actor != step.actor:
-            stop = {"waits": "waits", "works": "works", MOVES: "pages are about to move"}.get(step.then)
-            told = stop or f"{step.then.partition(' ')[2]} is on its way"
+            stop = {"waits": "waits", "works": "works", MOVES: "pages are about to move"}.get(step.leads_to)
+            told = stop or f"{step.leads_to.partition(' ')[2]} is on its way"
             yield Arrow(number, step.actor, depth, here, here, f"{step.actor}: {told}", "note")
-        elif step.then == "waits":
+        elif step.leads_to == "waits":
             yield Arrow(number, step.actor, depth, here, here, f"{step.actor}: waits", "note")
 
 
@@ -121,12 +121,12 @@ def arrows_of(found: Counterexample) -> Iterator[Arrow]:
     if not found.violated_after:
         yield _violation(found)
     for number, step in enumerate(found.steps, start=1):
-        if step.does == GO_ON:
+        if step.action == GO_ON:
             yield from scene.gone_on(number, step, scene.opens[step.actor])
         else:
             yield scene.begun(number, step)
         call = scene.opens[step.actor]
-        call.stop = step.then
+        call.stop = step.leads_to
         yield from scene.stopped(number, step, call)
         if number == found.violated_after:
             yield _violation(found)
@@ -144,8 +144,8 @@ def row(gfn: int | str, states: tuple[str, str], look: tuple[str, str] | None) -
 
 def tables_of(found: Counterexample) -> list[str]:
     """Say what both tables, and both looks, are of each GFN."""
-    looks = {gfn: (look.guest, look.host) for gfn, look in found.looks.items()}
-    return [row(gfn, states, looks.get(gfn)) for gfn, states in found.tables.items()]
+    observations = {gfn: (look.guest, look.host) for gfn, look in found.observations.items()}
+    return [row(gfn, states, observations.get(gfn)) for gfn, states in found.tables.items()]
 
 
 def table(found: Counterexample) -> Table:

@@ -12,7 +12,7 @@ from typing import Final
 import httpx
 
 from pef_lab.failures import Unanswered
-from pef_lab.replay.counterexample import ENDS, UNSEEN, WAITS, Counterexample, Step
+from pef_lab.replay.counterexample import ENDS, UNSEEN, WAITS, Counterexample, ScheduleStep
 from pef_lab.replay.stage import Stage, fits, set_up
 from pef_lab.replay.traffic import Actor, Stop
 from pef_lab.replay.wire import Wire
@@ -36,7 +36,7 @@ class Played:
     """What was seen: both tables at the violation, and what guest and host read in the end."""
 
     tables: dict[int, tuple[str, str]]
-    looks: dict[int, tuple[str, str]]
+    observations: dict[int, tuple[str, str]]
 
 
 async def play(found: Counterexample, wire: Wire, patience: float = PATIENCE) -> Played:
@@ -82,7 +82,7 @@ class Player:
             await self._play(number, step)
             tables = await self._tables(number) or tables
         await self.end()
-        return Played(tables, await self._looks())
+        return Played(tables, await self._observations())
 
     async def end(self) -> None:
         """Let everything pass, and wait until every action has ended."""
@@ -94,36 +94,36 @@ class Player:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    async def _play(self, number: int, step: Step) -> None:
+    async def _play(self, number: int, step: ScheduleStep) -> None:
         actor = self._traffic.active = self._actors[step.actor]
         if step.starts:
-            await self._stage.before(step.does)
+            await self._stage.before(step.action)
             await self._start(actor, step)
         elif actor.at is not None and actor.stops.empty():
             actor.let_go(step.fault)
-        if step.then in UNSEEN:
+        if step.leads_to in UNSEEN:
             await self._reached()
-            if step.then == WAITS and (ended := actor.ended):
+            if step.leads_to == WAITS and (ended := actor.ended):
                 raise Difference(f"step {number} ({step})", WAITS, ended.words)
             return
         seen = await self._next_stop(actor)
-        if not agrees(step.then, seen.words):
-            raise Difference(f"step {number} ({step})", step.then, seen.words)
+        if not agrees(step.leads_to, seen.words):
+            raise Difference(f"step {number} ({step})", step.leads_to, seen.words)
 
-    async def _start(self, actor: Actor, step: Step) -> None:
+    async def _start(self, actor: Actor, step: ScheduleStep) -> None:
         self._calls += 1
         call_id = f"replay-{self._stage.lpid}-{self._calls}"
         gfn = step.gfn or 0
-        actor.asks = self._stage.asked_side(step.does)
+        actor.asks = self._stage.asked_side(step.action)
         actor.gfn = None if step.gfn is None else self._stage.places[step.gfn]
         actor.at = actor.ended = None
         self._traffic.begin(call_id, actor)
         vcpu = int(step.actor[-1]) if step.actor.startswith("guest") else 0
-        actor.task = asyncio.create_task(self._act(actor, step.does, gfn, vcpu, call_id))
+        actor.task = asyncio.create_task(self._act(actor, step.action, gfn, vcpu, call_id))
 
-    async def _act(self, actor: Actor, does: str, gfn: int, vcpu: int, call_id: str) -> None:
+    async def _act(self, actor: Actor, action: str, gfn: int, vcpu: int, call_id: str) -> None:
         try:
-            word = await self._stage.act(does, gfn, vcpu, call_id)
+            word = await self._stage.act(action, gfn, vcpu, call_id)
         except Unanswered as failure:
             word = f"without an answer: {failure}"
         actor.end(ENDS + word)
@@ -154,14 +154,14 @@ class Player:
                 raise Difference(where, _states(expected), _states(seen))
         return tables
 
-    async def _looks(self) -> dict[int, tuple[str, str]]:
-        looks = await self._stage.looks()
-        for gfn, said in self._found.looks.items():
-            guest, host = looks[int(gfn)]
+    async def _observations(self) -> dict[int, tuple[str, str]]:
+        observations = await self._stage.observations()
+        for gfn, said in self._found.observations.items():
+            guest, host = observations[int(gfn)]
             for eye, expected, seen in (("guest", said.guest, guest), ("host", said.host, host)):
                 if not agrees(expected, seen):
                     raise Difference(f"look of the {eye} at GFN {gfn} after the last step", expected, seen)
-        return looks
+        return observations
 
 
 def _states(pair: tuple[str, str]) -> str:

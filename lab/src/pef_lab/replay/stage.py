@@ -137,34 +137,34 @@ class Stage:
             flaw = bytes([content[-1] ^ 1]) if bad and gpa == self.image.initrd_address else content[-1:]
             await self.vmm.write(self.lpid, gpa, content[:-1] + flaw)
 
-    async def before(self, does: str) -> None:
+    async def before(self, action: str) -> None:
         """Do what has been done before an action begins and is no part of it: a boot loads the image."""
-        if does not in ENTERS or self.entering:
+        if action not in ENTERS or self.entering:
             return
         if await self.state(Side.HYPERVISOR) == HvVmState.NORMAL.name:
-            await self.load_image(bad=does == BAD_IMAGE)
+            await self.load_image(bad=action == BAD_IMAGE)
 
-    def asked_side(self, does: str) -> Side:
+    def asked_side(self, action: str) -> Side:
         """Return the side that the messages go to which an action itself makes."""
-        from_ultravisor = does in ULTRACALLS or (does in ACCESSES and self.is_secure)
+        from_ultravisor = action in ULTRACALLS or (action in ACCESSES and self.is_secure)
         return Side.HYPERVISOR if from_ultravisor else Side.ULTRAVISOR
 
-    async def act(self, does: str, gfn: int, vcpu: int, call_id: str) -> str:
+    async def act(self, action: str, gfn: int, vcpu: int, call_id: str) -> str:
         """Perform an action and return how it ended."""
         try:
-            word = await self._act(does, gfn, vcpu, call_id)
+            word = await self._act(action, gfn, vcpu, call_id)
         except Refusal as refusal:
             return refusal.code
-        if does in CHANGES:
-            self.words.doubt(self.places if does not in {"share", "unshare"} else [gfn])
-        if does in ENTERS and word == "U_SUCCESS":
+        if action in CHANGES:
+            self.words.doubt(self.places if action not in {"share", "unshare"} else [gfn])
+        if action in ENTERS and word == "U_SUCCESS":
             self.is_secure = True
-        elif does in RESETS:
+        elif action in RESETS:
             self.is_secure = False
         return word
 
-    async def _act(self, does: str, gfn: int, vcpu: int, call_id: str) -> str:
-        match does:
+    async def _act(self, action: str, gfn: int, vcpu: int, call_id: str) -> str:
+        match action:
             case "load":
                 return await self._load(gfn, vcpu)
             case "store":
@@ -246,7 +246,7 @@ class Stage:
             columns.append([run for slot in slots for run in slot.states])
         return {gfn: (_at(place, columns[0]), _at(place, columns[1])) for gfn, place in self.places.items()}
 
-    async def looks(self) -> dict[int, tuple[str, str]]:
+    async def observations(self) -> dict[int, tuple[str, str]]:
         """Have the guest load every GFN, then the host read every one; return how that ended."""
         guest = [await self.act("load", gfn, 0, "") for gfn in self.places]
         host = [await self.act("host read", gfn, 0, "") for gfn in self.places]

@@ -12,8 +12,9 @@ from typing import Final
 
 from pef_lab.failures import WrongInput
 from pef_lab.rows import hypervisor, pair, ultravisor
-from pef_lab.rows.row import Kind, Row, Subject
+from pef_lab.rows.row import Kind, Row
 from pef_lab.rows.sheet import Unmade
+from pef_lab.rows.subject import Subject
 from pef_protocol.calls import CALLS
 
 OF_CALLS: Final = frozenset({Kind.SUCCESS, Kind.RUNG, Kind.PAIR, Kind.CODE})

@@ -23,9 +23,10 @@ from pef_lab.rows.junit import write_junit
 from pef_lab.rows.ledger import PassReport, every, holds
 from pef_lab.rows.passes import OWN, Listening, hypervisor_at, pair_at, ultravisor_at
 from pef_lab.rows.report import show, write_json
-from pef_lab.rows.row import Row, Subject
+from pef_lab.rows.row import Row
 from pef_lab.rows.run import PATIENCE, error_of, play
 from pef_lab.rows.stage import Stage
+from pef_lab.rows.subject import Subject
 from pef_lab.rows.telling import telling
 from pef_lab.rows.waivers import Waiver, read_waivers, said_of, waived
 from pef_lab.starting import LOOPBACK

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from pef_lab.rows.catalogue import in_order, line_of
-from pef_lab.rows.row import Evidence, Level, Played, Subject, Verdict
+from pef_lab.rows.row import Level, Played, Verdict
+from pef_lab.rows.subject import Evidence, Subject
 
 AGAINST: Final = frozenset({Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE})
 """Verdicts that no MUST row may have."""

@@ -7,7 +7,7 @@ row says that it inferred.
 
 from dataclasses import dataclass
 
-from pef_lab.rows.row import Evidence
+from pef_lab.rows.subject import Evidence
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ from pef_lab.pair import PairPlan, started
 from pef_lab.rows.doors import HYPERVISOR, Doors
 from pef_lab.rows.playing.hypervisor import PlayedHypervisor
 from pef_lab.rows.playing.ultravisor import PlayedUltravisor
-from pef_lab.rows.row import Subject
 from pef_lab.rows.stage import Stage
+from pef_lab.rows.subject import Subject
 from pef_lab.service_process import LIVE, READY, ServiceProcess
 from pef_lab.starting import (
     HYPERVISOR_SCRIPT,

@@ -16,8 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pef_lab.rows.ledger import Line, PassReport, every, holds, inferred, lines_of, total_of
-from pef_lab.rows.row import Played, Subject, Verdict
+from pef_lab.rows.row import Played, Verdict
 from pef_lab.rows.sheet import Unmade
+from pef_lab.rows.subject import Subject
 from pef_lab.sizes import counted, show_seconds
 
 SCHEMA: Final = "pef-rows"

@@ -14,19 +14,10 @@ A row says what it expects before it is played, and compares it with what somebo
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from pef_lab.rows.stage import Stage
-
-
-class Subject(StrEnum):
-    """What is tested: both sides as they talk to each other, or one with us in the other's place."""
-
-    PAIR = "pair"
-    ULTRAVISOR = "ultravisor"
-    HYPERVISOR = "hypervisor"
-    BARE_HYPERVISOR = "hypervisor without secure memory"
+from pef_lab.rows.stage import Stage
+from pef_lab.rows.subject import Evidence, Subject
 
 
 class Level(StrEnum):
@@ -49,13 +40,6 @@ class Kind(StrEnum):
     GFN_LIFE = "GFN life cycle"
 
 
-class Evidence(StrEnum):
-    """How it is known that a refused call changed nothing."""
-
-    DIGEST = "digest"
-    INFERRED = "inferred"
-
-
 class Verdict(StrEnum):
     """What came of a row."""
 
@@ -65,10 +49,6 @@ class Verdict(StrEnum):
     WAIVED = "waived"
     ERROR = "harness error"
     INCONCLUSIVE = "inconclusive"
-
-
-class NoScene(Exception):
-    """What a row needs before it can be played could not be had from the subject: the row is inconclusive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +77,7 @@ class Row:
     call: str
     clause: str
     of: frozenset[Subject]
-    play: Callable[["Stage"], Awaitable[Finding]] = field(repr=False)
+    play: Callable[[Stage], Awaitable[Finding]] = field(repr=False)
     level: Level = Level.MUST
     patient: bool = False
 

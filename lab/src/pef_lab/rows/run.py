@@ -24,8 +24,9 @@ import httpx
 
 from pef_lab.failures import Unanswered
 from pef_lab.rows.doors import CONNECTIONS, OBSERVER, Doors
-from pef_lab.rows.row import ALONE, Finding, Level, NoScene, Played, Row, Subject, Verdict
+from pef_lab.rows.row import ALONE, Finding, Level, Played, Row, Verdict
 from pef_lab.rows.stage import Stage
+from pef_lab.rows.subject import NoScene, Subject
 
 PATIENCE: Final = 15.0
 """Seconds that a request may take, unless told otherwise: twice what an Ultravisor waits for a busy GFN."""

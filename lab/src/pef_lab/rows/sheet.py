@@ -11,8 +11,9 @@ from itertools import combinations, product
 from typing import Any, Final, TypeAlias
 
 from pef_lab.rows.doors import Answer
-from pef_lab.rows.row import Finding, Kind, Row, Subject
+from pef_lab.rows.row import Finding, Kind, Row
 from pef_lab.rows.stage import Scene, Stage
+from pef_lab.rows.subject import Subject
 from pef_protocol.calls import Call
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.ladders import Rung

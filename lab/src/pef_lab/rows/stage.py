@@ -12,7 +12,7 @@ from pef_lab.rows.doors import Doors
 from pef_lab.rows.look import Look
 from pef_lab.rows.playing.hypervisor import PlayedHypervisor
 from pef_lab.rows.playing.ultravisor import PlayedUltravisor
-from pef_lab.rows.row import Evidence, NoScene, Subject
+from pef_lab.rows.subject import Evidence, NoScene, Subject
 
 CLEARING: Final = 10.0
 """Seconds that the end of a pass may take."""

@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pef_lab.rows.catalogue import line_of
-from pef_lab.rows.row import Played, Subject
+from pef_lab.rows.row import Played
 from pef_lab.rows.run import Tell
+from pef_lab.rows.subject import Subject
 
 TENTHS = 10
 

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from pef_hypervisor import invariants, views
 from pef_hypervisor.another_ultravisor import end_operations, fit_new_ultravisor
-from pef_hypervisor.checkpoint import HvCheckpoint, Spares, checkpoint
 from pef_hypervisor.checks import Refused, require_meant
 from pef_hypervisor.designs import DesignName
 from pef_hypervisor.from_guest.load import load
@@ -28,7 +27,7 @@ from pef_hypervisor.from_vmm.remove_slot import remove_slot
 from pef_hypervisor.from_vmm.reset import reset
 from pef_hypervisor.from_vmm.unmap import unmap
 from pef_hypervisor.gfn.columns import DevicePool
-from pef_hypervisor.memory.normal import RealMemory
+from pef_hypervisor.normal_memory import RealMemory
 from pef_hypervisor.outcome import Outcome
 from pef_hypervisor.state import Store
 from pef_kit.bus import NormalMemory
@@ -128,17 +127,6 @@ class Hypervisor:
         """Return the incarnation of the VM that has `lpid` now, or None."""
         vm = self.store.vms.get(Lpid(lpid))
         return None if vm is None else vm.incarnation
-
-    def checkpoint(self) -> HvCheckpoint:
-        """Return all that this side must not forget but the contents of pages, as a plain value."""
-        return checkpoint(self.store)
-
-    def restore(self, wanted: HvCheckpoint, spares: Spares | None = None) -> None:
-        """Make this side what it was, but for the contents of pages: see `pef_hypervisor.checkpoint`.
-
-        Whoever restores often keeps `spares`.
-        """
-        (Spares() if spares is None else spares).restore(self.store, wanted)
 
     def digest(self) -> str:
         """Return a keyed hash (hex) of all that this side must not forget."""

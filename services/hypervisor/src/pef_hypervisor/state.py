@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 from pef_hypervisor.designs import DESIGNS, DesignRow
 from pef_hypervisor.gfn.columns import HOST_POPULATED, DevicePool, VmSlot
-from pef_hypervisor.memory.normal import RealMemory
+from pef_hypervisor.normal_memory import RealMemory
 from pef_kit.columns import SlotMap
 from pef_kit.core.lease import leased
 from pef_kit.core.life import Life, keep_nothing
@@ -26,10 +26,6 @@ T = TypeVar("T")
 
 LPIDS = range(1, 4096)
 """The lpids a VM may have; 0 is the Hypervisor's own partition."""
-
-
-GateRecord: TypeAlias = tuple[int, str, str]
-"""How many operations are open, the name of the exclusive one, and of the one that lets nobody in."""
 
 
 class Gate:
@@ -126,23 +122,11 @@ class Gate:
                 break
         return False
 
-    @property
-    def record(self) -> GateRecord:
-        """Return the gate as a plain value."""
-        exclusive, ending = self._exclusive, self._ending
-        return len(self._turns), exclusive.name if exclusive else "", ending.name if ending else ""
-
-    def restore(self, record: GateRecord) -> None:
-        """Make the gate what it was. No operation on the VM is alive."""
-        if record == self.record:
-            return
-        open_operations, exclusive, ending = record
-        self._turns = [Life("restored") for _ in range(open_operations)]
-        self._exclusive = Life(exclusive) if exclusive else None
-        if ending == exclusive:
-            self._ending = self._exclusive
-        else:
-            self._ending = Life(ending) if ending else None
+    def copied(self) -> "Gate":
+        """Return a gate at which the same operations are open."""
+        other = Gate()
+        other._turns, other._exclusive, other._ending = [*self._turns], self._exclusive, self._ending
+        return other
 
 
 @dataclass(slots=True)
@@ -179,8 +163,7 @@ class Vm:
     def copied(self) -> Operation["Vm"]:
         """Return a copy with copies of the slots; others may act between two parts of it."""
         other = copy(self)
-        other.gate = Gate()
-        other.gate.restore(self.gate.record)
+        other.gate = self.gate.copied()
         other.slots = SlotMap()
         for slot in (yield from copied(self.slots)):
             other.slots.add(slot)

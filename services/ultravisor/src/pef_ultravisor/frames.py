@@ -103,14 +103,6 @@ class FrameSlot(Slot):
         if imported is not None:
             self.imported_away += int(np.count_nonzero(after[imported]))
 
-    def count_anew(self) -> None:
-        """Count what the columns hold, for who has written to them directly; nothing is in hand."""
-        self.flights = 0
-        self.away = int(np.count_nonzero(self.state))
-        imported = self.marked(slice(None), IMPORTED)
-        self.imported = int(np.count_nonzero(imported))
-        self.imported_away = int(np.count_nonzero(self.state[imported])) if self.imported else 0
-
     def scrub(self, offsets: I64) -> None:
         """Zero the frames at `offsets` (pages from the slot's start, ascending) that were filled."""
         filled = offsets[self.marked(offsets, FILLED)]

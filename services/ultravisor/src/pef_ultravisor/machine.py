@@ -20,7 +20,6 @@ from pef_protocol.designs import Design
 from pef_protocol.identity import Incarnation, instance_of
 from pef_protocol.quantities import Lpid
 from pef_protocol.states import UvGfnState
-from pef_ultravisor.checkpoint import Spares, UvCheckpoint, svm_record
 from pef_ultravisor.esm_blob import MachineKey
 from pef_ultravisor.frames import PROMISED, FrameSlot, Svm, broken_invariants
 from pef_ultravisor.normal_pages import NormalPages
@@ -194,48 +193,6 @@ class Ultravisor:
         svm.forget_files()
         if svm in self.dying:
             self.dying.remove(svm)
-
-    def checkpoint(self) -> UvCheckpoint:
-        """Return all that this side must not forget but the contents of pages, as a plain value."""
-        return UvCheckpoint(
-            tuple(sorted(self.pates.items())),
-            tuple(sorted(self.incarnations.items())),
-            self._minted,
-            tuple([svm_record(self.svms[lpid]) for lpid in sorted(self.svms)]),
-            tuple([svm_record(svm) for svm in self.dying]),
-            self.promised,
-            self.clock_hand,
-        )
-
-    def restore(self, checkpoint: UvCheckpoint, spares: Spares | None = None) -> None:
-        """Make this side what it was, but for the contents of pages: see `pef_ultravisor.checkpoint`.
-
-        Whoever restores often keeps `spares`. Raise NoSecureMemory where a slot's frames can't be had again.
-        """
-        spares = Spares() if spares is None else spares
-        svms = [
-            spares.svm(record, self.svm(record.lpid), self.frames, self.sealer) for record in checkpoint.svms
-        ]
-        self.dying = [
-            spares.svm(record, None, self.frames, self.sealer, dying=place)
-            for place, record in enumerate(checkpoint.dying, 1)
-        ]
-        self.svms.clear()
-        self.svms.update((svm.lpid, svm) for svm in svms)
-        self.pates.clear()
-        self.pates.update((Lpid(lpid), words) for lpid, words in checkpoint.pates)
-        self.incarnations.clear()
-        self.incarnations.update((Lpid(lpid), named) for lpid, named in checkpoint.incarnations)
-        self._minted = checkpoint.minted
-        for svm in svms:
-            svm.life.incarnation = self.incarnation_of(svm.lpid)
-        self.promised = checkpoint.promised
-        self.clock_hand = checkpoint.clock_hand
-        self.normal_pages.clear()
-        for svm in self.holders:
-            for slot in svm.slots:
-                if np.count_nonzero(slot.normal):
-                    self.normal_pages.take(slot.normal[slot.normal != 0])
 
     def copied(self) -> Operation["Ultravisor"]:
         """Return a copy of all that `digest` and `invariants` look at; frames and keys are the same.

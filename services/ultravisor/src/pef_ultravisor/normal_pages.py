@@ -89,11 +89,6 @@ class NormalPages:
         """Note that all bytes have landed for which these pages were pinned once."""
         self._pins[self._place(addresses[addresses != 0])] -= 1
 
-    def clear(self) -> None:
-        """Let no page back a GFN, and none be in flight."""
-        self._backing.fill(0)
-        self._pins.fill(0)
-
     def copied(self) -> Operation["NormalPages"]:
         """Return a copy; others may act between two parts of it."""
         other = NormalPages(self._pages << PAGE_ORDER)

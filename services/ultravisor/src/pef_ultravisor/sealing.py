@@ -8,7 +8,7 @@ Source: decisions, "page cipher".
 """
 
 import threading
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from cryptography.exceptions import InvalidTag
@@ -38,17 +38,6 @@ def _buffer() -> U8:
     return buffer
 
 
-class SealerRecord(NamedTuple):
-    """All that a sealer is, as a plain value. Trust: it holds the key, which its repr does not tell."""
-
-    key: bytes
-    fixed: bytes
-    used: int
-
-    def __repr__(self) -> str:
-        return f"SealerRecord(used={self.used})"
-
-
 class Sealer:
     """Seals and opens the pages of one SVM, under one key."""
 
@@ -71,15 +60,6 @@ class Sealer:
     def used(self) -> int:
         """Return how many IVs have been used."""
         return self._last
-
-    @property
-    def record(self) -> SealerRecord:
-        """Return the sealer as a plain value."""
-        return SealerRecord(self._key, self._fixed, self._last)
-
-    def rewind(self, used: int) -> None:
-        """Go back to when `used` IVs had been used: only where all that was sealed since is forgotten too."""
-        self._last = used
 
     def _bound(self, gfn: int, counter: int) -> tuple[bytes, bytes]:
         iv = self._fixed + counter.to_bytes(8, "big")

@@ -13,8 +13,9 @@ from pef_lab.rows.hypervisor.outside import Outside
 from pef_lab.rows.hypervisor.scene import vm_of
 from pef_lab.rows.hypervisor.seen import letter_of, life_of
 from pef_lab.rows.hypervisor.vms import ONE_PAGE, Letter, Life, VmPlan, destroyed, made
-from pef_lab.rows.row import Evidence, Finding, Kind, Level, Row, Subject
+from pef_lab.rows.row import Finding, Kind, Level, Row
 from pef_lab.rows.stage import Stage
+from pef_lab.rows.subject import Evidence, Subject
 
 NORMAL, TRANSIENT, SECURE = Life.NORMAL, Life.TRANSIENT, Life.SECURE
 ALONE: Final = frozenset({Subject.HYPERVISOR})

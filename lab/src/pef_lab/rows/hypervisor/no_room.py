@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from pef_lab.rows.hypervisor.outside import Outside, must
-from pef_lab.rows.row import NoScene
+from pef_lab.rows.subject import NoScene
 from pef_protocol.hypercalls import SvmInitDone, SvmInitStart
 from pef_protocol.quantities import Lpid
 

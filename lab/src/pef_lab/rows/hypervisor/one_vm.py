@@ -7,8 +7,9 @@ from pef_lab.rows.hypervisor.outside import Outside
 from pef_lab.rows.hypervisor.scene import probes
 from pef_lab.rows.hypervisor.vms import MadeVm, VmPlan, destroyed, made
 from pef_lab.rows.playing.ultravisor import PlayedUltravisor
-from pef_lab.rows.row import Evidence, Finding, Kind, Level, Row, Subject
+from pef_lab.rows.row import Finding, Kind, Level, Row
 from pef_lab.rows.stage import Stage
+from pef_lab.rows.subject import Evidence, Subject
 
 ALONE: Final = frozenset({Subject.HYPERVISOR})
 

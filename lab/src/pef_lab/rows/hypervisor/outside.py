@@ -9,8 +9,8 @@ import httpx
 from pef_lab.failures import Unanswered
 from pef_lab.rows.doors import ULTRAVISOR, VMM, Answer, Doors, Who, json_of, kernel_of
 from pef_lab.rows.playing.ultravisor import Heard, PlayedUltravisor
-from pef_lab.rows.row import NoScene
 from pef_lab.rows.stage import Stage
+from pef_lab.rows.subject import NoScene
 from pef_protocol.designs import Design
 from pef_protocol.hypercalls import SvmPageIn, SvmPageOut
 from pef_protocol.quantities import H_PAGE_IN_SHARED, PAGE_ORDER, PAGE_SIZE, Lpid, gpa_of

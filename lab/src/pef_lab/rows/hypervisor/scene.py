@@ -13,8 +13,8 @@ from typing import Any, Final, Self
 from pef_lab.rows.hypervisor.outside import Outside, runs_of
 from pef_lab.rows.hypervisor.secure_vm import secure_vm
 from pef_lab.rows.hypervisor.vms import Letter, Life, MadeVm, VmPlan, destroyed, made
-from pef_lab.rows.row import NoScene, Subject
 from pef_lab.rows.stage import Stage
+from pef_lab.rows.subject import NoScene, Subject
 from pef_protocol.hypercalls import SvmInitDone, SvmInitStart, SvmPageOut
 from pef_protocol.quantities import PAGE_ORDER, Lpid
 

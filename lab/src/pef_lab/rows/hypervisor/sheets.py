@@ -10,9 +10,9 @@ from typing import Any, Final, TypeAlias
 from pef_lab.rows.doors import ULTRAVISOR, VMM, Answer, Who, kernel_of, user_of
 from pef_lab.rows.hypervisor.scene import HypervisorScene
 from pef_lab.rows.hypervisor.vms import Letter, Life, MadeVm
-from pef_lab.rows.row import Subject
 from pef_lab.rows.sheet import THE_ONE_WAY, Aspects, Sheet
 from pef_lab.rows.stage import Stage
+from pef_lab.rows.subject import Subject
 from pef_protocol.calls import CALLS
 from pef_protocol.hypercalls import SvmInitAbort, SvmInitDone, SvmInitStart, SvmPageIn, SvmPageOut
 from pef_protocol.quantities import H_PAGE_IN_SHARED, PAGE_ORDER, PAGE_SIZE, U64_MAX, gpa_of

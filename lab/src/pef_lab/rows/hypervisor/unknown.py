@@ -8,9 +8,10 @@ from typing import Final
 
 from pef_lab.rows.doors import ULTRAVISOR, Answer, read_answer
 from pef_lab.rows.hypervisor.scene import HypervisorScene
-from pef_lab.rows.row import Finding, Kind, Row, Subject
+from pef_lab.rows.row import Finding, Kind, Row
 from pef_lab.rows.sheet import refused
 from pef_lab.rows.stage import Stage
+from pef_lab.rows.subject import Subject
 from pef_protocol.codes import HCode
 from pef_protocol.wire import HYPERCALL_PATH
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from pef_lab.rows.hypervisor.outside import Outside, must
 from pef_lab.rows.playing.ultravisor import refuse
-from pef_lab.rows.row import Subject
+from pef_lab.rows.subject import Subject
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
 from pef_protocol.hypercalls import SvmInitDone, SvmInitStart

@@ -1,13 +1,14 @@
 """The two tables of one VM, as both sides show them, and the states in which a GFN may be outside any call.
 
-Source: `pef_lab.joint` (the table of states that agree); attacks, invariant 6.
+Source: `pef_lab.agreement` (the states that agree); attacks, invariant 6.
 """
 
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final
 
-from pef_lab.joint import NO_SVM, TWO_STATES, compare
+from pef_lab.agreement import TWO_STATES
+from pef_lab.joint import NO_SVM, compare
 from pef_lab.rows.doors import Doors
 from pef_lab.rows.stage import Stage
 from pef_lab.watch import SlotStates

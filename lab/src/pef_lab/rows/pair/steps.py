@@ -13,8 +13,9 @@ from pef_lab.rows.hypervisor.seen import pool_used
 from pef_lab.rows.hypervisor.vms import SOUND, Letter, VmPlan
 from pef_lab.rows.pair.joint_view import Joint
 from pef_lab.rows.pair.story import GUESTS, HOSTS, OPAQUE, REFUSED, SHARED, ZERO, Story, text_of
-from pef_lab.rows.row import Finding, Kind, Row, Subject
+from pef_lab.rows.row import Finding, Kind, Row
 from pef_lab.rows.stage import Stage
+from pef_lab.rows.subject import Subject
 from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_SIZE, gfn_of
 

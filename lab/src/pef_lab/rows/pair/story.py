@@ -8,7 +8,8 @@ from pef_lab.rows.hypervisor.secure_vm import FREE, Guest
 from pef_lab.rows.hypervisor.vms import page_of
 from pef_lab.rows.pair.joint_view import AGREE, Joint, can_be_seen, in_design, joint_of, tables_of
 from pef_lab.rows.playing.pages import BLANK
-from pef_lab.rows.row import Evidence, Finding
+from pef_lab.rows.row import Finding
+from pef_lab.rows.subject import Evidence
 from pef_protocol.designs import Design
 
 ZERO, OPAQUE, REFUSED = "zero", "opaque", "refused"

@@ -13,7 +13,7 @@ from pef_kit.bus import NORMAL_BASE
 from pef_lab.failures import Unanswered
 from pef_lab.rows.doors import ULTRAVISOR, VMM, Doors, json_of
 from pef_lab.rows.playing.normal_memory import FORM, read_normal, write_normal
-from pef_lab.rows.row import NoScene
+from pef_lab.rows.subject import NoScene
 from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, gpa_of
 from pef_protocol.wire import NORMAL_MEMORY_PATH, OCTETS, VMM_PATH

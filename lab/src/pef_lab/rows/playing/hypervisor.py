@@ -20,7 +20,7 @@ from pef_lab.rows.playing.owned_memory import OwnedMemory
 from pef_lab.rows.playing.script import Answer as Scripted
 from pef_lab.rows.playing.script import Held, Honest, refuse
 from pef_lab.rows.playing.wire import NotOurs, problem, read_call, require_token, told
-from pef_lab.rows.row import NoScene
+from pef_lab.rows.subject import NoScene
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.hypercalls import SvmInitStart

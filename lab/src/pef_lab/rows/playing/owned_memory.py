@@ -11,7 +11,7 @@ from aiohttp import web
 from pef_kit.bus import NORMAL_BASE, NormalMemory
 from pef_lab.rows.playing.script import Held
 from pef_lab.rows.playing.wire import NotOurs
-from pef_lab.rows.row import NoScene
+from pef_lab.rows.subject import NoScene
 from pef_protocol.quantities import PAGE_ORDER
 from pef_protocol.wire import OCTETS
 

@@ -10,8 +10,9 @@ from functools import partial
 from typing import Final
 
 from pef_lab.rows.doors import Answer
-from pef_lab.rows.row import Evidence, Finding, Kind, Level, Row
+from pef_lab.rows.row import Finding, Kind, Level, Row
 from pef_lab.rows.stage import Stage
+from pef_lab.rows.subject import Evidence
 from pef_lab.rows.ultravisor.gfn import StagedGfn
 from pef_lab.rows.ultravisor.scene import ALONE, ANYWHERE
 from pef_lab.rows.ultravisor.seen import PAGES, Word, compared, word_of

@@ -5,8 +5,9 @@ from contextlib import asynccontextmanager
 from typing import Final, TypeAlias
 
 from pef_lab.rows.doors import HYPERVISOR, Answer
-from pef_lab.rows.row import Finding, Kind, Level, NoScene, Row, Subject
+from pef_lab.rows.row import Finding, Kind, Level, Row
 from pef_lab.rows.stage import Stage
+from pef_lab.rows.subject import NoScene, Subject
 from pef_lab.rows.ultravisor.scene import ANYWHERE
 from pef_lab.rows.ultravisor.seen import PAGES, Word
 from pef_lab.rows.ultravisor.vm import UPPER, Vm, svm

@@ -13,8 +13,8 @@ from typing import Final
 from pef_lab.rows.doors import HYPERVISOR, Answer
 from pef_lab.rows.playing.hypervisor import PlayedHypervisor
 from pef_lab.rows.playing.script import Held, Honest
-from pef_lab.rows.row import NoScene
 from pef_lab.rows.stage import Stage
+from pef_lab.rows.subject import NoScene
 from pef_lab.rows.ultravisor.seen import PAGES, Word, word_of
 from pef_lab.rows.ultravisor.table import IMPLICIT, INVALID, PSEUDO, TRANSIENT
 from pef_lab.rows.ultravisor.vm import FIRST_FREE, Vm, kept_if_well

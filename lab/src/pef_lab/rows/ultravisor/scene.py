@@ -21,9 +21,9 @@ from typing import Any, Final, NamedTuple, Self
 
 from pef_lab.rows.doors import HYPERVISOR, VMM, Answer, Who, kernel_of, user_of
 from pef_lab.rows.playing.script import Held, refuse
-from pef_lab.rows.row import NoScene, Subject
 from pef_lab.rows.sheet import Aspects
 from pef_lab.rows.stage import Stage
+from pef_lab.rows.subject import NoScene, Subject
 from pef_lab.rows.ultravisor.images import tampered
 from pef_lab.rows.ultravisor.vm import FIRST_FREE, NO_SLOT, UPPER, Vm, Workshop, kept_if_well, page_of
 from pef_protocol.codes import HCode, UCode

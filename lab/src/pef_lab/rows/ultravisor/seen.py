@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
-from pef_lab.rows.row import Evidence, Finding
+from pef_lab.rows.row import Finding
+from pef_lab.rows.subject import Evidence
 from pef_lab.rows.ultravisor.vm import BLANK, page_of
 
 

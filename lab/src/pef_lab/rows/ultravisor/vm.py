@@ -13,8 +13,8 @@ from pef_lab.rows.doors import HYPERVISOR, Answer, Who, json_of, kernel_of
 from pef_lab.rows.playing.host import Host, SlotPlan, StandingHost
 from pef_lab.rows.playing.hypervisor import PlayedHypervisor
 from pef_lab.rows.playing.script import Held
-from pef_lab.rows.row import NoScene
 from pef_lab.rows.stage import Stage
+from pef_lab.rows.subject import NoScene
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid, gfn_of, gpa_of, pages_in
 from pef_protocol.ultracalls import Esm, SvmTerminate

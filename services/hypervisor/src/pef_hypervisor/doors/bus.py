@@ -13,7 +13,7 @@ from fastapi import Request, Response
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from pef_hypervisor.memory.normal import RealMemory
+from pef_hypervisor.normal_memory import RealMemory
 from pef_kit.bus import NormalMemory, carry_out, chunks, zero
 from pef_kit.core.fence import Message, Refuse
 from pef_kit.doors import Problem

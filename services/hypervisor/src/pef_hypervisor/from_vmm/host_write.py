@@ -4,7 +4,7 @@ Source: specification of the Hypervisor, section 4, "host (VMM) touches the page
 """
 
 from pef_hypervisor.memory.host_access import fetch_for_host
-from pef_hypervisor.memory.normal import copy_in
+from pef_hypervisor.normal_memory import copy_in
 from pef_hypervisor.outcome import DONE, Outcome, barred, no_vm
 from pef_hypervisor.state import Store, Vm
 from pef_kit.operations import Operation

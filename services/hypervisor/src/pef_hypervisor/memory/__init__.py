@@ -1,1 +1,1 @@
-"""Normal memory: its bytes, its slots, and what is done to whole slots."""
+"""What is done to the memory of a VM: whole slots, unmigrated pages, the abort path, the host's touch."""

@@ -1,0 +1,1 @@
+"""What guest, VMM and host memory management may do to a VM, and what its pages may then hold."""

@@ -1,0 +1,51 @@
+"""The actions of the guest: loads, stores and ultracalls, and the tokens that its pages may then hold."""
+
+from collections.abc import Callable
+from typing import Any
+
+from pef_explorer.actions.action import PRIVATE, Begin, Target
+from pef_explorer.actions.oracle import OPEN, SECRET, ZERO
+from pef_explorer.machines import operations
+from pef_explorer.machines.small_memory import TOKEN_BYTES
+from pef_explorer.machines.system import LPID
+from pef_kit.operations import Operation
+from pef_protocol.states import UvGfnState as S
+
+
+def load(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
+    """Load a token."""
+    return operations.load(world.system, LPID, gfn, TOKEN_BYTES, secure=world.oracle.secure), b""
+
+
+def store(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
+    """Store a token."""
+    secret = world.oracle.secure and world.at_uv(gfn) in PRIVATE
+    token = world.token(SECRET if secret else OPEN, gfn)
+    world.oracle.also(gfn, token)
+    return operations.store(world.system, LPID, gfn, token, secure=world.oracle.secure), token
+
+
+def zeroing(ultracall: Callable[..., Operation[Any]]) -> Begin:
+    """Return the action of an ultracall after which the page is zero."""
+
+    def begin(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
+        kept = world.at_uv(gfn) in {S.SHARED_IMPLICIT, S.SHARED_IMPLICIT_INV}
+        if not kept:
+            world.oracle.also(gfn, ZERO)
+        return ultracall(world.system, LPID, gfn), b"" if kept else ZERO
+
+    return begin
+
+
+def unshare_all(world: Target, _: int) -> tuple[Operation[Any], bytes]:
+    """Make UV_UNSHARE_ALL_PAGES."""
+    for gfn in range(world.system.plan.pages):
+        if world.at_uv(gfn) in {S.SHARED, S.SHARED_INV}:
+            world.oracle.also(gfn, ZERO)
+    return operations.unshare_all(world.system, LPID), ZERO
+
+
+def written(world: Target, gfn: int, values: frozenset[bytes], outcome: str) -> None:
+    """Let the page hold what was written last, where it was written."""
+    if outcome in {"resolved", "U_SUCCESS"} and values & world.oracle.may[gfn]:
+        world.oracle.may[gfn] = values

@@ -1,0 +1,100 @@
+"""The actions of the VMM and of host memory management, and the tokens that pages may then hold."""
+
+from typing import Any
+
+from pef_explorer.actions.action import PRIVATE, Target
+from pef_explorer.actions.oracle import HOST, ZERO
+from pef_explorer.actions.outcome import ENDED
+from pef_explorer.machines import operations
+from pef_explorer.machines.small_memory import TOKEN_BYTES
+from pef_explorer.machines.system import LPID
+from pef_hypervisor.outcome import Errno
+from pef_kit.operations import Operation
+from pef_protocol.states import UvGfnState as S
+from pef_protocol.states import UvVmState
+
+
+def reset(world: Target, _: int) -> tuple[Operation[Any], bytes]:
+    """Reset the VM."""
+    if world.oracle.secure or world.system.svm is not None:
+        for gfn in range(world.system.plan.pages):
+            world.oracle.also(gfn, ZERO)
+    return world.system.hv.reset(LPID), ZERO
+
+
+def was_reset(world: Target, _: int, __: frozenset[bytes], outcome: str) -> None:
+    """Note that the VM is a normal one, if the reset succeeded."""
+    if outcome != Errno.OK.name:
+        return
+    pages = world.system.plan.pages
+    world.oracle.secure = False
+    world.oracle.tainted = [False] * pages
+    world.oracle.absent = [False] * pages
+
+
+def replace(world: Target, _: int) -> tuple[Operation[Any], bytes]:
+    """Destroy the VM, and create another one with its lpid."""
+    plan = world.system.plan
+    return operations.replace(world.system, LPID, plan.design, len(plan.image)), b""
+
+
+def create(world: Target, _: int) -> tuple[Operation[Any], bytes]:
+    """Create a VM."""
+    return world.system.make_vm(), b""
+
+
+def was_made(world: Target, _: int, __: frozenset[bytes], outcome: str) -> None:
+    """Note that the VM is a new one, if it was created."""
+    if outcome == Errno.OK.name:
+        world.oracle.is_new()
+
+
+def host_read(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
+    """Read a token for the VMM."""
+    return operations.host_read(world.system, LPID, gfn, TOKEN_BYTES), b""
+
+
+def host_write(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
+    """Write a token for the VMM."""
+    token = world.token(HOST, gfn)
+    return operations.host_write(world.system, LPID, gfn, token), token
+
+
+def host_wrote(world: Target, gfn: int, values: frozenset[bytes], outcome: str) -> None:
+    """Note what the host wrote over: ciphertext, or a page that the guest sees or gets back later."""
+    if outcome == ENDED:  # cut off by a death, perhaps when it had written
+        world.oracle.may[gfn] |= values
+    if outcome != Errno.OK.name:
+        return
+    svm, state = world.system.svm, world.at_uv(gfn)
+    if state is S.PAGEDOUT:
+        world.oracle.tainted[gfn] = True
+    elif svm is not None and svm.state is UvVmState.ABORT:
+        world.oracle.may[gfn] |= values  # the VM gets back what was imported, or what was written since
+    elif svm is None or svm.state is not UvVmState.SECURE or state not in {S.SECURE, None}:
+        world.oracle.may[gfn] = values
+
+
+def unmap(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
+    """Take a page out of the guest's reach."""
+    return operations.unmap(world.system, LPID, gfn), b""
+
+
+def unmapped(world: Target, gfn: int, _: frozenset[bytes], outcome: str) -> None:
+    """Note that the host has taken the page away, if it did."""
+    if outcome == Errno.OK.name and world.at_uv(gfn) not in {*PRIVATE, None}:
+        world.oracle.absent[gfn] = True
+
+
+def add(world: Target, _: int) -> tuple[Operation[Any], bytes]:
+    """Add slot 1."""
+    plan = world.system.plan
+    for gfn in plan.plugged:
+        world.oracle.only(gfn, ZERO)
+        world.oracle.tainted[gfn] = world.oracle.absent[gfn] = False
+    return operations.plug(world.system, LPID, plan.plugged), b""
+
+
+def remove(world: Target, _: int) -> tuple[Operation[Any], bytes]:
+    """Remove slot 1."""
+    return operations.unplug(world.system, LPID), b""

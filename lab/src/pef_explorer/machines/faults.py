@@ -1,0 +1,40 @@
+"""The faults that may happen to a message, and the answer of a peer that refuses one."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Final
+
+from pef_kit.operations import Ask
+from pef_lab.refusing import made_up
+from pef_protocol.calls import Reply
+from pef_protocol.runs import CodedRuns
+
+
+class Fault(StrEnum):
+    """What may happen to a request on its way, or to the answer to it.
+
+    | fault | of | what happens |
+    |---|---|---|
+    | `REFUSED`, `BUSY` | a request | the peer answers so, with nothing done |
+    | `DOUBLED`, `LOST` | a request of a peer without slots | it acts twice; nobody knows whether it acted |
+    | `KEPT` | a request | it arrives, and the network keeps a copy that may arrive at any time |
+    | `ANSWER_LOST` | an answer | nobody reads it, and the request is sent again under its number |
+    """
+
+    REFUSED = "refused"
+    BUSY = "busy"
+    DOUBLED = "doubled"
+    LOST = "lost"
+    KEPT = "kept"
+    ANSWER_LOST = "its answer is lost"
+
+
+OF_A_PEER: Final = (Fault.REFUSED, Fault.BUSY, Fault.DOUBLED, Fault.LOST)
+"""What a peer does that refuses, or that speaks no slots."""
+
+
+def refusal(ask: Ask, fault: Fault) -> Reply:
+    """Return the answer of a peer that refuses a call, each of its runs, or that is busy."""
+    code = made_up(ask.name, busy=fault is Fault.BUSY)
+    runs: Iterable[tuple[int, ...]] = () if fault is Fault.BUSY else getattr(ask.request, "runs", ())
+    return Reply(code, refused=CodedRuns.from_rows((*run[-2:], code) for run in runs))

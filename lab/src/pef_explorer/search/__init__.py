@@ -1,0 +1,1 @@
+"""The exhaustive search over everything that can happen to a small VM."""

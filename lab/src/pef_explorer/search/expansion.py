@@ -1,0 +1,187 @@
+"""An expansion: everything that can happen from one quiescent state until nothing is open again.
+
+Operations can't be copied, so a state in the middle is reached by making its moves again. One run makes them
+once and then goes on through moves that nobody made yet, as far as it can: so a run is spent on many edges of
+the graph rather than on one. A state that was met in an earlier expansion is not gone on from again.
+
+| scope | what may begin |
+|---|---|
+| a GFN | actions on that GFN alone |
+| a GFN and `AND_RESET` | a reset and an action on that GFN, which a reset deals with as with any other |
+| `PLUG` | actions on slot 1, and plugging |
+| `WHOLE` | whatever has a part in which the whole VM is dealt with, but for what is above |
+
+Where the wire fails as well, there is one scope, and everything may begin.
+"""
+
+import heapq
+from dataclasses import dataclass
+from typing import Final
+
+from pef_explorer.actions.move import GO_ON, GUESTS, VM, Move
+from pef_explorer.actions.table import PAGE_OUT, PAIR
+from pef_explorer.invariants import broken
+from pef_explorer.machines.open_call import Pending
+from pef_explorer.plan import NO_TROUBLES
+from pef_explorer.search.graph import Breach, Graph
+from pef_explorer.world.possible_moves import possible_moves
+from pef_explorer.world.quiescence import rest
+from pef_explorer.world.records import SettledState
+from pef_explorer.world.step import make
+from pef_explorer.world.world import World
+
+WHOLE: Final = -2
+PLUG: Final = -1
+AND_RESET: Final = 100
+"""Added to a GFN. What a reset does to the other GFNs does not depend on the one, nor the other way."""
+RESETS: Final = frozenset({"reset", "reboot"})
+NO_ANSWER: Final = "the_code_answers"
+"""21. No machine ever raises what is not an answer."""
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A state of this expansion, and how many of its moves were made. `came`: the last node and the move."""
+
+    number: int
+    moves: list[Move]
+    depth: int
+    came: "tuple[Node, Move] | None"
+    whole: bool
+    made: int = 0
+
+
+class Expansion:
+    """The exploration of one expansion, noted in `graph`.
+
+    `found`: the new quiescent states, with their numbers and distances in moves. A scope that is not
+    whole ends where nothing is open any more: what it leads to depends on the GFNs that it leaves out.
+    """
+
+    def __init__(self, world: World, settled: SettledState, scope: int, graph: Graph) -> None:
+        self.world, self.settled, self.scope, self.graph = world, settled, scope, graph
+        self.found: list[tuple[int, int, SettledState]] = []
+        self._nodes: dict[int, Node] = {}
+        self._waiting: list[tuple[int, int, Node]] = []
+        self._whole_set = frozenset({VM, *range(world.plan.pages)})
+        self._plug_set = frozenset({VM, *world.plan.plugged})
+        self.transitions = 0
+        self.runs = 0
+        self._far = 0
+
+    def explore(self, number: int, far: int) -> None:
+        """Make every move of the expansion once, from state `number`, `far` moves from the beginning."""
+        self._far = far
+        self.world.put_back(self.settled)
+        self._wait(Node(number, self._allowed(whole=False), 0, None, whole=False))
+        while self._waiting:
+            node = self._waiting[0][2]
+            if node.made == len(node.moves):
+                heapq.heappop(self._waiting)
+                continue
+            self._run(node)
+
+    def _wait(self, node: Node) -> Node:
+        self._nodes[node.number] = node
+        heapq.heappush(self._waiting, (node.depth, node.number, node))
+        return node
+
+    def _run(self, node: Node) -> None:
+        """Go to a state by its moves, and on from there through moves that nobody made yet."""
+        self.runs += 1
+        self.world.put_back(self.settled)
+        for move in _path(node):
+            self.world.do(move)
+        at: Node | None = node
+        while at is not None and at.made < len(at.moves):
+            at = self._edge(at)
+
+    def _edge(self, node: Node) -> Node | None:
+        """Make the next move of a node; return where it leads, or None where the run ends."""
+        move = node.moves[node.made]
+        node.made += 1
+        self.transitions += 1
+        try:
+            step = make(self.world, move)
+        except Exception as failure:  # noqa: BLE001 - whatever a machine raises is what we look for
+            self._add_breach(node, move, NO_ANSWER, f"{type(failure).__name__}: {failure}")
+            self.graph.ended(node.number, move)
+            return None
+        for invariant, sentence in broken(step, self.world.plan.ignored):
+            self._add_breach(node, move, invariant, sentence)
+        if step.quiescent:
+            self._ended(node, move)
+            return None
+        return self._child(node, move)
+
+    def _add_breach(self, node: Node, move: Move, invariant: str, sentence: str) -> None:
+        self.graph.add_breach(self._far + node.depth + 1, Breach(node.number, (move,), invariant, sentence))
+
+    def _child(self, node: Node, move: Move) -> Node | None:
+        whole = node.whole or self._is_whole(move)
+        number, new = self.graph.number((self.world.key(), whole, self.scope))
+        self.graph.join(node.number, number, (move,))
+        if new:
+            if any(each.call.pending is Pending.PAUSE for each in self.world.open.values()):
+                self.graph.waits.add(number)
+            return self._wait(Node(number, self._allowed(whole=whole), node.depth + 1, (node, move), whole))
+        return self._nodes.get(number)
+
+    def _is_whole(self, move: Move) -> bool:
+        each = self.world.open.get(move.actor)
+        begun = move.action != GO_ON and each is not None
+        return begun and each is not None and (each.footprint == self._whole_set or each.action is None)
+
+    def _allowed(self, *, whole: bool) -> list[Move]:
+        """Return the moves of this state that belong to the scope."""
+        free = self.world.suspended is not None or self.world.plan.troubles != NO_TROUBLES
+        opened = len(self.world.open)
+        return [
+            move
+            for move, footprint in possible_moves(self.world)
+            if free or move.action == GO_ON or self._belongs(move, footprint, opened, whole=whole)
+        ]
+
+    def _belongs(self, move: Move, footprint: frozenset[int], opened: int, *, whole: bool) -> bool:
+        if self.scope == PLUG:
+            return footprint <= self._plug_set
+        reset, single = move.action in RESETS, len(footprint) == 1 and VM not in footprint
+        if self.scope >= AND_RESET:
+            mine = footprint == {self.scope - AND_RESET}
+            return (reset or mine) if not opened else (mine if whole else reset)
+        if self.scope >= 0:
+            return footprint == {self.scope}
+        if not opened:
+            return not single or self._may_meet(move)
+        begun = next(iter(self.world.open.values())).move.action
+        if whole:
+            return not (single and begun in RESETS)
+        return footprint == self._whole_set and not reset
+
+    def _may_meet(self, move: Move) -> bool:
+        """Tell whether an action on one GFN can meet one on the whole VM that is not a reset: a vCPU's."""
+        plan = self.world.plan
+        duplicate = plan.calls <= PAIR and move.action == PAGE_OUT
+        return not duplicate and (plan.vcpus > 1 or move.actor not in GUESTS)
+
+    def _ended(self, node: Node, move: Move) -> None:
+        """Note a quiescent state; what its pages hold is certain by now, and none is left blank."""
+        before, new = self.graph.number(("end", self.world.key()))
+        if new and self.scope != WHOLE:
+            self.graph.settled.add(before)
+        elif new:
+            made = rest(self.world)
+            number, unknown = self.graph.number(("settled", self.world.key()))
+            self.graph.join(before, number, made)
+            if unknown:
+                self.graph.settled.add(number)
+                self.found.append((node.depth + 1 + len(made), number, self.world.saved()))
+        self.graph.join(node.number, before, (move,))
+
+
+def _path(node: Node) -> list[Move]:
+    moves: list[Move] = []
+    while node.came is not None:
+        node, move = node.came
+        moves.append(move)
+    return moves[::-1]

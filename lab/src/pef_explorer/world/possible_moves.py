@@ -1,0 +1,58 @@
+"""The moves that may be made in a state of the small system."""
+
+from collections.abc import Iterator
+
+from pef_explorer.actions.move import GO_ON, GUESTS, VM, Move
+from pef_explorer.actions.table import ESM_FAILS, UV_ESM, is_new
+from pef_explorer.machines.faults import OF_A_PEER, Fault
+from pef_explorer.machines.open_call import OpenCall, Pending
+from pef_explorer.machines.small_esm import measured
+from pef_explorer.world.deaths import HELLO, deaths
+from pef_explorer.world.network import NETWORK, arrivals, may_befall
+from pef_explorer.world.state import WorldState
+
+
+def possible_moves(world: WorldState) -> Iterator[tuple[Move, frozenset[int]]]:
+    """Yield each possible move, with the footprint of the action that it begins, or an empty one."""
+    if NETWORK not in world.open:
+        yield from ((move, world.whole) for move in arrivals(world.system))
+    yield from ((move, world.whole) for move in deaths(world))
+    if world.suspended is not None:
+        yield from _phases(world)
+        return
+    for actor, each in world.open.items():
+        yield Move(actor, GO_ON), frozenset()
+        yield from ((Move(actor, GO_ON, VM, fault), frozenset()) for fault in _faults(world, each.call))
+    if world.begun >= world.plan.calls or world.system.apart or HELLO in world.names:
+        return
+    begun = {actor: each.move.action for actor, each in world.open.items()}
+    busy = frozenset().union(*(each.footprint for each in world.open.values()))
+    for move, action, footprint in world.starts:
+        if move.actor in world.open or (busy and not busy & footprint):
+            continue
+        if action.may_be(world, move.gfn) and is_new(world.plan, move, begun):
+            yield move, footprint
+    for guest in GUESTS[: world.plan.vcpus]:
+        if guest not in world.open and _may_enter(world):
+            yield Move(guest, UV_ESM, VM), world.whole
+
+
+def _faults(world: WorldState, call: OpenCall) -> Iterator[Fault]:
+    if world.faults and call.pending is Pending.REQUEST:
+        yield from OF_A_PEER
+    yield from may_befall(call, world.troubles)
+
+
+def _may_enter(world: WorldState) -> bool:
+    """Tell whether UV_ESM may begin; not where it would only wait until somebody resets the VM."""
+    vm, nothing = world.system.vm, world.system.svm is None and world.system.entering is None
+    return vm is not None and not vm.must_reset and nothing and not world.oracle.secure
+
+
+def _phases(world: WorldState) -> Iterator[tuple[Move, frozenset[int]]]:
+    entering, vcpu = world.system.entering, GUESTS[world.place]
+    if entering is None:
+        return
+    yield Move(vcpu, UV_ESM, VM), world.whole
+    if entering.failure is None and entering.steps[entering.place] is measured:
+        yield Move(vcpu, ESM_FAILS, VM), world.whole
