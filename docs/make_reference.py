@@ -8,8 +8,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final
 
-from pef_hypervisor.designs import RULES
-from pef_hypervisor.lifecycle import VM_TABLE
+from pef_hypervisor.designs import DESIGNS
+from pef_hypervisor.gfn.table import VM_TABLE
 from pef_kit.transitions import Table
 from pef_protocol.calls import CALLS, Call
 from pef_protocol.codes import ASSIGNED, HCode, UCode
@@ -107,9 +107,9 @@ def ultravisor_page() -> str:
 
 def hypervisor_page() -> str:
     """Return the page of the Hypervisor's tables."""
-    tracked = RULES[Design.TRACKED].table
+    tracked = DESIGNS[Design.TRACKED].table
     pages = [
-        "# States of the Hypervisor\n\nGenerated from `pef_hypervisor.lifecycle` and `.designs` by "
+        "# States of the Hypervisor\n\nGenerated from `pef_hypervisor.gfn.table` and `.designs` by "
         "`make docs`.\n\n## GFN, design `tracked`\n\n",
         state_table(tracked, tracked.events),
         "\n",
@@ -117,13 +117,13 @@ def hypervisor_page() -> str:
         "\n## VM\n\n",
         state_table(VM_TABLE, VM_TABLE.events),
     ]
-    for design, rules in RULES.items():
+    for design, rules in DESIGNS.items():
         differing = (
             [event.name, state.name, cell_text(cell), cell_text(tracked.cells[event][state])]
             for event, state, cell in rules.table
             if cell != tracked.cells[event][state] and state in rules.states
         )
-        if design is not Design.TRACKED:
+        if design != Design.TRACKED:
             pages += [
                 f"\n## GFN, design `{design}`: what differs from `tracked`\n\n",
                 f"States kept: {', '.join(sorted(state.name for state in rules.states))}.\n\n",

@@ -32,9 +32,9 @@ from mutants.zoo import ZOO
 from pef_explorer.engines import Processes
 from pef_explorer.invariants import INVARIANTS as JOINT
 from pef_explorer.search.exploration import Bounds, explore, processors
-from pef_hypervisor.designs import RULES
+from pef_hypervisor.designs import DESIGNS
+from pef_hypervisor.gfn.table import VM_TABLE
 from pef_hypervisor.invariants import INVARIANTS as HYPERVISORS
-from pef_hypervisor.lifecycle import VM_TABLE
 from pef_kit.transitions import Table
 from pef_lab.hostile.catalogue import ATTACKS, NOT_TRIED
 from pef_lab.rows.catalogue import all_rows
@@ -62,7 +62,7 @@ def checks() -> Iterator[tuple[str, Fact]]:
 def cells() -> Iterator[tuple[str, Fact]]:
     """Yield each cell of each transition table, the Hypervisor's once for each design."""
     tables: dict[str, Table[Any, Any, Any]] = {"ultravisor gfn": GFN, "hypervisor vm": VM_TABLE}
-    tables |= {f"hypervisor gfn {design.value}": rules.table for design, rules in RULES.items()}
+    tables |= {f"hypervisor gfn {name}": row.table for name, row in DESIGNS.items()}
     for name, table in tables.items():
         for event, state, cell in table:
             yield f"{name} {event.name} {state.name}", f"{cell.code.name}, {cell.does.name}, {cell.then.name}"

@@ -10,7 +10,7 @@ from crash.hello import introduce
 from crash.memory import canary
 from crash.threads import Thread, run
 from crash.wire import Machines, Token
-from pef_hypervisor.from_vmm.outcome import Errno, Outcome
+from pef_hypervisor.outcome import Errno, Outcome
 from pef_kit.operations import Operation
 from pef_lab.image import GuestImage, build_image
 from pef_protocol.designs import Design

@@ -13,7 +13,7 @@ from crash.matrix import Case, judge, uninterrupted
 from crash.operations import OPERATIONS, Interrupted
 from crash.threads import Thread, run
 from crash.verdict import Judge
-from pef_hypervisor.frames import Vm
+from pef_hypervisor.state import Vm
 from pef_kit.core.fence import Kept, Run
 from pef_kit.core.hello import Hello
 from pef_kit.operations import Operation

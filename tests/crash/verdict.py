@@ -13,7 +13,7 @@ from crash.wire import Token, Unauthorized
 from pef_explorer.checkpoints import hypervisor as hv_side
 from pef_explorer.checkpoints import ultravisor as uv_side
 from pef_explorer.machines.wire import Message, NotDone
-from pef_hypervisor.from_vmm.outcome import Errno
+from pef_hypervisor.outcome import Errno
 from pef_kit.core.lease import Ended
 from pef_kit.operations import PeerFailure
 from pef_protocol.calls import Reply

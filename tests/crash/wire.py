@@ -11,8 +11,8 @@ from crash.hello import Exchange
 from crash.memory import PrivateFrames, PrivateMemory
 from pef_explorer.machines.pair import Pair
 from pef_explorer.machines.wire import Message
-from pef_hypervisor.from_guest.memory_access import Refused
-from pef_hypervisor.machine import Hypervisor
+from pef_hypervisor.checks import Refused
+from pef_hypervisor.dispatch import Hypervisor
 from pef_kit.core.lease import leased
 from pef_kit.operations import Ask, Operation
 from pef_protocol.calls import Reply

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from identity.two_visors import TwoVisors, two_visors
-from pef_hypervisor import store
+from pef_hypervisor import state as store
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from identity.two_visors import LPID, TOKENS, VM, TwoVisors, problem, two_visors
-from pef_hypervisor import store
+from pef_hypervisor import state as store
 from pef_protocol.events import Side
 
 pytestmark = pytest.mark.sockets

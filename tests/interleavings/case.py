@@ -11,9 +11,9 @@ from interleavings.operations import Begun, Scene, Step, succeeded
 from interleavings.setting import note
 from interleavings.stack import LIMIT, PATIENCE, Level, Stack, Waits
 from interleavings.steps import STEPS
-from pef_hypervisor.frames import MOVING as HV_MOVING
-from pef_hypervisor.from_guest.memory_access import Refused
-from pef_hypervisor.from_vmm.outcome import Errno, Outcome
+from pef_hypervisor.checks import Refused
+from pef_hypervisor.gfn.columns import BUSY as HV_MOVING
+from pef_hypervisor.outcome import Errno, Outcome
 from pef_kit.bus import NORMAL_BASE
 from pef_kit.core.lease import Ended
 from pef_kit.operations import Ask, Effect, Transfer, Turn, Work

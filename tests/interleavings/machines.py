@@ -16,9 +16,8 @@ from typing import Any, Final
 
 from pef_explorer.checkpoints.ultravisor import rewind, sealer_record
 from pef_explorer.machines.small_memory import KNOWN_BYTES, HeapFrames, HeapMemory, KnownBytesSealer
-from pef_hypervisor import accesses as host_copies
-from pef_hypervisor import normal_memory, store
-from pef_hypervisor.machine import Hypervisor
+from pef_hypervisor import normal_memory, state
+from pef_hypervisor.dispatch import Hypervisor
 from pef_kit import parts
 from pef_kit.bus import NORMAL_BASE, carry_out
 from pef_kit.operations import Ask, Operation, Transfer
@@ -125,12 +124,12 @@ STEPS: Final[tuple[Step, ...]] = (
 
 def make_small() -> None:
     """Lower the thresholds of both services in this process, and let UV_ESM have the small image."""
-    host_copies.SMALL = PAGE_SIZE  # type: ignore[misc]
+    normal_memory.SMALL = PAGE_SIZE  # type: ignore[misc]
     normal_memory.AT_ONCE = 0  # type: ignore[misc]
     necessary_set.AT_ONCE = 0  # type: ignore[misc]
     ultravisor.AT_ONCE = 0  # type: ignore[misc]
     parts.PART = 5  # type: ignore[misc]
-    store.LPIDS = LPIDS
+    state.LPIDS = LPIDS
     esm.STEPS = STEPS  # type: ignore[misc]
     for name, module in list(sys.modules.items()):
         if name.startswith("pef_") and hasattr(module, "PATIENCE"):

@@ -11,7 +11,7 @@ import pytest
 
 from interleavings.machines import Machines
 from interleavings.matrix import SETTINGS, Report, Row, run_part
-from pef_hypervisor.gate import Gate
+from pef_hypervisor.state import Gate
 from pef_kit.core.lease import Leased
 from pef_kit.core.life import Life
 from pef_kit.operations import Ask, Operation, Pause

@@ -18,8 +18,8 @@ from interleavings.machines import (
     Machines,
 )
 from interleavings.written import HOST, OPEN, SECRET, ZERO, Place, Values, Written
-from pef_hypervisor.from_guest.memory_access import Refused
-from pef_hypervisor.from_vmm.outcome import Errno, Outcome
+from pef_hypervisor.checks import Refused
+from pef_hypervisor.outcome import Errno, Outcome
 from pef_kit.operations import Operation
 from pef_protocol.calls import Reply
 from pef_protocol.events import Side

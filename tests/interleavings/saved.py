@@ -11,10 +11,10 @@ from typing import Any, Final
 from interleavings.machines import NotedSealer
 from interleavings.operations import Scene
 from pef_explorer.machines.small_memory import HeapFrames, HeapMemory
-from pef_hypervisor.designs.rules import Rules
+from pef_hypervisor.designs import DesignRow
 from pef_ultravisor.esm_blob import MachineKey
 
-KEPT: Final = (HeapMemory, HeapFrames, MachineKey, Rules)
+KEPT: Final = (HeapMemory, HeapFrames, MachineKey, DesignRow)
 """What is the same object in each case."""
 
 

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from pef_hypervisor.machine import Hypervisor
+from pef_hypervisor.dispatch import Hypervisor
 from pef_kit.bus import NormalMemory, carry_out
 from pef_kit.operations import PATIENCE, Ask, Effect, Operation, Pause, Transfer, Work
 from pef_kit.runtime.runner import drive

@@ -12,8 +12,8 @@ from types import ModuleType
 from typing import Any, Final, TypeVar
 
 import pef_ultravisor.handlers  # noqa: F401 - and of this one
-from pef_hypervisor.designs import RULES
-from pef_hypervisor.lifecycle import GfnCell, GfnEvent
+from pef_hypervisor.designs import DESIGNS
+from pef_hypervisor.gfn.table import GfnCell, GfnEvent
 from pef_kit.transitions import Cell, Table
 from pef_protocol.states import HvGfnState
 
@@ -90,7 +90,7 @@ def cells(
 def cells_of_every_design(exchanged: Mapping[GfnEvent, Mapping[HvGfnState, GfnCell]]) -> Iterator[None]:
     """Exchange cells of the Hypervisor's GFN table, under every design; each keeps to its own states."""
     with ExitStack() as put_back:
-        for rules in RULES.values():
+        for rules in DESIGNS.values():
             kept = {
                 event: {
                     state: Cell(kept_by(rules.states, cell.then), cell.code, cell.does)

@@ -3,30 +3,38 @@
 Source: specification of the Hypervisor, sections 4 to 6; decisions on U_BUSY and on memory.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mutants import answers
 from mutants.bred import by_hand
 from mutants.exchange import attribute, everywhere, only_in
-from pef_hypervisor import to_ultravisor
-from pef_hypervisor.frames import TOUCHED, DevicePool, Vm, VmSlot
-from pef_hypervisor.from_ultravisor import paging, svm_init_abort, svm_init_start, svm_page_in
-from pef_hypervisor.from_ultravisor.paging import Verdict
+from pef_hypervisor.from_ultravisor import svm_init_abort, svm_init_start, svm_page_in, svm_page_out
 from pef_hypervisor.from_vmm import reset
-from pef_hypervisor.gate import Gate
-from pef_hypervisor.moves import offer, take_out
+from pef_hypervisor.gfn.columns import (
+    HOST_POPULATED,
+    Codes,
+    DevicePool,
+    GfnSets,
+    VmSlot,
+    gfn_set_at,
+    mark,
+    only,
+    states_of,
+)
+from pef_hypervisor.memory.slots import register, unregister
 from pef_hypervisor.normal_memory import RealMemory
-from pef_hypervisor.slots import register, unregister
-from pef_hypervisor.store import Store
-from pef_hypervisor.to_ultravisor import Answer, Flight, Part
+from pef_hypervisor.state import Gate, Store, Vm
+from pef_hypervisor.to_ultravisor import calls
+from pef_hypervisor.to_ultravisor import paging as batches
+from pef_hypervisor.to_ultravisor.calls import Answer
+from pef_hypervisor.to_ultravisor.paging import PageBatch, PagingCall, page_out
 from pef_kit.operations import Operation
 from pef_kit.runtime import messages
-from pef_kit.spans import I64, Mask, among
+from pef_kit.spans import I64, U8, Mask, among
 from pef_protocol.calls import Call, Reply
 from pef_protocol.codes import HCode
 from pef_protocol.events import Side
@@ -69,7 +77,8 @@ def reset_pages_out() -> Iterator[None]:
     def end(store: Store, vm: Vm) -> Operation[Answer]:
         for slot in vm.slots:
             offsets = np.flatnonzero(slot.state == HvGfnState.SECURE)
-            yield from take_out(store, vm, [Part(slot, offsets, slot.state[offsets])])
+            if len(offsets):
+                yield from page_out(store, vm, [gfn_set_at(slot, offsets)], slot.state[offsets])
         return (yield from original(store, vm))
 
     with everywhere(original, end):
@@ -79,36 +88,35 @@ def reset_pages_out() -> Iterator[None]:
 @contextmanager
 def device_pages_leak() -> Iterator[None]:
     """Keep every device page that a GFN once had."""
-    with attribute(DevicePool, "give_back", lambda *_: None):
+    with attribute(DevicePool, "release", lambda *_: None):
         yield
 
 
 @contextmanager
 def given_back_twice() -> Iterator[None]:
     """Give a device page back for each share of a page, one that is shared already included."""
+    original = svm_page_in.share
 
-    def offer_again(store: Store, vm: Vm, parts: Sequence[Part]) -> Operation[Flight]:
-        flight = yield from offer(store, vm, parts)
-        for leg in flight.legs():
-            again = leg.done & among(leg.before, HvGfnState.SHARED)
-            store.pool.give_back(int(np.count_nonzero(again)))
-        return flight
+    def share_again(store: Store, vm: Vm, gfn_sets: GfnSets, next_states: U8) -> Operation[PageBatch]:
+        shared = among(states_of(gfn_sets), HvGfnState.SHARED)
+        batch = yield from original(store, vm, gfn_sets, next_states)
+        store.pool.release(int(np.count_nonzero(batch.accepted & shared)))
+        return batch
 
-    with only_in(svm_page_in, "offer", offer_again):
+    with only_in(svm_page_in, "share", share_again):
         yield
 
 
 @contextmanager
 def untouched_carried() -> Iterator[None]:
     """Carry every page that is asked for by UV_PAGE_IN, one that was never touched included."""
-    original = svm_page_in.carried
+    original = svm_page_in.untouched
 
-    def carried(store: Store, verdict: Verdict) -> Mask:
-        slot, offsets = verdict.gfns.slot, verdict.gfns.each_offset()
-        slot.mark(offsets[verdict.before == HvGfnState.NORMAL], TOUCHED)
-        return original(store, verdict)
+    def none_is_untouched(gfn_sets: GfnSets, states: U8) -> Mask:
+        mark(only(gfn_sets, states == np.uint8(HvGfnState.NORMAL)), HOST_POPULATED)
+        return original(gfn_sets, states)
 
-    with only_in(svm_page_in, "carried", carried):
+    with only_in(svm_page_in, "untouched", none_is_untouched):
         yield
 
 
@@ -129,12 +137,12 @@ def octets_cut() -> Iterator[None]:
 def impatient() -> Iterator[None]:
     """Take U_BUSY for the last word."""
 
-    def nothing_left(flight: Flight, _: Mask) -> Mask:
-        return np.zeros(len(flight), np.bool_)
+    def nothing_left(batch: PageBatch, _: Mask) -> Mask:
+        return np.zeros(len(batch), np.bool_)
 
     with (
-        everywhere(to_ultravisor.insist, to_ultravisor.try_once),
-        attribute(Flight, "unchanged", nothing_left),
+        everywhere(calls.call_with_retry, calls.call_once),
+        attribute(PageBatch, "unchanged", nothing_left),
     ):
         yield
 
@@ -169,25 +177,25 @@ def abort_is_success() -> Iterator[None]:
 def refusals_believed() -> Iterator[None]:
     """Take pages for moved that the Ultravisor refused to move."""
 
-    def no_codes(_: str, __: Reply, gfns: I64) -> NDArray[np.int16]:
+    def no_codes(_: str, __: Reply, gfns: I64) -> Codes:
         return np.zeros(len(gfns), np.int16)
 
-    with everywhere(to_ultravisor.codes_of, no_codes):
+    with everywhere(batches.codes_of, no_codes):
         yield
 
 
 @contextmanager
 def silence_believed() -> Iterator[None]:
     """Take pages for moved that the Ultravisor said nothing of."""
-    original = Flight.send
+    original = PageBatch.send
 
-    def send(flight: Flight, name: str, chosen: Mask) -> Operation[None]:
-        yield from original(flight, name, chosen)
-        if flight.failure:
-            flight.codes[:] = 0
-            flight.failure, flight.vm.must_reset = "", False
+    def send(batch: PageBatch, name: PagingCall, chosen: Mask) -> Operation[None]:
+        yield from original(batch, name, chosen)
+        if batch.failure:
+            batch.codes[:] = 0
+            batch.failure, batch.vm.must_reset = "", False
 
-    with attribute(Flight, "send", send):
+    with attribute(PageBatch, "send", send):
         yield
 
 
@@ -195,10 +203,10 @@ def silence_believed() -> Iterator[None]:
 def busy_is_refusal() -> Iterator[None]:
     """Tell of a page that the Ultravisor is busy with as of one that it refuses."""
 
-    def as_refusals(codes: NDArray[np.int16]) -> NDArray[np.int16]:
-        return np.where(codes == 0, HCode.H_SUCCESS, HCode.H_PARAMETER).astype(np.int16)
+    def as_refusals(batch: PageBatch) -> Codes:
+        return np.where(batch.accepted, HCode.H_SUCCESS, HCode.H_PARAMETER).astype(np.int16)
 
-    with everywhere(to_ultravisor.as_hypercall_code, as_refusals):
+    with attribute(PageBatch, "hypercall_codes", property(as_refusals)):
         yield
 
 
@@ -222,7 +230,7 @@ def nobody_waits() -> Iterator[None]:
 @contextmanager
 def in_hand_let_in() -> Iterator[None]:
     """Answer a hypercall on a GFN that another one has in flight as if nothing were."""
-    with only_in(paging, "MOVING", 0):
+    with only_in(svm_page_in, "BUSY", 0), only_in(svm_page_out, "BUSY", 0):
         yield
 
 

@@ -11,13 +11,12 @@ from typing import Final
 
 from mutants.bred import Bred
 from mutants.exchange import cells, cells_of_every_design, only_in
-from pef_hypervisor.frames import Vm, VmSlot
-from pef_hypervisor.from_vmm import host_access
-from pef_hypervisor.lifecycle import (
-    LAW,
+from pef_hypervisor.gfn.columns import GfnSets
+from pef_hypervisor.gfn.table import (
+    FOUR_STATES_CELLS,
     VM_TABLE,
+    GfnAction,
     GfnCell,
-    GfnDeed,
     GfnEvent,
     H,
     N,
@@ -29,18 +28,19 @@ from pef_hypervisor.lifecycle import (
     into,
     to,
 )
-from pef_hypervisor.to_ultravisor import Part
-from pef_kit.columns import GfnSet
+from pef_hypervisor.memory import host_access
+from pef_hypervisor.state import Vm
+from pef_kit.spans import U8
 from pef_protocol.codes import HCode
 from pef_protocol.events import Side
 from pef_protocol.states import HvGfnState, HvVmState
 
 TOUCHED_NEEDLESSLY: Final[Mapping[GfnEvent, GfnCell]] = {
-    GfnEvent.HOST_TOUCH: to(P, GfnDeed.TAKE_OUT),
-    GfnEvent.INIT_DONE: to(S, GfnDeed.MARK),
+    GfnEvent.HOST_TOUCH: to(P, GfnAction.PAGE_OUT),
+    GfnEvent.INIT_DONE: to(S, GfnAction.MARK),
     GfnEvent.INIT_ABORT: to(S),
     GfnEvent.FORGET: to(S),
-    GfnEvent.PLUG: to(S, GfnDeed.MARK),
+    GfnEvent.PLUG: to(S, GfnAction.MARK),
 }
 WORDS: Final[Mapping[GfnEvent, tuple[str, ...]]] = {
     GfnEvent.PAGE_IN: ("page-in*", "unshare"),
@@ -65,7 +65,7 @@ def wrong_gfn(event: GfnEvent, state: HvGfnState, cell: GfnCell) -> GfnCell:
     if not idle:
         return to(state)
     if event is GfnEvent.UNMAP:
-        return to(state, GfnDeed.INVALIDATE)
+        return to(state, GfnAction.INVALIDATE)
     return TOUCHED_NEEDLESSLY.get(event, to(state, code=HCode.H_PARAMETER))
 
 
@@ -81,22 +81,20 @@ def wrong_vm(event: VmEvent, state: HvVmState, cell: VmCell) -> VmCell:
 @contextmanager
 def gfn_cell(event: GfnEvent, state: HvGfnState) -> Iterator[None]:
     """Have one cell of the GFN table be wrong, under every design that keeps the state."""
-    with cells_of_every_design({event: {state: wrong_gfn(event, state, LAW[event][state])}}):
+    with cells_of_every_design({event: {state: wrong_gfn(event, state, FOUR_STATES_CELLS[event][state])}}):
         yield
 
 
 @contextmanager
 def host_touch_of_svms() -> Iterator[None]:
     """Have the host take pages out of an SVM that are normal; a normal VM has none to take out."""
-    original = host_access._secure_part
+    original = host_access.secure_for_host
 
-    def secure_part(vm: Vm, gfns: GfnSet[VmSlot]) -> Part:
-        part = original(vm, gfns)
-        if vm.state is not HvVmState.NORMAL:
-            return part
-        return Part(part.slot, part.offsets[:0], part.then[:0])
+    def secure_for_host(vm: Vm, gfn_sets: GfnSets) -> tuple[GfnSets, U8]:
+        secure, next_states = original(vm, gfn_sets)
+        return (secure, next_states) if vm.state is not HvVmState.NORMAL else ([], next_states[:0])
 
-    with gfn_cell(GfnEvent.HOST_TOUCH, N), only_in(host_access, "_secure_part", secure_part):
+    with gfn_cell(GfnEvent.HOST_TOUCH, N), only_in(host_access, "secure_for_host", secure_for_host):
         yield
 
 
@@ -117,7 +115,7 @@ def _rows_of(state: HvGfnState, word: str) -> tuple[str, ...]:
 
 
 def _of_gfn(event: GfnEvent, state: HvGfnState) -> Bred:
-    cell, instead = LAW[event][state], wrong_gfn(event, state, LAW[event][state])
+    cell, instead = FOUR_STATES_CELLS[event][state], wrong_gfn(event, state, FOUR_STATES_CELLS[event][state])
     way: Callable[[], AbstractContextManager[None]] = partial(gfn_cell, event, state)
     if (event, state) == (GfnEvent.HOST_TOUCH, N):
         way = host_touch_of_svms  # else no scene of an SVM could be set

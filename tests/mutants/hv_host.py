@@ -9,17 +9,20 @@ from typing import Any, Final
 
 from mutants.bred import by_hand
 from mutants.exchange import attribute, cells_of_every_design, everywhere
-from pef_hypervisor import partition, slots, to_ultravisor
-from pef_hypervisor.frames import Vm, VmSlot
-from pef_hypervisor.from_vmm import add_slot, host_access, remove_slot, reset
-from pef_hypervisor.from_vmm.outcome import DONE, Errno, Outcome
-from pef_hypervisor.lifecycle import GfnDeed, GfnEvent, H, N, P, S, to
-from pef_hypervisor.store import Store
-from pef_hypervisor.to_ultravisor import Answer, Flight
+from pef_hypervisor.from_vmm import add_slot, remove_slot, reset
+from pef_hypervisor.gfn.columns import VmSlot
+from pef_hypervisor.gfn.table import GfnAction, GfnEvent, H, N, P, S, to
+from pef_hypervisor.memory import host_access, slots
+from pef_hypervisor.outcome import DONE, Errno, Outcome
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor import calls
+from pef_hypervisor.to_ultravisor.calls import Answer
+from pef_hypervisor.to_ultravisor.paging import PageBatch, PagingCall
 from pef_kit.operations import Operation
 from pef_kit.spans import Mask
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side
+from pef_protocol.quantities import Gpa, Lpid, SlotId
 from pef_protocol.states import HvVmState
 
 
@@ -52,9 +55,9 @@ def unplugs_regardless() -> Iterator[None]:
 @contextmanager
 def outside_is_zero() -> Iterator[None]:
     """Let the host read zeroes where no slot is, and write there for nothing."""
-    original = host_access._reach
+    original = host_access.fetch_for_host
 
-    def reach(store: Store, vm: Vm, gpa: int, length: int) -> Operation[Any]:
+    def reach(store: Store, vm: Vm, gpa: Gpa, length: int) -> Operation[Any]:
         reached = yield from original(store, vm, gpa, length)
         nowhere = isinstance(reached, Outcome) and vm.slots.covered(gpa >> 16, 1) is None
         return [] if nowhere else reached
@@ -71,7 +74,7 @@ def entry_unwritten() -> Iterator[None]:
         yield from ()
         return Answer(UCode.U_SUCCESS, "")
 
-    with everywhere(partition.write_pate, unsent), everywhere(partition.clear_pate, unsent):
+    with everywhere(calls.write_pate, unsent), everywhere(calls.clear_pate, unsent):
         yield
 
 
@@ -87,10 +90,10 @@ def resets_normal_vms() -> Iterator[None]:
     """Write the entry of a VM anew that is reset and was normal."""
     original = reset.reset
 
-    def again(store: Store, lpid: int) -> Operation[Outcome]:
+    def again(store: Store, lpid: Lpid) -> Operation[Outcome]:
         vm = store.vms.get(lpid)
         if vm is not None and vm.state is HvVmState.NORMAL:
-            yield from partition.write_pate(vm.lpid, radix=vm.radix)
+            yield from calls.write_pate(vm.lpid, radix=vm.radix)
         return (yield from original(store, lpid))
 
     with everywhere(original, again):
@@ -102,7 +105,7 @@ def registers_at_once() -> Iterator[None]:
     """Register a slot of a normal VM."""
     original = add_slot.add_slot
 
-    def add(store: Store, lpid: int, slot_id: int, gpa: int, size: int) -> Operation[Outcome]:
+    def add(store: Store, lpid: Lpid, slot_id: SlotId, gpa: Gpa, size: int) -> Operation[Outcome]:
         outcome = yield from original(store, lpid, slot_id, gpa, size)
         vm = store.vms.get(lpid)
         slot = vm.slots.get(slot_id) if vm is not None else None
@@ -118,38 +121,38 @@ def registers_at_once() -> Iterator[None]:
 @contextmanager
 def busy_believed() -> Iterator[None]:
     """Take what stays busy for done in the end."""
-    insist, send = to_ultravisor.insist, Flight.send
+    insist, send = calls.call_with_retry, PageBatch.send
 
     def believe(*asked: Any) -> Operation[Answer]:
         answer = yield from insist(*asked)
         return Answer(UCode.U_SUCCESS, "") if answer.code is UCode.U_BUSY else answer
 
-    def send_and_believe(flight: Flight, name: str, chosen: Mask) -> Operation[None]:
-        yield from send(flight, name, chosen)
-        flight.codes[flight.codes == UCode.U_BUSY] = 0
+    def send_and_believe(batch: PageBatch, name: PagingCall, chosen: Mask) -> Operation[None]:
+        yield from send(batch, name, chosen)
+        batch.codes[batch.codes == UCode.U_BUSY] = 0
 
-    with everywhere(insist, believe), attribute(Flight, "send", send_and_believe):
+    with everywhere(insist, believe), attribute(PageBatch, "send", send_and_believe):
         yield
 
 
 @contextmanager
 def shared_again_is_normal() -> Iterator[None]:
     """Call a shared page normal once it is shared again."""
-    with cells_of_every_design({GfnEvent.SHARE: {H: to(N, GfnDeed.OFFER)}}):
+    with cells_of_every_design({GfnEvent.SHARE: {H: to(N, GfnAction.SHARE)}}):
         yield
 
 
 @contextmanager
 def share_is_paged_out() -> Iterator[None]:
     """Call a page that was secure, and is shared, paged out."""
-    with cells_of_every_design({GfnEvent.SHARE: {S: to(P, GfnDeed.OFFER)}}):
+    with cells_of_every_design({GfnEvent.SHARE: {S: to(P, GfnAction.SHARE)}}):
         yield
 
 
 @contextmanager
 def done_forgets() -> Iterator[None]:
     """Call normal, at H_SVM_INIT_DONE, what is secure already."""
-    with cells_of_every_design({GfnEvent.INIT_DONE: {S: to(N, GfnDeed.MARK)}}):
+    with cells_of_every_design({GfnEvent.INIT_DONE: {S: to(N, GfnAction.MARK)}}):
         yield
 
 

@@ -8,19 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mutants.exchange import cells_of_every_design, everywhere, only_in
-from pef_hypervisor import give_back as giving_back
-from pef_hypervisor import machine, slots
-from pef_hypervisor.frames import Vm, VmSlot
-from pef_hypervisor.from_ultravisor import svm_init_abort, svm_init_start, whole_vm
+from pef_hypervisor import checks, dispatch
+from pef_hypervisor.from_ultravisor import svm_init_abort, svm_init_start
 from pef_hypervisor.from_vmm import add_slot, reset
-from pef_hypervisor.from_vmm.outcome import DONE, Outcome
-from pef_hypervisor.lifecycle import GfnEvent, N, P, to
-from pef_hypervisor.partition import end_svm, write_pate
-from pef_hypervisor.slots import forget, register, unregister
-from pef_hypervisor.store import Store
-from pef_hypervisor.to_ultravisor import Answer, Obstacle, try_once
+from pef_hypervisor.gfn.columns import GfnSets, VmSlot, only, states_of
+from pef_hypervisor.gfn.table import GfnEvent, N, P, to
+from pef_hypervisor.memory import restore, slots
+from pef_hypervisor.memory.slots import forget, register, unregister
+from pef_hypervisor.outcome import DONE, Outcome
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor.calls import Answer, Obstacle, call_once, end_svm, write_pate
+from pef_kit.columns import GfnSet
 from pef_kit.operations import Operation
-from pef_kit.spans import I64
+from pef_kit.spans import among
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.hypercalls import SvmInitStart
@@ -80,7 +80,7 @@ def k3() -> Iterator[None]:
 
     def require_meant(vm: Vm, caller: Caller, *, starts: bool) -> None:
         if not starts:
-            whole_vm.require_meant(vm, caller, starts=starts)
+            checks.require_meant(vm, caller, starts=starts)
 
     def start(store: Store, caller: Caller, request: SvmInitStart) -> Operation[Reply]:
         vm = store.vms.get(request.lpid)
@@ -88,28 +88,28 @@ def k3() -> Iterator[None]:
             return (yield from original(store, caller, request))
         yield from forget(store, vm, vm.slots)
         vm.state = HvVmState.TRANSIENT
-        return Reply(HCode.H_SUCCESS, {"design": vm.rules.design.value})
+        return Reply(HCode.H_SUCCESS, {"design": vm.design.name})
 
-    with everywhere(original, start), only_in(machine, "require_meant", require_meant):
+    with everywhere(original, start), only_in(dispatch, "require_meant", require_meant):
         yield
 
 
 @contextmanager
 def k6() -> Iterator[None]:
     """Let a VM go on as a normal one whatever H_SVM_INIT_ABORT was refused: it keeps those secure pages."""
-    give_back, give_up = giving_back.give_back, giving_back._give_up
-    refused: defaultdict[int, list[tuple[VmSlot, I64]]] = defaultdict(list)
+    restore_cleartext, give_up = restore.restore_cleartext, restore._give_up
+    refused: defaultdict[int, list[GfnSet[VmSlot]]] = defaultdict(list)
 
-    def keep(store: Store, vm: Vm, slot: VmSlot, offsets: I64) -> Operation[int]:
-        secure = slot.state[offsets] == HvGfnState.SECURE
-        refused[vm.lpid].append((slot, offsets[secure]))
-        return (yield from give_up(store, vm, slot, offsets[~secure]))
+    def keep(store: Store, vm: Vm, gfn_sets: GfnSets) -> Operation[int]:
+        secure = among(states_of(gfn_sets), HvGfnState.SECURE)
+        refused[vm.lpid] += only(gfn_sets, secure)
+        return (yield from give_up(store, vm, only(gfn_sets, ~secure)))
 
     def give_what_is_given(store: Store, vm: Vm) -> Operation[tuple[int, Obstacle]]:
         refused[vm.lpid].clear()
-        yield from give_back(store, vm)
-        for slot, offsets in refused[vm.lpid]:
-            slot.state[offsets] = HvGfnState.SECURE
+        yield from restore_cleartext(store, vm)
+        for gfns in refused[vm.lpid]:
+            gfns.slot.state[gfns.selection] = HvGfnState.SECURE
         return 0, Obstacle()
 
     def end_somehow(vm: Vm, incarnation: Incarnation | None) -> Operation[Answer]:
@@ -117,7 +117,7 @@ def k6() -> Iterator[None]:
         return Answer(UCode.U_SUCCESS, answer.detail)
 
     with (
-        everywhere(give_back, give_what_is_given),
+        everywhere(restore_cleartext, give_what_is_given),
         everywhere(give_up, keep),
         only_in(svm_init_abort, "end_svm", end_somehow),
     ):
@@ -130,7 +130,7 @@ def k8() -> Iterator[None]:
 
     def register_once(vm: Vm, slot: VmSlot) -> Operation[Answer]:
         request = RegisterMemSlot(vm.lpid, gpa_of(slot.first), slot.count * PAGE_SIZE, 0, slot.slot_id)
-        answer = yield from try_once("UV_REGISTER_MEM_SLOT", request, vm, vm.svm_incarnation)
+        answer = yield from call_once("UV_REGISTER_MEM_SLOT", request, vm, vm.svm_incarnation)
         if answer.code is UCode.U_BUSY:
             answer = Answer(UCode.U_SUCCESS, answer.detail)
         slot.registered = answer.succeeded
@@ -186,7 +186,7 @@ def k14() -> Iterator[None]:
 def k15() -> Iterator[None]:
     """Make a paged-out GFN normal at H_SVM_INIT_ABORT, as it is, and send nothing."""
     as_it_is = {GfnEvent.INIT_ABORT: {P: to(N), N: to(N)}}
-    with cells_of_every_design(as_it_is), everywhere(giving_back._scrub_unknown, _nothing):
+    with cells_of_every_design(as_it_is), everywhere(restore._scrub_unknown, _nothing):
         yield
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from mutants.bred import Bred
 from mutants.exchange import everywhere
 from mutants.rungs import HANDLERS, path_of, side_of
-from pef_hypervisor.store import Store
+from pef_hypervisor.state import Store
 from pef_kit.operations import Operation
 from pef_protocol.calls import CALLS, Call, Reply
 from pef_protocol.ladders import Rung

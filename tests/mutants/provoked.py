@@ -11,11 +11,10 @@ from contextlib import contextmanager
 import numpy as np
 
 from mutants.exchange import everywhere, only_in
-from pef_hypervisor.frames import MOVING, Vm
 from pef_hypervisor.from_ultravisor import svm_init_done, svm_page_in
-from pef_hypervisor.in_flight import in_flight
-from pef_hypervisor.store import Store
-from pef_hypervisor.to_ultravisor import Flight, Part
+from pef_hypervisor.gfn.columns import BUSY, GfnSets, gfn_set_at, in_flight
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor.paging import PageBatch
 from pef_kit.operations import Operation, PeerFailure, ask
 from pef_kit.spans import columns_of, spread
 from pef_protocol.calls import Reply
@@ -55,14 +54,14 @@ def unasked_page_in() -> Iterator[None]:
 
 
 def _offer_held(store: Store, vm: Vm) -> Operation[None]:
-    parts = []
+    secure: GfnSets = []
     for slot in vm.slots if vm.state is HvVmState.TRANSIENT else ():
-        offsets = np.flatnonzero((slot.state == HvGfnState.SECURE) & ~slot.marked(slice(None), MOVING))
-        parts.append(Part(slot, offsets, slot.state[offsets]))
-    flight = Flight(vm, parts)
-    with in_flight(store.pool, [(part.slot, part.offsets) for part in flight.parts]):
-        if len(flight):
-            yield from flight.send("UV_PAGE_IN", np.ones(len(flight), np.bool_))
+        found = np.flatnonzero((slot.state == HvGfnState.SECURE) & ~slot.marked(slice(None), BUSY))
+        secure += [gfn_set_at(slot, found)] if len(found) else []
+    batch = PageBatch(vm, secure)
+    with in_flight(store.pool, secure):
+        if len(batch):
+            yield from batch.send("UV_PAGE_IN", np.ones(len(batch), np.bool_))
 
 
 @contextmanager

@@ -13,8 +13,8 @@ import numpy as np
 
 from mutants.bred import Bred
 from mutants.exchange import attribute, cells, cells_of_every_design
-from pef_hypervisor.lifecycle import LAW, GfnDeed, GfnEvent, to
-from pef_hypervisor.machine import HANDLERS as HYPERCALL_HANDLERS
+from pef_hypervisor.dispatch import HANDLERS as HYPERCALL_HANDLERS
+from pef_hypervisor.gfn.table import FOUR_STATES_CELLS, GfnAction, GfnEvent, to
 from pef_kit.ladder import Ladder, judged_by_table
 from pef_kit.transitions import Cell
 from pef_protocol.calls import CALLS, Call
@@ -69,9 +69,9 @@ def forgetting_in_table(call: Call, rung: Rung) -> Iterator[None]:
         with cells(GFN, {event: kept}):
             yield
         return
-    law = LAW[GfnEvent[call.name.removeprefix("H_SVM_")]]
-    states = [state for state, cell in law.items() if cell.code is rung.code]
-    with cells_of_every_design({GfnEvent.PAGE_IN: {state: to(state, GfnDeed.NOTHING) for state in states}}):
+    row = FOUR_STATES_CELLS[GfnEvent[call.name.removeprefix("H_SVM_")]]
+    states = [state for state, cell in row.items() if cell.code is rung.code]
+    with cells_of_every_design({GfnEvent.PAGE_IN: {state: to(state, GfnAction.NOTHING) for state in states}}):
         yield
 
 

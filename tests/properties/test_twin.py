@@ -8,8 +8,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from model.linked import LinkedPair, seeded
 from model.twin import CIPHERTEXT, ZERO, Denied, Twin
-from pef_hypervisor.from_guest.memory_access import Refused
-from pef_hypervisor.from_vmm.outcome import Errno, Outcome
+from pef_hypervisor.checks import Refused
+from pef_hypervisor.outcome import Errno, Outcome
 from pef_lab.image import GuestImage, build_image
 from pef_protocol.calls import Reply
 from pef_protocol.designs import Design

@@ -14,8 +14,8 @@ from typing import Any, Final, TypeAlias
 import pytest
 
 from model.linked import LinkedPair
-from pef_hypervisor.frames import VmSlot
-from pef_hypervisor.from_vmm.outcome import Errno, Outcome
+from pef_hypervisor.gfn.columns import VmSlot
+from pef_hypervisor.outcome import Errno, Outcome
 from pef_kit.operations import Operation
 from pef_lab.joint import compare
 from pef_lab.watch import SlotStates

@@ -15,7 +15,7 @@ from pef_explorer.world.observation import ABSENT
 from pef_explorer.world.records import Ending
 from pef_explorer.world.step import Step, make
 from pef_explorer.world.world import World
-from pef_hypervisor.frames import MOVING as HV_MOVING
+from pef_hypervisor.gfn.columns import BUSY as HV_MOVING
 from pef_protocol.designs import Design
 from pef_protocol.states import HvGfnState as H
 from pef_protocol.states import HvVmState, UvVmState

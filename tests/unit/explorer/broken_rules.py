@@ -11,8 +11,8 @@ from pef_explorer.machines.pair import Pair
 from pef_explorer.machines.small_memory import HeapMemory
 from pef_explorer.machines.system import System
 from pef_explorer.simulation.machines import Machines
-from pef_hypervisor.gate import Gate
-from pef_hypervisor.machine import Hypervisor
+from pef_hypervisor.dispatch import Hypervisor
+from pef_hypervisor.state import Gate
 from pef_kit.core.fence import Answer, Fence, Join, Kept, Message, Refuse, Run
 from pef_kit.operations import Ask, Operation
 from pef_protocol.calls import Reply

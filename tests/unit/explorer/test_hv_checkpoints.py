@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from pef_explorer.checkpoints.hypervisor import HvSpares, checkpoint, restore, restore_gate
-from pef_hypervisor.designs import RULES
-from pef_hypervisor.frames import MOVING, Vm, VmSlot
-from pef_hypervisor.from_vmm.outcome import Errno, Outcome
-from pef_hypervisor.machine import Hypervisor
+from pef_hypervisor.designs import DESIGNS
+from pef_hypervisor.dispatch import Hypervisor
+from pef_hypervisor.gfn.columns import BUSY, VmSlot
+from pef_hypervisor.outcome import Errno, Outcome
+from pef_hypervisor.state import Vm
 from pef_protocol.designs import Design
 from pef_protocol.identity import Incarnation, InstanceId
 from pef_protocol.quantities import Lpid, gfn_of
@@ -52,7 +53,7 @@ ANOTHER = Incarnation(InstanceId("f" * 32), 9)
 
 def another_vm(hv: Hypervisor) -> None:
     """Put another VM in."""
-    hv.store.vms[7] = Vm(Lpid(7), RULES[Design.EAGER], secure_guest=True, radix=True, incarnation=ANOTHER)
+    hv.store.vms[7] = Vm(Lpid(7), DESIGNS[Design.EAGER], secure_guest=True, radix=True, incarnation=ANOTHER)
 
 
 CHANGES: dict[str, Callable[[Hypervisor], object]] = {
@@ -61,7 +62,7 @@ CHANGES: dict[str, Callable[[Hypervisor], object]] = {
     "leaving pages": lambda hv: setattr(hv.store.pool, "leaving", 2),
     "a claim": lambda hv: hv.store.memory.claim(3),
     "a VM in the making": lambda hv: hv.store.in_the_making.add(9),
-    "the design": lambda hv: setattr(vm_of(hv), "rules", RULES[Design.EAGER]),
+    "the design": lambda hv: setattr(vm_of(hv), "design", DESIGNS[Design.EAGER]),
     "its leave to be secure": lambda hv: setattr(vm_of(hv), "secure_guest", False),
     "its incarnation": lambda hv: setattr(vm_of(hv), "incarnation", ANOTHER),
     "a freed lpid": lambda hv: hv.store.free_lpid(Lpid(9)),
@@ -79,7 +80,7 @@ CHANGES: dict[str, Callable[[Hypervisor], object]] = {
     "a registration": lambda hv: setattr(slot_of(hv), "registered", True),
     "a slot's place": lambda hv: setattr(slot_of(hv), "base", 1 << 33),
     "a state": lambda hv: slot_of(hv).state.fill(HvGfnState.SHARED),
-    "a mark": lambda hv: slot_of(hv).mark(np.array([2]), MOVING),
+    "a mark": lambda hv: slot_of(hv).mark(np.array([2]), BUSY),
     "a slot gone": unplug,
     "the VM gone": lambda hv: hv.store.vms.clear(),
     "another VM": another_vm,

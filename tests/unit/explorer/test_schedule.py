@@ -16,7 +16,7 @@ from pef_explorer.plan import Part, Plan
 from pef_explorer.search.counterexample import comes_again, counterexample, trimmed
 from pef_explorer.search.search import Search, Violation
 from pef_explorer.world.world import World
-from pef_hypervisor.machine import Hypervisor
+from pef_hypervisor.dispatch import Hypervisor
 from pef_kit.operations import Operation, Pause
 from pef_lab.replay.counterexample import Counterexample
 from pef_protocol.designs import Design

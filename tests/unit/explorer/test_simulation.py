@@ -22,8 +22,8 @@ from pef_explorer.simulation.events import (
     drawn,
     from_json,
 )
-from pef_hypervisor import slots
-from pef_hypervisor.frames import DevicePool
+from pef_hypervisor.gfn.columns import DevicePool
+from pef_hypervisor.memory import slots
 from pef_kit.operations import Operation
 from pef_lab.cli import app
 from pef_protocol.designs import Design
@@ -123,14 +123,14 @@ def test_the_command_tells_of_a_failure_and_writes_report_and_file(
     assert f"commit {written['commit']}" in told
 
 
-def leaves_ciphertext(store: object, vm: object, slot: object, offsets: object) -> Operation[None]:
+def leaves_ciphertext(store: object, vm: object, gfn_sets: object) -> Operation[None]:
     yield from ()
 
 
 PLANTED: dict[str, tuple[object, str, Callable[..., Any], str]] = {
-    "reset does not scrub": (slots, "wipe", leaves_ciphertext, "a_page_in_gives_back_the_page_out"),
+    "reset does not scrub": (slots, "scrub_pages", leaves_ciphertext, "a_page_in_gives_back_the_page_out"),
     "each seal has the first IV": (Sealer, "take_ivs", lambda sealer, pages: 1, "no_ciphertext_comes_twice"),
-    "device pages leak": (DevicePool, "give_back", lambda pool, pages: None, "pools_add_up"),
+    "device pages leak": (DevicePool, "release", lambda pool, pages: None, "pools_add_up"),
 }
 
 

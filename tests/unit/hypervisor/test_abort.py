@@ -5,7 +5,7 @@ Source: decisions, "H_SVM_INIT_ABORT".
 
 import pytest
 
-from pef_hypervisor.from_vmm.outcome import Errno
+from pef_hypervisor.outcome import Errno
 from pef_kit.operations import PATIENCE
 from pef_protocol.codes import UCode
 from pef_protocol.designs import PUSHING, Design

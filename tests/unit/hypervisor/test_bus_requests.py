@@ -6,7 +6,7 @@ Source: rule 13 of ARCHITECTURE.md, "Identity and time".
 import numpy as np
 import pytest
 
-from pef_hypervisor.bus_requests import BusRequests
+from pef_hypervisor.normal_memory import BusRequests
 from pef_kit.bus import NORMAL_BASE
 from pef_kit.operations import Pause
 from pef_protocol.quantities import PAGE_SIZE

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from pef_hypervisor.from_vmm.outcome import Outcome
+from pef_hypervisor.outcome import Outcome
 from pef_kit.core.lease import Ended
 from pef_kit.operations import Ask, Operation, Pause, Work
 from pef_protocol.calls import Reply

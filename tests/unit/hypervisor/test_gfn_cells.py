@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from pef_hypervisor.from_vmm.outcome import Errno, Outcome
+from pef_hypervisor.outcome import Errno, Outcome
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from unit.hypervisor.scripted_ultravisor import refuse

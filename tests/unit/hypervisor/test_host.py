@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from pef_hypervisor.from_guest.memory_access import Refused
+from pef_hypervisor.checks import Refused
 from pef_kit.operations import PATIENCE
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
-from pef_protocol.quantities import PAGE_SIZE
+from pef_protocol.quantities import PAGE_SIZE, Gpa
 from unit.hypervisor.scripted_ultravisor import (
     ZERO_PAGE,
     Answer,
@@ -209,21 +209,21 @@ def test_a_normal_guest_loads_what_it_stored() -> None:
 def test_a_guest_that_does_not_run_here_is_told_why() -> None:
     world = World()
     hv, lpid = world.hv, world.lpid
-    assert world.run(hv.load(lpid, 1 << 40, 8)) == Refused("no slot", 1 << 40)
-    assert world.run(hv.store_bytes(9, 5, b"x")) == Refused("no VM", 5)
-    assert world.run(hv.load(9, 5, 1)) == Refused("no VM", 5)
+    assert world.run(hv.load(lpid, 1 << 40, 8)) == Refused("no slot", Gpa(1 << 40))
+    assert world.run(hv.store_bytes(9, 5, b"x")) == Refused("no VM", Gpa(5))
+    assert world.run(hv.load(9, 5, 1)) == Refused("no VM", Gpa(5))
     world.init_start()
-    assert world.run(hv.load(lpid, 3, 8)) == Refused("transient", 3)
+    assert world.run(hv.load(lpid, 3, 8)) == Refused("transient", Gpa(3))
     world.init_done()
     before = hv.digest()
-    assert world.run(hv.store_bytes(lpid, 3, b"x")) == Refused("secure", 3)
+    assert world.run(hv.store_bytes(lpid, 3, b"x")) == Refused("secure", Gpa(3))
     assert hv.digest() == before
 
 
 def test_a_guest_access_waits_for_another_one_and_gives_up_in_the_end() -> None:
     world = World(pages=64)
     write = world.start(world.hv.host_write(world.lpid, 0, b"x" * (2 << 20)))
-    assert world.run(world.hv.load(world.lpid, 0, 1)) == Refused("busy", 0)
+    assert world.run(world.hv.load(world.lpid, 0, 1)) == Refused("busy", Gpa(0))
     load = world.start(world.hv.load(world.lpid, 0, 1)).step()
     write.finish()
     assert load.finish() == b"x"

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pef_hypervisor import invariants
-from pef_hypervisor.frames import CARRIED, MOVING, REPLACED, TOUCHED, VmSlot
+from pef_hypervisor import invariants, views
+from pef_hypervisor.gfn.columns import BUSY, HOST_POPULATED, SENT, STAND_IN, VmSlot
 from pef_protocol.designs import Design
 from pef_protocol.quantities import Gfn, RealAddress, SlotId
 from pef_protocol.states import HvVmState
@@ -61,19 +61,19 @@ CORRUPTIONS: dict[str, tuple[Callable[[World], object], str]] = {
     "unknown state": (set_state(9, 7), "slot 0 of VM 1: a GFN is in a state that tracked does not keep"),
     "lost secure page": (set_state(0, 0), "1 device pages are held for 0 secure GFNs"),
     "gained secure page": (set_state(9, 1), "1 device pages are held for 2 secure GFNs"),
-    "secure and touched": (mark(0, TOUCHED), "slot 0 of VM 1: a secure GFN still has a normal page"),
-    "secure and replaced": (mark(0, REPLACED), "slot 0 of VM 1: a secure GFN still has a normal page"),
+    "secure and touched": (mark(0, HOST_POPULATED), "slot 0 of VM 1: a secure GFN still has a normal page"),
+    "secure and replaced": (mark(0, STAND_IN), "slot 0 of VM 1: a secure GFN still has a normal page"),
     "paged out, no page": (
-        unmark(1, TOUCHED),
+        unmark(1, HOST_POPULATED),
         "slot 0 of VM 1: a GFN that the host has the bytes of has no normal page",
     ),
     "shared, no page": (
-        unmark(2, TOUCHED),
+        unmark(2, HOST_POPULATED),
         "slot 0 of VM 1: a GFN that the host has the bytes of has no normal page",
     ),
-    "mark left behind": (mark(5, MOVING), "slot 0 of VM 1: a GFN is in flight for no call"),
+    "mark left behind": (mark(5, BUSY), "slot 0 of VM 1: a GFN is in flight for no call"),
     "normal and carried": (
-        lambda world: (world.reset(), mark(5, CARRIED)(world)),
+        lambda world: (world.reset(), mark(5, SENT)(world)),
         "slot 0 of VM 1: a GFN of a normal VM is not plain",
     ),
     "normal and registered": (be_normal, "slot 0 of VM 1: registered, but the VM is normal"),
@@ -148,14 +148,14 @@ def test_the_views_say_what_there_is() -> None:
         ],
         "pool": {"size": 64, "used": 5},
     }
-    assert world.hv.gfns(1)["slots"][1] == {
+    assert views.gfns(world.run(views.states_of(world.hv.store, 1)))["slots"][1] == {
         "slotid": 0,
         "first": 0,
         "count": 16,
         "states": [[0, 1, "SECURE"], [1, 1, "PAGED_OUT"], [2, 1, "SHARED"], [3, 13, "NORMAL"]],
         "moving": 0,
     }
-    assert world.hv.gfns(77) == {"lpid": 77, "slots": []}
+    assert views.gfns(world.run(views.states_of(world.hv.store, 77))) == {"lpid": 77, "slots": []}
 
 
 def test_the_digest_knows_contents_and_states_but_not_the_same_world_twice() -> None:

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
+from pef_hypervisor.dispatch import Hypervisor
 from pef_hypervisor.link import Link, LinkState
-from pef_hypervisor.machine import Hypervisor
 from pef_kit.core.fence import Fence
 from pef_kit.operations import Effect, Operation, Pause, PeerFailure
 from pef_kit.runtime.auth import Problem

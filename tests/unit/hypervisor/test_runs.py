@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pef_hypervisor.to_ultravisor import codes_of
+from pef_hypervisor.to_ultravisor.paging import codes_of
 from pef_kit.operations import PATIENCE, PeerFailure
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode

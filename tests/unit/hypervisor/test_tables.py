@@ -6,8 +6,8 @@ Source: specification of the Hypervisor, sections 2 and 3.
 import numpy as np
 import pytest
 
-from pef_hypervisor.designs import RULES
-from pef_hypervisor.lifecycle import LAW, VM_TABLE, GfnDeed, GfnEvent, VmEvent, gfn_table, wanting
+from pef_hypervisor.designs import DESIGNS
+from pef_hypervisor.gfn.table import FOUR_STATES_CELLS, VM_TABLE, GfnAction, GfnEvent, VmEvent, wanting
 from pef_protocol.designs import PUSHING, Design
 from pef_protocol.states import HvGfnState, HvVmState
 
@@ -46,7 +46,7 @@ LIFE_OF_A_VM = {
 
 def test_the_life_of_a_gfn_is_the_patch_series_table() -> None:
     seen = {
-        state: {event: LAW[GfnEvent[event]][HvGfnState[state]].then.name for event in row}
+        state: {event: FOUR_STATES_CELLS[GfnEvent[event]][HvGfnState[state]].then.name for event in row}
         for state, row in LIFE_OF_A_GFN.items()
     }
     assert seen == LIFE_OF_A_GFN
@@ -65,29 +65,30 @@ def test_the_life_of_a_vm_is_the_patch_series_table() -> None:
 
 @pytest.mark.parametrize("design", Design)
 def test_a_design_never_leads_into_a_state_that_it_does_not_keep(design: Design) -> None:
-    rules = RULES[design]
+    rules = DESIGNS[design]
     for _, state, cell in rules.table:
         assert state not in rules.states or cell.then in rules.states
 
 
 def test_the_designs_differ_in_what_is_left_over() -> None:
-    def deed(design: Design, event: GfnEvent) -> str:
-        return RULES[design].table.cells[event][HvGfnState.NORMAL].does.name
+    def action_of(design: Design, event: GfnEvent) -> str:
+        return DESIGNS[design].table.cells[event][HvGfnState.NORMAL].does.name
 
     assert {
-        design.value: (deed(design, GfnEvent.INIT_DONE), deed(design, GfnEvent.PLUG)) for design in Design
+        design.value: (action_of(design, GfnEvent.INIT_DONE), action_of(design, GfnEvent.PLUG))
+        for design in Design
     } == {
         "eager": ("NOTHING", "NOTHING"),
         "broken": ("NOTHING", "NOTHING"),
         "tracked": ("MARK", "MARK"),
-        "tracked-pagein": ("BRING", "MARK"),
-        **{design.value: ("BRING", "MARK") for design in PUSHING},
+        "tracked-pagein": ("PAGE_IN", "MARK"),
+        **{design.value: ("PAGE_IN", "MARK") for design in PUSHING},
     }
-    assert {design for design in Design if deed(design, GfnEvent.INIT_ABORT) == "RESTORE"} == {
+    assert {design for design in Design if action_of(design, GfnEvent.INIT_ABORT) == "RESTORE_STAND_IN"} == {
         Design.PUSHED_FIXED
     }
-    assert {design.value for design in Design if not RULES[design].plugged_visible} == {"eager", "broken"}
-    assert {design.value for design in Design if len(RULES[design].states) == 2} == {
+    assert {design.value for design in Design if not DESIGNS[design].plugged_visible} == {"eager", "broken"}
+    assert {design.value for design in Design if len(DESIGNS[design].states) == 2} == {
         "eager",
         "broken",
         *PUSHING,
@@ -97,15 +98,21 @@ def test_the_designs_differ_in_what_is_left_over() -> None:
 @pytest.mark.parametrize("design", Design)
 @pytest.mark.parametrize("event", GfnEvent)
 def test_what_a_whole_column_becomes_is_what_each_gfn_becomes(design: Design, event: GfnEvent) -> None:
-    table = RULES[design].table
+    table = DESIGNS[design].table
     column = np.array([3, 0, 1, 2, 0, 0, 1, 3, 2], np.uint8)
     expected = [int(table.cells[event][HvGfnState(state)].then) for state in column.tolist()]
     table.advance(event, column)
     assert column.tolist() == expected
 
 
-def test_states_are_found_by_the_deed_that_they_want() -> None:
-    assert wanting(gfn_table(LAW), GfnEvent.INIT_ABORT, GfnDeed.GIVE_BACK, GfnDeed.RESTORE) == (
+def test_states_are_found_by_the_action_that_they_want() -> None:
+    table = DESIGNS[Design.TRACKED].table
+    assert wanting(
+        table,
+        GfnEvent.INIT_ABORT,
+        GfnAction.RESTORE_CLEARTEXT,
+        GfnAction.RESTORE_STAND_IN,
+    ) == (
         HvGfnState.SECURE,
         HvGfnState.PAGED_OUT,
     )

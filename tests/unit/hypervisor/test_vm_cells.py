@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pef_hypervisor.from_guest.memory_access import Refused
+from pef_hypervisor.checks import Refused
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
 from unit.hypervisor.scripted_ultravisor import first, refuse, refuse_gfns, turned_away

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pef_hypervisor.store import LPIDS
+from pef_hypervisor.state import LPIDS
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_SIZE, SECURE_BIT

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from pef_hypervisor.frames import Vm, VmSlot
-from pef_hypervisor.from_vmm.outcome import Errno, Outcome
-from pef_hypervisor.machine import Hypervisor
+from pef_hypervisor.dispatch import Hypervisor
+from pef_hypervisor.gfn.columns import VmSlot
+from pef_hypervisor.outcome import Errno, Outcome
+from pef_hypervisor.state import Vm
 from pef_kit.bus import NormalMemory
 from pef_kit.operations import PATIENCE, Ask, Effect, Operation, Pause, PeerFailure, Work
 from pef_protocol.calls import CALLS, Reply
@@ -28,7 +29,7 @@ class World:
 
     def __init__(
         self,
-        design: Design = Design.TRACKED,
+        design: str = Design.TRACKED,
         *,
         pages: int = 16,
         device_pages: int = 64,

@@ -6,7 +6,7 @@ The Ultravisor beside it is scripted, so it may refuse.
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from pef_hypervisor.from_vmm.outcome import Outcome
+from pef_hypervisor.outcome import Outcome
 from pef_protocol.codes import UCode
 from unit.hypervisor.scripted_ultravisor import first, honest, refuse, refuse_gfns
 from unit.hypervisor.world import Driven, World

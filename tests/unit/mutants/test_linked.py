@@ -10,7 +10,7 @@ import pytest
 
 from model.linked import LinkedPair, seeded
 from mutants.registry import MUTANTS
-from pef_hypervisor.from_vmm.outcome import Errno
+from pef_hypervisor.outcome import Errno
 from pef_lab.image import GuestImage, build_image
 from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_SIZE, Gfn, Lpid, gpa_of

@@ -7,7 +7,7 @@ import pytest
 
 from mutants.exchange import OURS
 from mutants.registry import MUTANTS, Applied
-from pef_hypervisor.designs import RULES
+from pef_hypervisor.designs import DESIGNS
 from pef_protocol.events import Side
 from pef_ultravisor.lifecycle import GFN
 from unit.mutants import hv_scenes, uv_scenes
@@ -72,7 +72,7 @@ def held_by_our_modules() -> dict[str, object]:
             held[f"{module.__name__}.{name}"] = id(value)
             if type(value) is dict:
                 held |= {f"{module.__name__}.{name}[{key!r}]": id(of) for key, of in value.items()}
-    tables = {"Ultravisor": GFN, **{design.value: rules.table for design, rules in RULES.items()}}
+    tables = {"Ultravisor": GFN, **{name: row.table for name, row in DESIGNS.items()}}
     for name, table in tables.items():
         held |= {f"{name}.{place}": id(value) for place, value in vars(table).items()}
     return held

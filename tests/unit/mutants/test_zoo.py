@@ -12,8 +12,8 @@ from mutants.bred import Bred
 from mutants.exchange import OURS
 from mutants.rungs import LADDERS, path_of, side_of
 from mutants.zoo import BRED, NAMED, ZOO
-from pef_hypervisor.designs import RULES
-from pef_hypervisor.lifecycle import LAW, VM_TABLE
+from pef_hypervisor.designs import DESIGNS
+from pef_hypervisor.gfn.table import FOUR_STATES_CELLS, VM_TABLE
 from pef_protocol.calls import CALLS
 from pef_protocol.states import UvGfnState
 from pef_ultravisor.lifecycle import GFN, OPERATIONS
@@ -55,7 +55,9 @@ def test_there_is_one_that_forgets_each_rung_and_one_that_swaps_all_neighbours_t
 
 def test_there_is_one_for_each_cell_of_all_three_tables() -> None:
     ultravisor = {f"cell/{state.name}/{event.name}" for state in UvGfnState for event in OPERATIONS}
-    gfns = {f"cell/gfn/{state.name}/{event.name}" for event, row in LAW.items() for state in row}
+    gfns = {
+        f"cell/gfn/{state.name}/{event.name}" for event, row in FOUR_STATES_CELLS.items() for state in row
+    }
     vms = {f"cell/vm/{state.name}/{event.name}" for event, row in VM_TABLE.cells.items() for state in row}
     assert {name for name in ZOO if name.startswith("cell/")} == ultravisor | gfns | vms
     assert (len(ultravisor), len(gfns), len(vms)) == (84, 36, 15)
@@ -86,7 +88,7 @@ def holders() -> list[Mapping[str, object]]:
                 found.append(value)
             elif isinstance(value, type) and value.__module__ == module.__name__:
                 found.append(vars(value))
-    parts = [GFN, VM_TABLE, *(rules.table for rules in RULES.values()), *LADDERS.values()]
+    parts = [GFN, VM_TABLE, *(rules.table for rules in DESIGNS.values()), *LADDERS.values()]
     return found + [vars(part) for part in parts]
 
 

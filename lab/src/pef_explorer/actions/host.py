@@ -8,7 +8,7 @@ from pef_explorer.actions.outcome import ENDED
 from pef_explorer.machines import operations
 from pef_explorer.machines.small_memory import TOKEN_BYTES
 from pef_explorer.machines.system import LPID
-from pef_hypervisor.from_vmm.outcome import Errno
+from pef_hypervisor.outcome import Errno
 from pef_kit.operations import Operation
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState

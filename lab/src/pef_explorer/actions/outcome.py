@@ -4,8 +4,8 @@ from typing import Any, Final
 
 from pef_explorer.actions.oracle import ZERO
 from pef_explorer.machines.wire import NotDone
-from pef_hypervisor.from_guest.memory_access import Refused
-from pef_hypervisor.from_vmm.outcome import Outcome
+from pef_hypervisor.checks import Refused
+from pef_hypervisor.outcome import Outcome
 from pef_kit.core.life import Ended
 from pef_protocol.calls import Reply
 from pef_ultravisor.from_guest.accesses import AccessFailure

@@ -14,19 +14,16 @@ for what it does at its end would be done to the restored state.
 from typing import Final, NamedTuple, TypeAlias
 
 from pef_explorer.checkpoints.slots import hold
-from pef_hypervisor.designs import RULES
-from pef_hypervisor.frames import Vm, VmSlot
-from pef_hypervisor.gate import Gate
-from pef_hypervisor.machine import Hypervisor
-from pef_hypervisor.store import Store
+from pef_hypervisor.designs import DESIGNS
+from pef_hypervisor.dispatch import Hypervisor
+from pef_hypervisor.gfn.columns import VmSlot
+from pef_hypervisor.state import Gate, Store, Vm
 from pef_kit.core.life import Life
-from pef_protocol.designs import Design
 from pef_protocol.identity import Incarnation
 from pef_protocol.quantities import Gfn, Lpid, RealAddress, SlotId
 from pef_protocol.states import HvVmState
 
 STATES: Final = tuple(HvVmState)
-DESIGNS: Final = {design.value: design for design in Design}
 
 
 GateRecord: TypeAlias = tuple[int, str, str]
@@ -101,7 +98,7 @@ def vm_record(vm: Vm) -> VmRecord:
     """Return a VM as a plain value."""
     return VmRecord(
         int(vm.lpid),
-        vm.rules.design.value,
+        vm.design.name,
         vm.secure_guest,
         vm.radix,
         vm.incarnation,
@@ -180,15 +177,12 @@ class HvSpares:
         store.memory._claims = dict(saved.claims)
 
     def _vm(self, record: VmRecord, now: Vm | None) -> Vm:
-        design = DESIGNS[record.design]
+        row = DESIGNS[record.design]
         vm = self._vms.get(record.lpid)
         if vm is None:
-            vm = now or Vm(
-                Lpid(record.lpid), RULES[design], record.secure_guest, record.radix, record.incarnation
-            )
+            vm = now or Vm(Lpid(record.lpid), row, record.secure_guest, record.radix, record.incarnation)
             self._vms[record.lpid] = vm
-        if vm.rules.design is not design:
-            vm.rules = RULES[design]
+        vm.design = row
         vm.secure_guest = record.secure_guest
         vm.radix = record.radix
         vm.incarnation = record.incarnation

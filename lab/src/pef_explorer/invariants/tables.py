@@ -11,7 +11,7 @@ from pef_explorer.invariants.transition_tables import (
 from pef_explorer.machines.small_memory import TOKEN_BYTES
 from pef_explorer.world.observation import ABSENT
 from pef_explorer.world.step import Step
-from pef_hypervisor.frames import MOVING as HV_MOVING
+from pef_hypervisor.gfn.columns import BUSY as HV_MOVING
 from pef_lab.agreement import SHARED_STATES, TRANSIENT_STATES, agreeing_states
 from pef_protocol.states import HvGfnState as H
 from pef_protocol.states import HvVmState, UvVmState

@@ -7,7 +7,7 @@ Ultravisor.
 from typing import Any
 
 from pef_explorer.machines.pair import Pair
-from pef_hypervisor.from_vmm.outcome import Errno, Outcome
+from pef_hypervisor.outcome import Errno, Outcome
 from pef_kit.operations import Operation
 from pef_protocol.calls import Reply
 from pef_protocol.designs import Design

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final, Generic, TypeVar
 
 from pef_explorer.machines.wire import Message, NotDone, Wire
-from pef_hypervisor.machine import Hypervisor
+from pef_hypervisor.dispatch import Hypervisor
 from pef_kit.bus import NormalMemory, carry_out
 from pef_kit.core.fence import Fence
 from pef_kit.core.hello import Epochs, Hello

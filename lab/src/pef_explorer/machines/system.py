@@ -17,9 +17,9 @@ from pef_explorer.machines.pair import Pair
 from pef_explorer.machines.small_esm import steps_for
 from pef_explorer.machines.small_memory import KNOWN_BYTES, HeapFrames, HeapMemory, KnownBytesSealer
 from pef_explorer.plan import Plan
-from pef_hypervisor.frames import Vm
-from pef_hypervisor.from_vmm.outcome import Errno, Outcome
-from pef_hypervisor.machine import Hypervisor
+from pef_hypervisor.dispatch import Hypervisor
+from pef_hypervisor.outcome import Errno, Outcome
+from pef_hypervisor.state import Vm
 from pef_kit.bus import NORMAL_BASE
 from pef_kit.core.hello import Epochs
 from pef_kit.operations import Operation

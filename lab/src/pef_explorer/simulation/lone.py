@@ -11,7 +11,7 @@ from pef_explorer.simulation.judge import Broken, Judge
 from pef_explorer.simulation.machines import Machines
 from pef_explorer.simulation.oracle import SimulationOracle
 from pef_explorer.simulation.pages import Watch
-from pef_hypervisor.from_vmm.outcome import Errno, Outcome
+from pef_hypervisor.outcome import Errno, Outcome
 from pef_kit.core.life import Ended
 from pef_kit.operations import Operation, PeerFailure
 from pef_protocol.calls import Reply

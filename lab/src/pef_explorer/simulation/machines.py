@@ -12,8 +12,8 @@ from pef_explorer.machines.small_esm import measured, not_as_promised, steps_for
 from pef_explorer.machines.small_memory import HeapFrames, HeapMemory, KnownBytesSealer
 from pef_explorer.plan import Plan
 from pef_explorer.simulation.events import GUEST, SIZE, Seed, Start, token_of
-from pef_hypervisor.from_vmm.outcome import Errno, Outcome
-from pef_hypervisor.machine import Hypervisor
+from pef_hypervisor.dispatch import Hypervisor
+from pef_hypervisor.outcome import Errno, Outcome
 from pef_kit.bus import NORMAL_BASE
 from pef_kit.operations import Operation
 from pef_protocol.calls import Reply

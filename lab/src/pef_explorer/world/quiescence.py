@@ -13,7 +13,7 @@ from pef_explorer.actions.oracle import OPEN, ZERO, Oracle
 from pef_explorer.machines.small_memory import TOKEN_BYTES
 from pef_explorer.world.state_key import key_of
 from pef_explorer.world.world import World
-from pef_hypervisor.frames import TOUCHED
+from pef_hypervisor.gfn.columns import HOST_POPULATED
 from pef_protocol.states import UvGfnState, UvVmState
 
 GONE: Final = frozenset({UvGfnState.SHARED_INV, UvGfnState.SHARED_IMPLICIT_INV})
@@ -58,7 +58,7 @@ def wants_store(world: World, gfn: int) -> bool:
     if world.oracle.secure:
         return state is UvGfnState.SHARED
     there = world.system.vm is not None and not world.system.vm.must_reset
-    return there and world.system.svm is None and bool(now.hv_marks[gfn] & TOUCHED)
+    return there and world.system.svm is None and bool(now.hv_marks[gfn] & HOST_POPULATED)
 
 
 def peek(world: World, gfn: int) -> bytes | None:

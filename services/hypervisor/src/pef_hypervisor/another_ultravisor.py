@@ -9,10 +9,9 @@ Source: rule 3 of ARCHITECTURE.md, "Identity and time".
 
 from itertools import count
 
-from pef_hypervisor.frames import Vm
-from pef_hypervisor.partition import write_pate
-from pef_hypervisor.slots import drop_secure, make_plain
-from pef_hypervisor.store import Store
+from pef_hypervisor.memory.slots import drop_secure, make_plain
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor.calls import write_pate
 from pef_kit.operations import Operation, Pause
 from pef_protocol.codes import UCode
 from pef_protocol.states import HvVmState
@@ -59,7 +58,10 @@ def _write_entry(vm: Vm) -> Operation[None]:
     """Write the VM's entry; where the Ultravisor refuses it, reset has to write it."""
     answer = yield from write_pate(vm.lpid, radix=vm.radix, vm=vm)
     for attempt in count():
-        if answer.code is not UCode.U_BUSY or not (yield Pause(attempt, patient=True)):
+        if answer.code is not UCode.U_BUSY:
+            break
+        again: bool = yield Pause(attempt, patient=True)
+        if not again:
             break
         answer = yield from write_pate(vm.lpid, radix=vm.radix, vm=vm)
     if not answer.succeeded:

@@ -9,8 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from pef_hypervisor.frames import CARRIED, MOVING, REPLACED, TOUCHED, Vm, VmSlot
-from pef_hypervisor.store import LPIDS, Store
+from pef_hypervisor.gfn.columns import BUSY, HOST_POPULATED, SENT, STAND_IN, VmSlot
+from pef_hypervisor.state import LPIDS, Store, Vm
 from pef_kit.spans import U8
 from pef_protocol.quantities import PAGE_SIZE
 from pef_protocol.states import HvGfnState, HvVmState
@@ -19,7 +19,7 @@ from pef_protocol.states import HvGfnState, HvVmState
 def resting(slot: VmSlot) -> Iterator[tuple[U8, U8]]:
     """Yield states and marks of the GFNs of `slot` that no call has in flight, block by block."""
     for block in slot.blocks():
-        still = ~slot.marked(block, MOVING)
+        still = ~slot.marked(block, BUSY)
         if still.all():
             yield slot.state[block], slot.marks[block]
         else:
@@ -37,9 +37,9 @@ def states_are_the_designs(store: Store) -> Iterator[str]:
     """Require that a GFN is in a state that its VM's design keeps."""
     for vm, slot, name in every_slot(store):
         kept = np.zeros(256, np.bool_)
-        kept[[int(state) for state in vm.rules.states]] = True
+        kept[[int(state) for state in vm.design.states]] = True
         if not all(kept[slot.state[block]].all() for block in slot.blocks()):
-            yield f"{name}: a GFN is in a state that {vm.rules.design} does not keep"
+            yield f"{name}: a GFN is in a state that {vm.design.name} does not keep"
 
 
 def normal_vms_are_plain(store: Store) -> Iterator[str]:
@@ -50,7 +50,7 @@ def normal_vms_are_plain(store: Store) -> Iterator[str]:
         if slot.registered:
             yield f"{name}: registered, but the VM is normal"
         for states, marks in resting(slot):
-            if states.any() or (marks & np.uint8(REPLACED | CARRIED)).any():
+            if states.any() or (marks & np.uint8(STAND_IN | SENT)).any():
                 yield f"{name}: a GFN of a normal VM is not plain"
                 break
 
@@ -67,7 +67,7 @@ def secure_pages_left(store: Store) -> Iterator[str]:
     for vm, slot, name in every_slot(store):
         for states, marks in resting(slot) if not vm.must_reset else ():
             sure = states == HvGfnState.SECURE
-            if (marks[sure] & np.uint8(TOUCHED | REPLACED)).any():
+            if (marks[sure] & np.uint8(HOST_POPULATED | STAND_IN)).any():
                 yield f"{name}: a secure GFN still has a normal page"
                 break
 
@@ -76,9 +76,9 @@ def visible_pages_are_there(store: Store) -> Iterator[str]:
     """Require that a shared, paged-out or replaced page has bytes."""
     for _, slot, name in every_slot(store):
         for states, marks in resting(slot):
-            has = (marks & np.uint8(TOUCHED)) != 0
+            has = (marks & np.uint8(HOST_POPULATED)) != 0
             wants = (states == HvGfnState.PAGED_OUT) | (states == HvGfnState.SHARED)
-            wants |= (marks & np.uint8(REPLACED)) != 0
+            wants |= (marks & np.uint8(STAND_IN)) != 0
             if (wants & ~has).any():
                 yield f"{name}: a GFN that the host has the bytes of has no normal page"
                 break

@@ -17,7 +17,7 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any, Final
 
-from pef_hypervisor.machine import Hypervisor
+from pef_hypervisor.dispatch import Hypervisor
 from pef_kit.core.life import Ended
 from pef_kit.operations import PeerFailure
 from pef_kit.runtime.app import Service

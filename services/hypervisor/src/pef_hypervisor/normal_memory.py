@@ -5,25 +5,66 @@ A page that nobody touched is never read through the mapping: that alone would m
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
 
-from pef_hypervisor.bus_requests import BusRequests
-from pef_hypervisor.frames import TOUCHED, VmSlot
+from pef_hypervisor.gfn.columns import HOST_POPULATED, DevicePool, GfnSets, VmSlot, in_flight, mark
 from pef_kit.bus import NORMAL_BASE, NormalMemory
 from pef_kit.columns import GfnSet
 from pef_kit.operations import Operation, Pause, Work
 from pef_kit.spans import I64, breaks, stretches
-from pef_protocol.quantities import PAGE_SIZE, RealAddress, gpa_of
+from pef_protocol.quantities import PAGE_SIZE, Gpa, RealAddress, gpa_of
 
 AT_ONCE: Final = 64
 """Pages that are scrubbed without a thread."""
 LARGE: Final = 1 << 20
 """Bytes of an access after which this process lets go of the pages: they are the guest's, not its own."""
+SMALL: Final = 1 << 20
+"""Bytes that are copied without a thread."""
 PIECE: Final = 4 << 20
 """Bytes that are scrubbed in one step: other threads have a turn between two."""
+
+
+class BusRequests:
+    """The requests of the memory bus that are under way: rows of (first address, address beyond), in bytes.
+
+    The Ultravisor ends its transfers before it says that pages are this side's again. A request that it gave
+    up may still be read or written here: so a range is handed to somebody else only once no request that
+    names it is under way.
+
+    Source: rule 13 of ARCHITECTURE.md, "Identity and time".
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[int, I64] = {}
+        self._last = 0
+
+    @contextmanager
+    def under_way(self, pieces: Sequence[tuple[int, int]]) -> Iterator[None]:
+        """Note a request that names `pieces`, (real address, bytes) each, until it has ended."""
+        rows = np.array([piece for piece in pieces if piece[1]], np.int64).reshape(-1, 2)
+        rows[:, 1] += rows[:, 0]
+        self._last = number = self._last + 1
+        self._open[number] = rows
+        try:
+            yield
+        finally:
+            del self._open[number]
+
+    def touch(self, firsts: I64, ends: I64) -> bool:
+        """Tell whether a request names a byte of the ranges [firsts, ends), ascending and apart (bytes)."""
+        return any(_overlap(rows, firsts, ends) for rows in self._open.values())
+
+
+def _overlap(rows: I64, firsts: I64, ends: I64) -> bool:
+    if not len(rows) or not len(firsts):
+        return False
+    at = np.searchsorted(ends, rows[:, 0], side="right")
+    inside = at < len(firsts)
+    return bool((firsts[at[inside]] < rows[inside, 1]).any())
 
 
 class Misplaced(ValueError):
@@ -69,19 +110,16 @@ class RealMemory:
             raise Misplaced(message)
         del self._claims[base]
 
-    def scrub(self, slot: VmSlot, offsets: I64) -> Operation[bool]:
-        """Make the normal pages at `offsets` read as zero and give them back; in a thread where many.
+    def scrub(self, gfns: GfnSet[VmSlot]) -> Operation[bool]:
+        """Make the normal pages of GFNs read as zero and give them back; in a thread where many.
 
         Return whether they are: not where a request of the memory bus names one until time is over.
-        Order: the caller has marked them MOVING, or nobody else can reach them.
+        Order: the GFNs are BUSY, or nobody else can reach them.
         """
-        if not len(offsets):
-            return True
-        firsts, counts = breaks(len(offsets), (offsets, 1))
-        places, lengths = slot.places(offsets[firsts]), counts * PAGE_SIZE
+        places, lengths = gfns.slot.real_addresses(gfns.offsets), gfns.counts * PAGE_SIZE
         if not (yield from self._at_rest(places, lengths)):
             return False
-        if len(offsets) <= AT_ONCE:
+        if gfns.pages <= AT_ONCE:
             self._discard(places, lengths)
         else:
             yield Work(lambda: self._discard(places, lengths))
@@ -94,14 +132,15 @@ class RealMemory:
         for attempt in itertools.count():
             if not self.requests.touch(firsts, ends):
                 return True
-            if not (yield Pause(attempt, patient=True)):
+            again: bool = yield Pause(attempt, patient=True)
+            if not again:
                 break
         return False
 
     def vacate(self, slot: VmSlot) -> Operation[bool]:
         """Scrub the whole range of a slot, in a thread where it is large, and take it back.
 
-        Return whether it was: see `scrub`. Order: the caller has marked all of it MOVING, or nobody else can
+        Return whether it was: see `scrub`. Order: the caller has marked all of it BUSY, or nobody else can
         reach it.
         """
         length = slot.count * PAGE_SIZE
@@ -109,9 +148,9 @@ class RealMemory:
             return False
 
         def discard() -> None:
-            for offsets in slot.where(TOUCHED):
+            for offsets in slot.where(HOST_POPULATED):
                 firsts, counts = breaks(len(offsets), (offsets, 1))
-                self._discard(slot.places(offsets[firsts]), counts * PAGE_SIZE)
+                self._discard(slot.real_addresses(offsets[firsts]), counts * PAGE_SIZE)
             self.bytes.discard(slot.base, length)  # what bears no mark is a hole, and costs nothing
 
         if slot.count <= AT_ONCE:
@@ -126,7 +165,7 @@ class RealMemory:
             for at in range(0, length, PIECE):
                 self.bytes.discard(ra + at, min(PIECE, length - at))
 
-    def read(self, gfn_sets: list[GfnSet[VmSlot]], gpa: int, length: int) -> bytearray:
+    def read(self, gfn_sets: GfnSets, gpa: Gpa, length: int) -> bytearray:
         """Return `length` bytes from guest address `gpa`, which the gfn_sets cover.
 
         Untouched pages read as zero, and stay untouched.
@@ -141,10 +180,10 @@ class RealMemory:
                 self.bytes.let_go(place, end - start)
         return seen
 
-    def write(self, gfn_sets: list[GfnSet[VmSlot]], gpa: int, content: bytes) -> None:
+    def write(self, gfn_sets: GfnSets, gpa: Gpa, content: bytes) -> None:
         """Write `content` from guest address `gpa`, which the gfn_sets cover.
 
-        Order: the caller has marked them TOUCHED.
+        Order: the caller has marked them HOST_POPULATED.
         """
         for gfns in gfn_sets:
             slot = gfns.slot
@@ -156,8 +195,31 @@ class RealMemory:
                 self.bytes.let_go(place, end - start)
 
     @staticmethod
-    def _touched(gfn_sets: list[GfnSet[VmSlot]]) -> Iterator[tuple[VmSlot, int, int]]:
+    def _touched(gfn_sets: GfnSets) -> Iterator[tuple[VmSlot, int, int]]:
         for gfns in gfn_sets:
-            firsts, counts = stretches(gfns.slot.marked(gfns.selection, TOUCHED))
+            firsts, counts = stretches(gfns.slot.marked(gfns.selection, HOST_POPULATED))
             for first, count in zip(firsts.tolist(), counts.tolist(), strict=True):
                 yield gfns.slot, first + int(gfns.offsets[0]), count
+
+
+def copy_out(
+    memory: RealMemory, pool: DevicePool, gfn_sets: GfnSets, gpa: Gpa, length: int
+) -> Operation[bytes]:
+    """Return `length` bytes from `gpa`, all of whose pages are normal ones that nobody moves."""
+    if length <= SMALL:
+        return bytes(memory.read(gfn_sets, gpa, length))
+    with in_flight(pool, gfn_sets):
+        seen: bytes = yield Work(lambda: bytes(memory.read(gfn_sets, gpa, length)))
+    return seen
+
+
+def copy_in(
+    memory: RealMemory, pool: DevicePool, gfn_sets: GfnSets, gpa: Gpa, content: bytes
+) -> Operation[None]:
+    """Write `content` from `gpa`, all of whose pages are normal ones that nobody moves."""
+    mark(gfn_sets, HOST_POPULATED)
+    if len(content) <= SMALL:
+        memory.write(gfn_sets, gpa, content)
+        return
+    with in_flight(pool, gfn_sets):
+        yield Work(lambda: memory.write(gfn_sets, gpa, content))

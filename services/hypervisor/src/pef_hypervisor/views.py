@@ -4,8 +4,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from pef_hypervisor.frames import MOVING, VmSlot
-from pef_hypervisor.store import Store
+from pef_hypervisor.gfn.columns import BUSY, VmSlot
+from pef_hypervisor.state import Store
 from pef_kit.operations import Operation
 from pef_kit.parts import copied
 from pef_protocol.quantities import PAGE_SIZE, gpa_of
@@ -19,7 +19,7 @@ def vms(store: Store) -> dict[str, Any]:
             {
                 "lpid": vm.lpid,
                 "state": vm.state.name,
-                "design": vm.rules.design.value,
+                "design": vm.design.name,
                 "gfns": vm.slots.gfns,
                 "slots": [
                     {"slotid": slot.slot_id, "first": slot.first, "count": slot.count} for slot in vm.slots
@@ -39,7 +39,7 @@ def vmm_list(store: Store) -> dict[str, Any]:
             {
                 "lpid": vm.lpid,
                 "incarnation": str(vm.incarnation),
-                "design": vm.rules.design.value,
+                "design": vm.design.name,
                 "state": vm.state.name,
                 "slots": [
                     {"slotid": slot.slot_id, "gpa": gpa_of(slot.first), "size": slot.count * PAGE_SIZE}
@@ -79,5 +79,5 @@ def _states(slot: VmSlot) -> dict[str, Any]:
                 firsts.tolist(), counts.tolist(), slot.state[firsts].tolist(), strict=True
             )
         ],
-        "moving": sum(int(np.count_nonzero(slot.marked(block, MOVING))) for block in slot.blocks()),
+        "moving": sum(int(np.count_nonzero(slot.marked(block, BUSY))) for block in slot.blocks()),
     }

@@ -7,14 +7,12 @@ decisions, "H_SVM_INIT_ABORT".
 
 from typing import Final
 
-from pef_hypervisor.frames import Vm
-from pef_hypervisor.from_ultravisor.whole_vm import WholeVm, allowed, asked_for, busy, from_ultravisor
-from pef_hypervisor.give_back import give_back
-from pef_hypervisor.lifecycle import VmEvent, vm_cell
-from pef_hypervisor.partition import end_svm
-from pef_hypervisor.slots import make_plain
-from pef_hypervisor.store import Store
-from pef_hypervisor.to_ultravisor import Obstacle
+from pef_hypervisor.checks import Hypercall, allowed, from_ultravisor, refusal, why_busy
+from pef_hypervisor.gfn.table import VmEvent, vm_cell
+from pef_hypervisor.memory.restore import restore_cleartext
+from pef_hypervisor.memory.slots import make_plain
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor.calls import Obstacle, end_svm
 from pef_kit.ladder import Ladder
 from pef_kit.operations import Operation
 from pef_protocol import ladders
@@ -24,20 +22,17 @@ from pef_protocol.hypercalls import SvmInitAbort
 from pef_protocol.wire import Caller
 
 
-def started(asked: WholeVm) -> bool:
-    """Check rung `started`: a failed or a denied H_SVM_INIT_START is enough."""
-    vm = asked.vm
-    if vm is None:
-        return False
-    return vm.abort_due or vm_cell(VmEvent.INIT_ABORT, vm.state).code is not HCode.H_UNSUPPORTED
+def started(call: Hypercall) -> bool:
+    """Check `started`: a failed or a denied H_SVM_INIT_START is enough."""
+    return call.vm.abort_due or vm_cell(VmEvent.INIT_ABORT, call.vm.state).code is not HCode.H_UNSUPPORTED
 
 
-LADDER: Final = Ladder[WholeVm](
+CHECKS: Final = Ladder[Hypercall](
     ladders.SVM_INIT_ABORT,
     {
         "caller": from_ultravisor,
         "started": started,
-        "state": lambda asked: allowed(asked, VmEvent.INIT_ABORT),
+        "state": lambda call: allowed(call, VmEvent.INIT_ABORT),
     },
 )
 
@@ -50,14 +45,14 @@ def svm_init_abort(store: Store, caller: Caller, request: SvmInitAbort) -> Opera
     after H_BUSY.
     """
     # parameters
-    asked = asked_for(store, caller, request.lpid)
-    vm = asked.vm
+    call = Hypercall(store, caller, request)
+    vm = call.vm
 
     # checks
-    rung = LADDER.climb(asked)
-    if rung is not None or vm is None:
-        return Reply(HCode(rung.code if rung else HCode.H_UNSUPPORTED))
-    if why := busy(vm, exclusive=True):
+    failed = CHECKS.climb(call)
+    if failed is not None:
+        return refusal(failed)
+    if why := why_busy(vm, exclusive=True):
         return Reply(HCode.H_BUSY, detail=why)
 
     # effect
@@ -73,7 +68,7 @@ def _abort(store: Store, vm: Vm) -> Operation[Reply]:
     if not (yield from vm.gate.alone()):
         return Reply(HCode.H_BUSY, detail="calls of this VM are still open")
     vm.must_abort = not vm.abort_due
-    lost, obstacle = yield from give_back(store, vm)
+    lost, obstacle = yield from restore_cleartext(store, vm)
     if not obstacle:
         ended = yield from end_svm(vm, vm.svm_incarnation)
         obstacle = Obstacle("" if ended.succeeded else ended.detail, busy=ended.code is UCode.U_BUSY)

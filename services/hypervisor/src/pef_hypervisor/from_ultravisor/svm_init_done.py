@@ -6,10 +6,10 @@ specification of the Hypervisor, sections 3 to 5.
 
 from typing import Final
 
-from pef_hypervisor.from_ultravisor.whole_vm import WholeVm, allowed, asked_for, busy, from_ultravisor
-from pef_hypervisor.left_over import secure_left_over
-from pef_hypervisor.lifecycle import GfnEvent, VmEvent, vm_cell
-from pef_hypervisor.store import Store
+from pef_hypervisor.checks import Hypercall, allowed, from_ultravisor, refusal, why_busy
+from pef_hypervisor.gfn.table import GfnEvent, VmEvent, vm_cell
+from pef_hypervisor.memory.migrate_remaining import migrate_remaining
+from pef_hypervisor.state import Store
 from pef_kit.ladder import Ladder
 from pef_kit.operations import Operation
 from pef_protocol import ladders
@@ -20,45 +20,42 @@ from pef_protocol.states import HvVmState
 from pef_protocol.wire import Caller
 
 
-def started(asked: WholeVm) -> bool:
-    """Check rung `started`; a failed H_SVM_INIT_START is for the next rung."""
-    vm = asked.vm
-    return vm is not None and vm_cell(VmEvent.INIT_DONE, vm.state).code is not HCode.H_UNSUPPORTED
+def started(call: Hypercall) -> bool:
+    """Check `started`; a failed H_SVM_INIT_START is for the next check."""
+    return vm_cell(VmEvent.INIT_DONE, call.vm.state).code is not HCode.H_UNSUPPORTED
 
 
-LADDER: Final = Ladder[WholeVm](
+CHECKS: Final = Ladder[Hypercall](
     ladders.SVM_INIT_DONE,
     {
         "caller": from_ultravisor,
         "started": started,
-        "state": lambda asked: (
-            allowed(asked, VmEvent.INIT_DONE) and asked.vm is not None and not asked.vm.must_abort
-        ),
+        "state": lambda call: allowed(call, VmEvent.INIT_DONE) and not call.vm.must_abort,
     },
 )
 
 
 def svm_init_done(store: Store, caller: Caller, request: SvmInitDone) -> Operation[Reply]:
-    """Treat the left-over GFNs as the design says, and call the VM secure.
+    """Treat the unmigrated GFNs as the design says, and call the VM secure.
 
     Where a GFN can't be secured the answer is H_STATE, or H_BUSY: those that were stay so, the VM stays
     transient, and the call can be made again. Where device pages are short nothing was done.
     """
     # parameters
-    asked = asked_for(store, caller, request.lpid)
-    vm = asked.vm
+    call = Hypercall(store, caller, request)
+    vm = call.vm
 
     # checks
-    rung = LADDER.climb(asked)
-    if rung is not None or vm is None:
-        return Reply(HCode(rung.code if rung else HCode.H_UNSUPPORTED))
-    if why := busy(vm, exclusive=True):
+    failed = CHECKS.climb(call)
+    if failed is not None:
+        return refusal(failed)
+    if why := why_busy(vm, exclusive=True):
         return Reply(HCode.H_BUSY, detail=why)
 
     # effect
     with vm.gate.held("H_SVM_INIT_DONE") as turn:
-        sweeping = secure_left_over(store, vm, vm.slots, GfnEvent.INIT_DONE)
-        obstacle = yield from store.leased(vm, turn, sweeping)
+        migrating = migrate_remaining(store, vm, vm.slots, GfnEvent.INIT_DONE)
+        obstacle = yield from store.leased(vm, turn, migrating)
         if not obstacle and not vm.must_reset:
             vm.state = vm_cell(VmEvent.INIT_DONE, vm.state).then
 

@@ -6,18 +6,11 @@ specification of the Hypervisor, sections 3, 5, 6.
 
 from typing import Final
 
-from pef_hypervisor.frames import Vm, VmSlot
-from pef_hypervisor.from_ultravisor.whole_vm import (
-    WholeVm,
-    allowed,
-    asked_for,
-    busy,
-    from_ultravisor,
-    learn_svm,
-)
-from pef_hypervisor.lifecycle import VmEvent, vm_cell
-from pef_hypervisor.slots import register, unregister
-from pef_hypervisor.store import Store
+from pef_hypervisor.checks import Hypercall, allowed, from_ultravisor, refusal, why_busy
+from pef_hypervisor.gfn.columns import VmSlot
+from pef_hypervisor.gfn.table import VmEvent, vm_cell
+from pef_hypervisor.memory.slots import register, unregister
+from pef_hypervisor.state import Store, Vm
 from pef_kit.ladder import Ladder
 from pef_kit.operations import Operation
 from pef_protocol import ladders
@@ -27,19 +20,19 @@ from pef_protocol.hypercalls import SvmInitStart
 from pef_protocol.states import HvVmState
 from pef_protocol.wire import Caller
 
-LADDER: Final = Ladder[WholeVm](
+CHECKS: Final = Ladder[Hypercall](
     ladders.SVM_INIT_START,
     {
         "caller": from_ultravisor,
-        "lpid": lambda asked: asked.vm is not None,
-        "state": lambda asked: allowed(asked, VmEvent.INIT_START),
-        "secure_memory": lambda asked: asked.store.pool.size > 0,
-        "radix": lambda asked: asked.vm is not None and asked.vm.radix,
-        "authority": lambda asked: asked.vm is not None and asked.vm.secure_guest,
+        "lpid": lambda call: call.vm.life.alive,
+        "state": lambda call: allowed(call, VmEvent.INIT_START),
+        "secure_memory": lambda call: call.store.pool.size > 0,
+        "radix": lambda call: call.vm.radix,
+        "authority": lambda call: call.vm.secure_guest,
     },
 )
 DENIALS: Final = frozenset({"secure_memory", "radix", "authority"})
-"""Rungs that refuse a VM which exists and is normal: the Ultravisor has begun an SVM for it."""
+"""Checks that refuse a VM which exists and is normal: the Ultravisor has begun an SVM for it."""
 
 
 def svm_init_start(store: Store, caller: Caller, request: SvmInitStart) -> Operation[Reply]:
@@ -50,31 +43,37 @@ def svm_init_start(store: Store, caller: Caller, request: SvmInitStart) -> Opera
     one, as after a denial.
     """
     # parameters
-    asked = asked_for(store, caller, request.lpid)
-    vm = asked.vm
+    call = Hypercall(store, caller, request)
+    vm = call.vm
 
     # checks
-    rung = LADDER.climb(asked)
-    if rung is not None or vm is None:
-        if rung is not None and vm is not None and rung.name in DENIALS:
+    failed = CHECKS.climb(call)
+    if failed is not None:
+        if failed.name in DENIALS:
             vm.abort_due = True
-            learn_svm(vm, caller)
-        return Reply(HCode(rung.code if rung else HCode.H_PARAMETER))
-    if why := busy(vm, exclusive=True):
+            _learn_svm(vm, caller)
+        return refusal(failed)
+    if why := why_busy(vm, exclusive=True):
         return Reply(HCode.H_BUSY, detail=why)
 
     # effect
     with vm.gate.held("H_SVM_INIT_START") as turn:
         vm.state = vm_cell(VmEvent.INIT_START, vm.state).then
         vm.must_abort, vm.abort_due = True, False
-        learn_svm(vm, caller)
+        _learn_svm(vm, caller)
         complaint = yield from store.leased(vm, turn, _register_all(vm))
         vm.must_abort = bool(complaint) and vm.state is HvVmState.TRANSIENT
 
     # reply
     if complaint:
         return Reply(HCode.H_PARAMETER, detail=complaint)
-    return Reply(HCode.H_SUCCESS, {"design": vm.rules.design.value})
+    return Reply(HCode.H_SUCCESS, {"design": vm.design.name})
+
+
+def _learn_svm(vm: Vm, caller: Caller) -> None:
+    """Note which SVM the call was for."""
+    if caller.incarnation is not None:
+        vm.svm_incarnation = caller.incarnation
 
 
 def _register_all(vm: Vm) -> Operation[str]:

@@ -3,21 +3,33 @@
 Source: Documentation/powerpc/ultravisor.rst, H_SVM_PAGE_IN; specification of the Hypervisor, sections 4, 5.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
-from pef_hypervisor.frames import CARRIED, TOUCHED, DevicePool, Vm
-from pef_hypervisor.from_ultravisor import paging
-from pef_hypervisor.from_ultravisor.paging import Paging, Verdict
-from pef_hypervisor.from_ultravisor.whole_vm import busy
-from pef_hypervisor.lifecycle import GfnDeed, GfnEvent
-from pef_hypervisor.moves import bring, offer
-from pef_hypervisor.store import Store
-from pef_kit.ladder import Codes, Ladder
+from pef_hypervisor import checks
+from pef_hypervisor.checks import PagingHypercall, refusal, why_busy
+from pef_hypervisor.gfn.columns import (
+    BUSY,
+    HOST_POPULATED,
+    SENT,
+    STAND_IN,
+    Codes,
+    DevicePool,
+    GfnSets,
+    Reservation,
+    mark,
+    marked,
+    only,
+    set_states,
+    states_of,
+)
+from pef_hypervisor.gfn.table import GfnAction, GfnEvent
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor.paging import PageBatch, page_in, scrub_pages, send_batch
+from pef_kit.ladder import Ladder
 from pef_kit.operations import Operation
-from pef_kit.spans import Mask, among
+from pef_kit.spans import U8, Mask, among
 from pef_protocol import ladders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode
@@ -26,14 +38,14 @@ from pef_protocol.quantities import H_PAGE_IN_SHARED
 from pef_protocol.states import HvGfnState
 from pef_protocol.wire import Caller
 
-LADDER: Final = Ladder[Paging](
+CHECKS: Final = Ladder[PagingHypercall](
     ladders.SVM_PAGE_IN,
     {
-        "caller": paging.from_ultravisor,
-        "started": paging.started,
-        "order": paging.order,
-        "flags": lambda asked: asked.request.flags in {0, H_PAGE_IN_SHARED},
-        "gpa": paging.in_one_slot,
+        "caller": checks.from_ultravisor,
+        "started": checks.started,
+        "order": checks.page_order,
+        "flags": lambda call: call.request.flags in {0, H_PAGE_IN_SHARED},
+        "gpa": checks.in_one_slot,
     },
 )
 
@@ -45,70 +57,82 @@ def svm_page_in(store: Store, caller: Caller, request: SvmPageIn) -> Operation[R
     does not take is H_PARAMETER and stays as it is; one that another call has in flight is H_BUSY.
     """
     # parameters
-    asked = Paging(store, caller, request)
+    call = PagingHypercall(store, caller, request)
+    event = GfnEvent.SHARE if request.flags == H_PAGE_IN_SHARED else GfnEvent.PAGE_IN
 
     # checks
-    rung, codes = LADDER.climb_runs(asked, len(asked.gpas))
-    vm = asked.vm
-    if rung is not None or vm is None:
-        return Reply(HCode(rung.code) if rung else HCode.H_UNSUPPORTED)  # refused as a whole: names no run
-    asked.refusals.add_runs(codes)
-    if why := busy(vm):
+    failed, run_codes = CHECKS.climb_runs(call, len(call.gpas))
+    if failed is not None:
+        return refusal(failed)
+    vm, gfn_sets = call.vm, call.gfn_sets(run_codes)
+    if why := why_busy(vm):
         return Reply(HCode.H_BUSY, detail=why)
 
     # effect
     with vm.gate.admitted() as turn:
-        reply = yield from store.leased(vm, turn, _page_in(store, vm, asked, codes))
+        codes, detail = yield from store.leased(vm, turn, _page_in(store, vm, event, gfn_sets))
 
     # reply
-    return reply
+    return call.reply(run_codes, gfn_sets, codes, detail)
 
 
-def _page_in(store: Store, vm: Vm, asked: Paging, codes: Codes) -> Operation[Reply]:
-    event = GfnEvent.SHARE if asked.request.flags == H_PAGE_IN_SHARED else GfnEvent.PAGE_IN
-    verdicts = [paging.judge(vm, event, gfns) for gfns in asked.gfn_sets(codes)]
-    ration(verdicts, store.pool)
-    move = offer if event is GfnEvent.SHARE else bring
-    sent = [(verdict, carried(store, verdict)) for verdict in verdicts]
-    flight = yield from move(store, vm, [verdict.part(mask) for verdict, mask in sent])
-    paging.note(flight, sent)
-    return asked.reply(verdicts, flight.detail())
+def _page_in(store: Store, vm: Vm, event: GfnEvent, gfn_sets: GfnSets) -> Operation[tuple[Codes, str]]:
+    """Secure or share the GFNs; return the code of each, and a sentence for people."""
+    states = states_of(gfn_sets)
+    judged = vm.design.table.judge(event, states)
+    codes = judged.code
+    codes[marked(gfn_sets, BUSY)] = HCode.H_BUSY
+    wanting = (codes == 0) & among(judged.does, GfnAction.PAGE_IN)
+    refuse_without_device_page(store.pool, gfn_sets, wanting, codes)
+
+    accepted = (codes == 0) & (judged.does != GfnAction.NOTHING)
+    zero = accepted & among(judged.does, GfnAction.PAGE_IN) & untouched(gfn_sets, states)
+    set_states(only(gfn_sets, zero), judged.then[zero])
+    store.pool.take(int(np.count_nonzero(zero)))
+
+    sent = accepted & ~zero
+    move = share if event is GfnEvent.SHARE else page_in
+    batch = yield from move(store, vm, only(gfn_sets, sent), judged.then[sent])
+    codes[sent] = batch.hypercall_codes
+    return codes, batch.detail
 
 
-def ration(verdicts: Sequence[Verdict], pool: DevicePool) -> None:
-    """Refuse what there is no device page for: the message's first GFNs come first.
+def refuse_without_device_page(pool: DevicePool, gfn_sets: GfnSets, wanting: Mask, codes: Codes) -> None:
+    """Write a refusal into `codes` for each `wanting` GFN for which there is no device page.
 
-    H_PARAMETER, or H_BUSY where device pages are on their way back or may be.
+    The first GFNs of the message come first. The code is H_PARAMETER, or H_BUSY where device pages are on
+    their way back or may be.
     """
-    free = pool.free
-    code = HCode.H_BUSY if pool.leaving or pool.reserved else HCode.H_PARAMETER
-    wanting = [(verdict.codes == 0) & among(verdict.does, GfnDeed.BRING) for verdict in verdicts]
-    if sum(int(np.count_nonzero(want)) for want in wanting) <= free:
+    if int(np.count_nonzero(wanting)) <= pool.free:
         return
-    rows = [
-        np.repeat(verdict.gfns.rows, verdict.gfns.counts)[want]
-        for verdict, want in zip(verdicts, wanting, strict=True)
-    ]
-    late = np.argsort(np.concatenate(rows), kind="stable")[free:]
-    start = 0
-    for verdict, want in zip(verdicts, wanting, strict=True):
-        places = np.flatnonzero(want)
-        mine = late[(late >= start) & (late < start + len(places))] - start
-        verdict.codes[places[mine]] = code
-        start += len(places)
+    places = wanting.nonzero()[0]
+    rows = np.concatenate([gfns.each_row() for gfns in gfn_sets])[places]
+    late = np.argsort(rows, kind="stable")[pool.free :]
+    codes[places[late]] = HCode.H_BUSY if pool.leaving or pool.reserved else HCode.H_PARAMETER
 
 
-def carried(store: Store, verdict: Verdict) -> Mask:
-    """Return which GFNs an ultracall has to carry; those that nobody ever touched are secured here.
+def untouched(gfn_sets: GfnSets, states: U8) -> Mask:
+    """Mark the normal GFNs that nobody ever wrote: the Ultravisor's frame is zero already, as the page is."""
+    return among(states, HvGfnState.NORMAL) & ~marked(gfn_sets, HOST_POPULATED | SENT)
 
-    The Ultravisor's frame of such a GFN is zero already, as the page is.
+
+def share(store: Store, vm: Vm, gfn_sets: GfnSets, next_states: U8) -> Operation[PageBatch]:
+    """Offer normal pages by UV_PAGE_IN, to be shared; in place of a secure page a fresh one.
+
+    `next_states`: uint8, one per GFN. The device page of a secure one is put back; where the Ultravisor
+    refuses, the fresh page goes and the secure one stays.
     """
-    moved = (verdict.codes == 0) & (verdict.does != GfnDeed.NOTHING)
-    slot, chosen = verdict.gfns.slot, verdict.gfns.selection
-    untouched = among(verdict.before, HvGfnState.NORMAL) & ~slot.marked(chosen, TOUCHED | CARRIED)
-    marked = moved & untouched & among(verdict.does, GfnDeed.BRING)
-    part = verdict.part(marked)
-    slot.state[part.offsets] = part.then
-    store.pool.take(len(part.offsets))
-    flown: Mask = moved & ~marked
-    return flown
+    batch = PageBatch(vm, gfn_sets)
+    fresh = among(states_of(gfn_sets), HvGfnState.SECURE)
+
+    def commit(sent: Mask, _: Reservation) -> Operation[None]:
+        done = sent & batch.accepted
+        accepted = only(gfn_sets, done)
+        set_states(accepted, next_states[done])
+        mark(accepted, HOST_POPULATED)
+        mark(only(gfn_sets, done & fresh), STAND_IN)
+        store.pool.release(int(np.count_nonzero(done & fresh)))
+        yield from scrub_pages(store, vm, only(gfn_sets, sent & batch.refused & fresh))
+
+    yield from send_batch(store.pool, batch, "UV_PAGE_IN", commit)
+    return batch

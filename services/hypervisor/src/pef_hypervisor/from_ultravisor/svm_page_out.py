@@ -5,14 +5,13 @@ Source: Documentation/powerpc/ultravisor.rst, H_SVM_PAGE_OUT; specification of t
 
 from typing import Final
 
-from pef_hypervisor.frames import Vm
-from pef_hypervisor.from_ultravisor import paging
-from pef_hypervisor.from_ultravisor.paging import Paging
-from pef_hypervisor.from_ultravisor.whole_vm import busy
-from pef_hypervisor.lifecycle import GfnDeed, GfnEvent
-from pef_hypervisor.moves import take_out
-from pef_hypervisor.store import Store
-from pef_kit.ladder import Codes, Ladder
+from pef_hypervisor import checks
+from pef_hypervisor.checks import PagingHypercall, refusal, why_busy
+from pef_hypervisor.gfn.columns import BUSY, Codes, GfnSets, marked, only, states_of
+from pef_hypervisor.gfn.table import GfnAction, GfnEvent
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor.paging import page_out
+from pef_kit.ladder import Ladder
 from pef_kit.operations import Operation
 from pef_kit.spans import among
 from pef_protocol import ladders
@@ -21,14 +20,14 @@ from pef_protocol.codes import HCode
 from pef_protocol.hypercalls import SvmPageOut
 from pef_protocol.wire import Caller
 
-LADDER: Final = Ladder[Paging](
+CHECKS: Final = Ladder[PagingHypercall](
     ladders.SVM_PAGE_OUT,
     {
-        "caller": paging.from_ultravisor,
-        "started": paging.started,
-        "order": paging.order,
-        "flags": lambda asked: asked.request.flags == 0,
-        "gpa": paging.in_one_slot,
+        "caller": checks.from_ultravisor,
+        "started": checks.started,
+        "order": checks.page_order,
+        "flags": lambda call: call.request.flags == 0,
+        "gpa": checks.in_one_slot,
     },
 )
 
@@ -40,28 +39,30 @@ def svm_page_out(store: Store, caller: Caller, request: SvmPageOut) -> Operation
     stays secure.
     """
     # parameters
-    asked = Paging(store, caller, request)
+    call = PagingHypercall(store, caller, request)
 
     # checks
-    rung, codes = LADDER.climb_runs(asked, len(asked.gpas))
-    vm = asked.vm
-    if rung is not None or vm is None:
-        return Reply(HCode(rung.code) if rung else HCode.H_UNSUPPORTED)  # refused as a whole: names no run
-    asked.refusals.add_runs(codes)
-    if why := busy(vm):
+    failed, run_codes = CHECKS.climb_runs(call, len(call.gpas))
+    if failed is not None:
+        return refusal(failed)
+    vm, gfn_sets = call.vm, call.gfn_sets(run_codes)
+    if why := why_busy(vm):
         return Reply(HCode.H_BUSY, detail=why)
 
     # effect
     with vm.gate.admitted() as turn:
-        reply = yield from store.leased(vm, turn, _page_out(store, vm, asked, codes))
+        codes, detail = yield from store.leased(vm, turn, _page_out(store, vm, gfn_sets))
 
     # reply
-    return reply
+    return call.reply(run_codes, gfn_sets, codes, detail)
 
 
-def _page_out(store: Store, vm: Vm, asked: Paging, codes: Codes) -> Operation[Reply]:
-    verdicts = [paging.judge(vm, GfnEvent.PAGE_OUT, gfns) for gfns in asked.gfn_sets(codes)]
-    sent = [(verdict, (verdict.codes == 0) & among(verdict.does, GfnDeed.TAKE_OUT)) for verdict in verdicts]
-    flight = yield from take_out(store, vm, [verdict.part(mask) for verdict, mask in sent])
-    paging.note(flight, sent)
-    return asked.reply(verdicts, flight.detail())
+def _page_out(store: Store, vm: Vm, gfn_sets: GfnSets) -> Operation[tuple[Codes, str]]:
+    """Page out what is secure; return the code of each GFN, and a sentence for people."""
+    judged = vm.design.table.judge(GfnEvent.PAGE_OUT, states_of(gfn_sets))
+    codes = judged.code
+    codes[marked(gfn_sets, BUSY)] = HCode.H_BUSY
+    sent = (codes == 0) & among(judged.does, GfnAction.PAGE_OUT)
+    batch = yield from page_out(store, vm, only(gfn_sets, sent), judged.then[sent])
+    codes[sent] = batch.hypercall_codes
+    return codes, batch.detail

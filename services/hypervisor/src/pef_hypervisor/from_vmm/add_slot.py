@@ -3,17 +3,17 @@
 Source: specification of the Hypervisor, section 6, "Hot-add"; designs, "hot-plugged".
 """
 
-from pef_hypervisor.frames import Vm, VmSlot
-from pef_hypervisor.from_vmm.outcome import DONE, Errno, Outcome, barred, no_vm, refused
-from pef_hypervisor.left_over import secure_left_over
-from pef_hypervisor.lifecycle import GfnDeed, GfnEvent, N
-from pef_hypervisor.slots import drop, register, unregister_at_rest
-from pef_hypervisor.store import Store
+from pef_hypervisor.gfn.columns import VmSlot
+from pef_hypervisor.gfn.table import GfnAction, GfnEvent, N
+from pef_hypervisor.memory.migrate_remaining import migrate_remaining
+from pef_hypervisor.memory.slots import drop, register, unregister_at_rest
+from pef_hypervisor.outcome import DONE, Errno, Outcome, barred, no_vm, refused
+from pef_hypervisor.state import Store, Vm
 from pef_kit.operations import Operation
-from pef_protocol.quantities import PAGE_SIZE, SLOT_IDS, SlotId, gfn_of
+from pef_protocol.quantities import PAGE_SIZE, SLOT_IDS, Gpa, Lpid, SlotId, gfn_of
 
 
-def add_slot(store: Store, lpid: int, slot_id: int, gpa: int, size: int) -> Operation[Outcome]:
+def add_slot(store: Store, lpid: Lpid, slot_id: SlotId, gpa: Gpa, size: int) -> Operation[Outcome]:
     """Give VM `lpid` a slot of `size` bytes from `gpa`; in a started VM register it and treat it by design.
 
     Whatever goes wrong is told, and no slot is left behind.
@@ -40,7 +40,7 @@ def add_slot(store: Store, lpid: int, slot_id: int, gpa: int, size: int) -> Oper
         return Outcome(Errno.ENOMEM, "there is not enough normal memory")
 
     # effect
-    slot = VmSlot(SlotId(slot_id), first, pages, base)
+    slot = VmSlot(slot_id, first, pages, base)
     if not vm.started:
         vm.slots.add(slot)
         return DONE
@@ -79,22 +79,22 @@ def _plug(store: Store, vm: Vm, slot: VmSlot) -> Operation[Outcome]:
     Where there are too few device pages the Ultravisor is asked all the same: it makes room for the slot by
     H_SVM_PAGE_OUT, which frees device pages here, too.
     """
-    secured = vm.rules.table.cells[GfnEvent.PLUG][N].does is not GfnDeed.NOTHING
-    first = vm.rules.plugged_secure and slot.count <= store.pool.free
+    secured = vm.design.table.cells[GfnEvent.PLUG][N].does is not GfnAction.NOTHING
+    first = vm.design.plugged_secure and slot.count <= store.pool.free
     if first:
         vm.slots.add(slot)
-        yield from secure_left_over(store, vm, [slot], GfnEvent.PLUG)
-    elif vm.rules.plugged_visible and not vm.rules.plugged_secure:
+        yield from migrate_remaining(store, vm, [slot], GfnEvent.PLUG)
+    elif vm.design.plugged_visible and not vm.design.plugged_secure:
         vm.slots.add(slot)
     answer = yield from register(vm, slot)
     if not answer.succeeded:
         return refused(answer)
     if first:
-        return DONE  # What is normal by now was shared or paged out meanwhile: nothing is left over.
+        return DONE  # What is normal by now was shared or paged out meanwhile: nothing is unmigrated.
     if vm.slots.get(slot.slot_id) is None:
         vm.slots.add(slot)
     if secured:
-        obstacle = yield from secure_left_over(store, vm, [slot], GfnEvent.PLUG)
+        obstacle = yield from migrate_remaining(store, vm, [slot], GfnEvent.PLUG)
         if obstacle:
             return Outcome(Errno.EBUSY if obstacle.busy else Errno.ENOMEM, obstacle.why)
     return DONE

@@ -3,25 +3,26 @@
 Source: Documentation/powerpc/ultravisor.rst, UV_WRITE_PATE ("use cases").
 """
 
-from pef_hypervisor.designs import RULES
-from pef_hypervisor.frames import Vm
-from pef_hypervisor.from_vmm.outcome import Errno, Outcome, refused
-from pef_hypervisor.partition import write_pate
-from pef_hypervisor.store import Store
+from pef_hypervisor.designs import DESIGNS, DesignName
+from pef_hypervisor.outcome import Errno, Outcome, refused
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor.calls import write_pate
 from pef_kit.core.lease import leased
 from pef_kit.operations import Operation
-from pef_protocol.designs import Design
 
 
-def create_vm(store: Store, design: Design, *, secure_guest: bool, radix: bool) -> Operation[Outcome]:
+def create_vm(store: Store, design: DesignName, *, secure_guest: bool, radix: bool) -> Operation[Outcome]:
     """Make a normal VM without memory; where the Ultravisor does not take its entry there is none.
 
     `secure_guest`: its owner lets it become secure. `radix`: it uses radix trees.
     """
     # parameters
-    lpid = store.take_lpid()
+    row = DESIGNS.get(design)
 
     # checks
+    if row is None:
+        return Outcome(Errno.EINVAL, f"there is no design {design}")
+    lpid = store.take_lpid()
     if lpid is None:
         return Outcome(Errno.ENOMEM, "every lpid is taken")
 
@@ -30,7 +31,7 @@ def create_vm(store: Store, design: Design, *, secure_guest: bool, radix: bool) 
         answer = yield from leased(write_pate(lpid, radix=radix), store.epoch)
         if not answer.succeeded:
             return refused(answer)
-        store.vms[lpid] = Vm(lpid, RULES[design], secure_guest, radix, store.new_incarnation())
+        store.vms[lpid] = Vm(lpid, row, secure_guest, radix, store.new_incarnation())
     finally:
         store.in_the_making.discard(lpid)
         if lpid not in store.vms:

@@ -3,16 +3,16 @@
 Source: specification of the Hypervisor, section 6, "VM destruction".
 """
 
-from pef_hypervisor.frames import Vm
-from pef_hypervisor.from_vmm.outcome import DONE, HELD, OPEN, Outcome, no_vm, refused
-from pef_hypervisor.partition import clear_pate, end_svm
-from pef_hypervisor.slots import drop, drop_secure
-from pef_hypervisor.store import Store
+from pef_hypervisor.memory.slots import drop, drop_secure
+from pef_hypervisor.outcome import DONE, HELD, OPEN, Outcome, no_vm, refused
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor.calls import clear_pate, end_svm
 from pef_kit.operations import Operation
+from pef_protocol.quantities import Lpid
 from pef_protocol.states import HvVmState
 
 
-def destroy(store: Store, lpid: int) -> Operation[Outcome]:
+def destroy(store: Store, lpid: Lpid) -> Operation[Outcome]:
     """End VM `lpid` for good; its lpid is reused late. Where the Ultravisor refuses, try again."""
     # parameters
     vm = store.vms.get(lpid)

@@ -3,14 +3,15 @@
 Source: specification of the Hypervisor, section 6, "Hot-remove".
 """
 
-from pef_hypervisor.frames import Vm, VmSlot
-from pef_hypervisor.from_vmm.outcome import DONE, OPEN, Errno, Outcome, barred, no_vm, refused
-from pef_hypervisor.slots import drop, unregister_at_rest
-from pef_hypervisor.store import Store
+from pef_hypervisor.gfn.columns import VmSlot
+from pef_hypervisor.memory.slots import drop, unregister_at_rest
+from pef_hypervisor.outcome import DONE, OPEN, Errno, Outcome, barred, no_vm, refused
+from pef_hypervisor.state import Store, Vm
 from pef_kit.operations import Operation
+from pef_protocol.quantities import Lpid, SlotId
 
 
-def remove_slot(store: Store, lpid: int, slot_id: int) -> Operation[Outcome]:
+def remove_slot(store: Store, lpid: Lpid, slot_id: SlotId) -> Operation[Outcome]:
     """Take a slot from VM `lpid`; its normal pages are scrubbed.
 
     Where the Ultravisor refuses, the slot stays as it is.

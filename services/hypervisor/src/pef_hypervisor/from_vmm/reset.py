@@ -3,18 +3,17 @@
 Source: specification of the Hypervisor, section 6, "Reset"; section 7, K7, K11 and K14.
 """
 
-from pef_hypervisor.frames import Vm
-from pef_hypervisor.from_vmm.outcome import DONE, HELD, OPEN, Outcome, no_vm, refused
-from pef_hypervisor.lifecycle import VmEvent, vm_cell
-from pef_hypervisor.partition import end_svm, renew_pate
-from pef_hypervisor.slots import drop_secure, make_plain, unregister_if_idle
-from pef_hypervisor.store import Store
-from pef_hypervisor.to_ultravisor import Answer
+from pef_hypervisor.gfn.table import VmEvent, vm_cell
+from pef_hypervisor.memory.slots import drop_secure, make_plain, unregister_if_idle
+from pef_hypervisor.outcome import DONE, HELD, OPEN, Outcome, no_vm, refused
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor.calls import Answer, end_svm, renew_pate
 from pef_kit.operations import Operation
+from pef_protocol.quantities import Lpid
 from pef_protocol.states import HvVmState
 
 
-def reset(store: Store, lpid: int) -> Operation[Outcome]:
+def reset(store: Store, lpid: Lpid) -> Operation[Outcome]:
     """Make VM `lpid` normal: drop its pages, unregister its slots, end its SVM, write its entry anew.
 
     Of a normal VM only the SVM is ended that may have begun behind it. Normal pages stay as they are, but for

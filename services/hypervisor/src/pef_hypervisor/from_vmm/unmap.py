@@ -7,21 +7,20 @@ Source: specification of the Hypervisor, section 6; decisions, "UV_PAGE_INVAL".
 
 from itertools import count
 
-from pef_hypervisor.frames import MOVING, Reservation, Vm, VmSlot, picked
-from pef_hypervisor.from_vmm.outcome import DONE, Errno, Outcome, barred, no_vm
-from pef_hypervisor.lifecycle import GfnDeed, GfnEvent
-from pef_hypervisor.store import Store
-from pef_hypervisor.to_ultravisor import Flight, Leg, Part, fly
-from pef_kit.columns import GfnSet
+from pef_hypervisor.gfn.columns import BUSY, GfnSets, Reservation, marked, only, states_of
+from pef_hypervisor.gfn.table import GfnAction, GfnEvent
+from pef_hypervisor.outcome import DONE, Errno, Outcome, barred, no_vm
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor.paging import PageBatch, send_batch
 from pef_kit.operations import Operation, Pause, Turn
-from pef_kit.spans import among
+from pef_kit.spans import Mask, among
 from pef_protocol.codes import UCode
-from pef_protocol.quantities import PAGE_SIZE, gfn_of
+from pef_protocol.quantities import PAGE_SIZE, Gfn, Gpa, Lpid, gfn_of
 from pef_protocol.states import HvGfnState
 from pef_protocol.wire import PAGES_AT_ONCE
 
 
-def unmap(store: Store, lpid: int, gpa: int, pages: int) -> Operation[Outcome]:
+def unmap(store: Store, lpid: Lpid, gpa: Gpa, pages: int) -> Operation[Outcome]:
     """Unmap `pages` pages from `gpa`; pages in flight are waited for (EBUSY in the end).
 
     A long range is unmapped part by part, and no further than the first part that fails.
@@ -45,7 +44,7 @@ def unmap(store: Store, lpid: int, gpa: int, pages: int) -> Operation[Outcome]:
     return outcome
 
 
-def _unmap(store: Store, vm: Vm, gpa: int, pages: int) -> Operation[Outcome]:
+def _unmap(store: Store, vm: Vm, gpa: Gpa, pages: int) -> Operation[Outcome]:
     """Unmap as many pages at once as one message may name."""
     start, end = gfn_of(gpa), gfn_of(gpa) + pages
     if vm.slots.covered(start, pages) is None:
@@ -53,43 +52,40 @@ def _unmap(store: Store, vm: Vm, gpa: int, pages: int) -> Operation[Outcome]:
     for first in range(start, end, PAGES_AT_ONCE):
         if first > start:
             yield Turn()
-        outcome = yield from _unmap_part(store, vm, first, min(PAGES_AT_ONCE, end - first))
+        outcome = yield from _unmap_part(store, vm, Gfn(first), min(PAGES_AT_ONCE, end - first))
         if outcome is not DONE:
             return outcome
     return DONE
 
 
-def _unmap_part(store: Store, vm: Vm, first: int, pages: int) -> Operation[Outcome]:
+def _unmap_part(store: Store, vm: Vm, first: Gfn, pages: int) -> Operation[Outcome]:
     """Wait until nobody has a page of the range in flight, then tell the Ultravisor."""
     for attempt in count():
         gfn_sets = vm.slots.covered(first, pages)
         if gfn_sets is None:
             return Outcome(Errno.EFAULT, "the range is not all in slots")
-        if not any(gfns.slot.marked(gfns.selection, MOVING).any() for gfns in gfn_sets):
+        if not marked(gfn_sets, BUSY).any():
             return (yield from _invalidate(store, vm, gfn_sets))
-        if not (yield Pause(attempt)):
+        again: bool = yield Pause(attempt)
+        if not again:
             break
     return Outcome(Errno.EBUSY, "pages of the range are in flight")
 
 
-def _invalidate(store: Store, vm: Vm, gfn_sets: list[GfnSet[VmSlot]]) -> Operation[Outcome]:
+def _invalidate(store: Store, vm: Vm, gfn_sets: GfnSets) -> Operation[Outcome]:
     """Tell the Ultravisor of what may be shared; what it holds as secure it refuses, which is as well."""
-    parts: list[Part] = []
-    for gfns in gfn_sets:
-        if not gfns.slot.registered:
-            continue
-        judged = vm.rules.table.judge(GfnEvent.UNMAP, gfns.slot.state[gfns.selection])
-        shared = among(judged.does, GfnDeed.INVALIDATE)
-        parts.append(Part(gfns.slot, picked(gfns, shared), judged.then[shared]))
+    registered = [gfns for gfns in gfn_sets if gfns.slot.registered]
+    judged = vm.design.table.judge(GfnEvent.UNMAP, states_of(registered))
+    batch = PageBatch(vm, only(registered, among(judged.does, GfnAction.INVALIDATE)))
 
-    def landed(_: Leg, __: Reservation) -> Operation[None]:
+    def commit(_: Mask, __: Reservation) -> Operation[None]:
         yield from ()
 
-    flight = yield from fly(store.pool, Flight(vm, parts), "UV_PAGE_INVAL", landed)
-    harmless = {0} if HvGfnState.SHARED in vm.rules.states else {0, UCode.U_P2}
-    wrong = set(flight.codes.tolist()) - harmless
+    yield from send_batch(store.pool, batch, "UV_PAGE_INVAL", commit)
+    harmless = {0} if HvGfnState.SHARED in vm.design.states else {0, UCode.U_P2}
+    wrong = set(batch.codes.tolist()) - harmless
     if vm.must_reset:
-        return Outcome(Errno.EIO, flight.detail())
-    if not wrong and not flight.failure:
+        return Outcome(Errno.EIO, batch.detail)
+    if not wrong and not batch.failure:
         return DONE
-    return Outcome(Errno.EBUSY if wrong == {UCode.U_BUSY} else Errno.EINVAL, flight.detail())
+    return Outcome(Errno.EBUSY if wrong == {UCode.U_BUSY} else Errno.EINVAL, batch.detail)

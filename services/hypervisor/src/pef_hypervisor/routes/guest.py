@@ -2,8 +2,8 @@
 
 from fastapi import Request, Response
 
-from pef_hypervisor.from_guest.memory_access import Refused
-from pef_hypervisor.machine import Hypervisor
+from pef_hypervisor.checks import Refused
+from pef_hypervisor.dispatch import Hypervisor
 from pef_kit.runtime import openapi
 from pef_kit.runtime.app import Service, json_response
 from pef_kit.runtime.auth import TheGuest

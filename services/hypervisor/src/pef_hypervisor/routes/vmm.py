@@ -10,8 +10,8 @@ from typing import Annotated, Any, Final
 from fastapi import Header, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from pef_hypervisor.from_vmm.outcome import Errno, Outcome
-from pef_hypervisor.machine import Hypervisor
+from pef_hypervisor.dispatch import Hypervisor
+from pef_hypervisor.outcome import Errno, Outcome
 from pef_kit.operations import Operation
 from pef_kit.runtime import openapi
 from pef_kit.runtime.app import Service, json_response

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from types import MappingProxyType
 
-from pef_hypervisor.frames import Vm
-from pef_hypervisor.to_ultravisor import Answer
+from pef_hypervisor.state import Vm
+from pef_hypervisor.to_ultravisor.calls import Answer
 from pef_protocol.codes import UCode
+from pef_protocol.quantities import Lpid
 
 
 class Errno(IntEnum):
@@ -39,7 +40,7 @@ OPEN = Outcome(Errno.EBUSY, "calls of this VM are open")
 MUST_RESET = Outcome(Errno.EIO, "the VM must be reset")
 
 
-def no_vm(lpid: int) -> Outcome:
+def no_vm(lpid: Lpid) -> Outcome:
     """Say that there is no such VM."""
     return Outcome(Errno.ENOENT, f"no VM has lpid {lpid}")
 

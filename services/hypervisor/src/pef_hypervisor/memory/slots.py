@@ -6,15 +6,21 @@ from typing import Final
 
 import numpy as np
 
-from pef_hypervisor.frames import MOVING, REPLACED, TOUCHED, Vm, VmSlot
-from pef_hypervisor.in_flight import whole_in_flight
-from pef_hypervisor.lifecycle import GfnEvent
-from pef_hypervisor.moves import wipe
-from pef_hypervisor.store import Store
-from pef_hypervisor.to_ultravisor import Answer, insist, try_once
+from pef_hypervisor.gfn.columns import (
+    BUSY,
+    HOST_POPULATED,
+    STAND_IN,
+    GfnSets,
+    VmSlot,
+    gfn_set_at,
+    whole_in_flight,
+)
+from pef_hypervisor.gfn.table import GfnEvent
+from pef_hypervisor.state import Store, Vm
+from pef_hypervisor.to_ultravisor.calls import Answer, call_once, call_with_retry
+from pef_hypervisor.to_ultravisor.paging import scrub_pages
 from pef_kit.operations import Operation, Pause, Turn
 from pef_kit.parts import part_by_part
-from pef_kit.spans import I64
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_SIZE, gpa_of
 from pef_protocol.states import HvGfnState, HvVmState
@@ -27,7 +33,7 @@ NOT_THERE: Final = frozenset({UCode.U_P2, UCode.U_PARAMETER})
 def register(vm: Vm, slot: VmSlot) -> Operation[Answer]:
     """Register a slot by UV_REGISTER_MEM_SLOT; busy is tried again, and in the end a refusal."""
     request = RegisterMemSlot(vm.lpid, gpa_of(slot.first), slot.count * PAGE_SIZE, 0, slot.slot_id)
-    answer = yield from insist("UV_REGISTER_MEM_SLOT", request, vm, vm.svm_incarnation)
+    answer = yield from call_with_retry("UV_REGISTER_MEM_SLOT", request, vm, vm.svm_incarnation)
     slot.registered = answer.succeeded
     return answer
 
@@ -35,7 +41,7 @@ def register(vm: Vm, slot: VmSlot) -> Operation[Answer]:
 def unregister(vm: Vm, slot: VmSlot) -> Operation[Answer]:
     """Take a slot back by UV_UNREGISTER_MEM_SLOT; busy is tried again."""
     request = UnregisterMemSlot(vm.lpid, slot.slot_id)
-    answer = yield from insist("UV_UNREGISTER_MEM_SLOT", request, vm, vm.svm_incarnation)
+    answer = yield from call_with_retry("UV_UNREGISTER_MEM_SLOT", request, vm, vm.svm_incarnation)
     slot.registered &= not answer.succeeded
     return answer
 
@@ -47,7 +53,7 @@ def unregister_if_idle(vm: Vm, slot: VmSlot) -> Operation[Answer]:
     Who insisted would wait for it in turn.
     """
     request = UnregisterMemSlot(vm.lpid, slot.slot_id)
-    answer = yield from try_once("UV_UNREGISTER_MEM_SLOT", request, vm, vm.svm_incarnation)
+    answer = yield from call_once("UV_UNREGISTER_MEM_SLOT", request, vm, vm.svm_incarnation)
     slot.registered &= not answer.succeeded
     return answer
 
@@ -64,10 +70,11 @@ def unregister_at_rest(store: Store, vm: Vm, slot: VmSlot) -> Operation[Answer]:
         if not slot.flights:
             with whole_in_flight(slot):
                 request = UnregisterMemSlot(vm.lpid, slot.slot_id)
-                answer = yield from try_once("UV_UNREGISTER_MEM_SLOT", request, vm, vm.svm_incarnation)
+                answer = yield from call_once("UV_UNREGISTER_MEM_SLOT", request, vm, vm.svm_incarnation)
             if answer.code is not UCode.U_BUSY or vm.state is HvVmState.TRANSIENT:
                 break
-        if not (yield Pause(attempt)):
+        again: bool = yield Pause(attempt)
+        if not again:
             break
     if answer.code in NOT_THERE:
         answer = Answer(UCode.U_SUCCESS, answer.detail)
@@ -100,9 +107,9 @@ def forget(store: Store, vm: Vm, slots: Iterable[VmSlot]) -> Operation[None]:
             column = slot.state[block]
             secure = column == np.uint8(HvGfnState.SECURE)
             if vm.must_reset:
-                slot.marks[block] |= secure.view(np.uint8) * np.uint8(TOUCHED | REPLACED)
-            store.pool.give_back(int(np.count_nonzero(secure)))
-            vm.rules.table.advance(GfnEvent.FORGET, column)
+                slot.marks[block] |= secure.view(np.uint8) * np.uint8(HOST_POPULATED | STAND_IN)
+            store.pool.release(int(np.count_nonzero(secure)))
+            vm.design.table.advance(GfnEvent.FORGET, column)
 
     return part_by_part(slots, drop_part)
 
@@ -114,28 +121,28 @@ def drop_secure(store: Store, vm: Vm) -> Operation[None]:
     too. Order: scrubbed at once, for whatever fails later, the VM may be made normal by another way.
     """
     yield from forget(store, vm, vm.slots)
-    yield from wipe_replaced(store, vm)
+    yield from scrub_stand_ins(store, vm)
 
 
-def wipe_replaced(store: Store, vm: Vm) -> Operation[None]:
+def scrub_stand_ins(store: Store, vm: Vm) -> Operation[None]:
     """Scrub what came in place of secure pages. Order: nobody else acts on the VM."""
-    found: list[tuple[VmSlot, I64]] = []
+    found: GfnSets = []
 
-    def look(slot: VmSlot, part: slice) -> None:
-        found.extend((slot, offsets) for offsets in slot.where(REPLACED, part))
+    def find(slot: VmSlot, part: slice) -> None:
+        found.extend(gfn_set_at(slot, offsets) for offsets in slot.where(STAND_IN, part))
 
-    yield from part_by_part(vm.slots, look)
-    for place, (slot, offsets) in enumerate(found):
+    yield from part_by_part(vm.slots, find)
+    for place, gfns in enumerate(found):
         if place:
             yield Turn()
-        yield from wipe(store, vm, slot, offsets)
+        yield from scrub_pages(store, vm, [gfns])
 
 
 def make_plain(vm: Vm) -> Operation[None]:
     """Leave no trace on the VM's slots that it was ever secure; its GFNs are normal already."""
 
     def plain(slot: VmSlot, part: slice) -> None:
-        slot.marks[part] &= np.uint8(TOUCHED | MOVING)
+        slot.marks[part] &= np.uint8(HOST_POPULATED | BUSY)
 
     for slot in vm.slots:
         slot.registered = False

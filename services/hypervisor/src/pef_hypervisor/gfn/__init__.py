@@ -1,0 +1,1 @@
+"""What the Hypervisor knows of each GFN: the transition tables, and the columns."""

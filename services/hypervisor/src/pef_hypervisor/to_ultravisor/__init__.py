@@ -1,0 +1,1 @@
+"""What the Hypervisor asks of the Ultravisor."""
