@@ -21,7 +21,7 @@ from pef_protocol.designs import Design
 from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_SIZE
 from pef_protocol.states import HvVmState
-from pef_ultravisor.from_guest.accesses import AccessFailure
+from pef_ultravisor.memory.access import AccessFailure
 
 REFUSED: Final = (Undone, Unauthorized, AccessFailure, PeerFailure, Ended, NotDone)
 """How a role reads that it is not served."""

@@ -20,9 +20,9 @@ from pef_protocol.events import Side
 from pef_protocol.identity import Epoch, instance_of
 from pef_protocol.quantities import Lpid
 from pef_protocol.wire import Caller, Role
-from pef_ultravisor.from_guest.accesses import guest_load, guest_store
-from pef_ultravisor.handlers import ultracall
-from pef_ultravisor.machine import Capacity, Ultravisor
+from pef_ultravisor.dispatch import ultracall
+from pef_ultravisor.memory.access import guest_load, guest_store
+from pef_ultravisor.state import Capacity, Ultravisor
 
 T = TypeVar("T")
 

@@ -30,16 +30,16 @@ from pef_protocol.identity import instance_of
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid
 from pef_protocol.ultracalls import Esm
 from pef_protocol.wire import Caller, Role
-from pef_ultravisor import machine as ultravisor
-from pef_ultravisor import necessary_set
+from pef_ultravisor import state as ultravisor
+from pef_ultravisor.boot import pages as necessary_set
+from pef_ultravisor.boot.image import Extent
+from pef_ultravisor.boot.pages import EsmFailure, bring, covering, held
+from pef_ultravisor.dispatch import ultracall
 from pef_ultravisor.from_guest import esm, esm_steps
-from pef_ultravisor.from_guest.accesses import guest_store
 from pef_ultravisor.from_guest.entering import Entering, Step, together
-from pef_ultravisor.guest_image import Extent
-from pef_ultravisor.handlers import ultracall
-from pef_ultravisor.machine import Capacity, Ultravisor
-from pef_ultravisor.necessary_set import EsmFailure, bring, covering, held
+from pef_ultravisor.memory.access import guest_store
 from pef_ultravisor.sharing import Kind
+from pef_ultravisor.state import Capacity, Ultravisor
 
 IMAGE, BOUNCE, RTAS, PRIVATE, SHARED, UNMAPPED, OUT, SPARE_PRIVATE, PLUGGED, PLUGGED_SHARED = range(10)
 PAGES: Final = 8

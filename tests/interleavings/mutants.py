@@ -17,10 +17,10 @@ from pef_kit.core.life import Life
 from pef_kit.operations import Ask, Operation, Pause
 from pef_protocol.calls import Reply
 from pef_ultravisor import leases
-from pef_ultravisor.frames import Svm
 from pef_ultravisor.from_hypervisor import svm_terminate
-from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.normal_pages import NormalPages
+from pef_ultravisor.gfn.columns import Svm
+from pef_ultravisor.memory.normal_pages import NormalPages
+from pef_ultravisor.state import Ultravisor
 
 
 @dataclass(frozen=True, slots=True)

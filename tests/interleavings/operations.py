@@ -29,8 +29,8 @@ from pef_protocol.ultracalls import (
     PageIn,
     PageOut,
 )
-from pef_ultravisor.from_guest.accesses import guest_load, guest_store
-from pef_ultravisor.handlers import ultracall
+from pef_ultravisor.dispatch import ultracall
+from pef_ultravisor.memory.access import guest_load, guest_store
 
 OPEN_PAGES: Final = frozenset({SHARED, UNMAPPED, SPARE_PRIVATE, PLUGGED_SHARED, IMAGE})
 """GFNs that a step may share: what a guest stores there is no secret."""

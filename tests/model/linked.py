@@ -12,8 +12,8 @@ from pef_protocol.calls import CALLS, Reply
 from pef_protocol.identity import instance_of
 from pef_protocol.quantities import Lpid
 from pef_protocol.wire import Caller, Role
-from pef_ultravisor.handlers import ultracall
-from pef_ultravisor.machine import Capacity, Ultravisor
+from pef_ultravisor.dispatch import ultracall
+from pef_ultravisor.state import Capacity, Ultravisor
 
 T = TypeVar("T")
 

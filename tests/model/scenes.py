@@ -12,8 +12,8 @@ from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Lpid
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
-from pef_ultravisor.frames import FILLED, FrameSlot, Svm
-from pef_ultravisor.machine import Capacity, Ultravisor
+from pef_ultravisor.gfn.columns import FILLED, FrameSlot, Svm
+from pef_ultravisor.state import Capacity, Ultravisor
 
 LPID: Final = 1
 ZERO: Final = bytes(PAGE_SIZE)

@@ -23,9 +23,9 @@ from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid, SlotId
 from pef_protocol.runs import PlacedRuns
 from pef_protocol.ultracalls import PageIn, PageOut, RegisterMemSlot, SvmTerminate, WritePate
 from pef_protocol.wire import Caller, Role
-from pef_ultravisor.from_guest.accesses import guest_load, guest_store
-from pef_ultravisor.handlers import ultracall
-from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.dispatch import ultracall
+from pef_ultravisor.memory.access import guest_load, guest_store
+from pef_ultravisor.state import Ultravisor
 
 T = TypeVar("T")
 

@@ -26,13 +26,14 @@ from pef_protocol.states import HvGfnState, HvVmState, UvVmState
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.ultracalls import UnshareAllPages
 from pef_protocol.wire import Caller, Role
-from pef_ultravisor.frames import WAITING, Svm, page_runs
-from pef_ultravisor.from_guest import accesses, esm_steps, share_pages
-from pef_ultravisor.from_guest.accesses import Access
-from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.requests import Refused
-from pef_ultravisor.requests import request as ask_until_done
+from pef_ultravisor.from_guest import esm_steps, share_pages
+from pef_ultravisor.gfn.columns import WAITING, Svm, page_runs
+from pef_ultravisor.memory import access as accesses
+from pef_ultravisor.memory.access import Access
 from pef_ultravisor.sharing import in_state
+from pef_ultravisor.state import Ultravisor
+from pef_ultravisor.to_hypervisor.calls import Refused
+from pef_ultravisor.to_hypervisor.calls import request as ask_until_done
 
 
 @contextmanager

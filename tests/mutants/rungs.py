@@ -21,8 +21,8 @@ from pef_protocol.calls import CALLS, Call
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side
 from pef_protocol.ladders import Rung
-from pef_ultravisor.handlers import HANDLERS as ULTRACALL_HANDLERS
-from pef_ultravisor.lifecycle import GFN, Deed, Event
+from pef_ultravisor.dispatch import HANDLERS as ULTRACALL_HANDLERS
+from pef_ultravisor.gfn.table import GFN, Deed, Event
 
 HANDLERS: Final[Mapping[str, Callable[..., Any]]] = {**ULTRACALL_HANDLERS, **HYPERCALL_HANDLERS}
 

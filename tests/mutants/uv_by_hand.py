@@ -23,13 +23,13 @@ from pef_protocol.quantities import Lpid
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import Esm
 from pef_protocol.wire import Caller, Role
-from pef_ultravisor.frames import MOVING, FrameSlot, Svm
 from pef_ultravisor.from_guest import entering, esm, esm_steps
 from pef_ultravisor.from_guest.entering import Entering, together
 from pef_ultravisor.from_guest.guest_calls import GuestCall
 from pef_ultravisor.from_hypervisor import paging
-from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.normal_pages import NormalPages
+from pef_ultravisor.gfn.columns import MOVING, FrameSlot, Svm
+from pef_ultravisor.memory.normal_pages import NormalPages
+from pef_ultravisor.state import Ultravisor
 
 
 @contextmanager

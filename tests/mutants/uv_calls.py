@@ -19,9 +19,9 @@ from pef_protocol.wire import Caller
 from pef_ultravisor.from_guest import esm, esmb_get_file, share_pages
 from pef_ultravisor.from_guest.guest_calls import GuestCall
 from pef_ultravisor.from_hypervisor import memory_slots
-from pef_ultravisor.lifecycle import GFN, Deed, Event
-from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.gfn.table import GFN, Deed, Event
 from pef_ultravisor.sharing import GfnSets
+from pef_ultravisor.state import Ultravisor
 
 
 def _answering_otherwise(

@@ -20,14 +20,14 @@ from pef_protocol.codes import UCode
 from pef_protocol.events import Side
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
-from pef_ultravisor import faults
-from pef_ultravisor.faults import picked
-from pef_ultravisor.frames import FrameSlot, Svm
 from pef_ultravisor.from_guest import share_pages
 from pef_ultravisor.from_hypervisor import page_in
-from pef_ultravisor.lifecycle import CELLS as LAW
-from pef_ultravisor.lifecycle import GFN, OPEN_CALLS, OPERATIONS, Deed, Event, GfnCell
-from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.gfn.columns import FrameSlot, Svm
+from pef_ultravisor.gfn.table import CELLS as LAW
+from pef_ultravisor.gfn.table import GFN, OPEN_CALLS, OPERATIONS, Deed, Event, GfnCell
+from pef_ultravisor.state import Ultravisor
+from pef_ultravisor.to_hypervisor import faults
+from pef_ultravisor.to_hypervisor.faults import picked
 
 ASKED_NEEDLESSLY: Final[Mapping[Event, GfnCell]] = {
     Event.SHARE: Cell(S.HV_SHARING, UCode.U_SUCCESS, Deed.ASK),

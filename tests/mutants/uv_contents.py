@@ -21,11 +21,11 @@ from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_SIZE
 from pef_protocol.states import UvGfnState as S
 from pef_ultravisor import sharing
-from pef_ultravisor.frames import FrameSlot, Svm
-from pef_ultravisor.lifecycle import GFN, Deed, Event
-from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.sealing import Sealer
-from pef_ultravisor.secure_memory import Frames
+from pef_ultravisor.gfn.columns import FrameSlot, Svm
+from pef_ultravisor.gfn.table import GFN, Deed, Event
+from pef_ultravisor.memory.frames import Frames
+from pef_ultravisor.memory.sealing import Sealer
+from pef_ultravisor.state import Ultravisor
 
 
 @contextmanager

@@ -17,11 +17,11 @@ from pef_kit.transitions import Cell
 from pef_protocol.codes import UCode
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
-from pef_ultravisor.frames import FrameSlot, Svm
 from pef_ultravisor.from_hypervisor import page_in
-from pef_ultravisor.lifecycle import GFN, Deed, Event, GfnCell
-from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.transfers import Pages
+from pef_ultravisor.gfn.columns import FrameSlot, Svm
+from pef_ultravisor.gfn.table import GFN, Deed, Event, GfnCell
+from pef_ultravisor.memory.copy import Pages
+from pef_ultravisor.state import Ultravisor
 
 
 @contextmanager

@@ -15,12 +15,12 @@ from pef_protocol.codes import UCode
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_ultravisor import sharing
-from pef_ultravisor.faults import Unsettled, picked
-from pef_ultravisor.faults import settled as settled_soundly
-from pef_ultravisor.frames import Svm
-from pef_ultravisor.lifecycle import GFN, Deed, Event
-from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.gfn.columns import Svm
+from pef_ultravisor.gfn.table import GFN, Deed, Event
 from pef_ultravisor.sharing import GfnSets, in_state, offsets_of
+from pef_ultravisor.state import Ultravisor
+from pef_ultravisor.to_hypervisor.faults import Unsettled, picked
+from pef_ultravisor.to_hypervisor.faults import settled as settled_soundly
 
 SKIPPED = Cell(S.PAGEDOUT, UCode.U_SUCCESS, Deed.NOTHING)
 NEVER_BROUGHT = "the Hypervisor says that it brought a page, and did not"

@@ -20,8 +20,8 @@ from pef_protocol.hypercalls import SvmInitDone, SvmInitStart
 from pef_protocol.quantities import PAGE_SIZE, Gfn, Lpid, gpa_of
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import SharePage, UnshareAllPages, UnsharePage
-from pef_ultravisor.from_guest.accesses import AccessFailure, guest_load, guest_store
-from pef_ultravisor.machine import Capacity, Ultravisor
+from pef_ultravisor.memory.access import AccessFailure, guest_load, guest_store
+from pef_ultravisor.state import Capacity, Ultravisor
 
 NORMAL: Final = 12 * PAGE_SIZE
 LPID: Final = Lpid(1)

@@ -15,8 +15,8 @@ from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid, SlotId
 from pef_protocol.runs import CodedRuns, PageRuns, PlacedRuns
 from pef_protocol.states import UvGfnState, UvVmState
 from pef_protocol.ultracalls import PageIn, PageInval, PageOut, RegisterMemSlot, WritePate
-from pef_ultravisor.frames import FILLED
-from pef_ultravisor.lifecycle import IS_BACKED
+from pef_ultravisor.gfn.columns import FILLED
+from pef_ultravisor.gfn.table import IS_BACKED
 
 LPID = Lpid(1)
 PAGES = 24

@@ -25,10 +25,10 @@ from pef_protocol.designs import PUSHING, Design
 from pef_protocol.quantities import PAGE_SIZE, Gpa, Lpid, gpa_of
 from pef_protocol.states import HvGfnState
 from pef_protocol.ultracalls import Esm
+from pef_ultravisor.boot.image import Extent
+from pef_ultravisor.boot.pages import EsmFailure, bring, covering, held
 from pef_ultravisor.from_guest.entering import Entering, Step
 from pef_ultravisor.from_guest.esm_steps import commit, done, share_extent, start
-from pef_ultravisor.guest_image import Extent
-from pef_ultravisor.necessary_set import EsmFailure, bring, covering, held
 from pef_ultravisor.sharing import GfnSets, Kind
 from pef_ultravisor.views import state_runs
 

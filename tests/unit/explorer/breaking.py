@@ -20,7 +20,7 @@ from pef_protocol.designs import Design
 from pef_protocol.states import HvGfnState as H
 from pef_protocol.states import HvVmState, UvVmState
 from pef_protocol.states import UvGfnState as S
-from pef_ultravisor.frames import WAITING
+from pef_ultravisor.gfn.columns import WAITING
 
 SECRET_PAGE = b"g\x01\x01" + bytes(13)
 SEALED_PAGE = bytes(range(16))

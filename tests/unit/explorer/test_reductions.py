@@ -32,7 +32,7 @@ from pef_explorer.world.state_key import shape_of
 from pef_explorer.world.step import Step
 from pef_explorer.world.world import World
 from pef_protocol.designs import Design
-from pef_ultravisor.frames import FILLED, REFERENCED
+from pef_ultravisor.gfn.columns import FILLED, REFERENCED
 
 PAIRS = 12
 """Conditions, each in two still states that differ elsewhere."""

@@ -8,7 +8,7 @@ from pef_kit.columns import Slot, SlotMap
 from pef_kit.spans import NOT_FOUND, U64
 from pef_protocol.quantities import PAGE_SIZE, Gfn, SlotId
 from pef_protocol.states import UvGfnState
-from pef_ultravisor.frames import IMPORTED, FrameSlot
+from pef_ultravisor.gfn.columns import IMPORTED, FrameSlot
 
 
 def words(number: int) -> U64:

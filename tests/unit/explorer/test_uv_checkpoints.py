@@ -14,9 +14,9 @@ from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_SIZE, Lpid
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
-from pef_ultravisor.frames import WAITING, FrameSlot, Svm
-from pef_ultravisor.machine import Capacity, Ultravisor
-from pef_ultravisor.secure_memory import Frames
+from pef_ultravisor.gfn.columns import WAITING, FrameSlot, Svm
+from pef_ultravisor.memory.frames import Frames
+from pef_ultravisor.state import Capacity, Ultravisor
 
 PLUGGED = (1, 40, 3)
 

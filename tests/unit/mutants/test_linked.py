@@ -16,9 +16,9 @@ from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_SIZE, Gfn, Lpid, gpa_of
 from pef_protocol.states import HvGfnState, UvGfnState
 from pef_protocol.ultracalls import Esm, SharePage, UnshareAllPages
-from pef_ultravisor.esm_blob import MachineKey
-from pef_ultravisor.from_guest.accesses import AccessFailure, guest_load
-from pef_ultravisor.sealing import KEY_BYTES
+from pef_ultravisor.boot.blob import MachineKey
+from pef_ultravisor.memory.access import AccessFailure, guest_load
+from pef_ultravisor.memory.sealing import KEY_BYTES
 
 pytestmark = pytest.mark.verify
 

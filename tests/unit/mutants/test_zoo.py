@@ -16,7 +16,7 @@ from pef_hypervisor.designs import RULES
 from pef_hypervisor.lifecycle import LAW, VM_TABLE
 from pef_protocol.calls import CALLS
 from pef_protocol.states import UvGfnState
-from pef_ultravisor.lifecycle import GFN, OPERATIONS
+from pef_ultravisor.gfn.table import GFN, OPERATIONS
 
 pytestmark = pytest.mark.verify
 

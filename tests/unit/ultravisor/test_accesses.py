@@ -30,7 +30,7 @@ from pef_protocol.runs import PageRuns
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import PageInval, SharePage, UnregisterMemSlot
-from pef_ultravisor.from_guest.accesses import AccessFailure, guest_load, guest_store
+from pef_ultravisor.memory.access import AccessFailure, guest_load, guest_store
 
 SLOTS = ((0, 0, 4), (1, 4, 4), (2, 9, 2))
 GFN = 2

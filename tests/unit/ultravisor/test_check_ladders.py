@@ -21,7 +21,7 @@ from pef_protocol.runs import PageRuns, PlacedRuns
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_protocol.wire import Caller, Role
-from pef_ultravisor.frames import WAITING
+from pef_ultravisor.gfn.columns import WAITING
 
 NORMAL_VM, UNKNOWN = 2, 3
 FREE, OTHER, PAGED_OUT, BOUNCE = 16, 17, 18, 19

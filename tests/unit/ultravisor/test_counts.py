@@ -12,8 +12,8 @@ from pef_protocol.codes import UCode
 from pef_protocol.quantities import Gfn, Lpid, SlotId
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.ultracalls import SvmTerminate, UnregisterMemSlot
-from pef_ultravisor.eviction import make_room
-from pef_ultravisor.frames import FILLED, IMPORTED, FrameSlot
+from pef_ultravisor.gfn.columns import FILLED, IMPORTED, FrameSlot
+from pef_ultravisor.to_hypervisor.eviction import make_room
 
 COUNT = 8
 GFNS = st.sets(st.integers(0, COUNT - 1), min_size=1).map(lambda gfns: np.array(sorted(gfns)))

@@ -27,8 +27,8 @@ from pef_protocol.quantities import PAGE_ORDER, Gfn, Gpa, Lpid, SlotId
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import RegisterMemSlot, SharePage, UnsharePage
-from pef_ultravisor.eviction import make_room
-from pef_ultravisor.frames import IMPORTED, MOVING, REFERENCED, WAITING, WANTED
+from pef_ultravisor.gfn.columns import IMPORTED, MOVING, REFERENCED, WAITING, WANTED
+from pef_ultravisor.to_hypervisor.eviction import make_room
 
 FIRST, COUNT = 16, 8
 LPIDS = (1, 2, 3)

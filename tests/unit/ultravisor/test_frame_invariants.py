@@ -7,7 +7,7 @@ import pytest
 from model.scenes import LPID, machine, place, put, secure_vm, svm_of, text
 from model.scripted import ScriptedHypervisor
 from pef_protocol.states import UvGfnState as S
-from pef_ultravisor.frames import FILLED, IMPORTED, MOVING, WAITING, WANTED
+from pef_ultravisor.gfn.columns import FILLED, IMPORTED, MOVING, WAITING, WANTED
 
 STATES = (
     S.SECURE,

@@ -14,10 +14,10 @@ from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Lpid
 from pef_protocol.runs import PlacedRuns
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.ultracalls import PageIn, PageOut
-from pef_ultravisor.frames import IN_FLIGHT
-from pef_ultravisor.from_guest.accesses import guest_store
-from pef_ultravisor.handlers import ultracall
-from pef_ultravisor.in_flight import in_flight
+from pef_ultravisor.dispatch import ultracall
+from pef_ultravisor.gfn.columns import IN_FLIGHT
+from pef_ultravisor.memory.access import guest_store
+from pef_ultravisor.memory.in_flight import in_flight
 
 OTHER = 2
 

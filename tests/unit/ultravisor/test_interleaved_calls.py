@@ -30,7 +30,7 @@ from pef_protocol.runs import PageRuns, PlacedRuns
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import PageIn, PageInval, PageOut, SharePage, UnregisterMemSlot, UnsharePage
-from pef_ultravisor.frames import FILLED, IMPORTED, WANTED
+from pef_ultravisor.gfn.columns import FILLED, IMPORTED, WANTED
 
 SLOTS = ((0, 0, 4), (1, 4, 4))
 

@@ -17,9 +17,9 @@ from pef_protocol.runs import PlacedRuns
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.ultracalls import PageOut, SharePage, SvmTerminate, UnsharePage
 from pef_protocol.wire import Caller, Role
-from pef_ultravisor.from_guest.accesses import guest_store
-from pef_ultravisor.handlers import ultracall
+from pef_ultravisor.dispatch import ultracall
 from pef_ultravisor.leases import end_epoch
+from pef_ultravisor.memory.access import guest_store
 
 OTHER = 2
 

@@ -33,9 +33,9 @@ from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, U64_MAX, Gpa, Lpid, S
 from pef_protocol.runs import PageRuns
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.ultracalls import RegisterMemSlot, UnregisterMemSlot
-from pef_ultravisor.frames import IMPORTED, MOVING, WAITING
-from pef_ultravisor.from_guest.accesses import AccessFailure
-from pef_ultravisor.in_flight import in_flight
+from pef_ultravisor.gfn.columns import IMPORTED, MOVING, WAITING
+from pef_ultravisor.memory.access import AccessFailure
+from pef_ultravisor.memory.in_flight import in_flight
 
 TIB = 1 << 40
 

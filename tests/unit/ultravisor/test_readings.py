@@ -14,9 +14,9 @@ from model.scenes import LPID, active_vm, machine, mapped, place, put, sound, st
 from pef_protocol.codes import UCode
 from pef_protocol.designs import PUSHING, Design
 from pef_protocol.states import UvGfnState as S
-from pef_ultravisor.frames import WAITING
-from pef_ultravisor.lifecycle import INVALIDATED, VALID
-from pef_ultravisor.readings import READINGS
+from pef_ultravisor.designs import READINGS
+from pef_ultravisor.gfn.columns import WAITING
+from pef_ultravisor.gfn.table import INVALIDATED, VALID
 
 GFN: Final = 18
 BOTH: Final = "valid invalid"

@@ -16,8 +16,8 @@ from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode
 from pef_protocol.quantities import PAGE_SIZE, Lpid
 from pef_protocol.states import UvGfnState as S
-from pef_ultravisor.from_guest.accesses import guest_store
 from pef_ultravisor.from_guest.entering import go_on_as_normal_vm
+from pef_ultravisor.memory.access import guest_store
 from pef_ultravisor.sharing import _take_back
 
 ROUNDS = 50

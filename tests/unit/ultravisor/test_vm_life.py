@@ -14,7 +14,7 @@ from pef_protocol.quantities import PAGE_SIZE, SECURE_BIT, U64_MAX, Lpid
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import SvmTerminate, WritePate
-from pef_ultravisor.from_guest.accesses import AccessFailure, guest_store
+from pef_ultravisor.memory.access import AccessFailure, guest_store
 
 
 def write(hv: ScriptedHypervisor, lpid: int, dw0: int = 1, dw1: int = 1) -> UCode:

@@ -12,10 +12,10 @@ from pef_explorer.plan import Part, Plan
 from pef_kit.operations import Operation
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_SIZE
+from pef_ultravisor.boot.image import Extent
+from pef_ultravisor.boot.pages import EsmFailure, bring, covering
 from pef_ultravisor.from_guest import esm_steps
 from pef_ultravisor.from_guest.entering import Entering, Step, together
-from pef_ultravisor.guest_image import Extent
-from pef_ultravisor.necessary_set import EsmFailure, bring, covering
 from pef_ultravisor.sharing import Kind
 
 

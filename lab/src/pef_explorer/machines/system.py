@@ -28,10 +28,10 @@ from pef_protocol.events import Side
 from pef_protocol.identity import instance_of
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid
 from pef_protocol.ultracalls import Esm
-from pef_ultravisor.frames import FrameSlot, Svm
+from pef_ultravisor.boot.pages import EsmFailure
 from pef_ultravisor.from_guest.entering import Entering
-from pef_ultravisor.machine import Capacity, Ultravisor
-from pef_ultravisor.necessary_set import EsmFailure
+from pef_ultravisor.gfn.columns import FrameSlot, Svm
+from pef_ultravisor.state import Capacity, Ultravisor
 
 MACHINE_KEY: Final = b"what this machine's key is made of"
 LPID: Final = Lpid(1)

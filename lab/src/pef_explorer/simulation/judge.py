@@ -14,8 +14,8 @@ from pef_lab.agreement import agreeing_states
 from pef_protocol.designs import Design
 from pef_protocol.states import HvGfnState as H
 from pef_protocol.states import UvGfnState as S
-from pef_ultravisor.frames import FrameSlot
-from pef_ultravisor.lifecycle import IS_TRANSIENT
+from pef_ultravisor.gfn.columns import FrameSlot
+from pef_ultravisor.gfn.table import IS_TRANSIENT
 
 Found = tuple[str, str]
 """The name of an invariant that is broken, and a sentence."""

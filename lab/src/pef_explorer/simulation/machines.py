@@ -27,7 +27,7 @@ from pef_protocol.wire import Caller, Role
 from pef_ultravisor.from_guest.entering import Entering, Step
 from pef_ultravisor.from_guest.esm import LADDER
 from pef_ultravisor.from_guest.guest_calls import GuestCall
-from pef_ultravisor.machine import Capacity, Ultravisor
+from pef_ultravisor.state import Capacity, Ultravisor
 
 SEEN_BYTES: Final = 16
 """Bytes of an access: a token, and as many that are zero in every page that is not encrypted."""

@@ -9,7 +9,7 @@ from pef_explorer.actions.oracle import ZERO, Oracle
 from pef_explorer.world.observation import Observation
 from pef_hypervisor.frames import CARRIED
 from pef_protocol.states import HvVmState
-from pef_ultravisor.frames import FILLED, REFERENCED
+from pef_ultravisor.gfn.columns import FILLED, REFERENCED
 
 INERT: Final = bytes(mark & ~(REFERENCED | FILLED) & 0xFF for mark in range(256))
 """REFERENCED chooses what is evicted, and nothing is; FILLED says that a frame must be scrubbed, and its

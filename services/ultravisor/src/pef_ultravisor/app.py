@@ -30,10 +30,10 @@ from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_ORDER
 from pef_protocol.wire import GUEST_PATH, HELLO_PATH, OCTETS, Role
 from pef_ultravisor import views
+from pef_ultravisor.dispatch import ultracall
 from pef_ultravisor.epoch import Reception, add_epoch_routes
-from pef_ultravisor.from_guest.accesses import AccessFailure, guest_load, guest_store
-from pef_ultravisor.handlers import ultracall
-from pef_ultravisor.machine import Capacity, Ultravisor
+from pef_ultravisor.memory.access import AccessFailure, guest_load, guest_store
+from pef_ultravisor.state import Capacity, Ultravisor
 
 LONGEST_ACCESS: Final = 16 << 20
 BUSY: Final = "busy"

@@ -14,8 +14,8 @@ from pef_kit.core.lease import Ended, Life, leased
 from pef_kit.operations import Operation, Pause
 from pef_protocol.calls import ULTRACALLS, Reply
 from pef_protocol.codes import Code, UCode
-from pef_ultravisor.frames import Svm
-from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.gfn.columns import Svm
+from pef_ultravisor.state import Ultravisor
 
 T = TypeVar("T")
 

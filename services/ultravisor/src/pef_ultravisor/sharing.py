@@ -28,13 +28,20 @@ from pef_protocol.quantities import PAGE_ORDER
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_protocol.wire import PAGES_AT_ONCE
-from pef_ultravisor.faults import InHand, Unsettled, picked, require_running, settled, settled_with_room
-from pef_ultravisor.frames import FILLED, IMPORTED, MOVING, FrameSlot, Svm, page_runs
-from pef_ultravisor.in_flight import chosen_in, in_flight, normal_pages_of
-from pef_ultravisor.lifecycle import GFN, Deed, Event
-from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.requests import NONSHARED, SHARED, Busy, Refused, page_in, pages_of, request
-from pef_ultravisor.transfers import Pages, zeroing
+from pef_ultravisor.gfn.columns import FILLED, IMPORTED, MOVING, FrameSlot, Svm, page_runs
+from pef_ultravisor.gfn.table import GFN, Deed, Event
+from pef_ultravisor.memory.copy import Pages, zeroing
+from pef_ultravisor.memory.in_flight import chosen_in, in_flight, normal_pages_of
+from pef_ultravisor.state import Ultravisor
+from pef_ultravisor.to_hypervisor.calls import NONSHARED, SHARED, Busy, Refused, page_in, pages_of, request
+from pef_ultravisor.to_hypervisor.faults import (
+    InHand,
+    Unsettled,
+    picked,
+    require_running,
+    settled,
+    settled_with_room,
+)
 
 GfnSets = list[GfnSet[FrameSlot]]
 

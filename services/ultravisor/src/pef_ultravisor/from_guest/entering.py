@@ -23,15 +23,15 @@ from pef_protocol.hypercalls import SvmInitAbort
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import Esm
-from pef_ultravisor.esm_blob import OpenedBlob
-from pef_ultravisor.frames import IMPORTED, MOVING, FrameSlot, Svm
-from pef_ultravisor.guest_image import Extent, GuestImage
-from pef_ultravisor.in_flight import in_flight
+from pef_ultravisor.boot.blob import OpenedBlob
+from pef_ultravisor.boot.image import Extent, GuestImage
+from pef_ultravisor.boot.pages import EsmFailure
+from pef_ultravisor.gfn.columns import IMPORTED, MOVING, FrameSlot, Svm
 from pef_ultravisor.leases import end_svm, no_object, under_lease
-from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.necessary_set import EsmFailure
-from pef_ultravisor.requests import Refused, request
-from pef_ultravisor.transfers import Pages, giving_back
+from pef_ultravisor.memory.copy import Pages, giving_back
+from pef_ultravisor.memory.in_flight import in_flight
+from pef_ultravisor.state import Ultravisor
+from pef_ultravisor.to_hypervisor.calls import Refused, request
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from pef_protocol.wire import Caller
 from pef_ultravisor.from_guest import esm_steps
 from pef_ultravisor.from_guest.entering import Entering, Step, together
 from pef_ultravisor.from_guest.guest_calls import GuestCall, from_vm_kernel
-from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.state import Ultravisor
 
 FDT_ALIGNMENT: Final = 8
 

@@ -16,7 +16,8 @@ from pef_protocol.hypercalls import SvmInitDone, SvmInitStart
 from pef_protocol.quantities import PAGE_SIZE
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import Esm
-from pef_ultravisor.device_tree import (
+from pef_ultravisor.boot.blob import MalformedBlob, NoLockbox, TamperedBlob, open_blob
+from pef_ultravisor.boot.device_tree import (
     DeviceTree,
     MalformedDeviceTree,
     Reservation,
@@ -25,16 +26,9 @@ from pef_ultravisor.device_tree import (
     totalsize,
     with_reservations,
 )
-from pef_ultravisor.esm_blob import MalformedBlob, NoLockbox, TamperedBlob, open_blob
-from pef_ultravisor.eviction import make_room
-from pef_ultravisor.faults import Unsettled
-from pef_ultravisor.frames import IMPORTED, Svm
-from pef_ultravisor.from_guest.accesses import AccessFailure, guest_store
-from pef_ultravisor.from_guest.entering import Entering, Plan
-from pef_ultravisor.guest_image import Extent, GuestImage
-from pef_ultravisor.in_flight import in_flight
-from pef_ultravisor.measurement import Digests, differing, measure
-from pef_ultravisor.necessary_set import (
+from pef_ultravisor.boot.image import Extent, GuestImage
+from pef_ultravisor.boot.measurement import Digests, differing, measure
+from pef_ultravisor.boot.pages import (
     EsmFailure,
     bring,
     brought,
@@ -44,8 +38,14 @@ from pef_ultravisor.necessary_set import (
     held,
     refused,
 )
-from pef_ultravisor.requests import Busy, Refused, request, request_once
+from pef_ultravisor.from_guest.entering import Entering, Plan
+from pef_ultravisor.gfn.columns import IMPORTED, Svm
+from pef_ultravisor.memory.access import AccessFailure, guest_store
+from pef_ultravisor.memory.in_flight import in_flight
 from pef_ultravisor.sharing import Kind, in_parts, share
+from pef_ultravisor.to_hypervisor.calls import Busy, Refused, request, request_once
+from pef_ultravisor.to_hypervisor.eviction import make_room
+from pef_ultravisor.to_hypervisor.faults import Unsettled
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from pef_protocol.codes import UCode
 from pef_protocol.ultracalls import EsmbGetFile
 from pef_protocol.wire import Caller
 from pef_ultravisor.from_guest.guest_calls import SECURE_ONLY, GuestCall
-from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.state import Ultravisor
 
 BYTES_A_CALL: Final = 64
 """What fits the eight output registers."""

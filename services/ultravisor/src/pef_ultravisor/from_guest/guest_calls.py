@@ -6,8 +6,8 @@ from typing import Any, Final
 from pef_protocol.quantities import Lpid
 from pef_protocol.states import UvVmState
 from pef_protocol.wire import Caller
-from pef_ultravisor.frames import Svm
-from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.gfn.columns import Svm
+from pef_ultravisor.state import Ultravisor
 
 
 @dataclass(frozen=True, slots=True)

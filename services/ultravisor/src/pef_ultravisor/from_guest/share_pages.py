@@ -17,10 +17,10 @@ from pef_protocol.codes import UCode
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.ultracalls import SharePage, UnshareAllPages, UnsharePage
 from pef_protocol.wire import Caller
-from pef_ultravisor.faults import InHand, Unsettled
 from pef_ultravisor.from_guest.guest_calls import SECURE_ONLY, GuestCall
-from pef_ultravisor.machine import Ultravisor
 from pef_ultravisor.sharing import GfnSets, Kind, in_parts, share, unshare, unshare_all
+from pef_ultravisor.state import Ultravisor
+from pef_ultravisor.to_hypervisor.faults import InHand, Unsettled
 
 KEPT_SHARED: Final = (
     S.SHARED_IMPLICIT,

@@ -21,11 +21,11 @@ from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, SLOT_IDS, gfn_of
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import RegisterMemSlot, UnregisterMemSlot
 from pef_protocol.wire import Caller, Role
-from pef_ultravisor.eviction import make_room
-from pef_ultravisor.frames import FrameSlot, Svm, page_runs
-from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.requests import NONSHARED, Refused, page_in
-from pef_ultravisor.secure_memory import NoSecureMemory
+from pef_ultravisor.gfn.columns import FrameSlot, Svm, page_runs
+from pef_ultravisor.memory.frames import NoSecureMemory
+from pef_ultravisor.state import Ultravisor
+from pef_ultravisor.to_hypervisor.calls import NONSHARED, Refused, page_in
+from pef_ultravisor.to_hypervisor.eviction import make_room
 
 GUEST_MEMORY_END: Final = 1 << 46
 """No guest has memory at or beyond this address: 64 TiB."""

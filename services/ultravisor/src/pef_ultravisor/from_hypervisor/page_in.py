@@ -25,14 +25,14 @@ from pef_protocol.codes import UCode
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.ultracalls import PageIn
 from pef_protocol.wire import Caller
-from pef_ultravisor.frames import FILLED, IMPORTED, MOVING, PROMISED, REFERENCED, WANTED, FrameSlot, Svm
+from pef_ultravisor.designs import READINGS
 from pef_ultravisor.from_hypervisor import paging as rungs
 from pef_ultravisor.from_hypervisor.paging import Paging
-from pef_ultravisor.in_flight import in_flight
-from pef_ultravisor.lifecycle import GFN, Deed, Event
-from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.readings import READINGS
-from pef_ultravisor.transfers import Pages, importing, opening
+from pef_ultravisor.gfn.columns import FILLED, IMPORTED, MOVING, PROMISED, REFERENCED, WANTED, FrameSlot, Svm
+from pef_ultravisor.gfn.table import GFN, Deed, Event
+from pef_ultravisor.memory.copy import Pages, importing, opening
+from pef_ultravisor.memory.in_flight import in_flight
+from pef_ultravisor.state import Ultravisor
 
 Bring: TypeAlias = Callable[[Ultravisor, Svm, Pages], Operation[Codes]]
 

@@ -19,11 +19,11 @@ from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.ultracalls import PageInval
 from pef_protocol.wire import Caller
-from pef_ultravisor.frames import FrameSlot
 from pef_ultravisor.from_hypervisor import paging as rungs
 from pef_ultravisor.from_hypervisor.paging import Paging
-from pef_ultravisor.lifecycle import GFN, Deed, Event
-from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.gfn.columns import FrameSlot
+from pef_ultravisor.gfn.table import GFN, Deed, Event
+from pef_ultravisor.state import Ultravisor
 
 LADDER: Final = Ladder(
     ladders.PAGE_INVAL,

@@ -25,13 +25,13 @@ from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import PageOut
 from pef_protocol.wire import Caller
-from pef_ultravisor.frames import IMPORTED, MOVING, WAITING, FrameSlot, Svm
 from pef_ultravisor.from_hypervisor import paging as rungs
 from pef_ultravisor.from_hypervisor.paging import Paging
-from pef_ultravisor.in_flight import in_flight
-from pef_ultravisor.lifecycle import GFN, Deed, Event
-from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.transfers import Pages, giving_back, sealing
+from pef_ultravisor.gfn.columns import IMPORTED, MOVING, WAITING, FrameSlot, Svm
+from pef_ultravisor.gfn.table import GFN, Deed, Event
+from pef_ultravisor.memory.copy import Pages, giving_back, sealing
+from pef_ultravisor.memory.in_flight import in_flight
+from pef_ultravisor.state import Ultravisor
 
 
 def target_is_free(paging: Paging) -> Mask:

@@ -16,9 +16,9 @@ from pef_protocol.quantities import PAGE_ORDER
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import PageIn, PageInval, PageOut
 from pef_protocol.wire import Caller, Role
-from pef_ultravisor.frames import MOVING, FrameSlot, Svm
-from pef_ultravisor.lifecycle import Deed
-from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.gfn.columns import MOVING, FrameSlot, Svm
+from pef_ultravisor.gfn.table import Deed
+from pef_ultravisor.state import Ultravisor
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from pef_protocol.codes import UCode
 from pef_protocol.ultracalls import SvmTerminate
 from pef_protocol.wire import Caller, Role
 from pef_ultravisor.leases import end_svm
-from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.state import Ultravisor
 
 
 @dataclass(frozen=True, slots=True)

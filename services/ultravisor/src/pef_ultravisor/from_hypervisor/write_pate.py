@@ -13,8 +13,8 @@ from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.ultracalls import WritePate
 from pef_protocol.wire import Caller, Role
-from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.normal_pages import table_in_normal_memory
+from pef_ultravisor.memory.normal_pages import table_in_normal_memory
+from pef_ultravisor.state import Ultravisor
 
 LPIDS: Final = 1 << 12
 

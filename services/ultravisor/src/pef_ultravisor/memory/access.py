@@ -18,12 +18,12 @@ from pef_kit.operations import Operation, PeerFailure, Transfer, Work
 from pef_kit.spans import U8, Mask, among, breaks
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Lpid
 from pef_protocol.states import UvVmState
-from pef_ultravisor.faults import Unsettled, any_of, picked, require_running, settled
-from pef_ultravisor.frames import FILLED, MOVING, REFERENCED, FrameSlot, Svm
-from pef_ultravisor.in_flight import chosen_in, in_flight, normal_pages_of
+from pef_ultravisor.gfn.columns import FILLED, MOVING, REFERENCED, FrameSlot, Svm
+from pef_ultravisor.gfn.table import Deed, Event
 from pef_ultravisor.leases import under_lease
-from pef_ultravisor.lifecycle import Deed, Event
-from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.memory.in_flight import chosen_in, in_flight, normal_pages_of
+from pef_ultravisor.state import Ultravisor
+from pef_ultravisor.to_hypervisor.faults import Unsettled, any_of, picked, require_running, settled
 
 STRIDE: Final = 64
 """Pages that an access has in hand at once."""

@@ -20,15 +20,15 @@ from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
 from pef_protocol.runs import PageRuns
 from pef_protocol.states import UvGfnState as S
-from pef_ultravisor.eviction import make_room
-from pef_ultravisor.faults import InHand, Unsettled, any_of, picked, settled
-from pef_ultravisor.frames import IMPORTED, MOVING, PROMISED, WAITING, WANTED, FrameSlot, Svm, page_runs
-from pef_ultravisor.guest_image import Extent
-from pef_ultravisor.in_flight import chosen_in, in_flight
-from pef_ultravisor.lifecycle import Deed, Event
-from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.requests import NONSHARED, Busy, Refused, page_in, pages_of
+from pef_ultravisor.boot.image import Extent
+from pef_ultravisor.gfn.columns import IMPORTED, MOVING, PROMISED, WAITING, WANTED, FrameSlot, Svm, page_runs
+from pef_ultravisor.gfn.table import Deed, Event
+from pef_ultravisor.memory.in_flight import chosen_in, in_flight
 from pef_ultravisor.sharing import GfnSets
+from pef_ultravisor.state import Ultravisor
+from pef_ultravisor.to_hypervisor.calls import NONSHARED, Busy, Refused, page_in, pages_of
+from pef_ultravisor.to_hypervisor.eviction import make_room
+from pef_ultravisor.to_hypervisor.faults import InHand, Unsettled, any_of, picked, settled
 
 T = TypeVar("T")
 

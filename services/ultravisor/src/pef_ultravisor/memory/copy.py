@@ -14,8 +14,8 @@ import numpy as np
 from pef_kit.operations import Transfer
 from pef_kit.spans import I64, U8, U64, Mask, breaks
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
-from pef_ultravisor.frames import FrameSlot
-from pef_ultravisor.sealing import TAG_BYTES, Sealer
+from pef_ultravisor.gfn.columns import FrameSlot
+from pef_ultravisor.memory.sealing import TAG_BYTES, Sealer
 
 PIECES: Final = 2048
 """Pieces of one transfer: they are a list, which is made on the event loop."""

@@ -27,7 +27,7 @@ from pef_protocol.quantities import H_PAGE_IN_SHARED, PAGE_ORDER, PAGE_SIZE
 from pef_protocol.runs import PageRuns
 from pef_protocol.states import UvVmState
 from pef_protocol.wire import PAGES_AT_ONCE, RUNS_AT_ONCE
-from pef_ultravisor.frames import Svm
+from pef_ultravisor.gfn.columns import Svm
 
 NONSHARED: Final = 0
 SHARED: Final = H_PAGE_IN_SHARED

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from pef_protocol.quantities import PAGE_SIZE
-from pef_ultravisor.device_tree import DeviceTree, MalformedDeviceTree, Reservation
-from pef_ultravisor.device_tree_nodes import Flaw
+from pef_ultravisor.boot.device_tree import DeviceTree, MalformedDeviceTree, Reservation
+from pef_ultravisor.boot.device_tree_nodes import Flaw
 
 RMO_LIMIT: Final = 768 << 20
 """The Ultravisor reserves memory below this address, or below the end of memory if that is lower."""

@@ -14,8 +14,8 @@ import numpy as np
 
 from pef_kit.columns import GfnSet
 from pef_kit.spans import I64, U64, Selection
-from pef_ultravisor.frames import PROMISED, FrameSlot, Svm
-from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.gfn.columns import PROMISED, FrameSlot, Svm
+from pef_ultravisor.state import Ultravisor
 
 Chosen: TypeAlias = Sequence[tuple[FrameSlot, Selection]]
 """GFNs as offsets in their slots."""

@@ -18,7 +18,7 @@ from pef_ultravisor.from_hypervisor.page_out import uv_page_out
 from pef_ultravisor.from_hypervisor.svm_terminate import uv_svm_terminate
 from pef_ultravisor.from_hypervisor.write_pate import uv_write_pate
 from pef_ultravisor.leases import no_object, under_lease
-from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.state import Ultravisor
 
 Handler = Callable[[Ultravisor, Caller, Any], Operation[Reply]]
 

@@ -20,11 +20,11 @@ from pef_protocol.designs import Design
 from pef_protocol.identity import Incarnation, instance_of
 from pef_protocol.quantities import Lpid
 from pef_protocol.states import UvGfnState
-from pef_ultravisor.esm_blob import MachineKey
-from pef_ultravisor.frames import PROMISED, FrameSlot, Svm, broken_invariants
-from pef_ultravisor.normal_pages import NormalPages
-from pef_ultravisor.sealing import FIXED_BYTES, KEY_BYTES, Sealer
-from pef_ultravisor.secure_memory import Frames
+from pef_ultravisor.boot.blob import MachineKey
+from pef_ultravisor.gfn.columns import PROMISED, FrameSlot, Svm, broken_invariants
+from pef_ultravisor.memory.frames import Frames
+from pef_ultravisor.memory.normal_pages import NormalPages
+from pef_ultravisor.memory.sealing import FIXED_BYTES, KEY_BYTES, Sealer
 
 DIGEST_KEY_BYTES: Final = 32
 INSTANCE_BYTES: Final = 16

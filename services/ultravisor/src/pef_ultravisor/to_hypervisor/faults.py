@@ -14,12 +14,12 @@ from pef_kit.operations import Operation, Pause
 from pef_kit.spans import Mask, among
 from pef_kit.transitions import Judgement
 from pef_protocol.states import UvVmState
-from pef_ultravisor.eviction import make_room
-from pef_ultravisor.frames import PROMISED, WAITING, FrameSlot, Svm, narrowed, page_runs
-from pef_ultravisor.in_flight import chosen_in, in_flight
-from pef_ultravisor.lifecycle import GFN, IS_AWAY, Deed, Event
-from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.requests import NONSHARED, SHARED, Busy, Refused, page_in
+from pef_ultravisor.gfn.columns import PROMISED, WAITING, FrameSlot, Svm, narrowed, page_runs
+from pef_ultravisor.gfn.table import GFN, IS_AWAY, Deed, Event
+from pef_ultravisor.memory.in_flight import chosen_in, in_flight
+from pef_ultravisor.state import Ultravisor
+from pef_ultravisor.to_hypervisor.calls import NONSHARED, SHARED, Busy, Refused, page_in
+from pef_ultravisor.to_hypervisor.eviction import make_room
 
 TRIES: Final = 4
 """How often a page is asked for that the Hypervisor says it brought, and did not."""

@@ -21,7 +21,7 @@ from pef_kit.spans import Mask, among
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_protocol.wire import PAGES_AT_ONCE
-from pef_ultravisor.frames import (
+from pef_ultravisor.gfn.columns import (
     IN_FLIGHT,
     REFERENCED,
     WANTED,
@@ -31,8 +31,8 @@ from pef_ultravisor.frames import (
     held_pages,
     page_runs,
 )
-from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.requests import Refused, page_out
+from pef_ultravisor.state import Ultravisor
+from pef_ultravisor.to_hypervisor.calls import Refused, page_out
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from pef_ultravisor.device_tree import MalformedDeviceTree, Node, parse
-from pef_ultravisor.measurement import DIGEST_SIZE, PARTS, Digests
+from pef_ultravisor.boot.device_tree import MalformedDeviceTree, Node, parse
+from pef_ultravisor.boot.measurement import DIGEST_SIZE, PARTS, Digests
 
 BLOB_LIMIT: Final = 16 << 20
 """Most bytes of a blob."""

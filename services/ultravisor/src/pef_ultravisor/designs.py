@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import Final
 
 from pef_protocol.designs import Design
-from pef_ultravisor.frames import WAITING
-from pef_ultravisor.lifecycle import Event
+from pef_ultravisor.gfn.columns import WAITING
+from pef_ultravisor.gfn.table import Event
 
 
 @dataclass(frozen=True, slots=True)

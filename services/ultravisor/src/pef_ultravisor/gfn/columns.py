@@ -31,9 +31,9 @@ from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gfn, Lpid, SlotId
 from pef_protocol.runs import PageRuns
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
-from pef_ultravisor.lifecycle import IS_BACKED, IS_TRANSIENT
-from pef_ultravisor.sealing import TAG_BYTES, Sealer
-from pef_ultravisor.secure_memory import Frames
+from pef_ultravisor.gfn.table import IS_BACKED, IS_TRANSIENT
+from pef_ultravisor.memory.frames import Frames
+from pef_ultravisor.memory.sealing import TAG_BYTES, Sealer
 
 MOVING: Final = 1
 """A thread moves the bytes of this GFN: everybody else is told busy."""
