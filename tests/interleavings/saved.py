@@ -12,7 +12,7 @@ from interleavings.machines import NotedSealer
 from interleavings.operations import Scene
 from pef_explorer.machines.small_memory import HeapFrames, HeapMemory
 from pef_hypervisor.designs.rules import Rules
-from pef_ultravisor.boot.blob import MachineKey
+from pef_ultravisor.machine_key import MachineKey
 
 KEPT: Final = (HeapMemory, HeapFrames, MachineKey, Rules)
 """What is the same object in each case."""

@@ -12,6 +12,7 @@ from pef_protocol.calls import CALLS, Reply
 from pef_protocol.identity import instance_of
 from pef_protocol.quantities import Lpid
 from pef_protocol.wire import Caller, Role
+from pef_ultravisor import invariants
 from pef_ultravisor.dispatch import ultracall
 from pef_ultravisor.state import Capacity, Ultravisor
 
@@ -93,4 +94,4 @@ class LinkedPair:
 
     def broken(self) -> list[str]:
         """Return what either side says is broken."""
-        return [*self.uv.invariants(), *self.hv.invariants()]
+        return [*invariants.broken(self.uv), *self.hv.invariants()]

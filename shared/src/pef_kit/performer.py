@@ -6,7 +6,7 @@ from typing import Any, Final, assert_never
 
 from pef_kit.bus import Bus
 from pef_kit.observers import CURRENT, CallContext, Observer
-from pef_kit.operations import PATIENCE, Ask, Effect, Pause, Transfer, Turn, Work
+from pef_kit.operations import PATIENCE, Ask, Effect, Pause, Phase, Transfer, Turn, Work
 from pef_kit.peer import Peer
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import HCode, UCode
@@ -51,5 +51,7 @@ class Performer:
             case Pause(attempt, patient):
                 await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * (attempt + 1)))
                 return patient or (attempt < PATIENCE - 1 and not time_is_over())
+            case Phase():
+                return None
             case _:
                 assert_never(effect)

@@ -8,7 +8,7 @@ from pef_hypervisor.from_guest.memory_access import Refused
 from pef_hypervisor.from_vmm.outcome import Outcome
 from pef_kit.core.life import Ended
 from pef_protocol.calls import Reply
-from pef_ultravisor.memory.access import AccessFailure
+from pef_ultravisor.access import AccessFailure
 
 ENDED: Final = "ended"
 

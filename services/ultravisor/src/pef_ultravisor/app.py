@@ -27,12 +27,12 @@ from pef_kit.volume import Volume
 from pef_protocol.calls import ULTRACALLS
 from pef_protocol.designs import Design
 from pef_protocol.events import Side
-from pef_protocol.quantities import PAGE_ORDER
+from pef_protocol.quantities import PAGE_ORDER, Gpa
 from pef_protocol.wire import GUEST_PATH, HELLO_PATH, OCTETS, Role
-from pef_ultravisor import views
-from pef_ultravisor.dispatch import ultracall
+from pef_ultravisor import invariants, views
+from pef_ultravisor.access import AccessFailure
+from pef_ultravisor.dispatch import guest_load, guest_store, ultracall
 from pef_ultravisor.epoch import Reception, add_epoch_routes
-from pef_ultravisor.memory.access import AccessFailure, guest_load, guest_store
 from pef_ultravisor.state import Capacity, Ultravisor
 
 LONGEST_ACCESS: Final = 16 << 20
@@ -126,7 +126,7 @@ def add_guest_door(service: Service, uv: Ultravisor) -> None:
 
     async def load(request: Request) -> Response:
         caller, lpid = service.doorkeeper.guest(request)
-        gpa, length = number(request, "gpa"), number(request, "length")
+        gpa, length = Gpa(number(request, "gpa")), number(request, "length")
         if length > LONGEST_ACCESS:
             raise Problem(422, "Unprocessable Content", f"length: at most {LONGEST_ACCESS}", "length")
 
@@ -141,7 +141,7 @@ def add_guest_door(service: Service, uv: Ultravisor) -> None:
 
     async def store(request: Request) -> Response:
         caller, lpid = service.doorkeeper.guest(request)
-        gpa = number(request, "gpa")
+        gpa = Gpa(number(request, "gpa"))
         content = await service.body(request, LONGEST_ACCESS)
 
         async def stored(current: Check) -> Response:
@@ -177,7 +177,7 @@ def add_views(service: Service, uv: Ultravisor) -> None:
     service.long_view("gfns", gfns, views.gfns)
     service.long_view("digest", lambda _: uv.copied(), lambda seen: {"digest": seen.digest()}, whole=True)
     service.long_view(
-        "invariants", lambda _: uv.copied(), lambda seen: {"broken": list(seen.invariants())}, whole=True
+        "invariants", lambda _: uv.copied(), lambda seen: {"broken": invariants.broken(seen)}, whole=True
     )
 
 

@@ -1,8 +1,8 @@
-"""When the Ultravisor refuses UV_PAGE_IN of a shared page, design by design.
+"""What each design of the Hypervisor means on this side: one frozen row of settings per design, and no code.
 
 A Hypervisor of `pushed` sends all that it does not hold as secure, and relies on the Ultravisor to refuse the
 shared ones. The same call brings an invalidated shared page back. Which of the two is meant the proposal does
-not say; each row here is one way to tell.
+not say; each shared-page policy here is one way to tell.
 
 Source: "The three designs of the discussion", leads; decisions, "when a shared page is refused".
 """
@@ -13,31 +13,46 @@ from types import MappingProxyType
 from typing import Final
 
 from pef_protocol.designs import Design
-from pef_ultravisor.gfn.columns import WAITING
+from pef_ultravisor.gfn.columns import HCALL_PENDING
 from pef_ultravisor.gfn.table import Event
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What UV_PAGE_IN means: while H_SVM_INIT_DONE is outstanding, and otherwise.
+class DesignSettings:
+    """One design, as the Ultravisor deals with it.
 
-    GFNs that bear a mark of `spared` are never refused for being shared.
+    `page_in_at_done` and `page_in` are the shared-page policy: what UV_PAGE_IN means while H_SVM_INIT_DONE is
+    outstanding, and at any other time. GFNs that bear a mark of `exempt` are never refused for being shared.
     """
 
-    at_done: Event = Event.PAGE_IN_AT_DONE
-    otherwise: Event = Event.PAGE_IN
-    spared: int = 0
+    page_in_at_done: Event = Event.PAGE_IN_AT_DONE
+    page_in: Event = Event.PAGE_IN
+    exempt: int = 0
+    asks_for_every_gfn: bool = False
+    """UV_ESM asks for every GFN, not only for those of the image."""
+    asks_for_plugged: bool = False
+    """UV_REGISTER_MEM_SLOT asks for every GFN of a slot that is plugged into a secure VM."""
+    needs_spare_page: bool = False
+    """The Hypervisor sends what it will be refused: until then that takes a device page, too."""
 
 
-PUSHED: Final = Reading(Event.PAGE_IN_PUSHED)
-READINGS: Final[Mapping[Design, Reading]] = MappingProxyType(
+_PUSHED: Final = DesignSettings(Event.PAGE_IN_PUSHED, needs_spare_page=True)
+
+DESIGNS: Final[Mapping[Design, DesignSettings]] = MappingProxyType(
     {
-        **dict.fromkeys(Design, Reading()),
-        Design.PUSHED: PUSHED,
-        Design.PUSHED_VALID: Reading(Event.PAGE_IN_PUSHED_VALID),
-        Design.PUSHED_INVALIDATED: Reading(Event.PAGE_IN_PUSHED_INVALIDATED),
-        Design.PUSHED_ALWAYS: Reading(Event.PAGE_IN_PUSHED, Event.PAGE_IN_BARRED),
-        Design.PUSHED_UNASKED: Reading(Event.PAGE_IN_PUSHED, Event.PAGE_IN_BARRED, spared=WAITING),
-        Design.PUSHED_FIXED: PUSHED,
+        Design.EAGER: DesignSettings(asks_for_every_gfn=True, asks_for_plugged=True),
+        Design.BROKEN: DesignSettings(asks_for_plugged=True),
+        Design.TRACKED: DesignSettings(),
+        Design.TRACKED_PAGEIN: DesignSettings(),
+        Design.PUSHED: _PUSHED,
+        Design.PUSHED_VALID: DesignSettings(Event.PAGE_IN_PUSHED_VALID, needs_spare_page=True),
+        Design.PUSHED_INVALIDATED: DesignSettings(Event.PAGE_IN_PUSHED_INVALIDATED, needs_spare_page=True),
+        Design.PUSHED_ALWAYS: DesignSettings(
+            Event.PAGE_IN_PUSHED, Event.PAGE_IN_BARRED, needs_spare_page=True
+        ),
+        Design.PUSHED_UNASKED: DesignSettings(
+            Event.PAGE_IN_PUSHED, Event.PAGE_IN_BARRED, exempt=HCALL_PENDING, needs_spare_page=True
+        ),
+        Design.PUSHED_FIXED: _PUSHED,
     }
 )

@@ -1,4 +1,4 @@
-"""The columns that the Ultravisor keeps of each GFN, the SVM they belong to, and what must always hold.
+"""The columns that the Ultravisor keeps of each GFN, the marks, and sets of GFNs.
 
 | column | per GFN | kept for |
 |---|---|---|
@@ -12,61 +12,93 @@ paged out costs two bytes.
 """
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Iterator
-from copy import copy
-from dataclasses import dataclass, field
-from typing import Final, Self
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, Protocol, Self, TypeAlias
 
 import numpy as np
 
 from pef_kit.allocation import column, copy_written
-from pef_kit.columns import GfnSet, Slot, SlotMap
-from pef_kit.core.lease import Life
-from pef_kit.operations import Operation
-from pef_kit.parts import copied
+from pef_kit.columns import GfnSet, Slot, gfn_set_of
 from pef_kit.spans import I64, U8, U64, Mask, Selection, among, breaks, stretches, words_of
-from pef_protocol.designs import Design
-from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gfn, Lpid, SlotId
+from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gfn, SlotId
 from pef_protocol.runs import PageRuns
 from pef_protocol.states import UvGfnState as S
-from pef_protocol.states import UvVmState
+from pef_protocol.wire import PAGES_AT_ONCE
 from pef_ultravisor.gfn.table import IS_BACKED, IS_TRANSIENT
-from pef_ultravisor.memory.frames import Frames
-from pef_ultravisor.memory.sealing import TAG_BYTES, Sealer
 
-MOVING: Final = 1
-"""A thread moves the bytes of this GFN: everybody else is told busy."""
-WAITING: Final = 2
-"""Our own hypercall for this GFN is outstanding: other vCPUs and UV_PAGE_OUT wait."""
-WANTED: Final = 4
-"""UV_PAGE_IN may bring this GFN as it is: asked for, and not imported before."""
+BUSY: Final = 1
+"""The bytes of this GFN are being moved, encrypted, measured or zeroed.
+
+Bytes: only the operation that set the mark touches them, perhaps in threads. Set and cleared by `in_flight`
+alone, from the checks to the last byte. Invariant: no GFN bears it while no call of the SVM is open.
+"""
+HCALL_PENDING: Final = 2
+"""Our own hypercall for this GFN is outstanding.
+
+Bytes: the UV_PAGE_IN that the hypercall asks for may fill the frame; other vCPUs and UV_PAGE_OUT are told
+busy. Set and cleared by `in_flight` alone. Invariant: no GFN bears it while no call of the SVM is open.
+"""
+REQUESTED: Final = 4
+"""UV_ESM asks for this GFN, which was not imported before: UV_PAGE_IN may copy it as it is.
+
+Bytes: UV_PAGE_IN alone. Set and cleared by `in_flight` alone, with HCALL_PENDING. Invariant: without this
+mark no UV_PAGE_IN writes to a resident secure page, but while H_SVM_INIT_DONE is outstanding.
+"""
 IMPORTED: Final = 8
-"""The Hypervisor gave this page during UV_ESM. Cleared when the VM becomes secure."""
+"""The Hypervisor gave this page during UV_ESM.
+
+Bytes: frozen; no UV_PAGE_IN touches them. UV_PAGE_OUT gives them back in clear if UV_ESM fails. Set by
+UV_PAGE_IN and UV_ESM; cleared for all GFNs at the commit. Invariant: no page of a secure VM bears it.
+"""
 REFERENCED: Final = 16
-"""Used since the clock last passed."""
-FILLED: Final = 32
-"""The frame may hold something other than zeroes."""
+"""The page was used since the clock of `eviction` last passed.
 
-PROMISED: Final = 64
-"""Room in secure memory is kept for this GFN, which we asked for."""
+Bytes: says nothing of them. Set by UV_PAGE_IN and by loads and stores; cleared by the clock. No invariant.
+"""
+FRAME_POPULATED: Final = 32
+"""The frame may hold something other than zeroes.
 
-IN_FLIGHT: Final = MOVING | WAITING
+Bytes: who writes to a frame sets it first; `FrameSlot.scrub` zeroes the frame and clears it. Invariant: no
+paged-out and no shared GFN bears it, so a frame without the mark is zero.
+"""
+RESERVED: Final = 64
+"""Room in secure memory is kept for this GFN, which the Ultravisor asked for.
+
+Bytes: says nothing of them. Set by `in_flight`; cleared there, or as soon as the page has come. Invariant:
+`Ultravisor.promised` counts each GFN that bears it.
+"""
+
+TAG_BYTES: Final = 16
+"""Bytes of the tag by which a paged-out page is verified."""
+
+IN_FLIGHT: Final = BUSY | HCALL_PENDING
+"""Marks of a GFN that another call has in flight."""
+
+
+class SlotFrames(Protocol):
+    """The frames of one slot: see `memory.frames`."""
+
+    def at(self, first: int, length: int, offset: int = 0) -> U8:
+        """Return `length` bytes from byte `offset` of frame `first`, as an array that can be written."""
+
+    def make_ready(self, first: int, count: int) -> None:
+        """Have memory given to frames that are about to be written."""
+
+    def scrub(self, first: int, count: int) -> None:
+        """Zero `count` frames from `first` and give their memory back."""
 
 
 class FrameSlot(Slot):
     """The columns and frames of one memory slot of an SVM; `frames(n)` makes the n frames."""
 
-    def __init__(
-        self, slot_id: SlotId, first: Gfn, count: int, frames: Callable[[int], Frames] = Frames
-    ) -> None:
+    def __init__(self, slot_id: SlotId, first: Gfn, count: int, frames: Callable[[int], SlotFrames]) -> None:
         self.frames = frames(count)
         super().__init__(slot_id, first, count)
         self.normal: U64 = column(count, np.uint64)
         self.counter: U64 = column(count, np.uint64)
         self.tag: U8 = column(count, np.uint8, TAG_BYTES)
         self.flights = 0
-        """Open calls that have GFNs of the slot in hand; without one none is in flight or between states."""
+        """Open calls with GFNs of the slot in flight; without one none is in flight or between states."""
         self.away = 0
         """GFNs that are not SECURE."""
         self.imported = 0
@@ -105,12 +137,12 @@ class FrameSlot(Slot):
 
     def scrub(self, offsets: I64) -> None:
         """Zero the frames at `offsets` (pages from the slot's start, ascending) that were filled."""
-        filled = offsets[self.marked(offsets, FILLED)]
+        filled = offsets[self.marked(offsets, FRAME_POPULATED)]
         if not len(filled):
             return
         for first, count in zip(*breaks(len(filled), (filled, 1)), strict=True):
             self.frames.scrub(int(filled[first]), int(count))
-        self.unmark(offsets, FILLED)
+        self.unmark(offsets, FRAME_POPULATED)
 
     def blank(self) -> Self:
         """Return a copy whose columns are new and zero; the frames are the same."""
@@ -130,7 +162,7 @@ class FrameSlot(Slot):
                 other.tag[block] = self.tag[block]
 
     def in_flight(self, chosen: Selection) -> Mask:
-        """Tell which of the chosen GFNs another call has in hand."""
+        """Tell which of the chosen GFNs another call has in flight."""
         states = self.state[chosen]
         busy: Mask = self.marked(chosen, IN_FLIGHT)
         if np.count_nonzero(states):
@@ -146,75 +178,14 @@ class FrameSlot(Slot):
                 sealed = among(state, S.PAGEDOUT)
                 digest.update(self.normal[block][IS_BACKED[state]].tobytes())
                 digest.update(self.counter[block][sealed].tobytes() + self.tag[block][sealed].tobytes())
-            for first, count in zip(*stretches(self.marked(block, FILLED)), strict=True):
+            for first, count in zip(*stretches(self.marked(block, FRAME_POPULATED)), strict=True):
                 digest.update(self.frames.at(block.start + int(first), int(count) * PAGE_SIZE).data)
 
 
-@dataclass(eq=False, slots=True)
-class Svm:
-    """A VM that has made UV_ESM: all that the Ultravisor keeps of it."""
-
-    lpid: Lpid
-    sealer: Sealer
-    life: Life = field(default_factory=lambda: Life("the SVM"))
-    """What operations on this SVM are leased on: over once it is terminated, or its epoch ends."""
-    state: UvVmState = UvVmState.ACTIVE
-    design: Design = Design.TRACKED
-    slots: SlotMap[FrameSlot] = field(default_factory=SlotMap)
-    files: dict[str, bytearray] = field(default_factory=dict, repr=False)
-    """What the ESM blob attached, by name: zeroes as far as it was handed out."""
-    handed_out: dict[str, int] = field(default_factory=dict)
-    done_outstanding: bool = False
-    """Our H_SVM_INIT_DONE has not been answered yet."""
-    whole: bool = False
-    """Every GFN counts as held: from H_SVM_INIT_DONE on, which gives us what we did not ask for."""
-    too_large: bool = False
-    """A slot was refused that this machine can never hold."""
-    open_calls: int = 0
-    leaving: dict[FrameSlot, int] = field(default_factory=dict)
-    """Slots that are being taken away, which no call finds, with the pages that they hold resident."""
-
-    @property
-    def held_slots(self) -> list[FrameSlot]:
-        """Return the slots of which something may be left: those that leave included."""
-        return [*self.slots, *self.leaving]
-
-    def copied(self) -> Operation["Svm"]:
-        """Return a copy with copies of the slots; others may act between two parts of it."""
-        other = copy(self)
-        other.handed_out = dict(self.handed_out)
-        other.slots, other.leaving = SlotMap(), {}
-        staying, leaving = list(self.slots), dict(self.leaving)
-        copies = yield from copied([*staying, *leaving])
-        for slot in copies[: len(staying)]:
-            other.slots.add(slot)
-        other.leaving.update(zip(copies[len(staying) :], leaving.values(), strict=True))
-        return other
-
-    def let_go(self, slot: FrameSlot) -> None:
-        """Have no call find a slot any more; what it holds counts until it is scrubbed."""
-        if self.slots.get(slot.slot_id) is slot:
-            self.leaving[slot] = self.resident_in(slot)
-            self.slots.remove(slot)
-
-    def forget_files(self) -> None:
-        """Zero what is attached, and drop it."""
-        for content in self.files.values():
-            content[:] = bytes(len(content))
-        self.files.clear()
-        self.handed_out.clear()
-
-    @property
-    def resident(self) -> int:
-        """Count the pages that this SVM holds in secure memory, as the Hypervisor counts them.
-
-        A page that was never asked for is the Hypervisor's until H_SVM_INIT_DONE.
-        """
-        return sum(map(self.resident_in, self.slots)) + sum(self.leaving.values())
-
-    def resident_in(self, slot: FrameSlot) -> int:
-        """Count those of one slot."""
-        return slot.count - slot.away if self.whole else slot.imported - slot.imported_away
+Gfns: TypeAlias = GfnSet[FrameSlot]
+"""GFNs of one slot."""
+GfnSets: TypeAlias = list[Gfns]
+"""GFNs of several slots, or of several parts of one: a set for each."""
 
 
 def held_pages(slot: FrameSlot, chosen: Selection) -> Mask:
@@ -223,14 +194,14 @@ def held_pages(slot: FrameSlot, chosen: Selection) -> Mask:
     return held
 
 
-def page_runs(gfn_sets: "list[GfnSet[FrameSlot]]") -> PageRuns:
+def page_runs(gfn_sets: GfnSets) -> PageRuns:
     """Return the GFNs of `gfn_sets` as the runs of a hypercall."""
     starts = [gfns.offsets + gfns.slot.first << PAGE_ORDER for gfns in gfn_sets]
     counts = [gfns.counts for gfns in gfn_sets]
     return PageRuns(words_of(np.concatenate(starts), np.concatenate(counts)))
 
 
-def narrowed(gfns: GfnSet[FrameSlot], mask: Mask) -> GfnSet[FrameSlot] | None:
+def narrowed(gfns: Gfns, mask: Mask) -> Gfns | None:
     """Return the GFNs of `gfns` that `mask` (one a page) picks, as runs, or None where it picks none."""
     picked = np.count_nonzero(mask)
     if not picked:
@@ -240,41 +211,39 @@ def narrowed(gfns: GfnSet[FrameSlot], mask: Mask) -> GfnSet[FrameSlot] | None:
     return gfn_set_at(gfns.slot, gfns.each_offset()[mask])
 
 
-def gfn_set_at(slot: FrameSlot, offsets: I64) -> GfnSet[FrameSlot]:
+def gfn_set_at(slot: FrameSlot, offsets: I64) -> Gfns:
     """Return the GFNs at `offsets` of a slot (ascending, at least one) as a set."""
     firsts, counts = breaks(len(offsets), (offsets, 1))
     return GfnSet(slot, np.arange(len(firsts)), offsets[firsts], counts)
 
 
-def broken_invariants(svm: Svm) -> Iterator[str]:
-    """Yield a sentence for each invariant of an SVM's columns that does not hold."""
-    for slot in svm.slots:
-        wrong: Counter[str] = Counter()
-        wrong["counted as moved out"] = slot.away - int(np.count_nonzero(slot.state))
-        for block in slot.blocks():
-            wrong.update(_wrong_in(svm, slot, block))
-        for sentence, gfns in wrong.items():
-            if gfns:
-                yield f"lpid {svm.lpid} slot {slot.slot_id}: {gfns} GFNs {sentence}"
+def picked(gfn_sets: GfnSets, masks: list[Mask]) -> GfnSets:
+    """Return the GFNs of `gfn_sets` that `masks` (one per set; bool, one per GFN) pick."""
+    parts = (narrowed(gfns, mask) for gfns, mask in zip(gfn_sets, masks, strict=True))
+    return [part for part in parts if part is not None]
 
 
-def _wrong_in(svm: Svm, slot: FrameSlot, block: slice) -> dict[str, int]:
-    """Count, for each invariant, the GFNs of a block for which it does not hold."""
-    state, filled = slot.state[block], slot.marked(block, FILLED)
-    backed = slot.normal[block] != 0
-    out = among(state, S.PAGEDOUT)
-    kept_shared = among(state, S.SHARED, S.SHARED_INV, S.SHARED_IMPLICIT, S.SHARED_IMPLICIT_INV)
-    mapped = among(state, S.SHARED, S.SHARED_IMPLICIT, S.PSEUDO_SHARED, S.HV_SHARED)
-    rules: dict[str, Mask] = {
-        "paged out without a sealing record": out & (slot.counter[block] == 0) if out.any() else out,
-        "paged out, yet its frame is not scrubbed": out & filled,
-        "shared, yet its frame is not scrubbed": kept_shared & filled,
-        "mapped to no normal page": mapped & ~backed,
-        "mapped to a normal page that it may not have": ~IS_BACKED[state] & backed,
-    }
-    if not svm.open_calls:
-        rules["in a transient state while no call is open"] = IS_TRANSIENT[state]
-        rules["marked in flight while no call is open"] = slot.marked(block, IN_FLIGHT | WANTED)
-    if svm.state is UvVmState.SECURE:
-        rules["marked imported in a secure VM"] = slot.marked(block, IMPORTED)
-    return {sentence: int(np.count_nonzero(mask)) for sentence, mask in rules.items()}
+def in_state(gfn_sets: GfnSets, *states: S) -> GfnSets:
+    """Return the GFNs of `gfn_sets` that are in one of `states`."""
+    return picked(gfn_sets, [among(part.slot.state[part.selection], *states) for part in gfn_sets])
+
+
+def count_pages(gfn_sets: GfnSets) -> int:
+    """Count the GFNs of `gfn_sets`."""
+    return sum(part.pages for part in gfn_sets)
+
+
+def in_parts(gfn_sets: GfnSets) -> Iterator[GfnSets]:
+    """Yield the GFNs of `gfn_sets` in parts that the event loop can treat at once; few are one part."""
+    if count_pages(gfn_sets) <= PAGES_AT_ONCE:
+        yield gfn_sets
+        return
+    for gfns in gfn_sets:
+        start, count = int(gfns.offsets[0]), gfns.pages
+        for first in range(0, count, PAGES_AT_ONCE):
+            yield [gfn_set_of(gfns.slot, start + first, min(PAGES_AT_ONCE, count - first))]
+
+
+def normal_pages_of(gfn_sets: Iterable[Gfns]) -> list[U64]:
+    """Return the normal pages behind the GFNs of `gfn_sets` (bytes, uint64, one per GFN; 0: none)."""
+    return [gfns.slot.normal[gfns.selection] for gfns in gfn_sets]
