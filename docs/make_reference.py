@@ -14,7 +14,7 @@ from pef_kit.transitions import Table
 from pef_protocol.calls import CALLS, Call
 from pef_protocol.codes import ASSIGNED, HCode, UCode
 from pef_protocol.designs import Design
-from pef_ultravisor.lifecycle import GFN, OPERATIONS
+from pef_ultravisor.gfn.table import GFN, OPERATIONS
 
 FOLDER: Final = Path(__file__).parent / "reference"
 
@@ -95,7 +95,7 @@ def ultravisor_page() -> str:
     """Return the page of the Ultravisor's GFN table."""
     rest = [event for event in GFN.events if event not in OPERATIONS]
     return (
-        "# GFN states of the Ultravisor\n\nGenerated from `pef_ultravisor.lifecycle` by `make docs`. "
+        "# GFN states of the Ultravisor\n\nGenerated from `pef_ultravisor.gfn.table` by `make docs`. "
         "A cell has: code, action, next state.\n\n## Six operations\n\n"
         + state_table(GFN, OPERATIONS)
         + "\n## The same calls in special situations, and the ends of the Ultravisor's own calls\n\n"

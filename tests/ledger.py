@@ -40,7 +40,7 @@ from pef_lab.hostile.catalogue import ATTACKS, NOT_TRIED
 from pef_lab.rows.catalogue import all_rows
 from pef_protocol.calls import CALLS
 from pef_protocol.designs import Design
-from pef_ultravisor.lifecycle import GFN
+from pef_ultravisor.gfn.table import GFN
 
 Fact: TypeAlias = str | int
 Section: TypeAlias = Mapping[str, Fact]

@@ -12,7 +12,7 @@ import numpy as np
 
 from pef_kit.bus import NORMAL_BASE, NormalMemory
 from pef_protocol.quantities import PAGE_SIZE
-from pef_ultravisor.secure_memory import Frames
+from pef_ultravisor.memory.frames import Frames
 
 MAGIC: Final = b"canary of tenant "
 """How each canary begins; a letter and a GFN follow: a capital, but while the tenant's VM is normal."""

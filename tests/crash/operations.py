@@ -26,7 +26,7 @@ from pef_protocol.designs import Design
 from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_SIZE, Gfn
 from pef_protocol.ultracalls import EsmbGetFile, SharePage, UnshareAllPages, UnsharePage
-from pef_ultravisor.from_guest.accesses import AccessFailure
+from pef_ultravisor.access import AccessFailure
 
 TIGHT: Final = 484
 """Pages of secure memory: somewhat less than two secure VMs have resident, so that pages must make room."""

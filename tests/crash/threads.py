@@ -12,7 +12,7 @@ from crash.hello import Exchange, Steps
 from crash.wire import Machines
 from pef_explorer.machines.wire import Message, NotDone, epoch_of
 from pef_kit.core.lease import Ended
-from pef_kit.operations import PATIENCE, Ask, Effect, Operation, Pause, Transfer, Work
+from pef_kit.operations import PATIENCE, Ask, Effect, Operation, Pause, Phase, Transfer, Work
 from pef_protocol.calls import Reply
 from pef_protocol.events import Side
 from pef_protocol.problems import ProblemType
@@ -182,6 +182,8 @@ class Thread:
         frame.done, frame.answer, frame.failure, frame.waits_for = False, None, None, None
         try:
             effect = frame.operation.throw(failure) if failure else frame.operation.send(answer)
+            while isinstance(effect, Phase):
+                effect = frame.operation.send(None)
         except StopIteration as end:
             self._ended(end.value, None)
             return

@@ -21,7 +21,8 @@ from pef_protocol.designs import Design
 from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_SIZE
 from pef_protocol.states import HvVmState
-from pef_ultravisor.from_guest.accesses import AccessFailure
+from pef_ultravisor import invariants
+from pef_ultravisor.access import AccessFailure
 
 REFUSED: Final = (Undone, Unauthorized, AccessFailure, PeerFailure, Ended, NotDone)
 """How a role reads that it is not served."""
@@ -239,7 +240,7 @@ class Judge:
         ):
             if taken:
                 yield Violation(Kind.LEAK, f"no VM is left, and {taken} {what} are taken")
-        yield from (Violation(Kind.DISAGREE, broken) for broken in [*uv.invariants(), *hv.invariants()])
+        yield from (Violation(Kind.DISAGREE, broken) for broken in [*invariants.broken(uv), *hv.invariants()])
         yield from self._left("ABCDabcd")
 
     def _bytes(self, tenant: Tenant) -> Iterator[Violation]:

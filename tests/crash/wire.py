@@ -18,11 +18,10 @@ from pef_kit.operations import Ask, Operation
 from pef_protocol.calls import Reply
 from pef_protocol.events import Side
 from pef_protocol.identity import Epoch, instance_of
-from pef_protocol.quantities import Lpid
+from pef_protocol.quantities import Gpa, Lpid
 from pef_protocol.wire import Caller, Role
-from pef_ultravisor.from_guest.accesses import guest_load, guest_store
-from pef_ultravisor.handlers import ultracall
-from pef_ultravisor.machine import Capacity, Ultravisor
+from pef_ultravisor.dispatch import guest_load, guest_store, ultracall
+from pef_ultravisor.state import Capacity, Ultravisor
 
 T = TypeVar("T")
 
@@ -121,12 +120,12 @@ class Machines(Pair[PrivateMemory]):
         """Return a guest's load; raise Unauthorized where its token is not current."""
         lpid = self._lpid_of(token)
         if token.side is Side.ULTRAVISOR:
-            return self.leased(token.side, guest_load(self.uv, lpid, gpa, length))
+            return self.leased(token.side, guest_load(self.uv, lpid, Gpa(gpa), length))
         return self.hv.load(lpid, gpa, length)
 
     def store(self, token: Token, gpa: int, content: bytes) -> Operation[Refused | None]:
         """Return a guest's store; raise Unauthorized where its token is not current."""
         lpid = self._lpid_of(token)
         if token.side is Side.ULTRAVISOR:
-            return self.leased(token.side, guest_store(self.uv, lpid, gpa, content))
+            return self.leased(token.side, guest_store(self.uv, lpid, Gpa(gpa), content))
         return self.hv.store_bytes(lpid, gpa, content)

@@ -20,7 +20,7 @@ from pef_kit.operations import Ask, Effect, Transfer, Turn, Work
 from pef_protocol.calls import Reply
 from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_ORDER
-from pef_ultravisor.from_guest.accesses import AccessFailure
+from pef_ultravisor.access import AccessFailure
 
 GIVEN_UP: Final = 3 * (PATIENCE + 1)
 """Pauses after which an operation is taken to wait for the suspended one."""

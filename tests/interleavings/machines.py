@@ -20,7 +20,7 @@ from pef_hypervisor import normal_memory, state
 from pef_hypervisor.dispatch import Hypervisor
 from pef_kit import parts
 from pef_kit.bus import NORMAL_BASE, carry_out
-from pef_kit.operations import Ask, Operation, Transfer
+from pef_kit.operations import Ask, Operation, Phase, Transfer
 from pef_kit.spans import I64, U8, U64
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import UCode
@@ -29,16 +29,16 @@ from pef_protocol.identity import instance_of
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid
 from pef_protocol.ultracalls import Esm
 from pef_protocol.wire import Caller, Role
-from pef_ultravisor import machine as ultravisor
-from pef_ultravisor import necessary_set
-from pef_ultravisor.from_guest import esm, esm_steps
-from pef_ultravisor.from_guest.accesses import guest_store
-from pef_ultravisor.from_guest.entering import Entering, Step, together
-from pef_ultravisor.guest_image import Extent
-from pef_ultravisor.handlers import ultracall
-from pef_ultravisor.machine import Capacity, Ultravisor
-from pef_ultravisor.necessary_set import EsmFailure, bring, covering, held
-from pef_ultravisor.sharing import Kind
+from pef_ultravisor import state as ultravisor
+from pef_ultravisor.boot import pages as boot_pages
+from pef_ultravisor.boot.image import EsmFailure, Extent
+from pef_ultravisor.boot.pages import import_all, import_extent, with_pinned
+from pef_ultravisor.dispatch import ultracall
+from pef_ultravisor.from_guest import esm
+from pef_ultravisor.from_guest.esm import share_extent
+from pef_ultravisor.from_guest.store import store as guest_store
+from pef_ultravisor.gfn.table import Event
+from pef_ultravisor.state import Capacity, Svm, Ultravisor
 
 IMAGE, BOUNCE, RTAS, PRIVATE, SHARED, UNMAPPED, OUT, SPARE_PRIVATE, PLUGGED, PLUGGED_SHARED = range(10)
 PAGES: Final = 8
@@ -80,57 +80,42 @@ def _sealer_again(lpid: Lpid, key: bytes, fixed: bytes, used: int) -> NotedSeale
     return sealer
 
 
-def measured(entering: Entering) -> Operation[None]:
-    """Look at the image while it is held; the bad one is not what it promises."""
-    extent = Extent(IMAGE * PAGE_SIZE, PAGE_SIZE)
-    pages = covering(entering.svm, extent, UCode.U_P2, "the image")
-    yield from held(entering.uv, entering.svm, pages, extent, bytes)
-    if entering.asked == BAD:
+def become_secure(uv: Ultravisor, svm: Svm, asked: Esm) -> Operation[None]:
+    """Do what makes a VM secure, as the service does it, for the small image; the bad one is found out.
+
+    The end attaches a file, and stores as the Ultravisor stores the edited device tree.
+    """
+    yield from esm.start(uv, svm)
+    yield Phase("pages")
+    image = yield from import_extent(uv, svm, extent(IMAGE), UCode.U_P2, "the image")
+    yield from share_extent(uv, svm, extent(BOUNCE), Event.COMMIT_IMPLICIT, "a page")
+    yield from import_extent(uv, svm, extent(RTAS), UCode.U_P2, "the image")
+    yield from share_extent(uv, svm, extent(RTAS), Event.COMMIT_PSEUDO, "a page")
+    yield Phase("measurement")
+    yield from with_pinned(uv, svm, image, extent(IMAGE), bytes)
+    if asked == BAD:
         raise EsmFailure(UCode.U_PERMISSION, "not what the ESM blob promises: kernel")
+    yield from import_all(uv, svm)
+    yield Phase("commit")
+    yield from esm.done(uv, svm)
+    yield from esm.commit(svm, {FILE: b"key of the disk"})
+    yield from guest_store(uv, svm, Gpa(IMAGE * PAGE_SIZE + KNOWN_BYTES), bytes(8))
 
 
-def _bring(gfn: int) -> Step:
-    def step(entering: Entering) -> Operation[None]:
-        pages = covering(entering.svm, Extent(gfn * PAGE_SIZE, PAGE_SIZE), UCode.U_P2, "the image")
-        yield from bring(entering.uv, entering.svm, pages)
-
-    return step
-
-
-def _share(gfn: int, kind: Kind) -> Step:
-    def step(entering: Entering) -> Operation[None]:
-        yield from esm_steps.share_extent(entering, Extent(gfn * PAGE_SIZE, PAGE_SIZE), kind, "a page")
-
-    return step
-
-
-def attach_and_write_back(entering: Entering) -> Operation[None]:
-    """Attach a file, and store as the Ultravisor stores the edited device tree."""
-    entering.svm.files[FILE] = bytearray(b"key of the disk")
-    yield from guest_store(entering.uv, entering.svm.lpid, IMAGE * PAGE_SIZE + KNOWN_BYTES, bytes(8))
-
-
-STEPS: Final[tuple[Step, ...]] = (
-    esm_steps.start,
-    _bring(IMAGE),
-    _share(BOUNCE, Kind.IMPLICIT),
-    _bring(RTAS),
-    _share(RTAS, Kind.PSEUDO),
-    measured,
-    esm_steps.bring_rest,
-    together(esm_steps.done, esm_steps.commit, attach_and_write_back),
-)
+def extent(gfn: int) -> Extent:
+    """Return a page of guest memory."""
+    return Extent(gfn * PAGE_SIZE, PAGE_SIZE)
 
 
 def make_small() -> None:
     """Lower the thresholds of both services in this process, and let UV_ESM have the small image."""
     normal_memory.SMALL = PAGE_SIZE  # type: ignore[misc]
     normal_memory.AT_ONCE = 0  # type: ignore[misc]
-    necessary_set.AT_ONCE = 0  # type: ignore[misc]
+    boot_pages.AT_ONCE = 0  # type: ignore[misc]
     ultravisor.AT_ONCE = 0  # type: ignore[misc]
     parts.PART = 5  # type: ignore[misc]
     state.LPIDS = LPIDS
-    esm.STEPS = STEPS  # type: ignore[misc]
+    esm.become_secure = become_secure
     for name, module in list(sys.modules.items()):
         if name.startswith("pef_") and hasattr(module, "PATIENCE"):
             vars(module)["PATIENCE"] = TRIES

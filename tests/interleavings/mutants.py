@@ -16,11 +16,9 @@ from pef_kit.core.lease import Leased
 from pef_kit.core.life import Life
 from pef_kit.operations import Ask, Operation, Pause
 from pef_protocol.calls import Reply
-from pef_ultravisor import leases
-from pef_ultravisor.frames import Svm
 from pef_ultravisor.from_hypervisor import svm_terminate
-from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.normal_pages import NormalPages
+from pef_ultravisor.memory.normal_pages import NormalPages
+from pef_ultravisor.state import Svm, Ultravisor
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +46,16 @@ def _bounded(patch: pytest.MonkeyPatch) -> None:
     def still(life: Life) -> Operation[None]:
         yield from ()
 
-    patch.setattr(leases, "_still", still)
+    patch.setattr(svm_terminate, "wait_until_still", still)
 
 
 def _drains(patch: pytest.MonkeyPatch) -> None:
+    original = svm_terminate.end_svm
+
     def end_svm(uv: Ultravisor, svm: Svm) -> Operation[None]:
         while svm.open_calls:
             yield Pause(0, patient=True)
-        yield from leases.end_svm(uv, svm)
+        yield from original(uv, svm)
 
     patch.setattr(svm_terminate, "end_svm", end_svm)
 

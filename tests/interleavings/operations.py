@@ -23,14 +23,13 @@ from pef_hypervisor.outcome import Errno, Outcome
 from pef_kit.operations import Operation
 from pef_protocol.calls import Reply
 from pef_protocol.events import Side
-from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Lpid
+from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid
 from pef_protocol.runs import PlacedRuns
 from pef_protocol.ultracalls import (
     PageIn,
     PageOut,
 )
-from pef_ultravisor.from_guest.accesses import guest_load, guest_store
-from pef_ultravisor.handlers import ultracall
+from pef_ultravisor.dispatch import guest_load, guest_store, ultracall
 
 OPEN_PAGES: Final = frozenset({SHARED, UNMAPPED, SPARE_PRIVATE, PLUGGED_SHARED, IMAGE})
 """GFNs that a step may share: what a guest stores there is no secret."""
@@ -104,7 +103,7 @@ def _contents(scene: Scene, lpid: int, gfns: range, kind: bytes = b"") -> tuple[
 def load_at_uv(first: int, count: int) -> Begin:
     def begin(scene: Scene, lpid: int) -> Begun:
         length = (count - 1 << PAGE_ORDER) + len(ZERO)
-        return Begun(guest_load(scene.machines.uv, Lpid(lpid), first << PAGE_ORDER, length))
+        return Begun(guest_load(scene.machines.uv, Lpid(lpid), Gpa(first << PAGE_ORDER), length))
 
     return begin
 
@@ -112,7 +111,7 @@ def load_at_uv(first: int, count: int) -> Begin:
 def store_at_uv(first: int, count: int) -> Begin:
     def begin(scene: Scene, lpid: int) -> Begun:
         content, values = _contents(scene, lpid, range(first, first + count))
-        operation = guest_store(scene.machines.uv, Lpid(lpid), first << PAGE_ORDER, content)
+        operation = guest_store(scene.machines.uv, Lpid(lpid), Gpa(first << PAGE_ORDER), content)
         return Begun(operation, values, sets=True)
 
     return begin

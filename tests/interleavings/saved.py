@@ -12,7 +12,7 @@ from interleavings.machines import NotedSealer
 from interleavings.operations import Scene
 from pef_explorer.machines.small_memory import HeapFrames, HeapMemory
 from pef_hypervisor.designs import DesignRow
-from pef_ultravisor.esm_blob import MachineKey
+from pef_ultravisor.machine_key import MachineKey
 
 KEPT: Final = (HeapMemory, HeapFrames, MachineKey, DesignRow)
 """What is the same object in each case."""

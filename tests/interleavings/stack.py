@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from interleavings.machines import Machines
 from pef_kit.core.life import Ended, OtherIncarnation
-from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, Transfer, Turn, Work
+from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, Phase, Transfer, Turn, Work
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.events import Side
 
@@ -122,6 +122,8 @@ class Stack:
         try:
             failed = isinstance(answer, Exception)
             effect = level.operation.throw(answer) if failed else level.operation.send(answer)
+            while isinstance(effect, Phase):
+                effect = level.operation.send(None)
         except StopIteration as end:
             self._return(end.value)
         except Exception as failure:  # noqa: BLE001 - it is the outcome

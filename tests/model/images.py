@@ -18,8 +18,8 @@ from pef_protocol.calls import Reply
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa
 from pef_protocol.runs import PageRuns
 from pef_protocol.ultracalls import Esm
-from pef_ultravisor.device_tree import DeviceTree, pack, parse
-from pef_ultravisor.device_tree_nodes import Node
+from pef_ultravisor.boot.device_tree import DeviceTree, pack, parse
+from pef_ultravisor.boot.device_tree_nodes import Node
 from pef_ultravisor.from_guest.esm import uv_esm
 
 PAGES: Final = 256

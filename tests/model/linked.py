@@ -13,8 +13,9 @@ from pef_protocol.calls import CALLS, Reply
 from pef_protocol.identity import instance_of
 from pef_protocol.quantities import Lpid
 from pef_protocol.wire import Caller, Role
-from pef_ultravisor.handlers import ultracall
-from pef_ultravisor.machine import Capacity, Ultravisor
+from pef_ultravisor import invariants
+from pef_ultravisor.dispatch import ultracall
+from pef_ultravisor.state import Capacity, Ultravisor
 
 T = TypeVar("T")
 
@@ -94,4 +95,4 @@ class LinkedPair:
 
     def broken(self) -> list[str]:
         """Return what either side says is broken."""
-        return [*self.uv.invariants(), *self.hv.invariants()]
+        return [*invariants.broken(self.uv), *self.hv.invariants()]

@@ -12,8 +12,9 @@ from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Lpid
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
-from pef_ultravisor.frames import FILLED, FrameSlot, Svm
-from pef_ultravisor.machine import Capacity, Ultravisor
+from pef_ultravisor import invariants
+from pef_ultravisor.gfn.columns import FRAME_POPULATED, FrameSlot
+from pef_ultravisor.state import Capacity, Svm, Ultravisor
 
 LPID: Final = 1
 ZERO: Final = bytes(PAGE_SIZE)
@@ -99,7 +100,7 @@ def write_frame(hv: ScriptedHypervisor, gfn: int, content: bytes) -> None:
     """Let the frame of a GFN of VM 1 hold one page of content."""
     slot, at = place(hv, gfn)
     slot.frames.at(at, PAGE_SIZE)[:] = np.frombuffer(content, np.uint8)
-    slot.mark(slice(at, at + 1), FILLED)
+    slot.mark(slice(at, at + 1), FRAME_POPULATED)
 
 
 def put(hv: ScriptedHypervisor, gfn: int, state: S, *, frame: bytes = ZERO, page: bytes = ZERO) -> None:
@@ -131,6 +132,6 @@ def put(hv: ScriptedHypervisor, gfn: int, state: S, *, frame: bytes = ZERO, page
 
 def sound(hv: ScriptedHypervisor) -> bool:
     """Tell whether every invariant of the Ultravisor holds; say which does not."""
-    broken = list(hv.uv.invariants())
+    broken = invariants.broken(hv.uv)
     assert broken == []
     return True

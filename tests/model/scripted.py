@@ -23,9 +23,8 @@ from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid, SlotId
 from pef_protocol.runs import PlacedRuns
 from pef_protocol.ultracalls import PageIn, PageOut, RegisterMemSlot, SvmTerminate, WritePate
 from pef_protocol.wire import Caller, Role
-from pef_ultravisor.from_guest.accesses import guest_load, guest_store
-from pef_ultravisor.handlers import ultracall
-from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.dispatch import guest_load, guest_store, ultracall
+from pef_ultravisor.state import Ultravisor
 
 T = TypeVar("T")
 
@@ -126,11 +125,11 @@ class ScriptedHypervisor:
 
     def load(self, lpid: int, gpa: int, length: int) -> bytes:
         """Load as the guest; AccessFailure where it does not resolve."""
-        return bytes(self.run(guest_load(self.uv, Lpid(lpid), gpa, length)))
+        return bytes(self.run(guest_load(self.uv, Lpid(lpid), Gpa(gpa), length)))
 
     def store(self, lpid: int, gpa: int, content: bytes) -> None:
         """Store as the guest; AccessFailure where it does not resolve."""
-        self.run(guest_store(self.uv, Lpid(lpid), gpa, content))
+        self.run(guest_store(self.uv, Lpid(lpid), Gpa(gpa), content))
 
     # Normal memory
 

@@ -11,7 +11,7 @@ from enum import IntEnum
 from types import ModuleType
 from typing import Any, Final, TypeVar
 
-import pef_ultravisor.handlers  # noqa: F401 - and of this one
+import pef_ultravisor.dispatch  # noqa: F401 - and of this one
 from pef_hypervisor.designs import DESIGNS
 from pef_hypervisor.gfn.table import GfnCell, GfnEvent
 from pef_kit.transitions import Cell, Table

@@ -17,7 +17,7 @@ from pef_protocol.calls import CALLS, Call, Reply
 from pef_protocol.ladders import Rung
 from pef_protocol.quantities import Lpid
 from pef_protocol.wire import Caller
-from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.state import Ultravisor
 
 
 def change(side: Ultravisor | Store, caller: Caller, asked: object) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from mutants.exchange import everywhere, only_in
+from mutants.exchange import attribute, everywhere, only_in
 from pef_hypervisor.from_ultravisor import svm_init_done, svm_page_in
 from pef_hypervisor.gfn.columns import BUSY, GfnSets, gfn_set_at, in_flight
 from pef_hypervisor.state import Store, Vm
@@ -25,13 +25,12 @@ from pef_protocol.states import HvGfnState, HvVmState, UvVmState
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.ultracalls import UnshareAllPages
 from pef_protocol.wire import Caller, Role
-from pef_ultravisor.frames import WAITING, Svm, page_runs
-from pef_ultravisor.from_guest import accesses, esm_steps, share_pages
-from pef_ultravisor.from_guest.accesses import Access
-from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.requests import Refused
-from pef_ultravisor.requests import request as ask_until_done
-from pef_ultravisor.sharing import in_state
+from pef_ultravisor.access import Access
+from pef_ultravisor.from_guest import esm, unshare_all_pages
+from pef_ultravisor.gfn.columns import HCALL_PENDING, in_state, page_runs
+from pef_ultravisor.state import Svm, Ultravisor
+from pef_ultravisor.to_hypervisor.calls import Refused
+from pef_ultravisor.to_hypervisor.calls import request as ask_until_done
 
 
 @contextmanager
@@ -113,15 +112,15 @@ def done_after_failure() -> Iterator[None]:
     """Have UV_ESM make H_SVM_INIT_DONE where its H_SVM_INIT_START was refused, before it goes back."""
     original = ask_until_done
 
-    def request(svm: Svm, name: str, arguments: object) -> Operation[Reply]:
+    def request(svm: Svm, name: str, arguments: object, *, patient: bool = False) -> Operation[Reply]:
         try:
-            return (yield from original(svm, name, arguments))
+            return (yield from original(svm, name, arguments, patient=patient))
         except Refused:
             if isinstance(arguments, SvmInitStart):
                 yield from _in_vain("H_SVM_INIT_DONE", SvmInitDone(arguments.lpid))
             raise
 
-    with only_in(esm_steps, "request", request):
+    with only_in(esm, "request", request):
         yield
 
 
@@ -131,7 +130,7 @@ def started_again() -> Iterator[None]:
 
     The firmware passes an SVM's own hypercalls on as if they were its own.
     """
-    original = share_pages.uv_unshare_all_pages
+    original = unshare_all_pages.uv_unshare_all_pages
 
     def unshare_all(uv: Ultravisor, caller: Caller, asked: UnshareAllPages) -> Operation[Reply]:
         svm = uv.svm(caller.lpid)
@@ -146,25 +145,25 @@ def started_again() -> Iterator[None]:
 @contextmanager
 def reflected_faults() -> Iterator[None]:
     """Have each access of a guest to a secure page tell the Hypervisor of it, as a reflected fault does."""
-    original = accesses._resolve
+    original = Access.resolve
 
-    def resolve(uv: Ultravisor, svm: Svm, access: Access) -> Operation[None]:
+    def resolve(access: Access, uv: Ultravisor, svm: Svm) -> Operation[None]:
         first = access.gpa >> PAGE_ORDER
         count = -(-(access.gpa % PAGE_SIZE + len(access.content)) >> PAGE_ORDER)
         for part in in_state(svm.slots.covered(first, count) or [], S.SECURE):
             if part.slot.in_flight(part.selection).any():
                 continue
-            part.slot.mark(part.selection, WAITING)
+            part.slot.mark(part.selection, HCALL_PENDING)
             svm.open_calls += 1
             try:
                 request = SvmPageIn(svm.lpid, page_runs([part]), 0, PAGE_ORDER)
                 yield from _in_vain("H_SVM_PAGE_IN", request)
             finally:
-                part.slot.unmark(part.selection, WAITING)
+                part.slot.unmark(part.selection, HCALL_PENDING)
                 svm.open_calls -= 1
-        yield from original(uv, svm, access)
+        yield from original(access, uv, svm)
 
-    with everywhere(original, resolve):
+    with attribute(Access, "resolve", resolve):
         yield
 
 

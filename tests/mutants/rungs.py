@@ -21,8 +21,8 @@ from pef_protocol.calls import CALLS, Call
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side
 from pef_protocol.ladders import Rung
-from pef_ultravisor.handlers import HANDLERS as ULTRACALL_HANDLERS
-from pef_ultravisor.lifecycle import GFN, Deed, Event
+from pef_ultravisor.dispatch import HANDLERS as ULTRACALL_HANDLERS
+from pef_ultravisor.gfn.table import GFN, Action, Event
 
 HANDLERS: Final[Mapping[str, Callable[..., Any]]] = {**ULTRACALL_HANDLERS, **HYPERCALL_HANDLERS}
 
@@ -65,7 +65,7 @@ def forgetting_in_table(call: Call, rung: Rung) -> Iterator[None]:
     if call.is_ultracall:
         event = Event[call.name.removeprefix("UV_")]
         refused = {state: cell for state, cell in GFN.cells[event].items() if cell.code is rung.code}
-        kept = {state: Cell(state, UCode.U_SUCCESS, Deed.NOTHING) for state in refused}
+        kept = {state: Cell(state, UCode.U_SUCCESS, Action.NOTHING) for state in refused}
         with cells(GFN, {event: kept}):
             yield
         return

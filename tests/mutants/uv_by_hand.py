@@ -5,12 +5,11 @@ Source: decisions on the page cipher, on memory that changes worlds, on UV_ESM e
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from mutants import answers, uv_calls, uv_contents
 from mutants.bred import by_hand
 from mutants.exchange import attribute, everywhere, only_in
-from pef_kit.columns import GfnSet
 from pef_kit.operations import Operation
 from pef_kit.runtime.auth import Authenticator, Problem
 from pef_kit.transitions import Judgement
@@ -21,13 +20,12 @@ from pef_protocol.quantities import Lpid
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import Esm
 from pef_protocol.wire import Caller, Role
-from pef_ultravisor.frames import MOVING, FrameSlot, Svm
-from pef_ultravisor.from_guest import entering, esm, esm_steps
-from pef_ultravisor.from_guest.entering import Entering, together
-from pef_ultravisor.from_guest.guest_calls import GuestCall
-from pef_ultravisor.from_hypervisor import paging
-from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.normal_pages import NormalPages
+from pef_ultravisor import checks
+from pef_ultravisor.checks import Call, HypervisorCall
+from pef_ultravisor.from_guest import esm
+from pef_ultravisor.gfn.columns import BUSY, Gfns
+from pef_ultravisor.memory.normal_pages import NormalPages
+from pef_ultravisor.state import Svm, Ultravisor
 
 
 @contextmanager
@@ -41,20 +39,22 @@ def normal_pages_kept() -> Iterator[None]:
 def guest_for_another() -> Iterator[None]:
     """Take the call of a VM that is no SVM for one of some SVM that there is."""
 
-    def svm_of(call: GuestCall) -> Svm | None:
+    def found(call: Call[Any]) -> Svm | None:
+        if isinstance(call, HypervisorCall):
+            return call.uv.svm(call.lpid)
         if isinstance(call.asked, Esm):  # or no other VM would become secure
             return call.uv.svm(call.caller.lpid)
         others = (svm for svm in call.uv.svms.values() if svm.state is UvVmState.SECURE)
         return call.uv.svm(call.caller.lpid) or next(others, None)
 
-    with attribute(GuestCall, "svm", property(svm_of)):
+    with attribute(Call, "found", property(found)):
         yield
 
 
 @contextmanager
 def unmeasured() -> Iterator[None]:
     """Become secure whatever was measured."""
-    with only_in(esm_steps, "differing", lambda *_: ()):
+    with only_in(esm, "differing", lambda *_: ()):
         yield
 
 
@@ -66,15 +66,14 @@ def failure_untold() -> Iterator[None]:
         yield from ()
         return ""
 
-    with everywhere(entering.go_on_as_normal_vm, go_on):
+    with everywhere(esm.restore_normal_vm, go_on):
         yield
 
 
 @contextmanager
 def tree_unedited() -> Iterator[None]:
     """Leave the guest's device tree without the Ultravisor's bounce pages."""
-    *earlier, _ = esm.STEPS
-    with only_in(esm, "STEPS", (*earlier, together(esm_steps.done, esm_steps.commit))):
+    with only_in(esm, "write_tree_back", answers.nothing):
         yield
 
 
@@ -121,30 +120,31 @@ def anybody() -> Iterator[None]:
 @contextmanager
 def other_reason() -> Iterator[None]:
     """Name another reason for each UV_ESM that fails: U_STATE, or U_P2 where that is the reason."""
-    original = Entering._end_with
+    original = esm.enter
 
-    def end_with(entering: Entering, reply: Reply) -> None:
-        if not reply.code.succeeded:
-            other = UCode.U_P2 if reply.code is UCode.U_STATE else UCode.U_STATE
-            reply = Reply(other, detail=reply.detail)
-        original(entering, reply)
+    def enter(uv: Ultravisor, svm: Svm, phases: Operation[None]) -> Operation[Reply | None]:
+        reply = yield from original(uv, svm, phases)
+        if reply is None:
+            return None
+        other = UCode.U_P2 if reply.code is UCode.U_STATE else UCode.U_STATE
+        return Reply(other, detail=reply.detail)
 
-    with attribute(Entering, "_end_with", end_with):
+    with only_in(esm, "enter", enter):
         yield
 
 
 @contextmanager
 def busy_is_refused() -> Iterator[None]:
     """Refuse for good what is asked of a GFN whose bytes are being moved."""
-    original = paging.judged
+    original = checks.judged
 
-    def judged(gfns: GfnSet[FrameSlot], judgement: Judgement) -> Judgement:
-        moving = gfns.slot.marked(gfns.selection, MOVING)
+    def judged(gfns: Gfns, judgement: Judgement) -> Judgement:
+        moving = gfns.slot.marked(gfns.selection, BUSY)
         told = original(gfns, judgement)
         told.code[moving] = UCode.U_P2
         return told
 
-    with everywhere(original, judged):
+    with only_in(checks, "judged", judged):
         yield
 
 

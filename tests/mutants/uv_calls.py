@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mutants.exchange import cells, everywhere
+from mutants.exchange import attribute, cells, everywhere
 from pef_kit.operations import Operation
 from pef_kit.transitions import Cell
 from pef_protocol.calls import Reply
@@ -16,12 +16,12 @@ from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import SharePage
 from pef_protocol.wire import Caller
-from pef_ultravisor.from_guest import esm, esmb_get_file, share_pages
-from pef_ultravisor.from_guest.guest_calls import GuestCall
-from pef_ultravisor.from_hypervisor import memory_slots
-from pef_ultravisor.lifecycle import GFN, Deed, Event
-from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.sharing import GfnSets
+from pef_ultravisor.checks import RangeCall
+from pef_ultravisor.from_guest import esm, esmb_get_file
+from pef_ultravisor.from_hypervisor import register_mem_slot
+from pef_ultravisor.gfn.columns import GfnSets
+from pef_ultravisor.gfn.table import GFN, Action, Event
+from pef_ultravisor.state import Ultravisor
 
 
 def _answering_otherwise(
@@ -67,7 +67,7 @@ def file_backwards() -> Iterator[None]:
 @contextmanager
 def left_over_refused() -> Iterator[None]:
     """Refuse a page that was never asked for while H_SVM_INIT_DONE is outstanding."""
-    refused = Cell(S.SECURE, UCode.U_P2, Deed.NOTHING)
+    refused = Cell(S.SECURE, UCode.U_P2, Action.NOTHING)
     with cells(GFN, {Event.PAGE_IN_AT_DONE: {S.SECURE: refused}}):
         yield
 
@@ -75,7 +75,7 @@ def left_over_refused() -> Iterator[None]:
 @contextmanager
 def plugged_in_vain() -> Iterator[None]:
     """Forget a slot that is registered for a secure VM."""
-    original = memory_slots.uv_register_mem_slot
+    original = register_mem_slot.uv_register_mem_slot
 
     def forgetful(uv: Ultravisor, caller: Caller, asked: Any) -> Operation[Reply]:
         reply = yield from original(uv, caller, asked)
@@ -93,20 +93,21 @@ def plugged_in_vain() -> Iterator[None]:
 @contextmanager
 def none_is_one() -> Iterator[None]:
     """Share one page where none is to be shared."""
-    original = share_pages.covered
+    original = vars(RangeCall)["gfn_sets"]
 
-    def covered(call: GuestCall) -> GfnSets:
-        if isinstance(call.asked, SharePage) and call.asked.num == 0 and call.svm is not None:
-            return call.svm.slots.covered(call.asked.gfn, 1) or []
-        return original(call)
+    def gfn_sets(call: RangeCall[Any]) -> GfnSets:
+        if isinstance(call.asked, SharePage) and call.asked.num == 0 and call.found is not None:
+            return call.found.slots.covered(call.asked.gfn, 1) or []
+        found: GfnSets = original.func(call)
+        return found
 
-    with everywhere(original, covered):
+    with attribute(RangeCall, "gfn_sets", property(gfn_sets)):
         yield
 
 
 @contextmanager
 def never_fetched() -> Iterator[None]:
     """Refuse the guest a page that is out, and do not have it brought."""
-    refused = Cell(S.PAGEDOUT, UCode.U_SUCCESS, Deed.DENY)
+    refused = Cell(S.PAGEDOUT, UCode.U_SUCCESS, Action.DENY)
     with cells(GFN, {Event.TOUCH: {S.PAGEDOUT: refused}}):
         yield

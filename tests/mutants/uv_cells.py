@@ -12,7 +12,6 @@ import numpy as np
 
 from mutants.bred import Bred
 from mutants.exchange import cells, everywhere, only_in
-from pef_kit.columns import GfnSet
 from pef_kit.operations import Operation
 from pef_kit.spans import U8
 from pef_kit.transitions import Cell, Judgement
@@ -20,18 +19,17 @@ from pef_protocol.codes import UCode
 from pef_protocol.events import Side
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
-from pef_ultravisor import faults
-from pef_ultravisor.faults import picked
-from pef_ultravisor.frames import FrameSlot, Svm
-from pef_ultravisor.from_guest import share_pages
+from pef_ultravisor.from_guest import unshare_page
 from pef_ultravisor.from_hypervisor import page_in
-from pef_ultravisor.lifecycle import CELLS as LAW
-from pef_ultravisor.lifecycle import GFN, OPEN_CALLS, OPERATIONS, Deed, Event, GfnCell
-from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.gfn.columns import Gfns, GfnSets, picked
+from pef_ultravisor.gfn.table import CELLS as LAW
+from pef_ultravisor.gfn.table import GFN, OPEN_CALLS, OPERATIONS, Action, Event, GfnCell
+from pef_ultravisor.state import Svm, Ultravisor
+from pef_ultravisor.to_hypervisor import faults
 
 ASKED_NEEDLESSLY: Final[Mapping[Event, GfnCell]] = {
-    Event.SHARE: Cell(S.HV_SHARING, UCode.U_SUCCESS, Deed.ASK),
-    Event.UNSHARE_ALL: Cell(S.HV_UNSHARING_INV, UCode.U_SUCCESS, Deed.ASK),
+    Event.SHARE: Cell(S.HV_SHARING, UCode.U_SUCCESS, Action.REQUEST_CHANGE),
+    Event.UNSHARE_ALL: Cell(S.HV_UNSHARING_INV, UCode.U_SUCCESS, Action.REQUEST_CHANGE),
 }
 REFUSED_NEEDLESSLY: Final[Mapping[Event, UCode]] = {
     Event.PAGE_IN: UCode.U_P2,
@@ -46,12 +44,12 @@ AT_HOME: Final = frozenset({S.SECURE, S.PAGEDOUT, S.SHARED})
 
 def wrong(event: Event, state: S, cell: GfnCell) -> GfnCell:
     """Return what stands in place of a cell, and is wrong."""
-    idle = cell.code is UCode.U_SUCCESS and cell.then is state and cell.does is Deed.NOTHING
+    idle = cell.code is UCode.U_SUCCESS and cell.then is state and cell.does is Action.NOTHING
     if not idle:
-        return Cell(state, UCode.U_SUCCESS, Deed.NOTHING)
+        return Cell(state, UCode.U_SUCCESS, Action.NOTHING)
     if event in ASKED_NEEDLESSLY:
         return ASKED_NEEDLESSLY[event]
-    return Cell(state, REFUSED_NEEDLESSLY[event], Deed.NOTHING)
+    return Cell(state, REFUSED_NEEDLESSLY[event], Action.NOTHING)
 
 
 @contextmanager
@@ -66,7 +64,7 @@ def wrong_once_secure(event: Event, state: S) -> Iterator[None]:
     """Have one cell of UV_PAGE_IN be wrong for secure VMs alone: with it no VM would become one."""
     original = page_in.events_of
 
-    def events_of(svm: Svm, gfns: GfnSet[FrameSlot]) -> U8:
+    def events_of(svm: Svm, gfns: Gfns) -> U8:
         events = original(svm, gfns)
         if svm.state is not UvVmState.SECURE:
             events[gfns.slot.state[gfns.selection] == state] = Event.PAGE_IN_AT_DONE
@@ -79,10 +77,10 @@ def wrong_once_secure(event: Event, state: S) -> Iterator[None]:
 @contextmanager
 def not_waited_for(event: Event, state: S) -> Iterator[None]:
     """Have a call of the SVM pass over GFNs that another call has in hand in `state`, as if all was done."""
-    original = faults.settled
+    original = faults.resolve_fault
 
-    def settled(
-        uv: Ultravisor, svm: Svm, gfn_sets: list[GfnSet[FrameSlot]], asked: Event, *, patient: bool = False
+    def resolve_fault(
+        uv: Ultravisor, svm: Svm, gfn_sets: GfnSets, asked: Event, *, patient: bool = False
     ) -> Operation[list[Judgement]]:
         if asked is not event:
             return (yield from original(uv, svm, gfn_sets, asked, patient=patient))
@@ -90,15 +88,15 @@ def not_waited_for(event: Event, state: S) -> Iterator[None]:
         yield from original(uv, svm, picked(gfn_sets, others), asked, patient=patient)
         return [GFN.judge(asked, part.slot.state[part.selection]) for part in gfn_sets]
 
-    with wrong_cell(event, state), everywhere(original, settled):
+    with wrong_cell(event, state), everywhere(original, resolve_fault):
         yield
 
 
 @contextmanager
 def taken_back_in_vain(event: Event, state: S) -> Iterator[None]:
     """Have UV_UNSHARE_PAGE of a page that the Ultravisor shares for itself succeed, with nothing done."""
-    others = tuple(each for each in share_pages.KEPT_SHARED if each is not state)
-    with wrong_cell(event, state), only_in(share_pages, "KEPT_SHARED", others):
+    others = tuple(each for each in unshare_page.KEPT_SHARED if each is not state)
+    with wrong_cell(event, state), only_in(unshare_page, "KEPT_SHARED", others):
         yield
 
 
@@ -108,7 +106,7 @@ def _bred(event: Event, state: S) -> Bred:
         way = not_waited_for
     elif (event, state) == (Event.PAGE_IN, S.HV_SHARING):
         way = wrong_once_secure
-    elif event is Event.UNSHARE and state in share_pages.KEPT_SHARED:
+    elif event is Event.UNSHARE and state in unshare_page.KEPT_SHARED:
         way = taken_back_in_vain
     cell, instead = LAW[event][state], wrong(event, state, LAW[event][state])
     operation = event.name.lower().replace("_", "-")

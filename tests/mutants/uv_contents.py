@@ -20,18 +20,17 @@ from pef_kit.transitions import Cell
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_SIZE
 from pef_protocol.states import UvGfnState as S
-from pef_ultravisor import sharing
-from pef_ultravisor.frames import FrameSlot, Svm
-from pef_ultravisor.lifecycle import GFN, Deed, Event
-from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.sealing import Sealer
-from pef_ultravisor.secure_memory import Frames
+from pef_ultravisor.from_guest import share_page
+from pef_ultravisor.gfn.columns import FrameSlot, SlotFrames
+from pef_ultravisor.gfn.table import GFN, Action, Event
+from pef_ultravisor.memory.sealing import Sealer
+from pef_ultravisor.state import Svm, Ultravisor
 
 
 @contextmanager
 def share_unzeroed() -> Iterator[None]:
     """Share a page with whatever the Hypervisor's page holds."""
-    with everywhere(sharing._zero, answers.nothing):
+    with everywhere(share_page.zero_pages, answers.nothing):
         yield
 
 
@@ -39,8 +38,8 @@ def share_unzeroed() -> Iterator[None]:
 def unshare_unzeroed() -> Iterator[None]:
     """Leave in its frame what a page held when it was shared: it is there again after the unshare."""
     kept = {
-        S.HV_SHARED: Cell(S.SHARED, UCode.U_SUCCESS, Deed.NOTHING),
-        S.HV_SHARED_INV: Cell(S.SHARED_INV, UCode.U_SUCCESS, Deed.NOTHING),
+        S.HV_SHARED: Cell(S.SHARED, UCode.U_SUCCESS, Action.NOTHING),
+        S.HV_SHARED_INV: Cell(S.SHARED_INV, UCode.U_SUCCESS, Action.NOTHING),
     }
     with cells(GFN, {Event.COMMIT_SHARED: kept}):
         yield
@@ -105,10 +104,12 @@ def out_in_clear() -> Iterator[None]:
 @contextmanager
 def frames_unscrubbed() -> Iterator[None]:
     """Give the frames of a slot that is gone to the next slot of that size, as they are."""
-    spare: dict[int, list[Frames]] = {}
+    spare: dict[int, list[SlotFrames]] = {}
     make = FrameSlot.__init__
 
-    def take(slot: FrameSlot, slot_id: Any, first: Any, count: int, frames: Callable[[int], Frames]) -> None:
+    def take(
+        slot: FrameSlot, slot_id: Any, first: Any, count: int, frames: Callable[[int], SlotFrames]
+    ) -> None:
         left = spare.get(count)
         make(slot, slot_id, first, count, (lambda _: left.pop()) if left else frames)
 

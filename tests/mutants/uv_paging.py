@@ -9,19 +9,17 @@ from contextlib import contextmanager
 import numpy as np
 
 from mutants.exchange import cells, everywhere
-from pef_kit.columns import GfnSet
 from pef_kit.ladder import Codes
 from pef_kit.operations import Operation
-from pef_kit.spans import U8
+from pef_kit.spans import I64, U8
 from pef_kit.transitions import Cell
 from pef_protocol.codes import UCode
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
-from pef_ultravisor.frames import FrameSlot, Svm
 from pef_ultravisor.from_hypervisor import page_in
-from pef_ultravisor.lifecycle import GFN, Deed, Event, GfnCell
-from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.transfers import Pages
+from pef_ultravisor.gfn.columns import Gfns
+from pef_ultravisor.gfn.table import GFN, Action, Event, GfnCell
+from pef_ultravisor.state import Svm, Ultravisor
 
 
 @contextmanager
@@ -29,7 +27,7 @@ def d2b() -> Iterator[None]:
     """Take every UV_PAGE_IN of a secure page, asked for or not, until the VM is secure."""
     original = page_in.events_of
 
-    def events_of(svm: Svm, gfns: GfnSet[FrameSlot]) -> U8:
+    def events_of(svm: Svm, gfns: Gfns) -> U8:
         events = original(svm, gfns)
         if svm.state is UvVmState.ACTIVE:
             events[gfns.slot.state[gfns.selection] == S.SECURE] = Event.PAGE_IN_WANTED
@@ -40,7 +38,7 @@ def d2b() -> Iterator[None]:
 
 
 def _success_and_nothing_done(state: S) -> GfnCell:
-    return Cell(state, UCode.U_SUCCESS, Deed.NOTHING)
+    return Cell(state, UCode.U_SUCCESS, Action.NOTHING)
 
 
 @contextmanager
@@ -53,16 +51,16 @@ def d6() -> Iterator[None]:
 @contextmanager
 def d12() -> Iterator[None]:
     """Copy what comes for a paged-out page as it is, unless the VM is secure already."""
-    original = page_in._open
+    original = page_in.decrypt_pages
 
-    def opened(uv: Ultravisor, svm: Svm, pages: Pages) -> Operation[Codes]:
+    def opened(uv: Ultravisor, svm: Svm, gfns: Gfns, addresses: I64) -> Operation[Codes]:
         if svm.state is UvVmState.SECURE:
-            return (yield from original(uv, svm, pages))
-        yield from page_in._import(uv, svm, pages)
-        pages.slot.put(pages.offsets, S.SECURE)
-        pages.slot.counter[pages.offsets] = 0
-        pages.slot.tag[pages.offsets] = 0
-        return np.zeros(len(pages), np.int16)
+            return (yield from original(uv, svm, gfns, addresses))
+        yield from page_in.import_pages(uv, gfns, addresses)
+        gfns.slot.put(gfns.selection, S.SECURE)
+        gfns.slot.counter[gfns.selection] = 0
+        gfns.slot.tag[gfns.selection] = 0
+        return np.zeros(gfns.pages, np.int16)
 
     with everywhere(original, opened):
         yield

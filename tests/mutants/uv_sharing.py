@@ -14,15 +14,14 @@ from pef_kit.transitions import Cell, Judgement
 from pef_protocol.codes import UCode
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
-from pef_ultravisor import sharing
-from pef_ultravisor.faults import Unsettled, picked
-from pef_ultravisor.faults import settled as settled_soundly
-from pef_ultravisor.frames import Svm
-from pef_ultravisor.lifecycle import GFN, Deed, Event
-from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.sharing import GfnSets, in_state, offsets_of
+from pef_ultravisor.from_guest import share_page, unshare_all_pages, unshare_page
+from pef_ultravisor.gfn.columns import GfnSets, in_state, picked
+from pef_ultravisor.gfn.table import GFN, Action, Event
+from pef_ultravisor.state import Svm, Ultravisor
+from pef_ultravisor.to_hypervisor.faults import FaultError
+from pef_ultravisor.to_hypervisor.faults import resolve_fault as settled_soundly
 
-SKIPPED = Cell(S.PAGEDOUT, UCode.U_SUCCESS, Deed.NOTHING)
+SKIPPED = Cell(S.PAGEDOUT, UCode.U_SUCCESS, Action.NOTHING)
 NEVER_BROUGHT = "the Hypervisor says that it brought a page, and did not"
 
 
@@ -39,7 +38,7 @@ def d7() -> Iterator[None]:
     In the firmware such a GFN calls itself secure and is mapped to nothing, so that its vCPU hangs. Here a
     secure GFN always has its frame: the GFN stays paged out, and no page-in is ever genuine again.
     """
-    original = sharing.unshare
+    original = unshare_page.unshare
 
     def unshare(uv: Ultravisor, svm: Svm, gfn_sets: GfnSets) -> Operation[None]:
         yield from original(uv, svm, gfn_sets)
@@ -56,11 +55,11 @@ def d8() -> Iterator[None]:
     A secure GFN can't be mapped to a normal page here; what can is a shared one. So the GFN is secure to the
     Hypervisor and to the guest, whose stores are for all to read.
     """
-    original = sharing._take_back
+    original = share_page.revert
 
     def take_back(uv: Ultravisor, svm: Svm, fresh: GfnSets) -> Operation[None]:
         offered = [
-            (part.slot, offsets_of(part), part.slot.normal[part.selection].copy())
+            (part.slot, part.each_offset(), part.slot.normal[part.selection].copy())
             for part in in_state(fresh, S.HV_SHARED)
         ]
         yield from original(uv, svm, fresh)
@@ -82,7 +81,7 @@ def d10() -> Iterator[None]:
     def take_nothing_back(*_: object) -> Operation[None]:
         yield from ()
 
-    with everywhere(sharing._take_back, take_nothing_back):
+    with everywhere(share_page.revert, take_nothing_back):
         yield
 
 
@@ -95,10 +94,12 @@ def d11() -> Iterator[None]:
     """
     original = settled_soundly
 
-    def settled(uv: Ultravisor, svm: Svm, gfn_sets: GfnSets, event: Event) -> Operation[list[Judgement]]:
+    def resolve_fault(
+        uv: Ultravisor, svm: Svm, gfn_sets: GfnSets, event: Event
+    ) -> Operation[list[Judgement]]:
         try:
             return (yield from original(uv, svm, gfn_sets, event))
-        except Unsettled as reason:
+        except FaultError as reason:
             if str(reason) != NEVER_BROUGHT:
                 raise
         _lose_records(gfn_sets)
@@ -106,7 +107,7 @@ def d11() -> Iterator[None]:
             part.slot.put(part.selection, S.SECURE)
         return (yield from original(uv, svm, gfn_sets, event))
 
-    with only_in(sharing, "settled", settled):
+    with only_in(share_page, "resolve_fault", resolve_fault):
         yield
 
 
@@ -116,7 +117,7 @@ def d14() -> Iterator[None]:
 
     The firmware passes over GFN 0 at the end of an SVM too, and then halts; here slots go whole.
     """
-    original = sharing.unshare_all
+    original = unshare_all_pages.unshare_all
 
     def unshare_all(uv: Ultravisor, svm: Svm, gfn_sets: GfnSets) -> Operation[None]:
         visited = picked(gfn_sets, [np.asarray(part.each_gfn() != 0) for part in gfn_sets])

@@ -17,11 +17,12 @@ from pef_explorer.checkpoints import ultravisor as uv_side
 from pef_kit.bus import NORMAL_BASE
 from pef_protocol.designs import Design
 from pef_protocol.hypercalls import SvmInitDone, SvmInitStart
-from pef_protocol.quantities import PAGE_SIZE, Gfn, Lpid, gpa_of
+from pef_protocol.quantities import PAGE_SIZE, Gfn, Gpa, Lpid, gpa_of
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import SharePage, UnshareAllPages, UnsharePage
-from pef_ultravisor.from_guest.accesses import AccessFailure, guest_load, guest_store
-from pef_ultravisor.machine import Capacity, Ultravisor
+from pef_ultravisor.access import AccessFailure
+from pef_ultravisor.dispatch import guest_load, guest_store
+from pef_ultravisor.state import Capacity, Ultravisor
 
 NORMAL: Final = 12 * PAGE_SIZE
 LPID: Final = Lpid(1)
@@ -63,8 +64,8 @@ class Small:
         uv, hv, gpa = self.pair.uv, self.pair.hv, gpa_of(gfn) + 8
         deeds: dict[str, Callable[[], Any]] = {
             "enter": self.enter,
-            "load": lambda: self.done(guest_load(uv, LPID, gpa, 8)),
-            "store": lambda: self.done(guest_store(uv, LPID, gpa, b"a guest!")),
+            "load": lambda: self.done(guest_load(uv, LPID, Gpa(gpa), 8)),
+            "store": lambda: self.done(guest_store(uv, LPID, Gpa(gpa), b"a guest!")),
             "share": lambda: self.pair.guest_call(LPID, "UV_SHARE_PAGE", SharePage(Gfn(gfn), 1)),
             "unshare": lambda: self.pair.guest_call(LPID, "UV_UNSHARE_PAGE", UnsharePage(Gfn(gfn), 1)),
             "unshare all": lambda: self.pair.guest_call(LPID, "UV_UNSHARE_ALL_PAGES", UnshareAllPages()),

@@ -15,8 +15,9 @@ from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid, SlotId
 from pef_protocol.runs import CodedRuns, PageRuns, PlacedRuns
 from pef_protocol.states import UvGfnState, UvVmState
 from pef_protocol.ultracalls import PageIn, PageInval, PageOut, RegisterMemSlot, WritePate
-from pef_ultravisor.frames import FILLED
-from pef_ultravisor.lifecycle import IS_BACKED
+from pef_ultravisor import invariants
+from pef_ultravisor.gfn.columns import FRAME_POPULATED
+from pef_ultravisor.gfn.table import IS_BACKED
 
 LPID = Lpid(1)
 PAGES = 24
@@ -40,7 +41,7 @@ def secure_vm(states: list[int]) -> LinkedPair:
             slot.normal[gfn] = NORMAL_BASE + gfn * PAGE_SIZE
         elif state == UvGfnState.SECURE:
             slot.frames.at(gfn, PAGE_SIZE).fill(gfn + 1)
-            slot.mark(slice(gfn, gfn + 1), FILLED)
+            slot.mark(slice(gfn, gfn + 1), FRAME_POPULATED)
     pair.uv.normal_pages.take(slot.normal[slot.normal != 0])
     return pair
 
@@ -85,4 +86,4 @@ def test_runs_are_pages(states: list[int], script: list[Message]) -> None:
             singly |= codes_by_page(in_pages.call(name, request(name, place, (gfn, 1))).refused)
         assert refused == singly
         assert in_runs.uv.digest() == in_pages.uv.digest()
-        assert list(in_runs.uv.invariants()) == []
+        assert invariants.broken(in_runs.uv) == []

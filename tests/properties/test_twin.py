@@ -16,8 +16,9 @@ from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_SIZE, Gfn, Lpid, gpa_of
 from pef_protocol.states import HvGfnState
 from pef_protocol.ultracalls import Esm, SharePage, UnshareAllPages, UnsharePage
-from pef_ultravisor.esm_blob import MachineKey
-from pef_ultravisor.from_guest.accesses import AccessFailure, guest_load, guest_store
+from pef_ultravisor.access import AccessFailure
+from pef_ultravisor.dispatch import guest_load, guest_store
+from pef_ultravisor.machine_key import MachineKey
 from pef_ultravisor.views import state_runs
 
 MEMORY = 16 << 20

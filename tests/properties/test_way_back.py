@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 import pytest
 
 from model.linked import LinkedPair
+from pef_explorer.machines.small_esm import Entering, Step, done_and_committed
 from pef_hypervisor.gfn.columns import VmSlot
 from pef_hypervisor.outcome import Errno, Outcome
 from pef_kit.operations import Operation
@@ -22,19 +23,20 @@ from pef_lab.watch import SlotStates
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.designs import PUSHING, Design
-from pef_protocol.quantities import PAGE_SIZE, Gpa, Lpid, gpa_of
+from pef_protocol.quantities import PAGE_SIZE, Lpid, gpa_of
 from pef_protocol.states import HvGfnState
-from pef_protocol.ultracalls import Esm
-from pef_ultravisor.from_guest.entering import Entering, Step
-from pef_ultravisor.from_guest.esm_steps import commit, done, share_extent, start
-from pef_ultravisor.guest_image import Extent
-from pef_ultravisor.necessary_set import EsmFailure, bring, covering, held
-from pef_ultravisor.sharing import GfnSets, Kind
+from pef_ultravisor.boot.image import EsmFailure, Extent
+from pef_ultravisor.boot.pages import covering, import_pages, with_pinned
+from pef_ultravisor.from_guest.esm import share_extent, start
+from pef_ultravisor.from_guest.share_page import Commit
+from pef_ultravisor.gfn.columns import GfnSets
+from pef_ultravisor.gfn.table import Event
+from pef_ultravisor.state import Svm, Ultravisor
 from pef_ultravisor.views import state_runs
 
 PAGES: Final = 6
 SEEDS: Final = range(60)
-REQUEST: Final = Esm(Gpa(PAGE_SIZE), Gpa(PAGE_SIZE))
+COMMITS: Final[tuple[Commit, ...]] = (Event.COMMIT_IMPLICIT, Event.COMMIT_PSEUDO)
 FIXED: Final = Design.PUSHED_FIXED
 Deed: TypeAlias = Callable[["Scene"], object]
 
@@ -71,7 +73,7 @@ class Scene:
     def enter(self, *steps: Step) -> UCode:
         """Make UV_ESM of these steps, between the real first and last ones; return its code."""
         svm = self.pair.uv.new_svm(self.lpid)
-        entering = Entering.begin(self.pair.uv, svm, REQUEST, (start, *steps, done, commit))
+        entering = Entering.begin(self.pair.uv, svm, (start, *steps, done_and_committed))
         while entering.reply is None:
             self.pair.run(entering.next_phase())
             assert self.pair.broken() == []
@@ -102,27 +104,27 @@ class Scene:
         return compare(sides[:1], sides[1:] if svm else None, self.design).agree
 
 
-def page(entering: Entering, gfn: int) -> GfnSets:
+def page(svm: Svm, gfn: int) -> GfnSets:
     """Return a GFN as the steps of UV_ESM take it."""
-    return covering(entering.svm, Extent(gpa_of(gfn), PAGE_SIZE), UCode.U_P2, "a page")
+    return covering(svm, Extent(gpa_of(gfn), PAGE_SIZE), UCode.U_P2, "a page")
 
 
 def brings(gfn: int) -> Step:
     """Return a step that asks for a GFN."""
-    return lambda entering: bring(entering.uv, entering.svm, page(entering, gfn))
+    return lambda uv, svm: import_pages(uv, svm, page(svm, gfn))
 
 
-def shares(gfn: int, kind: Kind) -> Step:
+def shares(gfn: int, commit: Commit) -> Step:
     """Return a step that shares a GFN."""
-    return lambda entering: share_extent(entering, Extent(gpa_of(gfn), PAGE_SIZE), kind, "a page")
+    return lambda uv, svm: share_extent(uv, svm, Extent(gpa_of(gfn), PAGE_SIZE), commit, "a page")
 
 
 def looks_at(gfn: int) -> Step:
     """Return a step that looks at a GFN: it is brought back first, and where it was spoilt UV_ESM ends."""
     extent = Extent(gpa_of(gfn), PAGE_SIZE)
 
-    def step(entering: Entering) -> Operation[None]:
-        yield from held(entering.uv, entering.svm, page(entering, gfn), extent, bytes)
+    def step(uv: Ultravisor, svm: Svm) -> Operation[None]:
+        yield from with_pinned(uv, svm, page(svm, gfn), extent, bytes)
 
     return step
 
@@ -130,14 +132,14 @@ def looks_at(gfn: int) -> Step:
 def meanwhile(scene: Scene, deed: Deed) -> Step:
     """Return a step in which the host does something."""
 
-    def step(_: Entering) -> Operation[None]:
+    def step(_: Ultravisor, __: Svm) -> Operation[None]:
         deed(scene)
         yield from ()
 
     return step
 
 
-def fails(_: Entering) -> Operation[None]:
+def fails(_: Ultravisor, __: Svm) -> Operation[None]:
     """Fail, as a measurement does."""
     yield from ()
     raise EsmFailure(UCode.U_PERMISSION, "not what the ESM blob promises")
@@ -148,9 +150,9 @@ def one_of_each(scene: Scene) -> list[Step]:
     return [
         brings(0),
         brings(1),
-        shares(2, Kind.IMPLICIT),
+        shares(2, Event.COMMIT_IMPLICIT),
         brings(3),
-        shares(3, Kind.PSEUDO),
+        shares(3, Event.COMMIT_PSEUDO),
         meanwhile(scene, lambda scene: scene.touch(0)),
         meanwhile(scene, lambda scene: scene.write(2, "by host")),
     ]
@@ -227,7 +229,7 @@ def any_steps(scene: Scene, seed: int) -> list[Step]:
         mine = [
             brings(gfn),
             brings(gfn),
-            shares(gfn, some.choice((Kind.IMPLICIT, Kind.PSEUDO))),
+            shares(gfn, some.choice(COMMITS)),
             looks_at(gfn),
         ]
         theirs = meanwhile(scene, some.choice((*deeds[:2] * 2, deeds[2])))

@@ -7,6 +7,7 @@
 | `Work` | a thread | what the function returns |
 | `Turn` | letting everybody else have a turn | None |
 | `Pause` | waiting a little | whether to try again: False once the operation's time is over |
+| `Phase` | nothing | None, at once: only a search looks at it, and may stop there |
 
 A generator never awaits and never touches HTTP, so the same code runs in a service, under a linked pair in
 one process, under an explorer that steps it, and under a fault injector.
@@ -110,7 +111,19 @@ class Pause:
     patient: bool = False
 
 
-Effect: TypeAlias = Ask | Transfer | Work | Pause
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A long operation has come to its phase `name`; `failure` tells why, where that is not the next one.
+
+    Every driver answers at once, so nobody else has a turn. A search may stop here: between two phases the
+    operation holds no mark, and what it has done is all in the columns.
+    """
+
+    name: str
+    failure: Exception | None = None
+
+
+Effect: TypeAlias = Ask | Transfer | Work | Pause | Phase
 Operation: TypeAlias = Generator[Effect, Any, T]
 Perform: TypeAlias = Callable[[Effect], Awaitable[Any]]
 
@@ -119,3 +132,9 @@ def ask(name: str, request: object, *, patient: bool = False) -> Operation[Reply
     """Call the peer and return its reply; `patient`: also once time is over."""
     reply: Reply = yield Ask(name, request, patient=patient)
     return reply
+
+
+def pause(attempt: int, *, patient: bool = False) -> Operation[bool]:
+    """Let others have a turn, and return whether to try again; `attempt` counts from 0."""
+    again: bool = yield Pause(attempt, patient)
+    return again

@@ -20,7 +20,7 @@ from pef_protocol.designs import Design
 from pef_protocol.states import HvGfnState as H
 from pef_protocol.states import HvVmState, UvVmState
 from pef_protocol.states import UvGfnState as S
-from pef_ultravisor.frames import WAITING
+from pef_ultravisor.gfn.columns import HCALL_PENDING
 
 SECRET_PAGE = b"g\x01\x01" + bytes(13)
 SEALED_PAGE = bytes(range(16))
@@ -231,7 +231,7 @@ CASES: dict[str, Case] = {
         (
             lambda step: seen(step, uv=at(step.after.uv, 1, S.HV_SHARING)),
             lambda step: seen(step, hv_marks=at(step.after.hv_marks, 1, HV_MOVING)),
-            lambda step: seen(step, uv_marks=at(step.after.uv_marks, 1, WAITING)),
+            lambda step: seen(step, uv_marks=at(step.after.uv_marks, 1, HCALL_PENDING)),
         ),
         (both(busy, lambda step: seen(step, uv=at(step.after.uv, 1, S.HV_SHARING))),),
     ),

@@ -6,13 +6,11 @@ Source: issue 3, liveness: what is asked alone succeeds.
 import pytest
 
 from model.linked import LinkedPair
-from pef_explorer.machines.small_esm import steps_for
+from pef_explorer.machines.small_esm import Entering, steps_for
 from pef_explorer.plan import Part, Plan
 from pef_protocol.codes import UCode
 from pef_protocol.designs import PUSHING, Design
-from pef_protocol.quantities import PAGE_SIZE, Gpa, Lpid
-from pef_protocol.ultracalls import Esm
-from pef_ultravisor.from_guest.entering import Entering
+from pef_protocol.quantities import PAGE_SIZE, Lpid
 
 GFNS, SECURE_PAGES = 8, 7
 IMAGES = {
@@ -31,7 +29,7 @@ def test_a_vm_that_secure_memory_only_just_holds_becomes_secure(design: Design, 
     pair.run(pair.hv.add_slot(lpid, 0, 0, GFNS * PAGE_SIZE))
     pair.run(pair.hv.host_write(lpid, 0, bytes(range(256)) * (GFNS * PAGE_SIZE // 256)))
     steps = steps_for(Plan(design, IMAGES[image], 1))
-    entering = Entering.begin(pair.uv, pair.uv.new_svm(lpid), Esm(Gpa(0), Gpa(0)), steps)
+    entering = Entering.begin(pair.uv, pair.uv.new_svm(lpid), steps)
     while entering.reply is None:
         pair.run(entering.next_phase())
     assert (entering.reply.code, entering.reply.detail) == (UCode.U_SUCCESS, "")

@@ -32,7 +32,7 @@ from pef_explorer.world.state_key import shape_of
 from pef_explorer.world.step import Step
 from pef_explorer.world.world import World
 from pef_protocol.designs import Design
-from pef_ultravisor.frames import FILLED, REFERENCED
+from pef_ultravisor.gfn.columns import FRAME_POPULATED, REFERENCED
 
 PAIRS = 12
 """Conditions, each in two still states that differ elsewhere."""
@@ -240,7 +240,7 @@ def mark_all(world: World) -> None:
     assert world.system.svm is not None
     for slot in world.system.svm.slots:
         slot.marks[:] ^= REFERENCED
-        slot.mark(slice(None), FILLED)
+        slot.mark(slice(None), FRAME_POPULATED)
     world._now = None
 
 

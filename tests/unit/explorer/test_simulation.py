@@ -27,7 +27,7 @@ from pef_hypervisor.memory import slots
 from pef_kit.operations import Operation
 from pef_lab.cli import app
 from pef_protocol.designs import Design
-from pef_ultravisor.sealing import Sealer
+from pef_ultravisor.memory.sealing import Sealer
 
 FOUND = Path(__file__).parent / "found"
 STEPS = 160

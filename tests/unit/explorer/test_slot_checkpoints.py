@@ -8,7 +8,8 @@ from pef_kit.columns import Slot, SlotMap
 from pef_kit.spans import NOT_FOUND, U64
 from pef_protocol.quantities import PAGE_SIZE, Gfn, SlotId
 from pef_protocol.states import UvGfnState
-from pef_ultravisor.frames import IMPORTED, FrameSlot
+from pef_ultravisor.gfn.columns import IMPORTED, FrameSlot
+from pef_ultravisor.memory.frames import Frames
 
 
 def words(number: int) -> U64:
@@ -29,7 +30,7 @@ def test_slots_are_held_instead_of_those_before() -> None:
 
 
 def test_a_slot_counts_what_was_written_to_its_columns() -> None:
-    slot = FrameSlot(SlotId(0), Gfn(0), 4)
+    slot = FrameSlot(SlotId(0), Gfn(0), 4, Frames)
     slot.state[:] = (UvGfnState.SHARED, UvGfnState.PAGEDOUT, UvGfnState.SECURE, UvGfnState.SECURE)
     slot.marks[1:3] = IMPORTED
     count_columns(slot)

@@ -14,9 +14,9 @@ from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_SIZE, Lpid
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
-from pef_ultravisor.frames import WAITING, FrameSlot, Svm
-from pef_ultravisor.machine import Capacity, Ultravisor
-from pef_ultravisor.secure_memory import Frames
+from pef_ultravisor.gfn.columns import HCALL_PENDING, FrameSlot
+from pef_ultravisor.memory.frames import Frames
+from pef_ultravisor.state import Capacity, Svm, Ultravisor
 
 PLUGGED = (1, 40, 3)
 
@@ -59,7 +59,7 @@ CHANGES: dict[str, Callable[[Ultravisor], object]] = {
     "what was handed out": lambda uv: svm_in(uv).handed_out.clear(),
     "IVs used": lambda uv: svm_in(uv).sealer.take_ivs(5),
     "a state": lambda uv: slot_of(uv).state.fill(S.SHARED_INV),
-    "a mark": lambda uv: slot_of(uv).mark(np.array([2]), WAITING),
+    "a mark": lambda uv: slot_of(uv).mark(np.array([2]), HCALL_PENDING),
     "a normal page": lambda uv: slot_of(uv).normal.fill(1 << 32),
     "a counter": lambda uv: slot_of(uv).counter.fill(9),
     "a tag": lambda uv: slot_of(uv).tag.fill(9),

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from pef_lab.image import GuestImage, build_image, lay_out, load, promise_of, save, seal_blob
 from pef_lab.image.initrd import build_initrd
-from pef_ultravisor.device_tree import Reservation, pack, parse, totalsize, with_reservations
-from pef_ultravisor.esm_blob import MachineKey, open_blob
-from pef_ultravisor.measurement import differing, measure
+from pef_ultravisor.boot.blob import open_blob
+from pef_ultravisor.boot.device_tree import Reservation, pack, parse, totalsize, with_reservations
+from pef_ultravisor.boot.measurement import differing, measure
+from pef_ultravisor.machine_key import MachineKey
 
 MIB = 1 << 20
 PAGE = 1 << 16

@@ -13,12 +13,13 @@ from mutants.registry import MUTANTS
 from pef_hypervisor.outcome import Errno
 from pef_lab.image import GuestImage, build_image
 from pef_protocol.designs import Design
-from pef_protocol.quantities import PAGE_SIZE, Gfn, Lpid, gpa_of
+from pef_protocol.quantities import PAGE_SIZE, Gfn, Gpa, Lpid, gpa_of
 from pef_protocol.states import HvGfnState, UvGfnState
 from pef_protocol.ultracalls import Esm, SharePage, UnshareAllPages
-from pef_ultravisor.esm_blob import MachineKey
-from pef_ultravisor.from_guest.accesses import AccessFailure, guest_load
-from pef_ultravisor.sealing import KEY_BYTES
+from pef_ultravisor.access import AccessFailure
+from pef_ultravisor.dispatch import guest_load
+from pef_ultravisor.machine_key import MachineKey
+from pef_ultravisor.memory.sealing import KEY_BYTES
 
 pytestmark = pytest.mark.verify
 
@@ -58,7 +59,7 @@ class Booted(LinkedPair):
     def finds(self, gpa: int, content: bytes) -> bool:
         """Tell whether the guest finds `content` at `gpa`."""
         try:
-            return bytes(self.run(guest_load(self.uv, self.lpid, gpa, len(content)))) == content
+            return bytes(self.run(guest_load(self.uv, self.lpid, Gpa(gpa), len(content)))) == content
         except AccessFailure:
             return False
 

@@ -9,7 +9,7 @@ from mutants.exchange import OURS
 from mutants.registry import MUTANTS, Applied
 from pef_hypervisor.designs import DESIGNS
 from pef_protocol.events import Side
-from pef_ultravisor.lifecycle import GFN
+from pef_ultravisor.gfn.table import GFN
 from unit.mutants import hv_scenes, uv_scenes
 
 pytestmark = pytest.mark.verify

@@ -16,7 +16,7 @@ from pef_hypervisor.designs import DESIGNS
 from pef_hypervisor.gfn.table import FOUR_STATES_CELLS, VM_TABLE
 from pef_protocol.calls import CALLS
 from pef_protocol.states import UvGfnState
-from pef_ultravisor.lifecycle import GFN, OPERATIONS
+from pef_ultravisor.gfn.table import GFN, OPERATIONS
 
 pytestmark = pytest.mark.verify
 

@@ -14,7 +14,7 @@ from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gfn, Lpid
 from pef_protocol.runs import PageRuns
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.ultracalls import PageInval, SharePage, UnshareAllPages, UnsharePage
-from pef_ultravisor.from_guest.accesses import AccessFailure
+from pef_ultravisor.access import AccessFailure
 
 GFN: Final = 16
 NEXT: Final = 17

@@ -25,12 +25,13 @@ from model.scripted import Held, ScriptedHypervisor, guest
 from pef_kit.operations import PATIENCE, Ask, Pause, Transfer, Work
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.hypercalls import SvmPageIn
-from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, U64_MAX, Gfn, Lpid, SlotId
+from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, U64_MAX, Gfn, Gpa, Lpid, SlotId
 from pef_protocol.runs import PageRuns
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import PageInval, SharePage, UnregisterMemSlot
-from pef_ultravisor.from_guest.accesses import AccessFailure, guest_load, guest_store
+from pef_ultravisor.access import AccessFailure
+from pef_ultravisor.dispatch import guest_load, guest_store
 
 SLOTS = ((0, 0, 4), (1, 4, 4), (2, 9, 2))
 GFN = 2
@@ -118,7 +119,7 @@ def test_a_load_waits_until_a_share_has_ended(hv: ScriptedHypervisor) -> None:
     waiting: list[Held[memoryview]] = []
 
     def another_vcpu(hv: ScriptedHypervisor) -> None:
-        waiting.append(Held(hv, guest_load(hv.uv, Lpid(LPID), AT, PAGE_SIZE)).until(Pause))
+        waiting.append(Held(hv, guest_load(hv.uv, Lpid(LPID), Gpa(AT), PAGE_SIZE)).until(Pause))
 
     hv.answers("H_SVM_PAGE_IN", first(another_vcpu))
     assert hv.ultracall(SharePage(Gfn(GFN), 1), guest(LPID)).code is UCode.U_SUCCESS
@@ -215,7 +216,7 @@ def test_shared_pages_need_not_lie_side_by_side(hv: ScriptedHypervisor) -> None:
 def test_a_page_is_not_paged_out_in_the_middle_of_a_load(hv: ScriptedHypervisor) -> None:
     put(hv, 3, S.SHARED, page=text("mail"))
     put(hv, 4, S.SECURE, frame=text("text"))
-    load = Held(hv, guest_load(hv.uv, Lpid(LPID), BORDER - 4, 8)).until(Transfer)
+    load = Held(hv, guest_load(hv.uv, Lpid(LPID), Gpa(BORDER - 4), 8)).until(Transfer)
     assert hv.page_out(LPID, 4).code is UCode.U_BUSY
     assert bytes(load.finish()) == text("mail")[-4:] + text("text")[:4]
     assert hv.page_out(LPID, 4).code is UCode.U_SUCCESS
@@ -225,7 +226,7 @@ def test_a_page_is_not_paged_out_in_the_middle_of_a_load(hv: ScriptedHypervisor)
 def test_a_page_is_not_invalidated_in_the_middle_of_a_store(hv: ScriptedHypervisor) -> None:
     for gfn in (3, 4):
         put(hv, gfn, S.SHARED)
-    store = Held(hv, guest_store(hv.uv, Lpid(LPID), BORDER - 4, b"12345678")).until(Transfer)
+    store = Held(hv, guest_store(hv.uv, Lpid(LPID), Gpa(BORDER - 4), b"12345678")).until(Transfer)
     runs = PageRuns.of((BORDER, 1))
     assert hv.ultracall(PageInval(Lpid(LPID), runs, PAGE_ORDER)).code is UCode.U_BUSY
     store.finish()
@@ -248,7 +249,7 @@ def test_an_svm_that_is_terminated_meanwhile(hv: ScriptedHypervisor, kind: type)
     put(hv, 2, S.SHARED)
     put(hv, 3, S.PAGEDOUT, frame=text("text"))
     put(hv, 4, S.SECURE, frame=text("text"))
-    load = Held(hv, guest_load(hv.uv, Lpid(LPID), AT, 4 * PAGE_SIZE)).until(kind)
+    load = Held(hv, guest_load(hv.uv, Lpid(LPID), Gpa(AT), 4 * PAGE_SIZE)).until(kind)
     ending = hv.terminating(LPID)
     with pytest.raises(AccessFailure, match="has ended"):
         load.finish()

@@ -21,7 +21,7 @@ from pef_protocol.runs import PageRuns, PlacedRuns
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_protocol.wire import Caller, Role
-from pef_ultravisor.frames import WAITING
+from pef_ultravisor.gfn.columns import HCALL_PENDING
 
 NORMAL_VM, UNKNOWN = 2, 3
 FREE, OTHER, PAGED_OUT, BOUNCE = 16, 17, 18, 19
@@ -85,7 +85,7 @@ def vm_state(state: UvVmState) -> Spoiler:
 
 def in_flight(attempt: Attempt) -> None:
     slot, at = place(attempt.hv, FREE)
-    slot.mark(slice(at, at + 1), WAITING)
+    slot.mark(slice(at, at + 1), HCALL_PENDING)
     slot.flights += 1
     svm_of(attempt.hv).open_calls += 1
 

@@ -12,8 +12,9 @@ from pef_protocol.codes import UCode
 from pef_protocol.quantities import Gfn, Lpid, SlotId
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.ultracalls import SvmTerminate, UnregisterMemSlot
-from pef_ultravisor.eviction import make_room
-from pef_ultravisor.frames import FILLED, IMPORTED, FrameSlot
+from pef_ultravisor.gfn.columns import FRAME_POPULATED, IMPORTED, FrameSlot
+from pef_ultravisor.memory.frames import Frames
+from pef_ultravisor.to_hypervisor.eviction import make_room
 
 COUNT = 8
 GFNS = st.sets(st.integers(0, COUNT - 1), min_size=1).map(lambda gfns: np.array(sorted(gfns)))
@@ -21,14 +22,14 @@ CHANGES = st.lists(
     st.tuples(
         st.one_of(GFNS, st.just(slice(2, 6)), st.just(slice(None))),
         st.one_of(st.sampled_from(S), st.sampled_from(["mark", "unmark"])),
-        st.sampled_from([IMPORTED, FILLED, IMPORTED | FILLED]),
+        st.sampled_from([IMPORTED, FRAME_POPULATED, IMPORTED | FRAME_POPULATED]),
     )
 )
 
 
 @given(changes=CHANGES)
 def test_counts_are_those_of_the_columns(changes: list[tuple[slice, S | str, int]]) -> None:
-    slot = FrameSlot(SlotId(0), Gfn(0), COUNT)
+    slot = FrameSlot(SlotId(0), Gfn(0), COUNT, Frames)
     for chosen, change, bit in changes:
         if isinstance(change, S):
             slot.put(chosen, change)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from pef_ultravisor.device_tree import (
+from pef_ultravisor.boot.device_tree import (
     DeviceTree,
     Flaw,
     MalformedDeviceTree,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pef_lab.image import flat_tree
 from pef_lab.image.flat_tree import FlatTree
-from pef_ultravisor.device_tree import DeviceTree, MalformedDeviceTree, Node, Reservation, pack, parse
+from pef_ultravisor.boot.device_tree import DeviceTree, MalformedDeviceTree, Node, Reservation, pack, parse
 
 names = st.text("abcXYZ019,._+-@#", min_size=1, max_size=12)
 contents = st.dictionaries(names, st.binary(max_size=40), max_size=4)

@@ -32,8 +32,8 @@ from pef_protocol.runs import PageRuns, PlacedRuns
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import PageIn, PageInval, UnregisterMemSlot
-from pef_ultravisor.device_tree import parse, totalsize
-from pef_ultravisor.frames import IMPORTED
+from pef_ultravisor.boot.device_tree import parse, totalsize
+from pef_ultravisor.gfn.columns import IMPORTED
 
 SEQUENCE = [
     ("H_SVM_INIT_START", [], 0),

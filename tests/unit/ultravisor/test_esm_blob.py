@@ -12,15 +12,9 @@ from hypothesis import strategies as st
 from pef_lab.image import blob as owner
 from pef_lab.image import flat_tree
 from pef_lab.image.flat_tree import FlatTree, cell32, cell64, text
-from pef_ultravisor.esm_blob import (
-    MachineKey,
-    MalformedBlob,
-    NoLockbox,
-    OpenedBlob,
-    TamperedBlob,
-    open_blob,
-)
-from pef_ultravisor.measurement import Digests, differing, measure
+from pef_ultravisor.boot.blob import MalformedBlob, NoLockbox, OpenedBlob, open_blob
+from pef_ultravisor.boot.measurement import Digests, differing, measure
+from pef_ultravisor.machine_key import MachineKey, TamperedBlob
 
 PARTS = {"kernel": b"kernel" * 1000, "initrd": b"initrd", "rtas": b"rtas"}
 PROMISE = owner.promise_of(**PARTS, bootargs="quiet")

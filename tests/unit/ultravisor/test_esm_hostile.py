@@ -30,7 +30,7 @@ from pef_protocol.ultracalls import (
     UnregisterMemSlot,
     WritePate,
 )
-from pef_ultravisor.from_guest.accesses import AccessFailure
+from pef_ultravisor.access import AccessFailure
 
 CALLS_OF_ESM = 10
 """The hypercalls of an UV_ESM that succeeds: test_esm.py has them by name."""

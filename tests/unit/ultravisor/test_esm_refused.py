@@ -37,7 +37,7 @@ from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Lpid
 from pef_protocol.ultracalls import SvmTerminate
-from pef_ultravisor.esm_blob import MachineKey
+from pef_ultravisor.machine_key import MachineKey
 
 GIB = 1 << 30
 LEFT_OVERS = PAGES - 16

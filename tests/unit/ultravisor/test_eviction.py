@@ -27,8 +27,8 @@ from pef_protocol.quantities import PAGE_ORDER, Gfn, Gpa, Lpid, SlotId
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import RegisterMemSlot, SharePage, UnsharePage
-from pef_ultravisor.eviction import make_room
-from pef_ultravisor.frames import IMPORTED, MOVING, REFERENCED, WAITING, WANTED
+from pef_ultravisor.gfn.columns import BUSY, HCALL_PENDING, IMPORTED, REFERENCED, REQUESTED
+from pef_ultravisor.to_hypervisor.eviction import make_room
 
 FIRST, COUNT = 16, 8
 LPIDS = (1, 2, 3)
@@ -101,7 +101,7 @@ def test_no_page_is_asked_for_twice_in_a_round() -> None:
     assert len(out(hv)) == COUNT
 
 
-@pytest.mark.parametrize("bit", [MOVING, WAITING, WANTED])
+@pytest.mark.parametrize("bit", [BUSY, HCALL_PENDING, REQUESTED])
 def test_a_page_in_somebodys_hand_stays(bit: int) -> None:
     hv = crowded()
     mark(hv, bit, FIRST)

@@ -7,10 +7,10 @@ import pytest
 
 from model.images import cell64, with_property
 from pef_lab.image import build_image
-from pef_ultravisor.device_tree import DeviceTree, MalformedDeviceTree, parse
-from pef_ultravisor.device_tree_nodes import Flaw
-from pef_ultravisor.esm_blob import MachineKey
-from pef_ultravisor.guest_image import MAX_CPUS, RMO_LIMIT, Extent, GuestImage
+from pef_ultravisor.boot.device_tree import DeviceTree, MalformedDeviceTree, parse
+from pef_ultravisor.boot.device_tree_nodes import Flaw
+from pef_ultravisor.boot.image import MAX_CPUS, RMO_LIMIT, Extent, GuestImage
+from pef_ultravisor.machine_key import MachineKey
 
 MIB = 1 << 20
 PAGE = 1 << 16

@@ -7,16 +7,16 @@ import pytest
 
 from model.scenes import LPID, machine, place, put, secure_vm, sound, state_of, text
 from model.scripted import HYPERVISOR, Held, ScriptedHypervisor
+from pef_kit.columns import gfn_set_of
 from pef_kit.operations import Transfer
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
-from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Lpid
+from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid
 from pef_protocol.runs import PlacedRuns
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.ultracalls import PageIn, PageOut
-from pef_ultravisor.frames import IN_FLIGHT
-from pef_ultravisor.from_guest.accesses import guest_store
-from pef_ultravisor.handlers import ultracall
+from pef_ultravisor.dispatch import guest_store, ultracall
+from pef_ultravisor.gfn.columns import IN_FLIGHT
 from pef_ultravisor.in_flight import in_flight
 
 OTHER = 2
@@ -69,7 +69,7 @@ def test_a_source_is_given_to_nobody_while_bytes_come_from_it(hv: ScriptedHyperv
 def test_a_shared_page_is_in_flight_while_its_guest_stores(hv: ScriptedHypervisor) -> None:
     put(hv, 20, S.SHARED)
     page = hv.ra(LPID, 20)
-    store = Held(hv, guest_store(hv.uv, Lpid(LPID), 20 * PAGE_SIZE, b"mail")).until(Transfer)
+    store = Held(hv, guest_store(hv.uv, Lpid(LPID), Gpa(20 * PAGE_SIZE), b"mail")).until(Transfer)
     assert hv.uv.normal_pages.pinned == 1
     assert hv.ultracall(paging("UV_PAGE_IN", LPID, page, 20)).code is UCode.U_BUSY
     assert hv.ultracall(paging("UV_PAGE_IN", LPID, page, 18)).code is UCode.U_P2
@@ -81,7 +81,7 @@ def test_a_shared_page_is_in_flight_while_its_guest_stores(hv: ScriptedHyperviso
 def test_nothing_stays_in_flight_whatever_ends_a_call(hv: ScriptedHypervisor) -> None:
     svm = hv.uv.svms[Lpid(LPID)]
     slot, at = place(hv, 17)
-    held = in_flight(hv.uv, svm, IN_FLIGHT, [(slot, slice(at, at + 1))], room=3)
+    held = in_flight(hv.uv, svm, IN_FLIGHT, [gfn_set_of(slot, at, 1)], room=3)
     held.__enter__()
     assert (slot.in_flight(slice(None)).sum(), hv.uv.promised, svm.open_calls) == (1, 3, 1)
     assert not held.__exit__(MemoryError, MemoryError(), None)

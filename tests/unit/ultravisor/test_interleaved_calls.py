@@ -30,7 +30,7 @@ from pef_protocol.runs import PageRuns, PlacedRuns
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import PageIn, PageInval, PageOut, SharePage, UnregisterMemSlot, UnsharePage
-from pef_ultravisor.frames import FILLED, IMPORTED, WANTED
+from pef_ultravisor.gfn.columns import FRAME_POPULATED, IMPORTED, REQUESTED
 
 SLOTS = ((0, 0, 4), (1, 4, 4))
 
@@ -140,7 +140,7 @@ def test_a_resident_page_is_not_scrubbed_by_a_page_in_that_comes_second() -> Non
     put(hv, 1, S.SECURE, frame=text("measured"))
     slot.mark(slice(1, 2), IMPORTED)
     hv.page_out(LPID, 1)
-    slot.mark(slice(0, 1), WANTED)
+    slot.mark(slice(0, 1), REQUESTED)
     svm.open_calls += 1
     codes: list[UCode] = []
     hv.during_transfer(lambda hv: codes.append(UCode(hv.page_in(LPID, 1).code)))
@@ -154,7 +154,7 @@ def test_an_import_that_breaks_off_leaves_no_bytes_behind() -> None:
     svm = active_vm(hv, LPID, (0, 0, 4))
     slot = svm.slots.holding(0)
     assert slot is not None
-    slot.mark(slice(0, 4), WANTED)
+    slot.mark(slice(0, 4), REQUESTED)
     svm.open_calls += 1
     for gfn in range(4):
         hv.fill(hv.ra(LPID, gfn), text("implant"))
@@ -163,7 +163,7 @@ def test_an_import_that_breaks_off_leaves_no_bytes_behind() -> None:
     hv.bus_fails(after=1)
     assert hv.ultracall(PageIn(Lpid(LPID), runs, 0, PAGE_ORDER)).code is UCode.U_BUSY
     assert [frame_of(hv, gfn) for gfn in (0, 1)] == [ZERO] * 2
-    assert not slot.marked(slice(None), IMPORTED | FILLED).any()
+    assert not slot.marked(slice(None), IMPORTED | FRAME_POPULATED).any()
     assert svm.resident == 0
 
 

@@ -12,14 +12,13 @@ from pef_kit.core.life import Ended, Life, OtherIncarnation
 from pef_kit.operations import Pause, Transfer
 from pef_protocol.codes import UCode
 from pef_protocol.identity import Incarnation
-from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gfn, Lpid
+from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gfn, Gpa, Lpid
 from pef_protocol.runs import PlacedRuns
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.ultracalls import PageOut, SharePage, SvmTerminate, UnsharePage
 from pef_protocol.wire import Caller, Role
-from pef_ultravisor.from_guest.accesses import guest_store
-from pef_ultravisor.handlers import ultracall
-from pef_ultravisor.leases import end_epoch
+from pef_ultravisor.dispatch import guest_store, ultracall
+from pef_ultravisor.from_hypervisor.svm_terminate import end_epoch
 
 OTHER = 2
 
@@ -50,7 +49,7 @@ def test_an_unshare_that_waits_asks_nothing_for_the_next_svm(hv: ScriptedHypervi
 
 
 def test_what_an_svm_held_counts_until_it_is_scrubbed(hv: ScriptedHypervisor) -> None:
-    store = Held(hv, guest_store(hv.uv, Lpid(LPID), 17 * PAGE_SIZE, b"last words")).until(Transfer)
+    store = Held(hv, guest_store(hv.uv, Lpid(LPID), Gpa(17 * PAGE_SIZE), b"last words")).until(Transfer)
     page, resident = hv.ra(LPID, 17), hv.uv.resident
     ending = hv.terminating(LPID).until(Pause)
     secure_vm(hv, OTHER)
@@ -66,7 +65,7 @@ def test_what_an_svm_held_counts_until_it_is_scrubbed(hv: ScriptedHypervisor) ->
 
 def test_the_end_of_an_epoch_ends_every_svm_once_no_byte_moves(hv: ScriptedHypervisor) -> None:
     secure_vm(hv, OTHER)
-    store = Held(hv, guest_store(hv.uv, Lpid(LPID), 17 * PAGE_SIZE, b"last words")).until(Transfer)
+    store = Held(hv, guest_store(hv.uv, Lpid(LPID), Gpa(17 * PAGE_SIZE), b"last words")).until(Transfer)
     hv.answers("H_SVM_PAGE_IN", busy())
     share = Held(hv, ultracall(hv.uv, guest(OTHER), "UV_SHARE_PAGE", SharePage(Gfn(17), 1))).until(Pause)
     ending = Held(hv, end_epoch(hv.uv)).until(Pause)

@@ -26,6 +26,7 @@ from model.scenes import (
 )
 from model.scripted import ScriptedHypervisor
 from pef_kit import allocation
+from pef_kit.columns import gfn_set_of
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.designs import Design
 from pef_protocol.hypercalls import SvmPageIn
@@ -33,8 +34,8 @@ from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, U64_MAX, Gpa, Lpid, S
 from pef_protocol.runs import PageRuns
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.ultracalls import RegisterMemSlot, UnregisterMemSlot
-from pef_ultravisor.frames import IMPORTED, MOVING, WAITING
-from pef_ultravisor.from_guest.accesses import AccessFailure
+from pef_ultravisor.access import AccessFailure
+from pef_ultravisor.gfn.columns import BUSY, HCALL_PENDING, IMPORTED
 from pef_ultravisor.in_flight import in_flight
 
 TIB = 1 << 40
@@ -177,10 +178,10 @@ def test_neighbours_of_an_unregistered_slot_stay_as_they_are() -> None:
     assert sound(hv)
 
 
-@pytest.mark.parametrize("bit", [MOVING, WAITING])
+@pytest.mark.parametrize("bit", [BUSY, HCALL_PENDING])
 def test_a_slot_with_a_page_in_flight_stays(hv: ScriptedHypervisor, bit: int) -> None:
     slot, _ = place(hv, 16)
-    with in_flight(hv.uv, svm_of(hv), bit, [(slot, slice(3, 4))]):
+    with in_flight(hv.uv, svm_of(hv), bit, [gfn_set_of(slot, 3, 1)]):
         assert unregister(hv) is UCode.U_BUSY
     assert place(hv, 16)[0] is slot
 

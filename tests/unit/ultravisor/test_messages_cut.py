@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from pef_protocol.quantities import PAGE_SIZE
 from pef_protocol.runs import PageRuns
-from pef_ultravisor import requests
-from pef_ultravisor.requests import messages, pages_of
+from pef_ultravisor.to_hypervisor import calls as requests
+from pef_ultravisor.to_hypervisor.calls import messages, pages_of
 
 
 @given(st.lists(st.integers(1, 40), max_size=30))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pef_kit.bus import NORMAL_BASE
 from pef_protocol.quantities import PAGE_SIZE
-from pef_ultravisor.normal_pages import NormalPages
+from pef_ultravisor.memory.normal_pages import NormalPages
 
 PAGES = 8
 ELSEWHERE = 0

@@ -14,9 +14,9 @@ from model.scenes import LPID, active_vm, machine, mapped, place, put, sound, st
 from pef_protocol.codes import UCode
 from pef_protocol.designs import PUSHING, Design
 from pef_protocol.states import UvGfnState as S
-from pef_ultravisor.frames import WAITING
-from pef_ultravisor.lifecycle import INVALIDATED, VALID
-from pef_ultravisor.readings import READINGS
+from pef_ultravisor.designs import DESIGNS
+from pef_ultravisor.gfn.columns import HCALL_PENDING
+from pef_ultravisor.gfn.table import INVALIDATED, VALID
 
 GFN: Final = 18
 BOTH: Final = "valid invalid"
@@ -45,7 +45,7 @@ def test_a_shared_page_is_refused_when_the_reading_says_so(design: Design, momen
     put(hv, GFN, state, page=text("mail"))
     before = mapped(hv, GFN)
     slot, at = place(hv, GFN)
-    slot.mark(slice(at, at + 1), WAITING if "ASKED" in moment else 0)
+    slot.mark(slice(at, at + 1), HCALL_PENDING if "ASKED" in moment else 0)
     svm.design, svm.done_outstanding = design, "DONE" in moment
     code = hv.page_in(LPID, GFN).code
     kind = "valid" if state in VALID else "invalid"
@@ -82,5 +82,5 @@ def test_what_was_never_imported_comes_in_while_done_is_outstanding_and_at_no_ot
     assert hv.page_in(LPID, GFN).code is UCode.U_SUCCESS
 
 
-def test_every_design_has_a_reading() -> None:
-    assert set(READINGS) == set(Design)
+def test_every_design_has_its_settings() -> None:
+    assert set(DESIGNS) == set(Design)

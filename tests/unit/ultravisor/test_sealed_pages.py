@@ -16,7 +16,7 @@ from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid
 from pef_protocol.runs import PlacedRuns
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.ultracalls import PageIn, SvmTerminate
-from pef_ultravisor.sealing import Sealer
+from pef_ultravisor.memory.sealing import Sealer
 
 GFN, OTHER = 18, 20
 LATER_LPID = 2

@@ -29,7 +29,7 @@ from pef_protocol.runs import PageRuns
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import PageInval, SharePage, SvmTerminate, UnsharePage
-from pef_ultravisor.from_guest.accesses import AccessFailure
+from pef_ultravisor.access import AccessFailure
 
 SLOTS = ((0, 0, 4), (1, 4, 4))
 GFNS = range(2, 6)

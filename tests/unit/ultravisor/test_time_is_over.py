@@ -14,11 +14,11 @@ from pef_kit.columns import gfn_set_of
 from pef_kit.operations import Ask, Effect, Operation, Pause
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode
-from pef_protocol.quantities import PAGE_SIZE, Lpid
+from pef_protocol.quantities import PAGE_SIZE, Gpa
 from pef_protocol.states import UvGfnState as S
-from pef_ultravisor.from_guest.accesses import guest_store
-from pef_ultravisor.from_guest.entering import go_on_as_normal_vm
-from pef_ultravisor.sharing import _take_back
+from pef_ultravisor.from_guest.esm import restore_normal_vm
+from pef_ultravisor.from_guest.share_page import revert
+from pef_ultravisor.from_guest.store import store
 
 ROUNDS = 50
 """Effects after which an operation is said never to end."""
@@ -47,7 +47,7 @@ def run_after_time(hv: ScriptedHypervisor, operation: Operation[Any]) -> tuple[s
 def way_back(hv: ScriptedHypervisor) -> Operation[Any]:
     """Have a VM go on as a normal one, after a UV_ESM that failed."""
     active_vm(hv, LPID, (0, 16, 4))
-    return go_on_as_normal_vm(hv.uv, svm_of(hv))
+    return restore_normal_vm(hv.uv, svm_of(hv))
 
 
 def undone_share(hv: ScriptedHypervisor) -> Operation[Any]:
@@ -55,21 +55,21 @@ def undone_share(hv: ScriptedHypervisor) -> Operation[Any]:
     secure_vm(hv, LPID, (0, 16, 4))
     put(hv, 17, S.HV_SHARED)
     slot, at = place(hv, 17)
-    return _take_back(hv.uv, svm_of(hv), [gfn_set_of(slot, at, 1)])
+    return revert(hv.uv, svm_of(hv), [gfn_set_of(slot, at, 1)])
 
 
 def store_to_a_page_that_is_out(hv: ScriptedHypervisor) -> Operation[Any]:
     """Store as UV_ESM stores the edited device tree, to a page that is paged out."""
     secure_vm(hv, LPID, (0, 16, 4))
     put(hv, 17, S.PAGEDOUT)
-    return guest_store(hv.uv, Lpid(LPID), 17 * PAGE_SIZE, bytes(PAGE_SIZE), patient=True)
+    return store(hv.uv, svm_of(hv), Gpa(17 * PAGE_SIZE), bytes(PAGE_SIZE), patient=True)
 
 
 def store_where_room_is_short(hv: ScriptedHypervisor) -> Operation[Any]:
     """Store to such a page where another one has to go out first."""
     secure_vm(hv, LPID, (0, 16, 5))
     put(hv, 17, S.PAGEDOUT)
-    return guest_store(hv.uv, Lpid(LPID), 17 * PAGE_SIZE, bytes(PAGE_SIZE), patient=True)
+    return store(hv.uv, svm_of(hv), Gpa(17 * PAGE_SIZE), bytes(PAGE_SIZE), patient=True)
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ from model.scenes import LPID, ZERO, active_vm, machine, place, put, secure_vm, 
 from model.scripted import Held, ScriptedHypervisor
 from pef_kit.operations import Pause, Transfer
 from pef_protocol.codes import UCode
-from pef_protocol.quantities import PAGE_SIZE, SECURE_BIT, U64_MAX, Lpid
+from pef_protocol.quantities import PAGE_SIZE, SECURE_BIT, U64_MAX, Gpa, Lpid
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import SvmTerminate, WritePate
-from pef_ultravisor.from_guest.accesses import AccessFailure, guest_store
+from pef_ultravisor.access import AccessFailure
+from pef_ultravisor.dispatch import guest_store
 
 
 def write(hv: ScriptedHypervisor, lpid: int, dw0: int = 1, dw1: int = 1) -> UCode:
@@ -87,7 +88,7 @@ def test_an_svm_has_not_ended_while_bytes_of_it_are_on_their_way_to_a_normal_pag
     secure_vm(hv)
     put(hv, 16, S.SHARED, page=text("mail"))
     page = hv.ra(LPID, 16)
-    store = Held(hv, guest_store(hv.uv, Lpid(LPID), 16 * PAGE_SIZE, text("last words"))).until(Transfer)
+    store = Held(hv, guest_store(hv.uv, Lpid(LPID), Gpa(16 * PAGE_SIZE), text("last words"))).until(Transfer)
     ending = hv.terminating(LPID)
     for _ in range(3):
         ending.step()
@@ -105,7 +106,7 @@ def test_a_second_terminate_waits_for_the_same_bytes() -> None:
     hv = machine()
     secure_vm(hv)
     put(hv, 16, S.SHARED, page=text("mail"))
-    store = Held(hv, guest_store(hv.uv, Lpid(LPID), 16 * PAGE_SIZE, text("last words"))).until(Transfer)
+    store = Held(hv, guest_store(hv.uv, Lpid(LPID), Gpa(16 * PAGE_SIZE), text("last words"))).until(Transfer)
     endings = [hv.terminating(LPID), hv.terminating(LPID)]
     for ending in endings:
         ending.until(Pause)

@@ -8,7 +8,7 @@ from pef_hypervisor.checks import Refused
 from pef_hypervisor.outcome import Outcome
 from pef_kit.core.life import Ended
 from pef_protocol.calls import Reply
-from pef_ultravisor.from_guest.accesses import AccessFailure
+from pef_ultravisor.access import AccessFailure
 
 ENDED: Final = "ended"
 

@@ -24,10 +24,10 @@ from pef_protocol.designs import Design
 from pef_protocol.identity import Incarnation
 from pef_protocol.quantities import Gfn, Lpid, SlotId
 from pef_protocol.states import UvVmState
-from pef_ultravisor.frames import IMPORTED, FrameSlot, Svm
-from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.sealing import Sealer
-from pef_ultravisor.secure_memory import Frames
+from pef_ultravisor.gfn.columns import IMPORTED, FrameSlot
+from pef_ultravisor.memory.frames import Frames
+from pef_ultravisor.memory.sealing import Sealer
+from pef_ultravisor.state import Svm, Ultravisor
 
 STATES: Final = tuple(UvVmState)
 DESIGNS: Final = {design.value: design for design in Design}

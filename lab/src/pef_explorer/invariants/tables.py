@@ -16,7 +16,7 @@ from pef_lab.agreement import SHARED_STATES, TRANSIENT_STATES, agreeing_states
 from pef_protocol.states import HvGfnState as H
 from pef_protocol.states import HvVmState, UvVmState
 from pef_protocol.states import UvGfnState as S
-from pef_ultravisor.frames import IN_FLIGHT
+from pef_ultravisor.gfn.columns import IN_FLIGHT
 
 
 def the_tables_agree(step: Step) -> Iterator[str]:

@@ -18,10 +18,11 @@ from typing import Any, Final, Self
 
 from pef_explorer.machines.faults import Fault, refusal
 from pef_explorer.machines.plain import plain
+from pef_explorer.machines.small_esm import OnePhase
 from pef_explorer.machines.wire import SENDERS, Message, NotDone, Wire, epoch_of
 from pef_kit.core.lease import Leased
 from pef_kit.core.life import Ended
-from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, Transfer, Turn, Work
+from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, Phase, Transfer, Turn, Work
 from pef_protocol.calls import Reply
 from pef_protocol.events import Side
 from pef_protocol.problems import ProblemType
@@ -210,6 +211,8 @@ class OpenCall:
         try:
             failed = isinstance(answer, Exception)
             effect = operation.throw(answer) if failed else operation.send(answer)
+            while isinstance(effect, Phase):
+                effect = operation.send(None)
         except StopIteration as end:
             self._ended(end.value)
             return
@@ -259,7 +262,7 @@ class OpenCall:
         standing: list[Any] = [len(self._stack)]
         at: Any = self._stack[-1]
         while True:
-            if isinstance(at, Leased):
+            if isinstance(at, Leased | OnePhase):
                 at = at.operation
                 continue
             if not isinstance(at, GeneratorType) or at.gi_frame is None:

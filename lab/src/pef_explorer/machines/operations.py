@@ -14,8 +14,7 @@ from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_SIZE, Gfn, Lpid, gpa_of
 from pef_protocol.ultracalls import SharePage, UnshareAllPages, UnsharePage
 from pef_protocol.wire import Caller, Role
-from pef_ultravisor.from_guest.accesses import guest_load, guest_store
-from pef_ultravisor.handlers import ultracall
+from pef_ultravisor.dispatch import guest_load, guest_store, ultracall
 
 
 def load(machines: Pair[Any], lpid: Lpid, gfn: int, length: int, *, secure: bool) -> Operation[Any]:

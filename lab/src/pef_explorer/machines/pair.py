@@ -22,9 +22,9 @@ from pef_protocol.events import Side
 from pef_protocol.identity import Epoch, InstanceId
 from pef_protocol.problems import ProblemType
 from pef_protocol.wire import Caller, Role
-from pef_ultravisor.handlers import ultracall
-from pef_ultravisor.leases import end_epoch
-from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.dispatch import ultracall
+from pef_ultravisor.from_hypervisor.svm_terminate import end_epoch
+from pef_ultravisor.state import Ultravisor
 
 HYPERVISOR: Final = Caller(Role.HYPERVISOR)
 ULTRAVISOR: Final = Caller(Role.ULTRAVISOR)

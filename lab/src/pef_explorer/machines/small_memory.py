@@ -14,8 +14,8 @@ from cryptography.exceptions import InvalidTag
 from pef_kit.bus import NORMAL_BASE, NormalMemory
 from pef_kit.spans import I64, U8, U64, Mask
 from pef_protocol.quantities import PAGE_SIZE
-from pef_ultravisor.sealing import Sealer
-from pef_ultravisor.secure_memory import Frames
+from pef_ultravisor.memory.frames import Frames
+from pef_ultravisor.memory.sealing import Sealer
 
 TOKEN_BYTES: Final = 8
 KNOWN_BYTES: Final = 16

@@ -14,7 +14,7 @@ from pef_explorer.checkpoints import ultravisor as uv_side
 from pef_explorer.machines.open_call import OpenCall, run_to_end
 from pef_explorer.machines.operations import create
 from pef_explorer.machines.pair import Pair
-from pef_explorer.machines.small_esm import steps_for
+from pef_explorer.machines.small_esm import Entering, steps_for
 from pef_explorer.machines.small_memory import KNOWN_BYTES, HeapFrames, HeapMemory, KnownBytesSealer
 from pef_explorer.plan import Plan
 from pef_hypervisor.dispatch import Hypervisor
@@ -26,19 +26,15 @@ from pef_kit.operations import Operation
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side
 from pef_protocol.identity import instance_of
-from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid
-from pef_protocol.ultracalls import Esm
-from pef_ultravisor.frames import FrameSlot, Svm
-from pef_ultravisor.from_guest.entering import Entering
-from pef_ultravisor.machine import Capacity, Ultravisor
-from pef_ultravisor.necessary_set import EsmFailure
+from pef_protocol.quantities import PAGE_ORDER, Lpid
+from pef_ultravisor.boot.image import EsmFailure
+from pef_ultravisor.gfn.columns import FrameSlot
+from pef_ultravisor.state import Capacity, Svm, Ultravisor
 
 MACHINE_KEY: Final = b"what this machine's key is made of"
 LPID: Final = Lpid(1)
 ROOM: Final = 64
 """Pages of secure memory: more than the VM has, so nothing is evicted."""
-ENTRY: Final = Esm(Gpa(PAGE_SIZE), Gpa(PAGE_SIZE))
-"""What the guest says when it makes UV_ESM; the small steps read nothing of it."""
 
 
 class SuspendedEsm(NamedTuple):
@@ -150,7 +146,7 @@ class System(Pair[HeapMemory]):
         if snapshot.suspended is not None:
             _, place, failure = snapshot.suspended
             failed = EsmFailure(UCode(failure[0]), failure[1]) if failure else None
-            self.entering = Entering(self.uv, svm, ENTRY, self.steps, place, failed)
+            self.entering = Entering(self.uv, svm, self.steps, place, failed)
 
     def _be_of(self, *starts: int) -> None:
         """Have the machines of those starts: each run of a side has an instance id of its own."""
@@ -178,7 +174,7 @@ class System(Pair[HeapMemory]):
     def enter(self) -> Entering:
         """Begin a UV_ESM as the service does, past the checks of its arguments."""
         self.generation += 1
-        self.entering = Entering.begin(self.uv, self.uv.new_svm(LPID), ENTRY, self.steps)
+        self.entering = Entering.begin(self.uv, self.uv.new_svm(LPID), self.steps)
         return self.entering
 
     def normal_page(self, gfn: int) -> int | None:

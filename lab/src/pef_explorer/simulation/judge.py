@@ -14,7 +14,7 @@ from pef_lab.agreement import TRANSIENT_STATES, agreeing_states
 from pef_protocol.designs import Design
 from pef_protocol.states import HvGfnState as H
 from pef_protocol.states import UvGfnState as S
-from pef_ultravisor.frames import FrameSlot
+from pef_ultravisor.gfn.columns import FrameSlot
 
 TRANSIENT: Final = np.array(sorted(TRANSIENT_STATES), np.uint8)
 Found = tuple[str, str]

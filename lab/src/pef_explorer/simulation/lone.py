@@ -16,7 +16,7 @@ from pef_kit.core.life import Ended
 from pef_kit.operations import Operation, PeerFailure
 from pef_protocol.calls import Reply
 from pef_protocol.events import Side
-from pef_ultravisor.from_guest.accesses import AccessFailure
+from pef_ultravisor.access import AccessFailure
 
 LONGEST: Final = 20_000
 """Events in which every open call must have ended, once no other begins."""

@@ -8,7 +8,7 @@ import numpy as np
 from pef_explorer.actions.names import ActionName
 from pef_explorer.machines import operations
 from pef_explorer.machines.pair import Pair
-from pef_explorer.machines.small_esm import measured, not_as_promised, steps_for
+from pef_explorer.machines.small_esm import Step, measured, not_as_promised, phases, steps_for
 from pef_explorer.machines.small_memory import HeapFrames, HeapMemory, KnownBytesSealer
 from pef_explorer.plan import Plan
 from pef_explorer.simulation.events import GUEST, SIZE, Seed, Start, token_of
@@ -24,10 +24,9 @@ from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid
 from pef_protocol.states import HvVmState, UvVmState
 from pef_protocol.ultracalls import Esm
 from pef_protocol.wire import Caller, Role
-from pef_ultravisor.from_guest.entering import Entering, Step
-from pef_ultravisor.from_guest.esm import LADDER
-from pef_ultravisor.from_guest.guest_calls import GuestCall
-from pef_ultravisor.machine import Capacity, Ultravisor
+from pef_ultravisor.checks import GuestCall
+from pef_ultravisor.from_guest.esm import CHECKS, enter
+from pef_ultravisor.state import Capacity, Ultravisor
 
 SEEN_BYTES: Final = 16
 """Bytes of an access: a token, and as many that are zero in every page that is not encrypted."""
@@ -148,18 +147,14 @@ class Machines(Pair[HeapMemory]):
     def _enter(self, lpid: Lpid, steps: tuple[Step, ...]) -> Operation[Reply]:
         """Answer UV_ESM as the service does, by the small steps."""
         call = GuestCall(self.uv, Caller(Role.GUEST, lpid), ENTRY)
-        refused = LADDER.climb(call)
+        refused = CHECKS.climb(call)
         if refused:
             return Reply(refused.code)
-        if call.svm is not None:
+        if call.found is not None:
             return Reply(UCode.U_SUCCESS)
-        entering = Entering.begin(self.uv, self.uv.new_svm(lpid), ENTRY, steps)
-        try:
-            while entering.reply is None:
-                yield from entering.next_phase()
-        finally:
-            entering.end()
-        return entering.reply
+        svm = self.uv.new_svm(lpid)
+        failure = yield from enter(self.uv, svm, phases(self.uv, svm, steps))
+        return failure or Reply(UCode.U_SUCCESS)
 
     # What an observer sees
 

@@ -9,11 +9,11 @@ from pef_explorer.actions.oracle import ZERO, Oracle
 from pef_explorer.world.observation import Observation
 from pef_hypervisor.gfn.columns import SENT
 from pef_protocol.states import HvVmState
-from pef_ultravisor.frames import FILLED, REFERENCED
+from pef_ultravisor.gfn.columns import FRAME_POPULATED, REFERENCED
 
-INERT: Final = bytes(mark & ~(REFERENCED | FILLED) & 0xFF for mark in range(256))
-"""REFERENCED chooses what is evicted, and nothing is; FILLED says that a frame must be scrubbed, and its
-bytes stand in the key themselves."""
+INERT: Final = bytes(mark & ~(REFERENCED | FRAME_POPULATED) & 0xFF for mark in range(256))
+"""REFERENCED chooses what is evicted, and nothing is; FRAME_POPULATED says that a frame must be scrubbed,
+and its bytes stand in the key themselves."""
 SECURED: Final = bytes(mark & ~SENT & 0xFF for mark in range(256))
 """CARRIED says in a secure VM only what H_SVM_INIT_ABORT would have needed."""
 _SIDES: Final = int(HvVmState.SECURE)

@@ -30,11 +30,11 @@ from pef_protocol.designs import Design
 from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_ORDER
 from pef_protocol.wire import HELLO_PATH, Role
-from pef_ultravisor import views
+from pef_ultravisor import invariants, views
+from pef_ultravisor.dispatch import ultracall
 from pef_ultravisor.epoch import Reception, add_epoch_routes
-from pef_ultravisor.handlers import ultracall
-from pef_ultravisor.machine import Capacity, Ultravisor
 from pef_ultravisor.routes.guest import add_guest_routes
+from pef_ultravisor.state import Capacity, Ultravisor
 
 THREADS: Final = 4
 
@@ -136,7 +136,7 @@ def add_views(service: Service, uv: Ultravisor) -> None:
         long_views,
         uv.copied,
         lambda seen: seen.digest(),
-        lambda seen: list(seen.invariants()),
+        invariants.broken,
     )
 
 

@@ -24,8 +24,8 @@ from pef_kit.volume import Misnamed, Volume
 from pef_protocol.identity import Epoch, InstanceId
 from pef_protocol.problems import ProblemType
 from pef_protocol.wire import EPOCH_PATH, HELLO_PATH, Role
-from pef_ultravisor.leases import end_epoch
-from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.from_hypervisor.svm_terminate import end_epoch
+from pef_ultravisor.state import Ultravisor
 
 
 class MemoryFile(BaseModel):

@@ -8,17 +8,12 @@ Source: rule 13 of ARCHITECTURE.md, "Identity and time"; attack 54.
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeAlias
 
 import numpy as np
 
-from pef_kit.columns import GfnSet
-from pef_kit.spans import I64, U64, Selection
-from pef_ultravisor.frames import PROMISED, FrameSlot, Svm
-from pef_ultravisor.machine import Ultravisor
-
-Chosen: TypeAlias = Sequence[tuple[FrameSlot, Selection]]
-"""GFNs as offsets in their slots."""
+from pef_kit.spans import I64, U64
+from pef_ultravisor.gfn.columns import RESERVED, FrameSlot, Gfns
+from pef_ultravisor.state import Svm, Ultravisor
 
 
 @contextmanager
@@ -26,26 +21,28 @@ def in_flight(
     uv: Ultravisor,
     svm: Svm,
     mark: int,
-    gfns: Chosen,
+    gfn_sets: Sequence[Gfns],
     *,
     pages: Iterable[I64 | U64] = (),
     changing: Sequence[FrameSlot] = (),
     room: int = 0,
 ) -> Iterator[None]:
-    """Mark `gfns`, pin `pages` (real addresses, one a page), and keep `room` pages of secure memory.
+    """Mark the GFNs of `gfn_sets`, pin normal `pages`, and keep `room` pages of secure memory.
 
-    Where `mark` includes PROMISED, room is kept for each of `gfns` too, until it is redeemed. The slots of
-    `gfns`, and those `changing` in which GFNs are between two states, can't be taken away meanwhile.
+    `pages`: arrays of real addresses (bytes, one per page; 0: none). Where `mark` includes RESERVED, room is
+    kept for each GFN too, until it is redeemed. The slots of `gfn_sets`, and those `changing` in which GFNs
+    are between two states, can't be taken away meanwhile.
     """
-    slots = [*(slot for slot, _ in gfns), *changing]
+    chosen = [(gfns.slot, gfns.selection) for gfns in gfn_sets]
+    slots = [*(slot for slot, _ in chosen), *changing]
     pinned = [each.astype(np.uint64) for each in pages]
-    promised = sum(len(slot.marks[chosen]) for slot, chosen in gfns) if mark & PROMISED else 0
+    promised = sum(gfns.pages for gfns in gfn_sets) if mark & RESERVED else 0
     svm.open_calls += 1
     uv.promised += room + promised
     for slot in slots:
         slot.flights += 1
-    for slot, chosen in gfns if mark else ():
-        slot.mark(chosen, mark)
+    for slot, selection in chosen if mark else ():
+        slot.mark(selection, mark)
     for each in pinned:
         uv.normal_pages.pin(each)
     try:
@@ -53,21 +50,11 @@ def in_flight(
     finally:
         for each in pinned:
             uv.normal_pages.unpin(each)
-        for slot, chosen in gfns if mark else ():
-            if mark & PROMISED:
-                uv.redeem(slot, chosen)
-            slot.unmark(chosen, mark)
+        for slot, selection in chosen if mark else ():
+            if mark & RESERVED:
+                uv.redeem(slot, selection)
+            slot.unmark(selection, mark)
         for slot in slots:
             slot.flights -= 1
         uv.promised -= room
         svm.open_calls -= 1
-
-
-def chosen_in(gfn_sets: Iterable[GfnSet[FrameSlot]]) -> Chosen:
-    """Return the GFNs of `gfn_sets` as `in_flight` takes them."""
-    return [(gfns.slot, gfns.selection) for gfns in gfn_sets]
-
-
-def normal_pages_of(gfn_sets: Iterable[GfnSet[FrameSlot]]) -> list[U64]:
-    """Return the normal pages behind the GFNs of `gfn_sets`; 0 stands for none."""
-    return [gfns.slot.normal[gfns.selection] for gfns in gfn_sets]

@@ -7,8 +7,8 @@ import numpy as np
 from pef_kit.operations import Operation
 from pef_kit.parts import copied
 from pef_protocol.states import UvGfnState, UvVmState
-from pef_ultravisor.frames import FrameSlot, Svm
-from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.gfn.columns import FrameSlot
+from pef_ultravisor.state import Svm, Ultravisor
 
 
 def vms(uv: Ultravisor) -> dict[str, Any]:

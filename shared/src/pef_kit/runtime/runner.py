@@ -6,7 +6,7 @@ from concurrent.futures import Executor
 from typing import Any, Final, TypeAlias, TypeVar, assert_never
 
 from pef_kit.bus import Bus
-from pef_kit.operations import PATIENCE, Ask, Effect, Operation, Pause, Perform, Transfer, Turn, Work
+from pef_kit.operations import PATIENCE, Ask, Effect, Operation, Pause, Perform, Phase, Transfer, Turn, Work
 from pef_kit.runtime.peer import Peer
 from pef_kit.runtime.trace import CURRENT, CallContext, Observer
 from pef_protocol.calls import CALLS, Reply
@@ -57,6 +57,8 @@ class EffectRunner:
             case Pause(attempt, patient):
                 await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * (attempt + 1)))
                 return patient or (attempt < PATIENCE - 1 and not time_is_over())
+            case Phase():
+                return None
             case _:
                 assert_never(effect)
 

@@ -1,4 +1,4 @@
-"""UV_ESMB_GET_FILE: an SVM reads a file attached to its ESM blob, 64 bytes a call, from front to back.
+"""UV_ESMB_GET_FILE: an SVM reads a file attached to its ESM blob, 64 bytes per call, from front to back.
 
 A file can be read once: what was handed out, or passed over, is zeroed and not handed out again.
 
@@ -14,39 +14,42 @@ from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.ultracalls import EsmbGetFile
 from pef_protocol.wire import Caller
-from pef_ultravisor.from_guest.guest_calls import SECURE_ONLY, GuestCall
-from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor import checks
+from pef_ultravisor.checks import GuestCall
+from pef_ultravisor.state import Ultravisor
 
 BYTES_A_CALL: Final = 64
 """What fits the eight output registers."""
 
+Call = GuestCall[EsmbGetFile]
 
-def is_attached(call: GuestCall) -> bool:
+
+def is_attached(call: Call) -> bool:
     """Pass the name of a file that is attached."""
-    return call.svm is not None and call.asked.name in call.svm.files
+    return call.found is not None and call.asked.name in call.found.files
 
 
-def goes_on(call: GuestCall) -> bool:
+def goes_on(call: Call) -> bool:
     """Pass an offset within the file, its end included, that does not go back."""
-    svm, name, offset = call.svm, call.asked.name, call.asked.offset
+    svm, name, offset = call.found, call.asked.name, call.asked.offset
     return svm is not None and svm.handed_out.get(name, 0) <= offset <= len(svm.files[name])
 
 
-LADDER: Final = Ladder[GuestCall](
-    ladders.ESMB_GET_FILE, {**SECURE_ONLY, "name": is_attached, "offset": goes_on}
+CHECKS: Final = Ladder[Call](
+    ladders.ESMB_GET_FILE, {**checks.SECURE_ONLY, "name": is_attached, "offset": goes_on}
 )
 
 
 def uv_esmb_get_file(uv: Ultravisor, caller: Caller, asked: EsmbGetFile) -> Operation[Reply]:
     """Answer UV_ESMB_GET_FILE: outputs `count` (0 at the end) and `bytes` (hexadecimal)."""
     # parameters
-    call = GuestCall(uv, caller, asked)
-    svm = call.svm
+    call = Call(uv, caller, asked)
 
     # checks
-    refused = LADDER.climb(call)
-    if refused or svm is None:
-        return Reply(refused.code if refused else UCode.U_INVALID)
+    refused = CHECKS.climb(call)
+    if refused:
+        return Reply(refused.code)
+    svm = call.svm
 
     # effect
     file, begun = svm.files[asked.name], svm.handed_out.get(asked.name, 0)

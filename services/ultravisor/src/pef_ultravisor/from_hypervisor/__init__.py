@@ -1,1 +1,1 @@
-"""Ultracalls that the Hypervisor may make. It is not trusted: each argument is checked, in ladder order."""
+"""Ultracalls of the Hypervisor. It is not trusted: each argument is checked, in the order of the protocol."""

@@ -7,207 +7,188 @@ above all.
 Source: ultravisor.rst, UV_PAGE_IN; decisions, "UV_PAGE_IN on a resident secure GFN".
 """
 
-from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 
-from pef_kit.columns import GfnSet
 from pef_kit.ladder import Codes, Ladder
 from pef_kit.operations import Operation, PeerFailure
-from pef_kit.refusals import Refusals
 from pef_kit.spans import I64, U8, Mask, among
+from pef_kit.transitions import Judgement
 from pef_protocol import ladders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.ultracalls import PageIn
 from pef_protocol.wire import Caller
-from pef_ultravisor.frames import FILLED, IMPORTED, MOVING, PROMISED, REFERENCED, WANTED, FrameSlot, Svm
-from pef_ultravisor.from_hypervisor import paging as rungs
-from pef_ultravisor.from_hypervisor.paging import Paging
+from pef_ultravisor import checks
+from pef_ultravisor.checks import Paging
+from pef_ultravisor.gfn.columns import (
+    BUSY,
+    FRAME_POPULATED,
+    IMPORTED,
+    REFERENCED,
+    REQUESTED,
+    RESERVED,
+    FrameSlot,
+    Gfns,
+)
+from pef_ultravisor.gfn.table import GFN, Action, Event
 from pef_ultravisor.in_flight import in_flight
-from pef_ultravisor.lifecycle import GFN, Deed, Event
-from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.readings import READINGS
-from pef_ultravisor.transfers import Pages, importing, opening
-
-Bring: TypeAlias = Callable[[Ultravisor, Svm, Pages], Operation[Codes]]
+from pef_ultravisor.memory.copy import copy_in, decrypt_in
+from pef_ultravisor.state import Svm, Ultravisor
 
 
-def source_is_normal(paging: Paging) -> Mask:
+def source_is_normal(call: Paging[PageIn]) -> Mask:
     """Pass runs whose source is whole normal pages that back no other GFN, and are not in flight."""
-    uv = paging.uv
-    passes = uv.normal_pages.whole(paging.addresses, paging.counts)
+    normal_pages = call.uv.normal_pages
+    passes = normal_pages.whole(call.addresses, call.counts)
     rows = passes.nonzero()[0]
-    taken = rows[uv.normal_pages.in_use(paging.addresses[rows], paging.counts[rows])]
+    taken = rows[normal_pages.in_use(call.addresses[rows], call.counts[rows])]
     passes[taken] = False
-    for gfns in rungs.gfn_sets_of(paging, taken):
+    for gfns in call.gfn_sets_of(taken):
         now = gfns.slot.normal[gfns.selection]
-        offered = gfns.each_address(paging.addresses).view(np.uint64)
+        offered = gfns.each_address(call.addresses).view(np.uint64)
         passes[gfns.rows] = True
-        passes[gfns.each_row()[(now != offered) & uv.normal_pages.each_in_use(offered)]] = False
+        passes[gfns.each_row()[(now != offered) & normal_pages.each_in_use(offered)]] = False
     return passes
 
 
-def not_aborted(paging: Paging) -> Mask:
+def not_aborted(call: Paging[PageIn]) -> Mask:
     """Pass runs of an SVM that is not aborted; of an aborted one those imported ones that are not shared."""
 
-    def served(gfns: GfnSet[FrameSlot]) -> Mask:
+    def served(gfns: Gfns) -> Mask:
         imported = gfns.slot.marked(gfns.selection, IMPORTED)
         return imported & among(gfns.slot.state[gfns.selection], S.SECURE, S.PAGEDOUT)
 
-    return rungs.not_aborted_or(paging, served)
+    return checks.not_aborted_or(call, served)
 
 
-LADDER: Final = Ladder(ladders.PAGE_IN, {**rungs.PLACED, "ra": source_is_normal, "aborted": not_aborted})
+CHECKS: Final = Ladder[Paging[PageIn]](
+    ladders.PAGE_IN, {**checks.PLACED, "ra": source_is_normal, "aborted": not_aborted}
+)
 
 
 def uv_page_in(uv: Ultravisor, caller: Caller, asked: PageIn) -> Operation[Reply]:
     """Answer UV_PAGE_IN."""
     # parameters
-    paging = Paging(uv, caller, asked)
-    svm = paging.svm
+    call = Paging(uv, caller, asked)
+    refusals = call.new_refusals()
 
     # checks
-    refused_whole, codes = LADDER.climb_runs(paging, paging.runs)
-    refusals = paging.refusals
+    refused, codes = CHECKS.climb_runs(call, call.runs)
     refusals.add_runs(codes)
+    if refused or codes.all():
+        return refusals.reply(refused)
+    svm = call.svm
 
     # effect
-    if svm is not None:
-        with ExitStack() as held:
-            entries: list[Entry] = []
-            for gfns in paging.gfn_sets(codes):
-                addresses = gfns.each_address(paging.addresses)
-                entries += take_pages(uv, svm, gfns, addresses, refusals, held)
-            yield from bring_in(uv, svm, entries, refusals)
+    with ExitStack() as held:
+        # Order: nothing is yielded until all runs are judged and marked, by the checks that they passed.
+        entering: list[tuple[Action, Gfns, I64]] = []
+        for gfns in call.gfn_sets(codes):
+            slot, offsets, addresses = gfns.slot, gfns.each_offset(), gfns.each_address(call.addresses)
+            event_of = events_of(svm, gfns)
+            judged = checks.judged(gfns, GFN.judge_each(event_of, slot.state[gfns.selection]))
+            refuse_without_room(uv, svm, gfns, judged)
+            refusals.add_pages(gfns, judged.code)
+
+            mapped = among(judged.does, Action.MAP)
+            if np.count_nonzero(mapped):
+                map_pages(uv, slot, offsets[mapped], addresses[mapped])
+            enters = among(judged.does, Action.IMPORT, Action.DECRYPT)
+            done = among(judged.code, UCode.U_SUCCESS) & ~enters
+            slot.put(offsets[done], judged.then[done])
+
+            for action in (Action.IMPORT, Action.DECRYPT):
+                chosen = among(judged.does, action)
+                if not np.count_nonzero(chosen):
+                    continue
+                pages, sources = gfns.where(chosen), addresses[chosen]
+                room = int(np.count_nonzero(not_counted(svm, pages)))
+                held.enter_context(in_flight(uv, svm, BUSY, [pages], pages=[sources], room=room))
+                entering.append((action, pages, sources))
+
+        for action, pages, sources in entering:
+            try:
+                if action is Action.IMPORT:
+                    yield from import_pages(uv, pages, sources)
+                    outcomes = np.zeros(pages.pages, np.int16)
+                else:
+                    outcomes = yield from decrypt_pages(uv, svm, pages, sources)
+            except PeerFailure as failure:
+                refusals.detail = str(failure)
+                outcomes = np.full(pages.pages, UCode.U_BUSY, np.int16)
+            refusals.add_pages(pages, outcomes)
 
     # reply
-    return refusals.reply(refused_whole)
+    return refusals.reply()
 
 
-def events_of(svm: Svm, gfns: GfnSet[FrameSlot]) -> U8:
-    """Return what UV_PAGE_IN means for each GFN at this moment."""
-    slot, chosen = gfns.slot, gfns.selection
-    reading = READINGS[svm.design]
-    events = np.full(gfns.pages, reading.otherwise, np.uint8)
+def events_of(svm: Svm, gfns: Gfns) -> U8:
+    """Return what UV_PAGE_IN means for each GFN at this moment (`Event`, uint8, one per GFN)."""
+    slot, chosen, policy = gfns.slot, gfns.selection, svm.settings
+    events = np.full(gfns.pages, policy.page_in, np.uint8)
     if svm.done_outstanding:
         frozen = slot.marked(chosen, IMPORTED) & among(slot.state[chosen], S.SECURE)
-        events[~frozen] = reading.at_done
-    if reading.spared:
-        events[slot.marked(chosen, reading.spared)] = Event.PAGE_IN
-    events[slot.marked(chosen, WANTED)] = Event.PAGE_IN_WANTED
+        events[~frozen] = policy.page_in_at_done
+    if policy.exempt:
+        events[slot.marked(chosen, policy.exempt)] = Event.PAGE_IN
+    events[slot.marked(chosen, REQUESTED)] = Event.PAGE_IN_WANTED
     return events
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """Pages that come into their frames, and are in flight."""
-
-    gfns: GfnSet[FrameSlot]
-    wanted: Mask
-    pages: Pages
-    bring: Bring
-
-
-def take_pages(
-    uv: Ultravisor,
-    svm: Svm,
-    gfns: GfnSet[FrameSlot],
-    addresses: I64,
-    refusals: Refusals,
-    held: ExitStack,
-) -> list[Entry]:
-    """Do what UV_PAGE_IN means for each GFN of a set; `addresses` has a normal page for each.
-
-    Return what remains to be brought in; `held` keeps it in flight. Order: nothing is yielded here, so that
-    all runs of a message are judged and marked together, by the checks that they passed.
-    """
-    slot, chosen = gfns.slot, gfns.selection
-    judgement = rungs.judged(gfns, GFN.judge_each(events_of(svm, gfns), slot.state[chosen]))
-    offsets = gfns.each_offset()
-
-    enters = among(judgement.does, Deed.IMPORT, Deed.OPEN)
-    if np.count_nonzero(enters):
-        new = enters & _not_counted(svm, slot, offsets)
-        if not uv.has_room(int(np.count_nonzero(new))):
-            judgement.code[new] = UCode.U_RETRY
-            judgement.does[new] = Deed.WAIT
-            enters &= ~new
-
-    mapped = among(judgement.does, Deed.MAP)
-    if np.count_nonzero(mapped):
-        uv.normal_pages.give_back(slot.normal[offsets[mapped]])
-        uv.normal_pages.take(addresses[mapped].astype(np.uint64))
-        slot.normal[offsets[mapped]] = addresses[mapped]
-    settled = among(judgement.code, UCode.U_SUCCESS) & ~enters
-    slot.put(offsets[settled], judgement.then[settled])
-    refusals.add_pages(gfns, np.where(enters, 0, judgement.code))
-
-    entries: list[Entry] = []
-    for deed, bring in ((Deed.IMPORT, _import), (Deed.OPEN, _open)):
-        wanted = among(judgement.does, deed)
-        if np.count_nonzero(wanted):
-            pages = Pages(slot, offsets[wanted], addresses[wanted])
-            room = int(np.count_nonzero(_not_counted(svm, slot, pages.offsets)))
-            marked = [(slot, pages.offsets)]
-            held.enter_context(in_flight(uv, svm, MOVING, marked, pages=[pages.addresses], room=room))
-            entries.append(Entry(gfns, wanted, pages, bring))
-    return entries
-
-
-def _not_counted(svm: Svm, slot: FrameSlot, offsets: I64) -> Mask:
-    """Mark the GFNs at `offsets` that neither the resident nor the promised pages include yet."""
-    counted = among(slot.state[offsets], S.SECURE)
+def not_counted(svm: Svm, gfns: Gfns) -> Mask:
+    """Tell which GFNs neither the resident nor the promised pages include yet."""
+    counted = among(gfns.slot.state[gfns.selection], S.SECURE)
     if not svm.whole:
-        counted &= slot.marked(offsets, IMPORTED)
-    counted |= slot.marked(offsets, PROMISED)
+        counted &= gfns.slot.marked(gfns.selection, IMPORTED)
+    counted |= gfns.slot.marked(gfns.selection, RESERVED)
     return ~counted
 
 
-def bring_in(uv: Ultravisor, svm: Svm, entries: list[Entry], refusals: Refusals) -> Operation[None]:
-    """Bring pages in, entry by entry."""
-    for entry in entries:
-        codes = np.zeros(entry.gfns.pages, np.int16)
-        try:
-            codes[entry.wanted] = yield from entry.bring(uv, svm, entry.pages)
-        except PeerFailure as failure:
-            refusals.detail = str(failure)
-            codes[entry.wanted] = UCode.U_BUSY
-        refusals.add_pages(entry.gfns, codes)
+def refuse_without_room(uv: Ultravisor, svm: Svm, gfns: Gfns, judged: Judgement) -> None:
+    """Have GFNs that would take room in secure memory answered U_RETRY where there is not enough for all."""
+    enters = among(judged.does, Action.IMPORT, Action.DECRYPT)
+    if not np.count_nonzero(enters):
+        return
+    new = enters & not_counted(svm, gfns)
+    if not uv.has_room(int(np.count_nonzero(new))):
+        judged.code[new] = UCode.U_RETRY
+        judged.does[new] = Action.WAIT
 
 
-def _import(uv: Ultravisor, _: Svm, pages: Pages) -> Operation[Codes]:
-    slot, offsets = pages.slot, pages.offsets
-    slot.mark(offsets, FILLED)
+def map_pages(uv: Ultravisor, slot: FrameSlot, offsets: I64, addresses: I64) -> None:
+    """Have normal pages (`addresses`: bytes, one per GFN) back the GFNs at `offsets`, and no others."""
+    uv.normal_pages.give_back(slot.normal[offsets])
+    uv.normal_pages.take(addresses.astype(np.uint64))
+    slot.normal[offsets] = addresses
+
+
+def import_pages(uv: Ultravisor, gfns: Gfns, addresses: I64) -> Operation[None]:
+    """Copy pages as they are; what fails leaves scrubbed frames and GFNs that were never imported."""
+    slot, offsets = gfns.slot, gfns.each_offset()
+    slot.mark(offsets, FRAME_POPULATED)
     try:
-        for some in pages.batches():
-            yield importing(some)
+        yield from copy_in(gfns, addresses)
     except BaseException:
         slot.scrub(offsets)
         slot.unmark(offsets, IMPORTED)
         raise
     slot.mark(offsets, IMPORTED | REFERENCED)
     uv.redeem(slot, offsets)
-    return np.zeros(len(pages), np.int16)
 
 
-def _open(uv: Ultravisor, svm: Svm, pages: Pages) -> Operation[Codes]:
-    slot, offsets = pages.slot, pages.offsets
-    slot.mark(offsets, FILLED)
-    found: list[Mask] = []
+def decrypt_pages(uv: Ultravisor, svm: Svm, gfns: Gfns, addresses: I64) -> Operation[Codes]:
+    """Decrypt and verify paged-out pages; return codes (int16, one per GFN): U_P3 where not genuine."""
+    slot, offsets = gfns.slot, gfns.each_offset()
+    slot.mark(offsets, FRAME_POPULATED)
     try:
-        for some in pages.batches():
-            transfer, opened = opening(some, svm.sealer)
-            yield transfer
-            found.append(opened)
+        genuine = yield from decrypt_in(gfns, addresses, svm.sealer)
     except BaseException:
         slot.scrub(offsets)
         raise
-    genuine = np.concatenate(found)
     slot.scrub(offsets[~genuine])
     slot.put(offsets[genuine], S.SECURE)
     slot.mark(offsets[genuine], REFERENCED)

@@ -7,35 +7,27 @@ The answer names the incarnation that the lpid has now: what means one before is
 Source: ultravisor.rst, UV_SVM_TERMINATE; decisions, "UV_SVM_TERMINATE".
 """
 
-from dataclasses import dataclass
+from itertools import count
 from typing import Final
 
+from pef_kit.core.life import Life
 from pef_kit.ladder import Ladder
-from pef_kit.operations import Operation
+from pef_kit.operations import Operation, pause
 from pef_protocol import ladders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.ultracalls import SvmTerminate
-from pef_protocol.wire import Caller, Role
-from pef_ultravisor.leases import end_svm
-from pef_ultravisor.machine import Ultravisor
+from pef_protocol.wire import Caller
+from pef_ultravisor import checks
+from pef_ultravisor.checks import HypervisorCall
+from pef_ultravisor.state import Svm, Ultravisor
 
-
-@dataclass(frozen=True, slots=True)
-class Termination:
-    """UV_SVM_TERMINATE as it is checked."""
-
-    uv: Ultravisor
-    caller: Caller
-    asked: SvmTerminate
-
-
-LADDER: Final = Ladder[Termination](
+CHECKS: Final = Ladder[HypervisorCall[SvmTerminate]](
     ladders.SVM_TERMINATE,
     {
-        "caller": lambda call: call.caller.role is Role.HYPERVISOR,
-        "lpid": lambda call: call.uv.knows(call.asked.lpid),
-        "svm": lambda call: call.uv.svm(call.asked.lpid) is not None,
+        "caller": checks.from_hypervisor,
+        "lpid": lambda call: call.uv.knows(call.lpid),
+        "svm": checks.names_an_svm,
     },
 )
 
@@ -43,18 +35,49 @@ LADDER: Final = Ladder[Termination](
 def uv_svm_terminate(uv: Ultravisor, caller: Caller, asked: SvmTerminate) -> Operation[Reply]:
     """Answer UV_SVM_TERMINATE."""
     # parameters
-    svm = uv.svm(asked.lpid)
+    call = HypervisorCall(uv, caller, asked)
 
     # checks
-    refused = LADDER.climb(Termination(uv, caller, asked))
+    refused = CHECKS.climb(call)
     if refused and refused.name == "caller":
         return Reply(refused.code)
 
-    # effect
-    dying = [each for each in uv.dying if each.lpid == asked.lpid]
-    for each in dying if svm is None else [*dying, svm]:
-        yield from end_svm(uv, each)
+    # effect: an SVM of that lpid may have ended, and not be scrubbed; whoever asks waits for that, too
+    dying = [svm for svm in uv.dying if svm.lpid == asked.lpid]
+    for svm in dying if call.found is None else [*dying, call.found]:
+        yield from end_svm(uv, svm)
 
     # reply
     now = uv.incarnation_of(asked.lpid)
     return Reply(refused.code if refused else UCode.U_SUCCESS, {"incarnation": str(now)} if now else {})
+
+
+def end_svm(uv: Ultravisor, svm: Svm) -> Operation[None]:
+    """End an SVM: its operations begin nothing more; once no byte of it moves, it is scrubbed.
+
+    Nobody's operation is waited for, only bytes. It may be called again while it waits.
+    """
+    uv.end(svm)
+    yield from wait_until_still(svm.life)
+    yield from uv.scrub(svm)
+
+
+def end_epoch(uv: Ultravisor) -> Operation[None]:
+    """End the epoch and all its SVMs, scrub them and forget all entries. Who begins the next one sets it."""
+    uv.epoch.end()
+    for svm in tuple(uv.svms.values()):
+        uv.end(svm)
+    yield from wait_until_still(uv.epoch)
+    for svm in tuple(uv.dying):
+        yield from uv.scrub(svm)
+    uv.pates.clear()
+    for lpid in tuple(uv.incarnations):
+        uv.retire(lpid)
+
+
+def wait_until_still(life: Life) -> Operation[None]:
+    """Wait until no byte moves for a life that is over: a thread stops at its next piece."""
+    for attempt in count():
+        if not life.moving:
+            return
+        yield from pause(attempt, patient=True)

@@ -9,9 +9,11 @@ from pef_kit.runtime.auth import TheGuest
 from pef_kit.runtime.clients import Access, Keyed, Length, Octets, access_refused
 from pef_kit.runtime.messages import MEMORY, Number
 from pef_kit.runtime.runner import Check
+from pef_protocol.quantities import Gpa
 from pef_protocol.wire import GUEST_PATH, OCTETS, Role
-from pef_ultravisor.from_guest.accesses import AccessFailure, guest_load, guest_store
-from pef_ultravisor.machine import Ultravisor
+from pef_ultravisor.access import AccessFailure
+from pef_ultravisor.dispatch import guest_load, guest_store
+from pef_ultravisor.state import Ultravisor
 
 
 class MachineKey(BaseModel):
@@ -29,7 +31,7 @@ def add_guest_routes(service: Service, uv: Ultravisor) -> None:
 
         async def loaded(current: Check) -> Response:
             try:
-                content = await service.run(guest_load(uv, guest.lpid, gpa, length), current)
+                content = await service.run(guest_load(uv, guest.lpid, Gpa(gpa), length), current)
             except AccessFailure as failure:
                 return access_refused(failure.reason, failure.gpa)
             return Response(content, media_type=OCTETS)
@@ -41,7 +43,7 @@ def add_guest_routes(service: Service, uv: Ultravisor) -> None:
 
         async def stored(current: Check) -> Response:
             try:
-                await service.run(guest_store(uv, guest.lpid, gpa, content), current)
+                await service.run(guest_store(uv, guest.lpid, Gpa(gpa), content), current)
             except AccessFailure as failure:
                 return access_refused(failure.reason, failure.gpa)
             return json_response({"access": "resolved"})

@@ -1,4 +1,4 @@
-"""What a VM's device tree says of the guest image, read as untrusted bytes.
+"""What a VM's device tree says of the guest image, read as untrusted bytes, and what is planned by it.
 
 Every address and size here is the guest's claim. Whether it lies in the VM's memory is found out when the
 pages are asked for; whether it overlaps something it must not is checked where memory is reserved.
@@ -9,13 +9,32 @@ Source: specification of the Ultravisor, section 3, steps 2-6; the properties ar
 from dataclasses import dataclass
 from typing import Final
 
+from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_SIZE
-from pef_ultravisor.device_tree import DeviceTree, MalformedDeviceTree, Reservation
-from pef_ultravisor.device_tree_nodes import Flaw
+from pef_protocol.ultracalls import Esm
+from pef_ultravisor.boot.device_tree import (
+    DeviceTree,
+    MalformedDeviceTree,
+    Reservation,
+    pack,
+    parse,
+    with_reservations,
+)
+from pef_ultravisor.boot.device_tree_nodes import Flaw
 
 RMO_LIMIT: Final = 768 << 20
 """The Ultravisor reserves memory below this address, or below the end of memory if that is lower."""
 MAX_CPUS: Final = 4096
+BOUNCE: Final = {"RTAS": 6, "TPM": 1}
+"""Pages by which the SVM is heard by RTAS (arguments, 4 buffers, stop-self) and by the TPM."""
+
+
+class EsmFailure(Exception):
+    """UV_ESM can't succeed: the code that the guest will read, and why."""
+
+    def __init__(self, code: UCode, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +99,48 @@ def _between(start: int, end: int) -> Extent:
 
 def _wrong(what: str) -> MalformedDeviceTree:
     return MalformedDeviceTree(Flaw.VALUE, what)
+
+
+@dataclass(frozen=True, slots=True)
+class BootPlan:
+    """What the device tree says: where the image lies, and which pages become bounce pages.
+
+    `edited_tree` is the tree as the guest shall find it, with the bounce pages reserved.
+    """
+
+    image: GuestImage
+    bounce: tuple[Extent, ...]
+    edited_tree: bytes
+
+    @classmethod
+    def of(cls, asked: Esm, tree: bytes) -> "BootPlan":
+        """Find the image and places for the bounce pages in a packed device tree.
+
+        Raise MalformedDeviceTree where the tree forbids it, EsmFailure where it leaves no room.
+        """
+        parsed = parse(tree)
+        image = GuestImage.of(parsed)
+        avoid = [
+            Extent(asked.fdt, len(tree)),
+            Extent(asked.kernel_base, PAGE_SIZE),
+            image.rtas,
+            image.initrd,
+            image.esm_blob,
+            *(Extent(kept.address, kept.size) for kept in image.reservations),
+        ]
+        bounce = tuple(_reserve(image.memory_end, pages, avoid) for pages in BOUNCE.values())
+        kept = [Reservation(extent.start, extent.size) for extent in bounce]
+        return cls(image, bounce, pack(with_reservations(parsed, kept), room=len(tree), fill=True))
+
+
+def _reserve(memory_end: int, pages: int, avoid: list[Extent]) -> Extent:
+    """Find `pages` pages that nothing uses, as high as can be; what is found is avoided from now on."""
+    end = memory_end & ~(PAGE_SIZE - 1)
+    while end >= pages * PAGE_SIZE:
+        extent = Extent(end - pages * PAGE_SIZE, pages * PAGE_SIZE)
+        obstacle = next((used for used in avoid if used.size and used.pages.overlaps(extent)), None)
+        if obstacle is None:
+            avoid.append(extent)
+            return extent
+        end = obstacle.pages.start
+    raise EsmFailure(UCode.U_P2, "the device tree leaves no room for the Ultravisor's bounce pages")

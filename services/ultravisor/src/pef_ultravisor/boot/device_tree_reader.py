@@ -19,7 +19,7 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from pef_ultravisor.device_tree_nodes import (
+from pef_ultravisor.boot.device_tree_nodes import (
     DeviceTree,
     Flaw,
     MalformedDeviceTree,

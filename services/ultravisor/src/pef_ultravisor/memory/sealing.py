@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from pef_kit.spans import I64, U8, U64, Mask
 from pef_protocol.quantities import PAGE_SIZE, U64_MAX, Lpid
+from pef_ultravisor.gfn.columns import TAG_BYTES
 
 KEY_BYTES: Final = 32
 FIXED_BYTES: Final = 4
-TAG_BYTES: Final = 16
 BATCH: Final = 4
 """Pages that are copied at once: the copy stays in the processor's cache until it is used."""
 

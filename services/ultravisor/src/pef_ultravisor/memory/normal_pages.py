@@ -12,8 +12,10 @@ import numpy as np
 from pef_kit.allocation import column, copy_written
 from pef_kit.bus import NORMAL_BASE
 from pef_kit.operations import Operation, Turn
-from pef_kit.spans import I64, U8, U64, Mask, page_aligned, repeats, spread
+from pef_kit.spans import I64, U8, U64, Mask, among, page_aligned, repeats, spread
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
+from pef_ultravisor.gfn.columns import FRAME_POPULATED, FrameSlot, GfnSets
+from pef_ultravisor.gfn.table import GFN, Action, Event
 
 STEP: Final = 1 << 20
 """Pages that are copied before others have a turn."""
@@ -114,3 +116,23 @@ class NormalPages:
 def table_in_normal_memory(double_word: int) -> bool:
     """Tell whether the table address in a partition-table double word lies outside secure memory."""
     return not double_word & ~(PAGE_SIZE - 1) & (1 << 48)
+
+
+def advance(normal_pages: NormalPages, gfn_sets: GfnSets, event: Event) -> None:
+    """Apply `event` to every GFN of `gfn_sets`, with those actions that need no effect: UNMAP and SCRUB."""
+    for gfns in gfn_sets:
+        slot, chosen = gfns.slot, gfns.selection
+        judgement = GFN.judge(event, slot.state[chosen])
+        lost = among(judgement.does, Action.UNMAP)
+        if np.count_nonzero(lost):
+            unmap(normal_pages, slot, gfns.each_offset()[lost])
+        filled = among(judgement.does, Action.SCRUB) & slot.marked(chosen, FRAME_POPULATED)
+        if np.count_nonzero(filled):
+            slot.scrub(gfns.each_offset()[filled])
+        slot.put(chosen, judgement.then)
+
+
+def unmap(normal_pages: NormalPages, slot: FrameSlot, offsets: I64) -> None:
+    """Have no normal page back the GFNs at `offsets` (pages from the slot's start)."""
+    normal_pages.give_back(slot.normal[offsets])
+    slot.normal[offsets] = 0

@@ -11,7 +11,7 @@ written back to guest memory). May not know what the tree is for.
 
 import struct
 
-from pef_ultravisor.device_tree_nodes import (
+from pef_ultravisor.boot.device_tree_nodes import (
     DeviceTree,
     Flaw,
     MalformedDeviceTree,
@@ -20,7 +20,7 @@ from pef_ultravisor.device_tree_nodes import (
     with_property,
     with_reservations,
 )
-from pef_ultravisor.device_tree_reader import (
+from pef_ultravisor.boot.device_tree_reader import (
     COMPATIBLE_VERSION,
     DEPTH_LIMIT,
     HEADER,

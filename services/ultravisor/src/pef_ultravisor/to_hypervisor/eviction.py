@@ -1,6 +1,6 @@
 """Making room in secure memory: pages not used lately go out, by H_SVM_PAGE_OUT.
 
-A clock passes over the columns of all SVMs. A page that was used since it last passed is spared once. So the
+A clock passes over the columns of all SVMs. A page that was used since it last passed is exempt once. So the
 SVMs of a host may together be larger than its secure memory. An eviction takes a second lease, on its victim.
 A victim is tried once: where it is busy, refused or ended, the next one is.
 
@@ -8,39 +8,29 @@ Source: ultravisor.rst, H_SVM_PAGE_OUT (its use under memory pressure).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from pef_kit import parts
 from pef_kit.allocation import column
-from pef_kit.columns import GfnSet
 from pef_kit.core.lease import Ended, leased
 from pef_kit.operations import Operation, Turn
 from pef_kit.spans import Mask, among
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_protocol.wire import PAGES_AT_ONCE
-from pef_ultravisor.frames import (
+from pef_ultravisor.gfn.columns import (
     IN_FLIGHT,
     REFERENCED,
-    WANTED,
+    REQUESTED,
     FrameSlot,
-    Svm,
+    Gfns,
     gfn_set_at,
     held_pages,
     page_runs,
 )
-from pef_ultravisor.machine import Ultravisor
-from pef_ultravisor.requests import Refused, page_out
-
-
-@dataclass(frozen=True, slots=True)
-class Victims:
-    """Pages of one SVM that are to go out."""
-
-    svm: Svm
-    gfns: GfnSet[FrameSlot]
+from pef_ultravisor.state import Svm, Ultravisor
+from pef_ultravisor.to_hypervisor.calls import Refused, page_out
 
 
 def make_room(uv: Ultravisor, pages: int, *, new: bool = False, patient: bool = False) -> Operation[bool]:
@@ -58,16 +48,15 @@ def make_room(uv: Ultravisor, pages: int, *, new: bool = False, patient: bool = 
         found = yield from choose(uv, min(pages - uv.free, PAGES_AT_ONCE), tried)
         if not found:
             return False
-        for victims in found:
-            yield from _evict(victims, patient=patient)
+        for svm, gfns in found:
+            yield from _evict(svm, gfns, patient=patient)
     return True
 
 
-def _evict(victims: Victims, *, patient: bool) -> Operation[None]:
+def _evict(svm: Svm, gfns: Gfns, *, patient: bool) -> Operation[None]:
     """Ask for pages of one SVM to be taken out, under a lease on it."""
-    svm = victims.svm
     try:
-        yield from leased(page_out(svm, page_runs([victims.gfns]), patient=patient), svm.life)
+        yield from leased(page_out(svm, page_runs([gfns]), patient=patient), svm.life)
     except Ended as ended:
         if ended.life is not svm.life:
             raise
@@ -75,12 +64,12 @@ def _evict(victims: Victims, *, patient: bool) -> Operation[None]:
         return
 
 
-def choose(uv: Ultravisor, wanted: int, tried: dict[FrameSlot, Mask]) -> Operation[list[Victims]]:
+def choose(uv: Ultravisor, wanted: int, tried: dict[FrameSlot, Mask]) -> Operation[list[tuple[Svm, Gfns]]]:
     """Let the clock pass until `wanted` pages are found that were not `tried`, and remember where it stands.
 
     What is found counts as tried from now on. Others have a turn after each part of a large slot.
     """
-    found: list[Victims] = []
+    found: list[tuple[Svm, Gfns]] = []
     once_around = list(_from_hand(uv))
     rounds = once_around + [(svm, slot, 0) for svm, slot, _ in once_around] * 2
     passed = 0
@@ -94,7 +83,7 @@ def choose(uv: Ultravisor, wanted: int, tried: dict[FrameSlot, Mask]) -> Operati
             gfns, stop = _pick(svm, slot, part, wanted, tried)
             uv.clock_hand = svm.lpid, slot.first, stop
             if gfns is not None:
-                found.append(Victims(svm, gfns))
+                found.append((svm, gfns))
                 wanted -= gfns.pages
             if wanted <= 0:
                 return found
@@ -103,13 +92,13 @@ def choose(uv: Ultravisor, wanted: int, tried: dict[FrameSlot, Mask]) -> Operati
 
 def _pick(
     svm: Svm, slot: FrameSlot, part: slice, wanted: int, tried: dict[FrameSlot, Mask]
-) -> tuple[GfnSet[FrameSlot] | None, int]:
+) -> tuple[Gfns | None, int]:
     """Let the clock pass over a part of a slot; return the pages that go, and the offset where it stops."""
     candidates = _candidates(svm, slot, part)
     if slot in tried:
         candidates &= ~tried[slot][part]
-    spared = candidates & slot.marked(part, REFERENCED)
-    offsets = np.flatnonzero(candidates & ~spared)[:wanted] + part.start
+    exempt = candidates & slot.marked(part, REFERENCED)
+    offsets = np.flatnonzero(candidates & ~exempt)[:wanted] + part.start
     stop = int(offsets[-1]) + 1 if len(offsets) == wanted else int(part.stop)
     slot.unmark(slice(part.start, stop), REFERENCED)
     if not len(offsets):
@@ -122,7 +111,7 @@ def _candidates(svm: Svm, slot: FrameSlot, part: slice) -> Mask:
     """Tell which GFNs of a part of a slot may go out: resident, and in nobody's hand."""
     secure = svm.state is UvVmState.SECURE
     resident = among(slot.state[part], S.SECURE) if secure else held_pages(slot, part)
-    free: Mask = resident & ~slot.marked(part, IN_FLIGHT | WANTED)
+    free: Mask = resident & ~slot.marked(part, IN_FLIGHT | REQUESTED)
     return free
 
 

@@ -1,30 +1,32 @@
-"""The Ultravisor: the pure object that owns this side. No HTTP, no clock, no randomness of its own.
+"""The Ultravisor and its SVMs: the pure objects that own this side. No HTTP, no clock, no randomness.
 
-All that this side must not forget hangs on it: partition-table entries, SVMs with their slots and columns,
-the machine's key. What calls do to it stands in `from_hypervisor` and `from_guest`, a module a call.
+An `Ultravisor` holds all that this side must not forget: partition-table entries, SVMs with their slots and
+columns, the machine's key. What calls do to it stands in `from_hypervisor` and `from_guest`.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
+from pef_kit.columns import SlotMap
 from pef_kit.core.life import Life, keep_nothing
 from pef_kit.operations import Operation, Work
-from pef_kit.parts import part_by_part
+from pef_kit.parts import copied, part_by_part
 from pef_kit.spans import Selection
 from pef_protocol.designs import Design
 from pef_protocol.identity import Incarnation, instance_of
 from pef_protocol.quantities import Lpid
-from pef_protocol.states import UvGfnState
-from pef_ultravisor.esm_blob import MachineKey
-from pef_ultravisor.frames import PROMISED, FrameSlot, Svm, broken_invariants
-from pef_ultravisor.normal_pages import NormalPages
-from pef_ultravisor.sealing import FIXED_BYTES, KEY_BYTES, Sealer
-from pef_ultravisor.secure_memory import Frames
+from pef_protocol.states import UvGfnState, UvVmState
+from pef_ultravisor.designs import DESIGNS, DesignSettings
+from pef_ultravisor.gfn.columns import RESERVED, FrameSlot
+from pef_ultravisor.machine_key import MachineKey
+from pef_ultravisor.memory.frames import Frames
+from pef_ultravisor.memory.normal_pages import NormalPages
+from pef_ultravisor.memory.sealing import FIXED_BYTES, KEY_BYTES, Sealer
 
 DIGEST_KEY_BYTES: Final = 32
 INSTANCE_BYTES: Final = 16
@@ -32,6 +34,78 @@ AT_ONCE: Final = 64
 """Pages whose frames are scrubbed without a thread."""
 
 Entropy = Callable[[int], bytes]
+
+
+@dataclass(eq=False, slots=True)
+class Svm:
+    """A VM that has made UV_ESM: all that the Ultravisor keeps of it."""
+
+    lpid: Lpid
+    sealer: Sealer
+    life: Life = field(default_factory=lambda: Life("the SVM"))
+    """What operations on this SVM are leased on: over once it is terminated, or its epoch ends."""
+    state: UvVmState = UvVmState.ACTIVE
+    design: Design = Design.TRACKED
+    slots: SlotMap[FrameSlot] = field(default_factory=SlotMap)
+    files: dict[str, bytearray] = field(default_factory=dict, repr=False)
+    """What the ESM blob attached, by name: zeroes as far as it was handed out."""
+    handed_out: dict[str, int] = field(default_factory=dict)
+    done_outstanding: bool = False
+    """Our H_SVM_INIT_DONE has not been answered yet."""
+    whole: bool = False
+    """Every GFN counts as held: from H_SVM_INIT_DONE on, which gives us what we did not ask for."""
+    too_large: bool = False
+    """A slot was refused that this machine can never hold."""
+    open_calls: int = 0
+    leaving: dict[FrameSlot, int] = field(default_factory=dict)
+    """Slots that are being taken away, which no call finds, with the pages that they hold resident."""
+
+    @property
+    def settings(self) -> DesignSettings:
+        """Return what the design of this SVM's Hypervisor means on this side."""
+        return DESIGNS[self.design]
+
+    @property
+    def held_slots(self) -> list[FrameSlot]:
+        """Return the slots of which something may be left: those that leave included."""
+        return [*self.slots, *self.leaving]
+
+    def copied(self) -> Operation["Svm"]:
+        """Return a copy with copies of the slots; others may act between two parts of it."""
+        other = copy(self)
+        other.handed_out = dict(self.handed_out)
+        other.slots, other.leaving = SlotMap(), {}
+        staying, leaving = list(self.slots), dict(self.leaving)
+        copies = yield from copied([*staying, *leaving])
+        for slot in copies[: len(staying)]:
+            other.slots.add(slot)
+        other.leaving.update(zip(copies[len(staying) :], leaving.values(), strict=True))
+        return other
+
+    def let_go(self, slot: FrameSlot) -> None:
+        """Have no call find a slot any more; what it holds counts until it is scrubbed."""
+        if self.slots.get(slot.slot_id) is slot:
+            self.leaving[slot] = self.resident_in(slot)
+            self.slots.remove(slot)
+
+    def forget_files(self) -> None:
+        """Zero what is attached, and drop it."""
+        for content in self.files.values():
+            content[:] = bytes(len(content))
+        self.files.clear()
+        self.handed_out.clear()
+
+    @property
+    def resident(self) -> int:
+        """Count the pages that this SVM holds in secure memory, as the Hypervisor counts them.
+
+        A page that was never asked for is the Hypervisor's until H_SVM_INIT_DONE.
+        """
+        return sum(map(self.resident_in, self.slots)) + sum(self.leaving.values())
+
+    def resident_in(self, slot: FrameSlot) -> int:
+        """Count those of one slot."""
+        return slot.count - slot.away if self.whole else slot.imported - slot.imported_away
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +220,8 @@ class Ultravisor:
 
     def redeem(self, slot: FrameSlot, chosen: Selection) -> None:
         """Keep no room any more for the chosen GFNs: they are here, or won't come."""
-        self.promised -= int(np.count_nonzero(slot.marked(chosen, PROMISED)))
-        slot.unmark(chosen, PROMISED)
+        self.promised -= int(np.count_nonzero(slot.marked(chosen, RESERVED)))
+        slot.unmark(chosen, RESERVED)
 
     def release_slot(self, svm: Svm, slot: FrameSlot) -> Operation[None]:
         """Take a slot out: no call finds it from now on. Free the normal pages that it mapped, and scrub it.
@@ -222,23 +296,3 @@ class Ultravisor:
             for slot in svm.slots:
                 slot.digest_into(digest)
         return digest.hexdigest()
-
-    def invariants(self) -> Iterator[str]:
-        """Yield a sentence for each invariant of this side that does not hold."""
-        backing: list[np.ndarray[Any, np.dtype[np.uint64]]] = []
-        for svm in self.svms.values():
-            yield from broken_invariants(svm)
-        for svm in self.holders:
-            for slot in svm.held_slots:
-                backing += [
-                    normal[normal != 0] for block in slot.blocks() if (normal := slot.normal[block]).any()
-                ]
-        pages = np.concatenate(backing) if backing else np.zeros(0, np.uint64)
-        if len(np.unique(pages)) != len(pages):
-            yield "a normal page backs two GFNs"
-        if self.normal_pages.used != len(pages):
-            yield f"{self.normal_pages.used} normal pages are taken, {len(pages)} back a GFN"
-        if self.normal_pages.pinned and not any(svm.open_calls for svm in self.holders):
-            yield f"{self.normal_pages.pinned} normal pages are in flight while no call is open"
-        if self.resident > self.capacity.secure_pages:
-            yield f"{self.resident} pages are resident in {self.capacity.secure_pages}"

@@ -18,7 +18,7 @@ from typing import Final
 
 import numpy as np
 
-from pef_kit.operations import Operation, Pause, PeerFailure, ask
+from pef_kit.operations import Operation, PeerFailure, ask, pause
 from pef_kit.spans import I64, columns_of, pages_in, spread, words_of
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode
@@ -27,7 +27,7 @@ from pef_protocol.quantities import H_PAGE_IN_SHARED, PAGE_ORDER, PAGE_SIZE
 from pef_protocol.runs import PageRuns
 from pef_protocol.states import UvVmState
 from pef_protocol.wire import PAGES_AT_ONCE, RUNS_AT_ONCE
-from pef_ultravisor.frames import Svm
+from pef_ultravisor.state import Svm
 
 NONSHARED: Final = 0
 SHARED: Final = H_PAGE_IN_SHARED
@@ -88,7 +88,7 @@ def request(svm: Svm, name: str, arguments: object, *, patient: bool = False) ->
         try:
             return (yield from request_once(svm, name, arguments, patient=patient))
         except Busy as busy:
-            if not (yield Pause(attempt, patient=patient)):
+            if not (yield from pause(attempt, patient=patient)):
                 raise
             arguments = busy.left
     raise AssertionError

@@ -17,20 +17,16 @@ verified, its bytes are a stranger's. No key, digest or file appears in a repr o
 Source: UV_ESM steps 6 to 8, with HPKE in place of the TPM; UV_ESMB_GET_FILE (file names).
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from pef_ultravisor.device_tree import MalformedDeviceTree, Node, parse
-from pef_ultravisor.measurement import DIGEST_SIZE, PARTS, Digests
+from pef_ultravisor.boot.device_tree import MalformedDeviceTree, Node, parse
+from pef_ultravisor.boot.measurement import DIGEST_SIZE, PARTS, Digests
+from pef_ultravisor.machine_key import KEY_SIZE, MachineKey, TamperedBlob
 
 BLOB_LIMIT: Final = 16 << 20
 """Most bytes of a blob."""
@@ -39,11 +35,8 @@ VERSION: Final = 1
 FILE_NAME_LIMIT: Final = 64
 """Most bytes of an attached file's name: UV_ESMB_GET_FILE passes it in eight registers."""
 
-LOCKBOX_CONTEXT: Final = b"pef,esm-blob lockbox version 1"
 PAYLOAD_CONTEXT: Final = b"pef,esm-blob payload version 1"
 
-KEY_SIZE: Final = 32
-ENTROPY_SIZE: Final = 32
 _NONCE_SIZE: Final = 12
 _TAG_SIZE: Final = 16
 _KEY_ID_SIZE: Final = 32
@@ -53,8 +46,6 @@ _SEALED_KEY_SIZE: Final = KEY_SIZE + KEY_SIZE + _TAG_SIZE
 Invariant: what opens from so many bytes has `KEY_SIZE` bytes, so that isn't checked again.
 """
 
-_SUITE: Final = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
-
 
 class MalformedBlob(Exception):
     """The blob, or the payload inside, doesn't have the form of one."""
@@ -62,51 +53,6 @@ class MalformedBlob(Exception):
 
 class NoLockbox(Exception):
     """The blob was not sealed for this machine (UV_ESM: U_NO_KEY)."""
-
-
-class TamperedBlob(Exception):
-    """The lockbox of this machine, or the payload, doesn't open (UV_ESM: U_PERMISSION)."""
-
-
-@dataclass(frozen=True, slots=True)
-class MachineKey:
-    """The key pair of one machine. The private half leaves this object by no method and no repr."""
-
-    _private: X25519PrivateKey = field(repr=False, compare=False)
-    public_bytes: bytes = field(init=False, repr=False)
-    """The raw X25519 public key, 32 bytes: what a blob is sealed for."""
-    key_id: bytes = field(init=False)
-    """SHA-256 of `public_bytes`: how a lockbox names its recipient."""
-
-    def __post_init__(self) -> None:
-        public_bytes = self._private.public_key().public_bytes_raw()
-        object.__setattr__(self, "public_bytes", public_bytes)
-        object.__setattr__(self, "key_id", hashlib.sha256(public_bytes).digest())
-
-    @classmethod
-    def generate(cls, entropy: bytes) -> "MachineKey":
-        """Make a key pair from `entropy`, 32 bytes or more; the same bytes make the same pair."""
-        if len(entropy) < ENTROPY_SIZE:
-            message = f"a machine key needs at least {ENTROPY_SIZE} bytes of entropy"
-            raise ValueError(message)
-        expand = HKDF(hashes.SHA256(), KEY_SIZE, salt=None, info=b"pef machine key version 1")
-        return cls.from_private_bytes(expand.derive(entropy))
-
-    @classmethod
-    def from_private_bytes(cls, private: bytes) -> "MachineKey":
-        """Take the raw X25519 private key `private`; ValueError unless it has 32 bytes."""
-        if len(private) != KEY_SIZE:
-            message = f"a machine's private key has {KEY_SIZE} bytes"
-            raise ValueError(message)
-        return cls(X25519PrivateKey.from_private_bytes(private))
-
-    def open_lockbox(self, sealed_key: bytes) -> bytes:
-        """Return the payload key inside `sealed_key`; TamperedBlob where it doesn't open."""
-        try:
-            return _SUITE.decrypt(sealed_key, self._private, info=LOCKBOX_CONTEXT)
-        except InvalidTag:
-            message = "lockbox doesn't open"
-            raise TamperedBlob(message) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""What the Ultravisor knows of each GFN: its columns, and the table of what each call does to it."""

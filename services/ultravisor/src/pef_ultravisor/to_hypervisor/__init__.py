@@ -1,0 +1,1 @@
+"""Hypercalls: how they are made, and what they are made for."""
