@@ -1,7 +1,7 @@
 """Write the pages of `docs/counterexamples/` from the files in that folder: each file as a diagram.
 
 Run `make docs`. `pef explore --keep docs/counterexamples` writes the files of the designs; those of the
-mutants come from `PYTHONPATH=tests python -m mutants.hunt --keep docs/counterexamples/mutants`.
+mutants come from `PYTHONPATH=tests python -m mutants.search --keep docs/counterexamples/mutants`.
 """
 
 from collections.abc import Callable

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pef_hypervisor.designs import DESIGNS
 from pef_hypervisor.gfn.table import VM_TABLE
-from pef_kit.transitions import Table
+from pef_kit.core.table import Table
 from pef_protocol.calls import CALLS, Call
 from pef_protocol.codes import ASSIGNED, HCode, UCode
 from pef_protocol.designs import Design
@@ -34,15 +34,15 @@ def first_line(documented: Any) -> str:
 def call_page(call: Call) -> str:
     """Return the section of one call."""
     callers = ", ".join(sorted(call.callers))
-    rungs = (
-        [str(place), rung.name, rung.code.name, rung.refuses, "each run" if rung.per_run else "message"]
-        for place, rung in enumerate(call.ladder, 1)
+    checks = (
+        [str(place), check.name, check.code.name, check.refuses, "each run" if check.per_run else "message"]
+        for place, check in enumerate(call.check_order, 1)
     )
     later = ", ".join(sorted(code.name for code in call.later)) or "none"
     return (
         f"## {call.name} ({call.number:#06x})\n\n{first_line(call.request)}\n\n"
         f"Caller: {callers}. Arguments: {', '.join(call.arguments) or 'none'}. Source: {call.source}.\n\n"
-        + table(["#", "check", "code", "refuses", "judges"], rungs)
+        + table(["#", "check", "code", "refuses", "judges"], checks)
         + f"\nFurther codes, after all checks have passed: {later}.\n"
     )
 
@@ -66,8 +66,8 @@ def calls_page() -> str:
 
 def cell_text(cell: Any) -> str:
     """Return a cell as: code, what is done, next state."""
-    deed = "" if not cell.does else f", {cell.does.name}"
-    return f"{cell.code.name}{deed} → {cell.then.name}"
+    action = "" if not cell.action else f", {cell.action.name}"
+    return f"{cell.code.name}{action} → {cell.next_state.name}"
 
 
 def state_table(of: Table[Any, Any, Any], events: Iterable[IntEnum]) -> str:
@@ -84,9 +84,9 @@ def diagram(of: Table[Any, Any, Any], events: Iterable[IntEnum]) -> str:
     arrows: dict[tuple[str, str], list[str]] = {}
     for event in events:
         for state in of.states:
-            then = of.cells[event][state].then
-            if then is not state:
-                arrows.setdefault((state.name, then.name), []).append(event.name)
+            next_state = of.cells[event][state].next_state
+            if next_state is not state:
+                arrows.setdefault((state.name, next_state.name), []).append(event.name)
     lines = [f"  {start} --> {end}: {', '.join(names)}" for (start, end), names in arrows.items()]
     return "\n".join(["```mermaid", "stateDiagram-v2", *lines, "```", ""])
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from model.processor_time import ProcessorTimeLoop
+from harness.processor_time import ProcessorTimeLoop
 
 # A machine may be slow, and other work may run beside the tests.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -27,15 +27,15 @@ from crash import matrix as crash
 from crash.http_operations import HTTP_OPERATIONS
 from crash.operations import OPERATIONS as CRASH_OPERATIONS
 from interleavings.matrix import run_all
+from mutants.all_mutants import ALL_MUTANTS
 from mutants.registry import MUTANTS
-from mutants.zoo import ZOO
 from pef_explorer.engines import Processes
 from pef_explorer.invariants import INVARIANTS as JOINT
 from pef_explorer.search.exploration import Bounds, explore, processors
 from pef_hypervisor.designs import DESIGNS
 from pef_hypervisor.gfn.table import VM_TABLE
 from pef_hypervisor.invariants import INVARIANTS as HYPERVISORS
-from pef_kit.transitions import Table
+from pef_kit.core.table import Table
 from pef_lab.hostile.catalogue import ATTACKS, NOT_TRIED
 from pef_lab.rows.catalogue import all_rows
 from pef_protocol.calls import CALLS
@@ -54,7 +54,7 @@ COUNTEREXAMPLES: Final = ("docs/counterexamples", "tests/scenarios/counterexampl
 def checks() -> Iterator[tuple[str, Fact]]:
     """Yield each check of each call at its place in the check order."""
     for call in CALLS.values():
-        for place, check in enumerate(call.ladder, 1):
+        for place, check in enumerate(call.check_order, 1):
             scope = "each run" if check.per_run else "message"
             yield f"{call.name} {place:02} {check.name}", f"{check.code.name}, {scope}: {check.refuses}"
 
@@ -65,7 +65,10 @@ def cells() -> Iterator[tuple[str, Fact]]:
     tables |= {f"hypervisor gfn {name}": row.table for name, row in DESIGNS.items()}
     for name, table in tables.items():
         for event, state, cell in table:
-            yield f"{name} {event.name} {state.name}", f"{cell.code.name}, {cell.does.name}, {cell.then.name}"
+            yield (
+                f"{name} {event.name} {state.name}",
+                f"{cell.code.name}, {cell.action.name}, {cell.next_state.name}",
+            )
 
 
 def rows() -> Iterator[tuple[str, Fact]]:
@@ -110,8 +113,8 @@ def mutants() -> Iterator[tuple[str, Fact]]:
             yield f"row {row}", "kills"
         else:
             yield f"row {row}", "explained" if fits(row, EMPTY) else "idle"
-    for mutant in sorted(ZOO.keys() | MUTANTS.keys()):
-        yield f"sentence of {mutant}", (ZOO.get(mutant) or MUTANTS[mutant]).sentence
+    for mutant in sorted(ALL_MUTANTS.keys() | MUTANTS.keys()):
+        yield f"sentence of {mutant}", (ALL_MUTANTS.get(mutant) or MUTANTS[mutant]).sentence
 
 
 def explorer() -> Iterator[tuple[str, Fact]]:
@@ -138,13 +141,13 @@ def interleavings() -> Iterator[tuple[str, Fact]]:
 
 def crashes() -> Iterator[tuple[str, Fact]]:
     """Yield how many deaths each operation was given, in process and over HTTP."""
-    played = crash.play()
-    for operation, moments in zip(CRASH_OPERATIONS, played.moments, strict=True):
+    in_process = crash.run_all()
+    for operation, moments in zip(CRASH_OPERATIONS, in_process.moments, strict=True):
         yield f"in process: {operation.name}", len(moments)
-    killed = kills.play()
+    killed = kills.run_all()
     for each, found in zip(HTTP_OPERATIONS, killed.moments, strict=True):
         yield f"over HTTP: {each.name}", len(found)
-    yield "cases in process", len(played.outcomes)
+    yield "cases in process", len(in_process.outcomes)
     yield "kills over HTTP", len(killed.outcomes)
 
 

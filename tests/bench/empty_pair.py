@@ -9,12 +9,12 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from pef_kit.bus import MappedBus
+from pef_kit.core.effects import Operation, ask
 from pef_kit.core.fence import Fence
 from pef_kit.core.life import Life
-from pef_kit.operations import Operation, ask
 from pef_kit.runtime.app import Service
 from pef_kit.runtime.auth import Authenticator
+from pef_kit.runtime.bus import MmapBus
 from pef_kit.runtime.peer import Peer
 from pef_kit.runtime.runner import EffectRunner
 from pef_kit.runtime.serve import serve
@@ -23,12 +23,12 @@ from pef_kit.runtime.trace import Observer
 from pef_protocol.calls import HYPERCALLS, ULTRACALLS, Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.events import Side
+from pef_protocol.http import Caller, Role
 from pef_protocol.hypercalls import SvmInitDone, SvmInitStart, SvmPageIn
 from pef_protocol.identity import Epoch, InstanceId
 from pef_protocol.quantities import PAGE_ORDER, Gpa, Lpid, SlotId
 from pef_protocol.runs import PageRuns, PlacedRuns
 from pef_protocol.ultracalls import PageIn, RegisterMemSlot
-from pef_protocol.wire import Caller, Role
 
 LPID = Lpid(1)
 PAGE_INS = 8
@@ -58,15 +58,15 @@ def main() -> None:
     """Serve one empty side."""
     side = Side(sys.argv[1])
     settings = ServiceSettings()
-    ours, theirs = settings.ultravisor_token, settings.hypervisor_token
+    own, theirs = settings.ultravisor_token, settings.hypervisor_token
     if side is Side.HYPERVISOR:
-        ours, theirs = theirs, ours
+        own, theirs = theirs, own
     observer, threads = Observer(side), ThreadPoolExecutor(1)
     other = Side.HYPERVISOR if side is Side.ULTRAVISOR else Side.ULTRAVISOR
     peer = Peer(
         other,
         settings.peer_url,
-        ours.get_secret_value(),
+        own.get_secret_value(),
         connections=settings.peer_connections,
         timeout=settings.peer_timeout,
         new_id=lambda: secrets.token_hex(8),
@@ -78,7 +78,7 @@ def main() -> None:
         authenticator=Authenticator(
             {Role(other): theirs.get_secret_value()}, settings.guest_key.get_secret_value()
         ),
-        perform=EffectRunner(peer, MappedBus(threads), threads, observer),
+        perform=EffectRunner(peer, MmapBus(threads), threads, observer),
         observer=observer,
         fence=Fence(life=Life("the one epoch", epoch=Epoch(InstanceId("0" * 32), 1))),
     )

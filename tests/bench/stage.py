@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pef_kit.runtime.settings import MEBIBYTE
-from pef_lab.door import Door
+from pef_lab.endpoint import Endpoint
 from pef_lab.guest import Guest
 from pef_lab.image import GuestImage, build_image
 from pef_lab.pair import Pair, PairPlan, started
 from pef_lab.service_process import READY, _is_ready, free_ports
 from pef_lab.vmm import Vmm
 from pef_lab.watch import Watch
+from pef_protocol.auth import mint_guest_token
 from pef_protocol.designs import Design
+from pef_protocol.http import EPOCH_PATH, Role
 from pef_protocol.quantities import Gpa, Lpid
-from pef_protocol.tokens import mint_guest_token
 from pef_protocol.ultracalls import Esm
-from pef_protocol.wire import EPOCH_PATH, Role
 
 T = TypeVar("T")
 EMPTY_PAIR = Path(__file__).with_name("empty_pair.py")
@@ -83,12 +83,12 @@ class Yard:
             await guest.__aexit__(None, None, None)
         self._guests.clear()
 
-    async def as_hypervisor(self) -> Door:
+    async def as_hypervisor(self) -> Endpoint:
         """Return the Ultravisor's door for one who plays the Hypervisor."""
         where, token = self.pair.endpoints.ultravisor_url, self.pair.visor_tokens[Role.HYPERVISOR]
-        async with Door("Ultravisor", where, token) as door:
-            epoch = str((await door.view(EPOCH_PATH))["epoch"])
-        return Door("Ultravisor", where, token, epoch)
+        async with Endpoint("Ultravisor", where, token) as endpoint:
+            epoch = str((await endpoint.view(EPOCH_PATH))["epoch"])
+        return Endpoint("Ultravisor", where, token, epoch)
 
 
 @asynccontextmanager
@@ -121,21 +121,21 @@ async def empty_pair() -> AsyncIterator[Callable[[], Coroutine[Any, Any, None]]]
         environment = os.environ | common | variables
         command = [sys.executable, str(EMPTY_PAIR), side]
         processes.append(subprocess.Popen(command, env=environment))  # noqa: ASYNC220 - it starts at once
-    door = Door("empty", f"http://127.0.0.1:{ports['ultravisor']}", mint_guest_token(key, Lpid(1)))
+    endpoint = Endpoint("empty", f"http://127.0.0.1:{ports['ultravisor']}", mint_guest_token(key, Lpid(1)))
     try:
         for port in ports.values():
-            other_door = Door("empty", f"http://127.0.0.1:{port}", key)
-            while not await _is_ready(other_door._client, READY):  # noqa: ASYNC110 - another process sets no event
+            other_endpoint = Endpoint("empty", f"http://127.0.0.1:{port}", key)
+            while not await _is_ready(other_endpoint._client, READY):  # noqa: ASYNC110 - another process sets no event
                 await asyncio.sleep(0.02)
-            await other_door.close()
+            await other_endpoint.close()
 
         async def empty_esm() -> None:
-            reply = await door.call("UV_ESM", Esm(Gpa(1 << 16), Gpa(8)))
+            reply = await endpoint.call("UV_ESM", Esm(Gpa(1 << 16), Gpa(8)))
             assert reply.code.succeeded
 
         yield empty_esm
     finally:
-        await door.close()
+        await endpoint.close()
         for process in processes:
             process.terminate()
             process.wait()

@@ -17,7 +17,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from bench.bare_stream import CHUNK
 from bench.promises import CONTENT_BYTES
 from bench.stage import Stage, Yard, yard
-from pef_kit.bus import NORMAL_BASE
+from pef_kit.runtime.bus import NORMAL_BASE
 from pef_kit.runtime.connections import client_of
 from pef_lab.pair import NormalMemoryForm, PairPlan
 from pef_lab.service_process import free_ports
@@ -35,50 +35,50 @@ STORED_AT_ONCE = 1 << 20
 OUT = {"UV_PAGE_OUT": PageOut, "UV_PAGE_IN": PageIn}
 
 
-def prepared(stage: Stage, scene: Yard) -> "Mover":
+def prepared(stage: Stage, fixture: Yard) -> "Mover":
     """Return the mover of a secure VM with CONTENT_BYTES of text in it."""
-    guest = stage.run(scene.boot(Design.TRACKED))
-    stage.run(scene.enter(guest))
+    guest = stage.run(fixture.boot(Design.TRACKED))
+    stage.run(fixture.enter(guest))
     content = np.random.default_rng(1).bytes(STORED_AT_ONCE)
     for offset in range(0, CONTENT_BYTES, STORED_AT_ONCE):
         stage.run(guest.store(FROM_GPA + offset, content))
-    return Mover(stage, scene, guest.lpid)
+    return Mover(stage, fixture, guest.lpid)
 
 
 class Mover:
     """Plays the Hypervisor: one ultracall moves all the text."""
 
-    def __init__(self, stage: Stage, scene: Yard, lpid: int) -> None:
+    def __init__(self, stage: Stage, fixture: Yard, lpid: int) -> None:
         self.stage = stage
         self.lpid = lpid
-        self.door = stage.run(scene.as_hypervisor())
+        self.endpoint = stage.run(fixture.as_hypervisor())
         self.runs = PlacedRuns.of((PLACE, FROM_GPA, CONTENT_BYTES >> PAGE_ORDER))
 
     def move(self, name: str) -> None:
         """Make UV_PAGE_OUT or UV_PAGE_IN."""
-        reply = self.stage.run(self.door.call(name, OUT[name](self.lpid, self.runs, 0, PAGE_ORDER)))  # type: ignore[arg-type]
+        reply = self.stage.run(self.endpoint.call(name, OUT[name](self.lpid, self.runs, 0, PAGE_ORDER)))  # type: ignore[arg-type]
         assert reply.code.succeeded, reply
 
 
 @pytest.mark.benchmark(group="256 MiB of page contents")
 @pytest.mark.parametrize("form", list(NormalMemoryForm), ids=str)
 def test_page_out(benchmark: BenchmarkFixture, stage: Stage, form: NormalMemoryForm) -> None:
-    with stage.entered(yard(PairPlan(2 * MEMORY, form), MEMORY)) as scene:
-        mover = prepared(stage, scene)
+    with stage.entered(yard(PairPlan(2 * MEMORY, form), MEMORY)) as fixture:
+        mover = prepared(stage, fixture)
         mover.move("UV_PAGE_OUT")
         benchmark.pedantic(mover.move, ("UV_PAGE_OUT",), setup=lambda: mover.move("UV_PAGE_IN"), rounds=7)
-        stage.run(mover.door.close())
+        stage.run(mover.endpoint.close())
 
 
 @pytest.mark.benchmark(group="256 MiB of page contents")
 @pytest.mark.parametrize("form", list(NormalMemoryForm), ids=str)
 def test_page_in(benchmark: BenchmarkFixture, stage: Stage, form: NormalMemoryForm) -> None:
-    with stage.entered(yard(PairPlan(2 * MEMORY, form), MEMORY)) as scene:
-        mover = prepared(stage, scene)
+    with stage.entered(yard(PairPlan(2 * MEMORY, form), MEMORY)) as fixture:
+        mover = prepared(stage, fixture)
         mover.move("UV_PAGE_OUT")
         mover.move("UV_PAGE_IN")
         benchmark.pedantic(mover.move, ("UV_PAGE_IN",), setup=lambda: mover.move("UV_PAGE_OUT"), rounds=7)
-        stage.run(mover.door.close())
+        stage.run(mover.endpoint.close())
 
 
 @pytest.mark.benchmark(group="256 MiB of page contents")
@@ -104,10 +104,10 @@ def test_aes_gcm(benchmark: BenchmarkFixture) -> None:
 def test_memory_copy_to_fresh_memory(benchmark: BenchmarkFixture) -> None:
     source = np.ones(CONTENT_BYTES, np.uint8)
 
-    def given_back() -> tuple[tuple[np.ndarray, np.ndarray], dict[str, object]]:
+    def released() -> tuple[tuple[np.ndarray, np.ndarray], dict[str, object]]:
         return (np.zeros(CONTENT_BYTES, np.uint8), source), {}
 
-    benchmark.pedantic(np.copyto, setup=given_back, rounds=7, warmup_rounds=1)
+    benchmark.pedantic(np.copyto, setup=released, rounds=7, warmup_rounds=1)
 
 
 @asynccontextmanager

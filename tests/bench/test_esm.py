@@ -5,7 +5,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.empty_pair import PAGE_INS
 from bench.stage import SMALLEST, Stage, Yard, empty_pair, yard
-from model.linked import LinkedPair
+from harness.linked import LinkedPair
 from pef_lab.guest import Guest
 from pef_lab.image import build_image
 from pef_lab.pair import PairPlan
@@ -17,15 +17,15 @@ GIBIBYTE = 1 << 30
 SIZES = {"1GiB": GIBIBYTE, "10GiB": 10 * GIBIBYTE, "100GiB": 100 * GIBIBYTE, "1TiB": 1024 * GIBIBYTE}
 
 
-def measure(benchmark: BenchmarkFixture, stage: Stage, scene: Yard, design: Design, rounds: int) -> None:
+def measure(benchmark: BenchmarkFixture, stage: Stage, fixture: Yard, design: Design, rounds: int) -> None:
     """Time UV_ESM of a fresh VM, round after round."""
 
     def fresh() -> tuple[tuple[Guest], dict[str, object]]:
-        stage.run(scene.clear())
-        return (stage.run(scene.boot(design)),), {}
+        stage.run(fixture.clear())
+        return (stage.run(fixture.boot(design)),), {}
 
     def enter(guest: Guest) -> None:
-        stage.run(scene.enter(guest))
+        stage.run(fixture.enter(guest))
 
     benchmark.pedantic(enter, setup=fresh, rounds=rounds, warmup_rounds=2)
 
@@ -33,8 +33,8 @@ def measure(benchmark: BenchmarkFixture, stage: Stage, scene: Yard, design: Desi
 @pytest.mark.benchmark(group="UV_ESM, tracked")
 @pytest.mark.parametrize("size", SIZES)
 def test_uv_esm(benchmark: BenchmarkFixture, stage: Stage, size: str) -> None:
-    with stage.entered(yard(PairPlan(2 * SIZES[size]), SIZES[size])) as scene:
-        measure(benchmark, stage, scene, Design.TRACKED, rounds=9)
+    with stage.entered(yard(PairPlan(2 * SIZES[size]), SIZES[size])) as fixture:
+        measure(benchmark, stage, fixture, Design.TRACKED, rounds=9)
 
 
 @pytest.mark.benchmark(group="UV_ESM, tracked")
@@ -68,11 +68,11 @@ def test_empty_nested_calls(benchmark: BenchmarkFixture, stage: Stage) -> None:
 
 
 def test_the_empty_pair_sends_as_many_messages(stage: Stage) -> None:
-    with stage.entered(yard(PairPlan(2 * SMALLEST), SMALLEST)) as scene:
-        guest = stage.run(scene.boot(Design.TRACKED))
-        stage.run(scene.watch.fresh_events())
-        stage.run(scene.enter(guest))
-        names = [event["name"] for event in stage.run(scene.watch.fresh_events())]
+    with stage.entered(yard(PairPlan(2 * SMALLEST), SMALLEST)) as fixture:
+        guest = stage.run(fixture.boot(Design.TRACKED))
+        stage.run(fixture.watch.fresh_events())
+        stage.run(fixture.enter(guest))
+        names = [event["name"] for event in stage.run(fixture.watch.fresh_events())]
     assert names.count("H_SVM_PAGE_IN") == PAGE_INS
     assert names.count("UV_PAGE_IN") == PAGE_INS
     assert len(names) == 2 * PAGE_INS + 4
@@ -80,12 +80,12 @@ def test_the_empty_pair_sends_as_many_messages(stage: Stage) -> None:
 
 @pytest.mark.benchmark(group="UV_ESM, eager")
 def test_one_gfn_a_message(benchmark: BenchmarkFixture, stage: Stage) -> None:
-    with stage.entered(yard(PairPlan(2 * SMALLEST, gfns_a_message=1), SMALLEST)) as scene:
-        measure(benchmark, stage, scene, Design.EAGER, rounds=2)
+    with stage.entered(yard(PairPlan(2 * SMALLEST, gfns_a_message=1), SMALLEST)) as fixture:
+        measure(benchmark, stage, fixture, Design.EAGER, rounds=2)
 
 
 @pytest.mark.benchmark(group="UV_ESM, eager")
 @pytest.mark.parametrize("size", ["1GiB", "100GiB"])
 def test_uv_esm_eager(benchmark: BenchmarkFixture, stage: Stage, size: str) -> None:
-    with stage.entered(yard(PairPlan(2 * SIZES[size]), SIZES[size])) as scene:
-        measure(benchmark, stage, scene, Design.EAGER, rounds=5)
+    with stage.entered(yard(PairPlan(2 * SIZES[size]), SIZES[size])) as fixture:
+        measure(benchmark, stage, fixture, Design.EAGER, rounds=5)

@@ -14,15 +14,13 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from model.live import LivePair, LivePlan, live_pair
-from model.live_vm import FREE, secure_vm
+from harness.live import LivePair, LivePlan, live_pair
+from harness.live_vm import FREE, secure_vm
 from pef_kit.runtime.messages import LONGEST_SLOT
 from pef_lab.minting import guest_token
 from pef_protocol.calls import CALLS
 from pef_protocol.events import Side
-from pef_protocol.quantities import PAGE_SIZE, U64_MAX
-from pef_protocol.runs import PageRuns, PlacedRuns
-from pef_protocol.wire import (
+from pef_protocol.http import (
     DEPTH,
     EPOCH,
     FINGERPRINT,
@@ -39,6 +37,8 @@ from pef_protocol.wire import (
     ULTRACALL_PATH,
     VMM_PATH,
 )
+from pef_protocol.quantities import PAGE_SIZE, U64_MAX
+from pef_protocol.runs import PageRuns, PlacedRuns
 
 # A test that is not async gets an async fixture only where it names the backend.
 pytestmark = [pytest.mark.sockets, pytest.mark.slow, pytest.mark.usefixtures("anyio_backend")]
@@ -255,7 +255,7 @@ FORMS = st.dictionaries(
     media=st.sampled_from([JSON, OCTETS, "text/plain", "", "application/json; charset=utf-7"]),
     asked=st.data(),
 )
-def test_whatever_is_said_at_any_door(
+def test_whatever_is_said_at_any_endpoint(
     mouth: Mouth,
     method: str,
     side: str,

@@ -9,15 +9,15 @@ from typing import Any
 import httpx
 import pytest
 
-from model.live import LivePair, LivePlan, live_pair
-from model.live_vm import FREE, LiveVm, secure_vm
+from harness.live import LivePair, LivePlan, live_pair
+from harness.live_vm import FREE, LiveVm, secure_vm
 from pef_kit.runtime.connections import client_of
 from pef_lab.minting import guest_token
 from pef_protocol.calls import CALLS, Call
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.events import Side
+from pef_protocol.http import EPOCH, HYPERCALL_PATH, JSON, OCTETS, PROBLEM, ULTRACALL_PATH
 from pef_protocol.runs import PageRuns, PlacedRuns
-from pef_protocol.wire import EPOCH, HYPERCALL_PATH, JSON, OCTETS, PROBLEM, ULTRACALL_PATH
 
 pytestmark = pytest.mark.sockets
 
@@ -161,7 +161,7 @@ async def test_a_body_over_the_limit_is_413(pair: LivePair, vm: LiveVm, name: st
 
 
 @pytest.mark.parametrize("name", CALL_NAMES)
-async def test_wrong_roles_get_the_code_of_their_rung(pair: LivePair, vm: LiveVm, name: str) -> None:
+async def test_wrong_roles_get_the_code_of_their_check(pair: LivePair, vm: LiveVm, name: str) -> None:
     call = CALLS[name]
     expected = UCode.U_PERMISSION if call.is_ultracall else HCode.H_UNSUPPORTED
     side = Side.ULTRAVISOR if call.is_ultracall else Side.HYPERVISOR
@@ -185,9 +185,9 @@ async def test_wrong_roles_get_the_code_of_their_rung(pair: LivePair, vm: LiveVm
 
 @pytest.mark.parametrize("side", ["ultravisor", "hypervisor"])
 async def test_a_call_that_there_is_not(pair: LivePair, side: str) -> None:
-    path, door = (
+    path, endpoint = (
         (ULTRACALL_PATH, pair.as_hypervisor) if side == "ultravisor" else (HYPERCALL_PATH, pair.as_ultravisor)
     )
     for name in ("UV_RETURN", "H_RANDOM", "uv_esm", "%00", "x" * 500):
-        response = await door.ask("POST", path + name, content=b"{}")
+        response = await endpoint.ask("POST", path + name, content=b"{}")
         assert response.json()["code"]["name"] == ("U_FUNCTION" if side == "ultravisor" else "H_FUNCTION")

@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from model.hostile import vm_state
-from model.live import LivePair, LivePlan, live_pair
-from model.live_vm import BLANK, FREE, LiveVm, live_vm, secure_vm
-from model.misdeeds import impossible, unavailable
-from model.once import done_once
+from harness.fault_injections import impossible, unavailable
+from harness.hostile import vm_state
+from harness.live import LivePair, LivePlan, live_pair
+from harness.live_vm import BLANK, FREE, LiveVm, live_vm, secure_vm
+from harness.once import done_once
+from pef_lab.between.fault_injections import dropped, forgotten, garbage, html, late, refused, unanswered
 from pef_lab.between.go_between import Conduct
-from pef_lab.between.misdeeds import dropped, forgotten, garbage, html, late, refused, unheard
 from pef_lab.failures import Refusal
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side
@@ -27,7 +27,7 @@ from pef_protocol.ultracalls import SvmTerminate
 pytestmark = pytest.mark.sockets
 
 PEER_TIMEOUT = 0.5
-"""Seconds of one attempt: `late` and `unheard` last as long."""
+"""Seconds of one attempt: `late` and `unanswered` last as long."""
 
 ONE, TWO = FREE, FREE + 1
 NO_OUTCOME: dict[str, Conduct] = {
@@ -45,7 +45,7 @@ NO_OUTCOME: dict[str, Conduct] = {
     "an_impossible_code": impossible,
     "another_epoch": refused(ProblemType.OTHER_EPOCH, 409),
     "not_now": refused(ProblemType.NOT_NOW, 503),
-    "unheard": unheard,
+    "unheard": unanswered,
     "late": late,
 }
 EVERY = [pytest.param(answer, id=name) for name, answer in NO_OUTCOME.items()]

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import pytest
 from aiohttp import web
 
-from model.hostile import vm_state
-from model.live import LivePair, LivePlan, live_pair
-from model.live_vm import BLANK, FREE, LiveVm, live_vm, secure_vm
-from model.misdeeds import impossible
-from model.once import done_once
+from harness.fault_injections import impossible
+from harness.hostile import vm_state
+from harness.live import LivePair, LivePlan, live_pair
+from harness.live_vm import BLANK, FREE, LiveVm, live_vm, secure_vm
+from harness.once import done_once
+from pef_lab.between.fault_injections import broken, dropped, forgotten, garbage, late, refused, unanswered
 from pef_lab.between.go_between import Conduct
-from pef_lab.between.misdeeds import broken, dropped, forgotten, garbage, late, refused, unheard
 from pef_lab.between.passing import Passing
 from pef_lab.failures import Refusal
 from pef_protocol.events import Side
@@ -29,7 +29,7 @@ from pef_protocol.quantities import PAGE_SIZE, gpa_of
 pytestmark = pytest.mark.sockets
 
 PEER_TIMEOUT = 0.5
-"""Seconds of one attempt: `late` and `unheard` last as long."""
+"""Seconds of one attempt: `late` and `unanswered` last as long."""
 ONE, TWO = FREE, FREE + 1
 PLUGGED = 1 << 28
 TRIES = 4
@@ -50,7 +50,7 @@ NO_OUTCOME: dict[str, Conduct] = {
     "not_now": refused(ProblemType.NOT_NOW, 503),
     "another_epoch": ANOTHER_EPOCH,
     "another_epoch_after_it": another_epoch_after_it,
-    "unheard": unheard,
+    "unheard": unanswered,
     "late": late,
 }
 EVERY = [pytest.param(answer, id=name) for name, answer in NO_OUTCOME.items()]

@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from model.hostile import vm_state
-from model.live import LivePair, LivePlan, live_pair
-from model.live_vm import FREE, LiveVm, live_vm, secure_vm
-from model.once import done_once
+from harness.hostile import vm_state
+from harness.live import LivePair, LivePlan, live_pair
+from harness.live_vm import FREE, LiveVm, live_vm, secure_vm
+from harness.once import done_once
+from pef_lab.between.fault_injections import broken, dropped, forgotten, silent
 from pef_lab.between.go_between import Conduct
-from pef_lab.between.misdeeds import broken, dropped, forgotten, silent
 from pef_lab.failures import Refusal
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side

@@ -38,8 +38,8 @@ found = [name for name in ("{other}", "pef_lab") if importlib.util.find_spec(nam
 loaded = [name for name in sys.modules if name.startswith(("{other}", "pef_lab"))]
 print(found + loaded, {own}.__file__)
 """
-    told = output_of(python, "-W", "ignore", "-c", asked, cwd=tmp_path)
-    assert told.startswith(f"[] {tmp_path}"), told
+    reported = output_of(python, "-W", "ignore", "-c", asked, cwd=tmp_path)
+    assert reported.startswith(f"[] {tmp_path}"), reported
     assert (tmp_path / "venv" / "bin" / f"pef-{side}").exists()
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from model.live import MIB, LivePlan, live_pair
-from model.live_vm import live_vm
+from harness.live import MIB, LivePlan, live_pair
+from harness.live_vm import live_vm
 from pef_lab.service_process import ServiceProcess
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.sockets, pytest.mark.slow]
 
 GIB = 1 << 30
 SIZE = 100 * GIB
-TOUCHED = 100 * MIB
+HOST_POPULATED = 100 * MIB
 BOUND = 200_000_000
 PIECE = MIB
 
@@ -39,7 +39,7 @@ async def test_a_large_vm_takes_little_memory() -> None:
 
         await vm.load_image()
         text = b"touched." * (PIECE // 8)
-        for number in range(TOUCHED // PIECE):
+        for number in range(HOST_POPULATED // PIECE):
             await vm.guest.store(GIB + number * (SIZE // 128), text)
             measure()
         assert (await vm.secure()).code is UCode.U_SUCCESS

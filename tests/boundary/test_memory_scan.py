@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from model.live import LivePair, LivePlan, live_pair
-from model.live_vm import FREE, LiveVm, live_vm
-from model.process_memory import Place, may_read, places_of
+from harness.live import LivePair, LivePlan, live_pair
+from harness.live_vm import FREE, LiveVm, live_vm
+from harness.process_memory import Place, may_read, places_of
 from pef_lab.hostile.canaries import CANARY_BYTES
 from pef_protocol.quantities import PAGE_SIZE, gpa_of
 from pef_protocol.ultracalls import EsmbGetFile

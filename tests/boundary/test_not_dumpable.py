@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model.live import LivePlan, live_pair
+from harness.live import LivePlan, live_pair
 from pef_lab.service_process import ServiceProcess
 
 pytestmark = pytest.mark.sockets

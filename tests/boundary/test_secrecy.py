@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from model.canaries import file_contents, process_contents
-from model.hostile import foiled, refused_load
-from model.live import LivePair, LivePlan, live_pair
-from model.live_vm import FREE, LiveVm, flipped, live_vm
-from model.misdeeds import octets
-from model.process_memory import may_read
-from pef_lab.between.misdeeds import claim
-from pef_lab.door import Door
+from harness.canaries import file_contents, process_contents
+from harness.fault_injections import octets
+from harness.hostile import foiled, refused_load
+from harness.live import LivePair, LivePlan, live_pair
+from harness.live_vm import FREE, LiveVm, flipped, live_vm
+from harness.process_memory import may_read
+from pef_lab.between.fault_injections import claim
+from pef_lab.endpoint import Endpoint
 from pef_lab.failures import Refusal
 from pef_lab.hostile.canaries import CANARY_BYTES, Flock
 from pef_lab.hostile.requests import inval, page_in, page_out
@@ -32,13 +32,13 @@ pytestmark = [pytest.mark.sockets, pytest.mark.slow]
 
 PRIVATE = range(FREE, FREE + 12)
 SHARED = FREE + 20
-TALKATIVE = Path(__file__).with_name("talkative")
+VERBOSE_LOGGING = Path(__file__).with_name("talkative")
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["over_http", "mapped"])
 async def pair(request: pytest.FixtureRequest) -> AsyncIterator[LivePair]:
     """Start a talkative pair, with either form of the memory bus."""
-    variables = (("PYTHONPATH", str(TALKATIVE)),)
+    variables = (("PYTHONPATH", str(VERBOSE_LOGGING)),)
     async with live_pair(LivePlan(mapped=request.param, variables=variables)) as running:
         yield running
 
@@ -60,8 +60,8 @@ async def views(pair: LivePair, lpid: int) -> list[tuple[str, bytes]]:
     paths = ["/metrics", *(f"/v1/observer/{view}" for view in ("vms", "digest", "invariants"))]
     paths += [f"/v1/observer/gfns?lpid={lpid}", "/v1/observer/trace?after=0", "/openapi.json"]
     return [
-        (f"{path} of the {door.name}", (await door.ask("GET", path)).content)
-        for door in pair.observers
+        (f"{path} of the {endpoint.name}", (await endpoint.ask("GET", path)).content)
+        for endpoint in pair.observers
         for path in paths
     ]
 
@@ -116,7 +116,7 @@ async def test_44_plaintext_of_private_pages_is_nowhere(pair: LivePair) -> None:
         vm.flock = private
         await vm.boot()
         token = await guest_token(pair.endpoints, Side.ULTRAVISOR, vm.lpid)
-        async with Door("Ultravisor", pair.endpoints.ultravisor_url, token) as guest:
+        async with Endpoint("Ultravisor", pair.endpoints.ultravisor_url, token) as guest:
             got = await guest.call("UV_ESMB_GET_FILE", EsmbGetFile("disk-key", 0))
         assert got.outputs["bytes"] == disk_key[:64].hex()
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from pef_lab.endpoints import Endpoints
 
 ROOT: Final = Path(__file__).parents[2]
-PATIENCE: Final = 300
+TIMEOUT: Final = 300
 """Seconds that any one command may take; building an image takes longest."""
 SIDES: Final = {"ultravisor": 8001, "hypervisor": 8002}
 """Each side's service and port."""
@@ -28,7 +28,7 @@ def ran(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
 

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from compose.scene import ContainedVm, one_vm
+from compose.fixture import ContainedVm, one_vm
 from pef_lab.endpoints import Endpoints
 from pef_lab.failures import Refusal, Unanswered
 from pef_protocol.calls import Reply
@@ -23,7 +23,7 @@ LASTING: Final = 8
 
 
 @dataclass
-class Work:
+class Offload:
     """Rounds of loads and stores, one after another, until one is not answered as it should be."""
 
     round: Callable[[], Awaitable[None]]
@@ -31,7 +31,7 @@ class Work:
     _done: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> "Work":
+    async def __aenter__(self) -> "Offload":
         self._task = asyncio.create_task(self._run())
         return self
 
@@ -104,8 +104,8 @@ class Tenants:
 
     secure: tuple[Tenant, Tenant]
     normal: Tenant
-    secure_work: tuple[Work, ...]
-    normal_work: Work
+    secure_work: tuple[Offload, ...]
+    normal_work: Offload
     entering: asyncio.Task[Reply] | None
 
     @property
@@ -118,7 +118,7 @@ class Tenants:
         """Return what was only ever in secure memory since its VM became secure."""
         return {tenant.private for tenant in (self.secure if self.entering is None else self.secure[:1])}
 
-    async def have_ended(self, *works: Work) -> None:
+    async def have_ended(self, *works: Offload) -> None:
         """Wait until that work has ended, and the UV_ESM that is under way, which did not succeed."""
         for work in works:
             await work.end()
@@ -144,8 +144,8 @@ async def three_tenants(endpoints: Endpoints, *, entering: bool) -> AsyncIterato
         for tenant in secure:
             assert (await tenant.vm.secure()).code.succeeded
             await tenant.vm.guest.share(tenant.shared_gpa >> PAGE_ORDER)
-        work = [await stack.enter_async_context(Work(tenant.works_in_secret)) for tenant in secure]
-        normal_work = await stack.enter_async_context(Work(normal.works))
+        work = [await stack.enter_async_context(Offload(tenant.works_in_secret)) for tenant in secure]
+        normal_work = await stack.enter_async_context(Offload(normal.works))
         for each in (*work, normal_work):
             await each.rounds(1)
         if entering:

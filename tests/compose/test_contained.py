@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from compose.containers import SIDES, Project, output_of, ran
-from compose.scene import found_in_normal_memory, one_vm
+from compose.fixture import found_in_normal_memory, one_vm
 from pef_lab.guest import World
 
 FOR_BOTH: Final = {"pef_ultravisor_token", "pef_hypervisor_token", "pef_observer_token"}
@@ -93,7 +93,7 @@ def test_normal_memory_is_all_that_both_mount(pair: Project) -> None:
 
 
 def test_normal_memory_has_a_file_of_the_hypervisor_and_a_lock_for_each_side(pair: Project) -> None:
-    told = pair.python(
+    reported = pair.python(
         "hypervisor",
         """
 import os, stat
@@ -102,7 +102,7 @@ for name in [".", *sorted(os.listdir("/normal-memory"))]:
     print(name, oct(stat.S_IMODE(found.st_mode)), found.st_uid, found.st_gid)
 """,
     )
-    (directory, lock, file, other_lock) = (line.split() for line in told.splitlines())
+    (directory, lock, file, other_lock) = (line.split() for line in reported.splitlines())
     assert directory == [".", "0o1770", "0", GROUP]
     assert lock == ["hypervisor.lock", "0o600", USERS["hypervisor"], GROUP]
     assert other_lock == ["ultravisor.lock", "0o600", USERS["ultravisor"], GROUP]
@@ -136,10 +136,10 @@ def test_liveness_needs_no_peer_and_no_token(pair: Project, side: str) -> None:
 
 
 def test_a_side_is_given_its_own_secrets_and_no_other(pair: Project, side: str) -> None:
-    told = pair.python(
+    reported = pair.python(
         side, "import pathlib; [print(p.name, p.read_text()) for p in pathlib.Path('/run/secrets').iterdir()]"
     )
-    assert dict(line.split() for line in told.splitlines()) == {
+    assert dict(line.split() for line in reported.splitlines()) == {
         name: pair.tokens[file] for name, file in GIVEN[side].items()
     }
 

@@ -73,8 +73,8 @@ def sources_of(packages: set[str]) -> dict[str, Path]:
 
 
 def test_an_image_holds_its_own_side_as_it_is_here(image: str, seen: dict[str, Any]) -> None:
-    ours = sources_of(HOLDS[image])
-    assert not [path for digest, path in ours.items() if digest not in seen["digests"]]
+    own = sources_of(HOLDS[image])
+    assert not [path for digest, path in own.items() if digest not in seen["digests"]]
     assert image in seen["distributions"]
 
 

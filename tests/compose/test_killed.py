@@ -13,10 +13,10 @@ import httpx
 import pytest
 
 from compose.containers import SIDES, Project
-from compose.scene import ContainedVm, broken, found_in_normal_memory, lives_through_uv_esm, one_vm
+from compose.fixture import ContainedVm, broken, found_in_normal_memory, lives_through_uv_esm, one_vm
 from compose.tenants import SIZE, three_tenants
 from pef_lab.designs.run import image_for
-from pef_lab.door import Door
+from pef_lab.endpoint import Endpoint
 from pef_lab.failures import Unanswered
 from pef_lab.guest import LARGEST_ACCESS, Guest, World
 from pef_lab.image import GuestImage
@@ -26,8 +26,8 @@ from pef_lab.watch import Watch
 from pef_protocol.calls import Reply
 from pef_protocol.designs import Design
 from pef_protocol.events import Side
+from pef_protocol.http import GUEST_PATH
 from pef_protocol.quantities import Lpid
-from pef_protocol.wire import GUEST_PATH
 
 BOUND: Final = 60.0
 """Seconds in which a request that lost its peer must have ended; these containers wait five at a time."""
@@ -100,9 +100,9 @@ async def act_on_nobody(pair: Project, tokens: list[tuple[Side, str]], lpid: Lpi
             heirs.append(await vmm.create(Design.TRACKED))
         assert heirs[-1] == lpid
         for side, token in tokens:
-            async with Door(side, pair.url(side), token) as door:
+            async with Endpoint(side, pair.url(side), token) as endpoint:
                 with pytest.raises(Unanswered, match="HTTP status 401"):
-                    await door.send(GUEST_PATH + "load", b"", gpa=0, length=1)
+                    await endpoint.send(GUEST_PATH + "load", b"", gpa=0, length=1)
         for each in heirs:
             await vmm.destroy(each)
 

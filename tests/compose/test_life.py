@@ -19,10 +19,10 @@ RUNS: Final = {
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_against_the_containers_ends_well_and_leaves_nothing(project: Project, name: str) -> None:
     words, reports = RUNS[name]
-    told = project.make(f"compose-{name}")
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert words in told.stdout
-    assert "not judged" not in told.stdout
+    reported = project.make(f"compose-{name}")
+    assert reported.returncode == 0, reported.stdout + reported.stderr
+    assert words in reported.stdout
+    assert "not judged" not in reported.stdout
     assert {file.name for file in project.reports.glob("*")} == reports
     assert project.left() == Project(f"{project.name}-{name}", project.secrets).left() == []
 
@@ -34,10 +34,10 @@ def test_the_exit_code_of_what_ran_is_passed_on(pair: Project) -> None:
 
 
 def test_up_says_where_the_pair_is_a_stop_is_graceful_and_down_leaves_nothing(project: Project) -> None:
-    told = project.up()
+    reported = project.up()
     for side in SIDES:
-        assert project.url(side) in told
-    assert not [token for token in project.tokens.values() if token in told]
+        assert project.url(side) in reported
+    assert not [token for token in project.tokens.values() if token in reported]
     with urllib.request.urlopen(project.url("ultravisor") + "/v1/machine-key") as answer:  # noqa: S310
         assert "public_key" in json.load(answer)
     assert project.compose("stop").returncode == 0

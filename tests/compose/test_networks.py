@@ -29,7 +29,7 @@ REACHED: Final = {
 }
 
 
-def doors(pair: Project) -> list[tuple[str, str, int]]:
+def open_ports(pair: Project) -> list[tuple[str, str, int]]:
     """Return (side, address, port) of every door: each side's addresses in all networks, and its names."""
     found = []
     for side, port in SIDES.items():
@@ -41,7 +41,7 @@ def doors(pair: Project) -> list[tuple[str, str, int]]:
 
 @pytest.mark.parametrize("network", REACHED)
 def test_who_is_reached_from_a_network(pair: Project, network: str) -> None:
-    program = TRY.replace("sys.argv[1]", repr(json.dumps(doors(pair))))
+    program = TRY.replace("sys.argv[1]", repr(json.dumps(open_ports(pair))))
     options = (
         f"--network={pair.name}_{network}",
         "--dns=127.0.0.1",
@@ -54,9 +54,9 @@ def test_who_is_reached_from_a_network(pair: Project, network: str) -> None:
 @pytest.mark.parametrize("side", SIDES)
 def test_the_wire_between_the_sides_is_a_network_of_theirs(pair: Project, side: str) -> None:
     other = next(name for name in SIDES if name != side)
-    told = pair.python(
+    reported = pair.python(
         side, f"import os, socket; print(os.environ['PEF_PEER_URL'], socket.gethostbyname('{other}.visors'))"
     )
-    url, address = told.split()
+    url, address = reported.split()
     assert url == f"http://{other}.visors:{SIDES[other]}"
     assert address == pair.inspected(other)["NetworkSettings"]["Networks"][f"{pair.name}_visors"]["IPAddress"]

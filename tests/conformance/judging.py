@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-from model.processor_time import ProcessorTimeLoop
-from mutants.bred import Bred
+from harness.processor_time import ProcessorTimeLoop
+from mutants.all_mutants import ALL_MUTANTS
 from mutants.forked import end_with_starter, forked
+from mutants.generated import GeneratedMutant
 from mutants.registry import MUTANTS, Mutant
-from mutants.zoo import ZOO
 from pef_lab.failures import Unanswered
 from pef_lab.rows.catalogue import all_rows
 from pef_lab.rows.passes import OWN
@@ -65,7 +65,7 @@ class Trial:
             mine = (row for row in mine if row.of == {Subject.PAIR})
         if self.mutant == SOUND:
             return tuple(mine)
-        return tuple(row for row in mine if concerns(ZOO[self.mutant], row))
+        return tuple(row for row in mine if concerns(ALL_MUTANTS[self.mutant], row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Judged:
 
 def concerns(mutant: Mutant, row: Row) -> bool:
     """Tell whether a row may judge a mutant."""
-    if isinstance(mutant, Bred):
+    if isinstance(mutant, GeneratedMutant):
         return mutant.concerns(row.id)
     return not row.patient
 
@@ -100,8 +100,10 @@ def trials() -> Iterator[Trial]:
     """Yield all trials: subjects as they are, mutants of one place, and those that all rows judge."""
     for subject in OWN:
         yield Trial(SOUND, subject)
-    for mutant in sorted(ZOO.values(), key=lambda each: (not isinstance(each, Bred), each.id in MUTANTS)):
-        subjects = (*ALONE[mutant.side], *(() if isinstance(mutant, Bred) else (Subject.PAIR,)))
+    for mutant in sorted(
+        ALL_MUTANTS.values(), key=lambda each: (not isinstance(each, GeneratedMutant), each.id in MUTANTS)
+    ):
+        subjects = (*ALONE[mutant.side], *(() if isinstance(mutant, GeneratedMutant) else (Subject.PAIR,)))
         held = [trial for subject in subjects if (trial := Trial(mutant.id, subject)).rows]
         yield from held or [Trial(mutant.id, subjects[0])]
 

@@ -25,9 +25,9 @@ from conformance.grid import Grid, fits
 from conformance.judging import EVERYTHING, SOUND, Judged, Others, Trial, Wanted, judge, ready
 from conformance.judging import trials as all_trials
 from conformance.likely import LIKELY
-from mutants.bred import Bred
+from mutants.all_mutants import ALL_MUTANTS
 from mutants.forked import CONTEXT, begin
-from mutants.zoo import ZOO
+from mutants.generated import GeneratedMutant
 from pef_lab.rows.row import Verdict
 from pef_lab.sizes import counted
 
@@ -73,7 +73,7 @@ class SoFar:
 
     def wanted(self, trial: Trial) -> Wanted:
         """Return what a trial can still add."""
-        if trial.mutant == SOUND or isinstance(ZOO[trial.mutant], Bred):
+        if trial.mutant == SOUND or isinstance(ALL_MUTANTS[trial.mutant], GeneratedMutant):
             return EVERYTHING
         idle = frozenset(row.id for row in trial.rows) - self.killing
         others = Others.NONE if trial.mutant in self.killed else Others.UNTIL_ONE_FAILS
@@ -143,7 +143,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--processes", type=int, default=PROCESSES)
     asked = parser.parse_args(arguments)
     patterns = asked.mutant or ["*"]
-    if odd := [each for each in patterns if not any(fnmatchcase(name, each) for name in ZOO)]:
+    if odd := [each for each in patterns if not any(fnmatchcase(name, each) for name in ALL_MUTANTS)]:
         parser.error(f"no mutant is called {odd[0]}")
     told, shown = Console(stderr=True, highlight=False), Console(highlight=False)
 

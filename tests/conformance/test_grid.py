@@ -8,7 +8,7 @@ from conformance.grid import Grid
 from conformance.judging import SOUND, Judged, Others, Trial, Wanted
 from conformance.likely import LIKELY
 from conformance.matrix import SoFar
-from mutants.zoo import ZOO
+from mutants.all_mutants import ALL_MUTANTS
 from pef_lab.rows.catalogue import all_rows
 from pef_lab.rows.row import Verdict
 from pef_lab.rows.subject import Subject
@@ -106,7 +106,7 @@ def test_of_any_other_what_killed_nothing_comes_first_then_what_is_likely_then_t
 
 def test_what_is_likely_is_told_of_mutants_that_there_are_and_rows_of_theirs() -> None:
     rows = {row.id for row in all_rows()}
-    assert LIKELY.keys() <= ZOO.keys()
+    assert LIKELY.keys() <= ALL_MUTANTS.keys()
     assert set(LIKELY.values()) <= rows
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from conformance.judging import trials
 from conformance.matrix import hold
-from mutants.zoo import ZOO
+from mutants.all_mutants import ALL_MUTANTS
 from pef_lab.rows.catalogue import all_rows
 
 
@@ -14,6 +14,6 @@ from pef_lab.rows.catalogue import all_rows
 def test_each_mutant_is_killed_and_each_row_kills_or_it_is_said_why_not() -> None:
     grid = hold(trials())
     assert list(grid.wrongs()) == []
-    assert grid.kills.keys() == ZOO.keys()
+    assert grid.kills.keys() == ALL_MUTANTS.keys()
     assert len(grid.kills) - len(grid.alive) >= 300
     assert grid.rows == {row.id for row in all_rows()}

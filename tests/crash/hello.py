@@ -11,9 +11,9 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from crash.memory import PrivateMemory
+from pef_kit.core.effects import Backoff, Effect, Operation, PeerFailure
 from pef_kit.core.hello import Hello
 from pef_kit.core.lease import Ended
-from pef_kit.operations import Effect, Operation, Pause, PeerFailure
 from pef_protocol.events import Side
 from pef_protocol.identity import Epoch, InstanceId
 
@@ -47,7 +47,7 @@ def introduce(machines: "Machines") -> Steps[None]:
             yield from machines.fit()
         except (Ended, PeerFailure):
             if (yield from _read(machines)) == epoch:
-                yield Pause(attempt, patient=True)
+                yield Backoff(attempt, ignore_deadline=True)
             else:
                 yield from machines.leave_epoch()
                 epoch = yield from _begin(machines)
@@ -64,7 +64,7 @@ def _begin(machines: "Machines") -> Steps[Epoch]:
         if epoch is not None:
             machines.begin_at(Side.HYPERVISOR, epoch)
             return epoch
-        yield Pause(attempt, patient=True)
+        yield Backoff(attempt, ignore_deadline=True)
     raise AssertionError
 
 

@@ -17,7 +17,7 @@ from crash.http_verdict import HttpJudge
 from crash.kinds import Kind, Violation
 from crash.matrix import Progress
 from crash.pair import Kill, killable_pair
-from model.processor_time import ProcessorTimeLoop
+from harness.processor_time import ProcessorTimeLoop
 from mutants.forked import begin
 from pef_lab.failures import Refusal, Unanswered
 from pef_protocol.events import Side
@@ -49,7 +49,7 @@ class Kills:
     outcomes: dict[KillCase, tuple[Violation, ...]]
 
 
-def play(progress: Progress = lambda played, cases: None) -> Kills:
+def run_all(progress: Progress = lambda in_process, cases: None) -> Kills:
     """Play every case."""
     begin()
     return asyncio.run(_play(progress))
@@ -71,13 +71,13 @@ async def _play(progress: Progress) -> Kills:
         for side in Side
         for done in (False, True)
     ]
-    played = 0
+    in_process = 0
 
     async def judge(case: KillCase) -> tuple[Violation, ...]:
-        nonlocal played
+        nonlocal in_process
         outcome = await _judge(case)
-        played += 1
-        progress(played, len(cases))
+        in_process += 1
+        progress(in_process, len(cases))
         return outcome
 
     return Kills(found, dict(zip(cases, await _each(judge, cases), strict=True)))
@@ -103,7 +103,7 @@ async def _each(what: Callable[[C], Awaitable[T]], of: Iterable[C]) -> list[T]:
 
 
 @asynccontextmanager
-async def scene(operation: HttpOperation) -> AsyncIterator[tuple[HttpHost, list[HttpTenant]]]:
+async def fixture(operation: HttpOperation) -> AsyncIterator[tuple[HttpHost, list[HttpTenant]]]:
     """Start a pair with three tenants: A acts, B is secure, C is normal."""
     async with (
         killable_pair(operation.secure_memory, mapped=operation.mapped) as pair,
@@ -124,7 +124,7 @@ async def scene(operation: HttpOperation) -> AsyncIterator[tuple[HttpHost, list[
 async def _moments(number: int) -> list[tuple[str, int]]:
     """Return the messages of an operation that nobody interrupts: see `KillablePair.moments`."""
     operation = HTTP_OPERATIONS[number]
-    async with scene(operation) as (host, tenants):
+    async with fixture(operation) as (host, tenants):
         host.pair.arm(None)
         await operation.act(host, tenants[0])
         return host.pair.moments
@@ -132,7 +132,7 @@ async def _moments(number: int) -> list[tuple[str, int]]:
 
 async def _judge(case: KillCase) -> tuple[Violation, ...]:
     operation, kill = HTTP_OPERATIONS[case.operation], case.kill
-    async with scene(operation) as (host, tenants):
+    async with fixture(operation) as (host, tenants):
         pair = host.pair
         judge = HttpJudge(host, tenants, await pair.public_key())
         pair.arm(kill)

@@ -37,13 +37,13 @@ class Matrix:
     calls: frozenset[str]
     outcomes: dict[Case, tuple[Violation, ...]]
 
-    def told(self, case: Case) -> str:
+    def reported(self, case: Case) -> str:
         """Say who dies when."""
         moment = self.moments[case.operation][case.place]
         return f"{OPERATIONS[case.operation].name}, {moment}, the {case.dies} dies"
 
 
-def play(progress: Progress = lambda played, cases: None) -> Matrix:
+def run_all(progress: Progress = lambda in_process, cases: None) -> Matrix:
     """Play every case, in as many processes as there are processors."""
     with get_context("spawn").Pool(os.cpu_count() or 1, gc.freeze) as pool:
         found = pool.map(uninterrupted, range(len(OPERATIONS)), chunksize=1)
@@ -64,7 +64,7 @@ def play(progress: Progress = lambda played, cases: None) -> Matrix:
 def uninterrupted(number: int) -> tuple[list[Moment], frozenset[str]]:
     """Return the moments of an operation that nobody interrupts, and the calls that were made."""
     operation = OPERATIONS[number]
-    host, tenants = operation.scene()
+    host, tenants = operation.fixture()
     thread = Thread.begin(host.machines, operation.side, operation.begin(host, tenants[0]))
     found: list[Moment] = []
     while not thread.ended:
@@ -84,7 +84,7 @@ def judge(case: Case) -> tuple[Violation, ...]:
 
 def _judge(case: Case, order: str) -> tuple[bool, tuple[Violation, ...]]:
     operation = OPERATIONS[case.operation]
-    host, tenants = operation.scene()
+    host, tenants = operation.fixture()
     thread = Thread.begin(host.machines, operation.side, operation.begin(host, tenants[0]))
     for _ in range(case.place):
         thread.step()

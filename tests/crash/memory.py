@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from pef_kit.bus import NORMAL_BASE, NormalMemory
+from pef_kit.runtime.bus import NORMAL_BASE, NormalMemory
 from pef_protocol.quantities import PAGE_SIZE
 from pef_ultravisor.memory.frames import Frames
 
@@ -45,7 +45,7 @@ class PrivateMemory(NormalMemory):
         self._touched.update(range(first, first + -(-(ra % PAGE_SIZE + length) // PAGE_SIZE)))
         return view
 
-    def let_go(self, ra: int, length: int) -> None:
+    def release(self, ra: int, length: int) -> None:
         """Do nothing: there is no file to which the bytes could be left."""
 
     def discard(self, ra: int, length: int) -> None:
@@ -69,7 +69,7 @@ class PrivateFrames(Frames):
         self._map = private_memory(count * PAGE_SIZE)
         self._bytes = np.frombuffer(self._map, np.uint8)
 
-    def make_ready(self, first: int, count: int) -> None:
+    def populate(self, first: int, count: int) -> None:
         """Do nothing: what is touched is there."""
 
     def scrub(self, first: int, count: int) -> None:

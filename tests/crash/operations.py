@@ -21,7 +21,7 @@ from crash.tenants import (
     esm_of,
     image_for,
 )
-from pef_kit.operations import Operation
+from pef_kit.core.effects import Operation
 from pef_protocol.designs import Design
 from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_SIZE, Gfn
@@ -52,7 +52,7 @@ class Interrupted:
     prepare: Callable[[Host, Tenant], None] = lambda host, tenant: None
     restarts: Side | None = None
 
-    def scene(self) -> tuple[Host, list[Tenant]]:
+    def fixture(self) -> tuple[Host, list[Tenant]]:
         """Return a new pair with three tenants: A acts, B is secure, C is normal."""
         host = Host(self.secure_pages)
         acting, secure, normal = host.new("A", self.design), host.new("B"), host.new("C")

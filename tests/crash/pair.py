@@ -18,12 +18,12 @@ from typing import Any, Final
 from aiohttp import ClientError, web
 
 from crash.hello import GET_EPOCH, POST_HELLO
-from model.canaries import file_contents
+from harness.canaries import file_contents
 from mutants.forked import STARTING, ForkedService
 from pef_lab.between.go_between import GoBetween
 from pef_lab.between.passing import Passing
 from pef_lab.between.server import drop
-from pef_lab.door import Door
+from pef_lab.endpoint import Endpoint
 from pef_lab.endpoints import Endpoints
 from pef_lab.failures import Unanswered
 from pef_lab.guest import Guest
@@ -32,14 +32,14 @@ from pef_lab.starting import (
     HYPERVISOR_SCRIPT,
     ULTRAVISOR_SCRIPT,
     fresh_endpoints,
+    hypervisor_environment,
     on_free_ports,
-    told_the_hypervisor,
-    told_the_ultravisor,
+    ultravisor_environment,
 )
 from pef_lab.vmm import Vmm
 from pef_protocol.events import Side
+from pef_protocol.http import EPOCH_PATH, HELLO_PATH, OBSERVER_PATH
 from pef_protocol.quantities import Lpid
-from pef_protocol.wire import EPOCH_PATH, HELLO_PATH, OBSERVER_PATH
 
 NORMAL_BYTES: Final = 1 << 30
 STEP: Final = 0.003
@@ -80,7 +80,7 @@ class KillablePair:
     endpoints: Endpoints
     betweens: dict[Side, GoBetween]
     variables: dict[Side, dict[str, str]]
-    doors: dict[Side, Door]
+    open_ports: dict[Side, Endpoint]
     vmm: Vmm
     processes: dict[Side, ForkedService] = field(default_factory=dict)
     kept: list[Passing] = field(default_factory=list)
@@ -155,7 +155,7 @@ class KillablePair:
         async with asyncio.timeout(STARTING):
             while True:
                 try:
-                    await self.doors[side].ask("GET", path)
+                    await self.open_ports[side].ask("GET", path)
                 except Unanswered:
                     await asyncio.sleep(STEP)
                 else:
@@ -165,17 +165,17 @@ class KillablePair:
 
     async def svms(self) -> list[int]:
         """Return the lpids of the SVMs that the Ultravisor has."""
-        seen = await self.doors[Side.ULTRAVISOR].view(OBSERVER_PATH + "vms")
+        seen = await self.open_ports[Side.ULTRAVISOR].view(OBSERVER_PATH + "vms")
         return [vm["lpid"] for vm in seen["vms"] if vm["state"] != "NORMAL"]
 
     async def view(self, side: Side, what: str) -> dict[str, Any]:
         """Return what an observer sees of a side."""
-        seen: dict[str, Any] = await self.doors[side].view(OBSERVER_PATH + what)
+        seen: dict[str, Any] = await self.open_ports[side].view(OBSERVER_PATH + what)
         return seen
 
     async def public_key(self) -> bytes:
         """Return the public key of the machine as it is now."""
-        return bytes.fromhex((await self.doors[Side.ULTRAVISOR].view("/v1/machine-key"))["public_key"])
+        return bytes.fromhex((await self.open_ports[Side.ULTRAVISOR].view("/v1/machine-key"))["public_key"])
 
     def normal_memory(self) -> Iterator[bytes]:
         """Yield all that normal memory holds."""
@@ -226,7 +226,7 @@ async def _started(secure_memory: int, *, mapped: bool) -> AsyncIterator[Killabl
         size = {"PEF_NORMAL_MEMORY_SIZE": str(NORMAL_BYTES)}
         variables = {
             Side.ULTRAVISOR: size
-            | told_the_ultravisor(
+            | ultravisor_environment(
                 endpoints,
                 peer_url=betweens[Side.HYPERVISOR].url,
                 normal_memory=memory if mapped else "",
@@ -234,19 +234,19 @@ async def _started(secure_memory: int, *, mapped: bool) -> AsyncIterator[Killabl
                 machine_key=MACHINE_KEY,
             ),
             Side.HYPERVISOR: size
-            | told_the_hypervisor(
+            | hypervisor_environment(
                 endpoints,
                 peer_url=betweens[Side.ULTRAVISOR].url,
                 normal_memory=memory,
                 secure_memory=secure_memory,
             ),
         }
-        doors = {
-            side: await stack.enter_async_context(Door(side.capitalize(), url, endpoints.observer_token))
+        open_ports = {
+            side: await stack.enter_async_context(Endpoint(side.capitalize(), url, endpoints.observer_token))
             for side, url in urls.items()
         }
         vmm = await stack.enter_async_context(Vmm(endpoints))
-        pair = KillablePair(directory, endpoints, betweens, variables, doors, vmm)
+        pair = KillablePair(directory, endpoints, betweens, variables, open_ports, vmm)
         pair.hears.set()
         try:
             for side in (Side.HYPERVISOR, Side.ULTRAVISOR):

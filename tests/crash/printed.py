@@ -50,26 +50,26 @@ def wrong_cells(cells: Counter[Cell], given: dict[str, str]) -> Iterator[str]:
     for cell in every:
         if not cells[cell] and not given.get(when(cell)):
             yield f"no kill, and no reason: {when(cell)}"
-    for told in given.keys() - {when(cell) for cell in every if not cells[cell]}:
-        yield f"a reason, and no empty cell: {told}"
+    for reported in given.keys() - {when(cell) for cell in every if not cells[cell]}:
+        yield f"a reason, and no empty cell: {reported}"
     for name in sorted({name for name, _, _ in cells} - {*MESSAGES}):
         yield f"a message of no known kind: {name}"
 
 
-def skipped(played: Matrix) -> Iterator[str]:
+def skipped(in_process: Matrix) -> Iterator[str]:
     """Yield a sentence for each operation of which a case was skipped: yields times sides times two."""
-    cases = Counter(case.operation for case in played.outcomes)
-    for number, moments in enumerate(played.moments):
+    cases = Counter(case.operation for case in in_process.outcomes)
+    for number, moments in enumerate(in_process.moments):
         yields = sum(not moment.done for moment in moments)
         if not cases[number] == yields * len(Side) * 2 == len(moments) * len(Side):
             yield f"{OPERATIONS[number].name}: {yields} yields, {cases[number]} cases"
 
 
-def of_operations(played: Matrix, killed: Kills) -> Iterator[str]:
+def of_operations(in_process: Matrix, killed: Kills) -> Iterator[str]:
     """Yield how many yields or messages each operation has."""
     yield f"{'in process':58}{'yields':>10}{'cases':>10}"
-    cases = Counter(case.operation for case in played.outcomes)
-    for number, moments in enumerate(played.moments):
+    cases = Counter(case.operation for case in in_process.outcomes)
+    for number, moments in enumerate(in_process.moments):
         yield f"{OPERATIONS[number].name:58}{len(moments) // 2:10}{cases[number]:10}"
     yield ""
     yield f"{'over HTTP':58}{'messages':>10}{'kills':>10}"

@@ -11,7 +11,7 @@ from crash.memory import canary
 from crash.threads import Thread, run
 from crash.wire import Machines, Token
 from pef_hypervisor.outcome import Errno, Outcome
-from pef_kit.operations import Operation
+from pef_kit.core.effects import Operation
 from pef_lab.image import GuestImage, build_image
 from pef_protocol.designs import Design
 from pef_protocol.events import Side

@@ -14,9 +14,9 @@ from crash.operations import OPERATIONS, Interrupted
 from crash.threads import Thread, run
 from crash.verdict import Judge
 from pef_hypervisor.state import Vm
+from pef_kit.core.effects import Operation
 from pef_kit.core.fence import Kept, Run
 from pef_kit.core.hello import Hello
-from pef_kit.operations import Operation
 from pef_protocol.calls import CALLS
 from pef_protocol.events import Side
 
@@ -84,13 +84,15 @@ def test_a_rule_that_is_broken_is_found(kind: Kind, monkeypatch: pytest.MonkeyPa
 def test_each_call_is_interrupted_and_each_operation_has_yields() -> None:
     found = [uninterrupted(number) for number in range(len(OPERATIONS))]
     assert frozenset().union(*[calls for _, calls in found]) == {*CALLS, GET_EPOCH, POST_HELLO}
-    still = {operation.name for operation, (moments, _) in zip(OPERATIONS, found, strict=True) if not moments}
-    assert still == WITHOUT_YIELD
+    settled = {
+        operation.name for operation, (moments, _) in zip(OPERATIONS, found, strict=True) if not moments
+    }
+    assert settled == WITHOUT_YIELD
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_where_nobody_dies_no_promise_is_broken(operation: Interrupted) -> None:
-    host, tenants = operation.scene()
+    host, tenants = operation.fixture()
     judge = Judge(host, tenants, [])
     run([Thread.begin(host.machines, operation.side, operation.begin(host, tenants[0]))])
     assert [*(judge.new_hypervisor() if not host.machines.hv.store.vms else judge.living_on())] == []

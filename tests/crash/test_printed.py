@@ -10,7 +10,7 @@ from pef_protocol.events import Side
 
 FULL: Counter[Cell] = Counter({(name, *end): 1 for name in MESSAGES for end in ENDS})
 MISSING: Cell = ("H_SVM_PAGE_OUT", Side.ULTRAVISOR, True)
-MOMENTS = [Moment(1, Side.HYPERVISOR, "Work", done) for done in (False, True)]
+MOMENTS = [Moment(1, Side.HYPERVISOR, "Offload", done) for done in (False, True)]
 
 
 def test_every_cell_that_is_full_is_right() -> None:

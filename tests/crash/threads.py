@@ -11,8 +11,8 @@ from typing import Any, Final
 from crash.hello import Exchange, Steps
 from crash.wire import Machines
 from pef_explorer.machines.wire import Message, NotDone, epoch_of
+from pef_kit.core.effects import MAX_ATTEMPTS, Backoff, Effect, Offload, Operation, PeerCall, Phase, Transfer
 from pef_kit.core.lease import Ended
-from pef_kit.operations import PATIENCE, Ask, Effect, Operation, Pause, Phase, Transfer, Work
 from pef_protocol.calls import Reply
 from pef_protocol.events import Side
 from pef_protocol.problems import ProblemType
@@ -82,13 +82,17 @@ class Thread:
     @property
     def pauses(self) -> bool:
         """Tell whether it lets others have a turn."""
-        return isinstance(self._frames[-1].effect, Pause)
+        return isinstance(self._frames[-1].effect, Backoff)
 
     @property
     def moment(self) -> Moment:
         """Say where it stands."""
         frame = self._frames[-1]
-        name = frame.effect.name if isinstance(frame.effect, Ask | Exchange) else type(frame.effect).__name__
+        name = (
+            frame.effect.name
+            if isinstance(frame.effect, PeerCall | Exchange)
+            else type(frame.effect).__name__
+        )
         return Moment(len(self._frames), frame.side, name, frame.done)
 
     def step(self) -> None:
@@ -113,16 +117,16 @@ class Thread:
     def _perform(self, frame: Frame) -> None:
         effect = frame.effect
         match effect:
-            case Ask():
+            case PeerCall():
                 self._deliver(frame)
             case Exchange():
                 self._exchange(effect)
             case Transfer():
                 self._carry_out(frame, effect)
-            case Work(run):
+            case Offload(run):
                 frame.performed(run())
-            case Pause(attempt, patient):
-                frame.performed(patient or attempt < PATIENCE - 1)
+            case Backoff(attempt, ignore_deadline):
+                frame.performed(ignore_deadline or attempt < MAX_ATTEMPTS - 1)
 
     def _carry_out(self, frame: Frame, transfer: Transfer) -> None:
         try:
@@ -191,7 +195,7 @@ class Thread:
             self._ended(None, reason)
             return
         frame.effect = effect
-        if isinstance(effect, Ask):
+        if isinstance(effect, PeerCall):
             frame.waits_for = self._machines.send(effect, len(self._frames), epoch=epoch_of(effect))
         elif isinstance(effect, Exchange):
             self._machines.messages.append(effect)

@@ -14,8 +14,8 @@ from pef_explorer.checkpoints import hypervisor as hv_side
 from pef_explorer.checkpoints import ultravisor as uv_side
 from pef_explorer.machines.wire import Message, NotDone
 from pef_hypervisor.outcome import Errno
+from pef_kit.core.effects import PeerFailure
 from pef_kit.core.lease import Ended
-from pef_kit.operations import PeerFailure
 from pef_protocol.calls import Reply
 from pef_protocol.designs import Design
 from pef_protocol.events import Side
@@ -234,7 +234,7 @@ class Judge:
             )
         for taken, what in (
             (uv.resident, "secure pages"),
-            (uv.promised, "promises of secure pages"),
+            (uv.reserved, "promises of secure pages"),
             (hv.store.pool.used, "device pages"),
             (len(hv.store.memory.claims), "ranges of normal memory"),
         ):

@@ -13,13 +13,13 @@ from pef_explorer.machines.pair import Pair
 from pef_explorer.machines.wire import Message
 from pef_hypervisor.checks import Refused
 from pef_hypervisor.dispatch import Hypervisor
+from pef_kit.core.effects import Operation, PeerCall
 from pef_kit.core.lease import leased
-from pef_kit.operations import Ask, Operation
 from pef_protocol.calls import Reply
 from pef_protocol.events import Side
+from pef_protocol.http import Caller, Role
 from pef_protocol.identity import Epoch, instance_of
 from pef_protocol.quantities import Gpa, Lpid
-from pef_protocol.wire import Caller, Role
 from pef_ultravisor.dispatch import guest_load, guest_store, ultracall
 from pef_ultravisor.state import Capacity, Ultravisor
 
@@ -88,7 +88,7 @@ class Machines(Pair[PrivateMemory]):
         """Return an operation that ends with the current epoch."""
         return leased(operation, self.fences[side].life)
 
-    def send(self, ask: Ask, depth: int, *, epoch: Epoch | None) -> Message:
+    def send(self, ask: PeerCall, depth: int, *, epoch: Epoch | None) -> Message:
         """Put a call on the wire, and keep it."""
         message = super().send(ask, depth, epoch=epoch)
         self.messages.append(message)

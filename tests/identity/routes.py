@@ -7,8 +7,8 @@ from typing import Any, Final
 from identity.two_visors import FREE, LPID, MEMORY, VM, TwoVisors
 from pef_protocol.calls import CALLS
 from pef_protocol.events import Side
+from pef_protocol.http import GUEST_PATH, JSON, OCTETS, ULTRACALL_PATH, VMM_PATH, Role
 from pef_protocol.quantities import PAGE_SIZE
-from pef_protocol.wire import GUEST_PATH, JSON, OCTETS, ULTRACALL_PATH, VMM_PATH, Role
 
 FREE_GFN: Final = FREE // PAGE_SIZE
 STORED: Final = b"what a guest stored".ljust(64, b".")
@@ -26,7 +26,7 @@ class Route:
     other: bytes | None = None
     secure: bool = True
     """Whether it is for a secure VM."""
-    looks: bool = False
+    reads: bool = False
     """Whether it changes nothing, so that it may be repeated."""
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -47,7 +47,7 @@ def _memory(side: Side, *, secure: bool) -> list[Route]:
     load = GUEST_PATH + f"load?gpa={FREE}&length=64"
     store = GUEST_PATH + f"store?gpa={FREE}"
     return [
-        Route(f"load at the {side}", side, "POST", load, secure=secure, looks=True, headers=octets),
+        Route(f"load at the {side}", side, "POST", load, secure=secure, reads=True, headers=octets),
         Route(f"store at the {side}", side, "POST", store, STORED, b"other", secure=secure, headers=octets),
     ]
 
@@ -74,7 +74,7 @@ VM_ROUTES: Final = (
     _vmm("destroy", "DELETE", f"vms/{LPID}"),
     _vmm("add a slot", "POST", f"vms/{LPID}/slots", SLOT, {**SLOT, "slotid": 2}),
     _vmm("remove a slot", "DELETE", f"vms/{LPID}/slots/0"),
-    _vmm("read", "POST", f"vms/{LPID}/read?gpa={FREE}&length=64", looks=True),
+    _vmm("read", "POST", f"vms/{LPID}/read?gpa={FREE}&length=64", reads=True),
     _vmm("write", "POST", f"vms/{LPID}/write?gpa={FREE}", "text", "other"),
     _vmm("unmap", "POST", f"vms/{LPID}/unmap", {"gpa": FREE, "count": 1}, {"gpa": FREE, "count": 2}),
     _vmm("reset", "POST", f"vms/{LPID}/reset"),

@@ -13,7 +13,7 @@ from identity.two_visors import LPID, TOKENS, VM, TwoVisors, problem
 from pef_protocol.events import Side
 
 pytestmark = pytest.mark.sockets
-KEYED = tuple(route for route in (*GUEST_ROUTES, *VM_ROUTES) if not route.looks)
+KEYED = tuple(route for route in (*GUEST_ROUTES, *VM_ROUTES) if not route.reads)
 
 
 def named(route: Route) -> str:

@@ -18,10 +18,10 @@ from pef_hypervisor.app import build as build_hypervisor
 from pef_kit.runtime.connections import client_of
 from pef_lab.image import GuestImage, build_image
 from pef_lab.minting import incarnation_at
+from pef_protocol.auth import mint_guest_token
 from pef_protocol.events import Side
+from pef_protocol.http import PROBLEM
 from pef_protocol.quantities import PAGE_SIZE, Lpid
-from pef_protocol.tokens import mint_guest_token
-from pef_protocol.wire import PROBLEM
 from pef_ultravisor.app import UltravisorSettings
 from pef_ultravisor.app import build as build_ultravisor
 from unit.kit.loopback import Server
@@ -79,7 +79,7 @@ class TwoVisors:
 
     def _build(self, side: Side) -> ASGIApp:
         other = Side.HYPERVISOR if side is Side.ULTRAVISOR else Side.ULTRAVISOR
-        told: dict[str, Any] = {
+        reported: dict[str, Any] = {
             "peer_url": self.url(other),
             "normal_memory": str(self.directory),
             "normal_memory_size": 1 << 30,
@@ -90,9 +90,11 @@ class TwoVisors:
         }
         if side is Side.ULTRAVISOR:
             return build_ultravisor(
-                UltravisorSettings(machine_key=SecretStr("the key of this machine alone".ljust(32)), **told)
+                UltravisorSettings(
+                    machine_key=SecretStr("the key of this machine alone".ljust(32)), **reported
+                )
             )
-        return build_hypervisor(Settings(vmm_token=SecretStr(TOKENS["vmm"]), **told))
+        return build_hypervisor(Settings(vmm_token=SecretStr(TOKENS["vmm"]), **reported))
 
     async def start(self, side: Side) -> None:
         """Serve a side, anew and from nothing."""

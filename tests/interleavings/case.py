@@ -7,35 +7,35 @@ import numpy as np
 
 from interleavings.checks import BYTES, RESTING, Violation, loaded, owners
 from interleavings.columns import EVERYBODYS, Column
-from interleavings.operations import Begun, Scene, Step, succeeded
+from interleavings.operations import Begun, Fixture, Step, succeeded
 from interleavings.setting import note
-from interleavings.stack import LIMIT, PATIENCE, Level, Stack, Waits
+from interleavings.stack import ATTEMPTS, LIMIT, Level, Stack, Waits
 from interleavings.steps import STEPS
 from pef_hypervisor.checks import Refused
-from pef_hypervisor.gfn.columns import BUSY as HV_MOVING
+from pef_hypervisor.gfn.columns import BUSY as HV_BUSY
 from pef_hypervisor.outcome import Errno, Outcome
-from pef_kit.bus import NORMAL_BASE
+from pef_kit.core.effects import Effect, Offload, PeerCall, Transfer, Turn
 from pef_kit.core.lease import Ended
-from pef_kit.operations import Ask, Effect, Transfer, Turn, Work
+from pef_kit.runtime.bus import NORMAL_BASE
 from pef_protocol.calls import Reply
 from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_ORDER
 from pef_ultravisor.access import AccessFailure
 
-GIVEN_UP: Final = 3 * (PATIENCE + 1)
+GIVEN_UP: Final = 3 * (ATTEMPTS + 1)
 """Pauses after which an operation is taken to wait for the suspended one."""
 
 
 class Suspended:
     """An operation of VM `lpid` that goes on step by step."""
 
-    def __init__(self, scene: Scene, step: Step, lpid: int) -> None:
-        self.scene = scene
+    def __init__(self, fixture: Fixture, step: Step, lpid: int) -> None:
+        self.fixture = fixture
         self.step = step
         self.lpid = lpid
-        self.begun: Begun = step.begin(scene, lpid)
-        self.stack = Stack(scene.machines, step.key, step.side, lpid, self.begun.operation)
-        scene.written.begun(self.begun.values)
+        self.begun: Begun = step.begin(fixture, lpid)
+        self.stack = Stack(fixture.machines, step.key, step.side, lpid, self.begun.operation)
+        fixture.written.begun(self.begun.values)
 
     def go_on(self) -> None:
         """Go on by one yield."""
@@ -49,7 +49,7 @@ class Case:
     """
 
     def __init__(self, first: Suspended, column: Column, lpid: int, begun: Suspended | None = None) -> None:
-        self.scene = first.scene
+        self.fixture = first.fixture
         self.first = first
         self.column = column
         self.begun = begun
@@ -65,11 +65,13 @@ class Case:
         self.others: frozenset[int] = frozenset()
         """Lpids of other VMs for which something nested goes on, as a page that makes room does."""
 
-    def play(self) -> list[Violation]:
+    def run(self) -> list[Violation]:
         """Run the column, let the first operation go on, and return what was violated."""
         effect, in_flight = self.first.stack.effect, self._in_flight()
         for number, name in enumerate(self.column.steps):
-            whole = Suspended(self.scene, STEPS[name], self.lpid) if number or not self.begun else self.begun
+            whole = (
+                Suspended(self.fixture, STEPS[name], self.lpid) if number or not self.begun else self.begun
+            )
             if not succeeded(self._run(whole)):
                 break
         self._judge_bytes()
@@ -89,7 +91,7 @@ class Case:
             self._end_of_first()
         if not self.lies:
             for check in RESTING:
-                self.found += check(self.scene)
+                self.found += check(self.fixture)
         self.found += self._can_be_ended()
         return self.found
 
@@ -114,10 +116,10 @@ class Case:
             stack.go_on()
         self.ran |= stack.ran
         if not stack.ended:
-            self.found.append(Violation("stuck", f"{step.name} does not end: {stack.told()}"))
+            self.found.append(Violation("stuck", f"{step.name} does not end: {stack.reported()}"))
             return Outcome(Errno.EBUSY)
-        note(self.scene, whole.begun, stack.outcome, (self.first.begun,))
-        self.found += outcome_of(self.scene, step, whole.lpid, stack.outcome)
+        note(self.fixture, whole.begun, stack.outcome, (self.first.begun,))
+        self.found += outcome_of(self.fixture, step, whole.lpid, stack.outcome)
         if step.key == "create" and isinstance(stack.outcome, Outcome):
             self.lpid = stack.outcome.outputs.get("lpid", self.lpid)
         return stack.outcome
@@ -137,25 +139,25 @@ class Case:
             if stack.ended:
                 return
             self.first.go_on()
-        self.found.append(Violation("stuck", f"{self.first.step.name} does not end: {stack.told()}"))
+        self.found.append(Violation("stuck", f"{self.first.step.name} does not end: {stack.reported()}"))
 
     def _end_of_first(self) -> None:
         if self.judged:
             return
         self.judged, first = True, self.first
-        note(self.scene, first.begun, first.stack.outcome, tuple(self.beside))
-        self.found += outcome_of(self.scene, first.step, first.lpid, first.stack.outcome)
+        note(self.fixture, first.begun, first.stack.outcome, tuple(self.beside))
+        self.found += outcome_of(self.fixture, first.step, first.lpid, first.stack.outcome)
 
     # What must hold
 
     def _judge_bytes(self) -> None:
         if not self.found:
             for check in BYTES:
-                self.found += check(self.scene)
+                self.found += check(self.fixture)
 
     def _life(self, level: Level) -> object:
         """Return the object that a level is for, if it is there now: an SVM or a VM."""
-        machines = self.scene.machines
+        machines = self.fixture.machines
         if level.name in EVERYBODYS:
             return None
         if level.side is Side.ULTRAVISOR:
@@ -176,16 +178,18 @@ class Case:
         levels, effect = self.first.stack.levels, self.first.stack.effect
         own = levels[0].lpid if levels else 0
         nested = {level.lpid for level in levels if self._life(level) is not None}
-        asked = {int(getattr(effect.request, "lpid", own))} if isinstance(effect, Ask) else set()
-        return frozenset((nested | asked & self.scene.machines.uv.svms.keys()) - {own})
+        asked = {int(getattr(effect.request, "lpid", own))} if isinstance(effect, PeerCall) else set()
+        return frozenset((nested | asked & self.fixture.machines.uv.svms.keys()) - {own})
 
     def _judge_effect(self, level: Level, effect: Effect) -> None:
         levels = self.first.stack.levels
         at = next(number for number, each in enumerate(levels) if each is level)
         if at < len(self.lives) and self.lives[at] is not None and self._life(level) is None:
-            what = {Ask: "asks", Transfer: "moves bytes", Work: "works", Turn: "works"}.get(type(effect))
+            what = {PeerCall: "asks", Transfer: "moves bytes", Offload: "works", Turn: "works"}.get(
+                type(effect)
+            )
             if what:
-                name = effect.name if isinstance(effect, Ask) else ""
+                name = effect.name if isinstance(effect, PeerCall) else ""
                 self.found.append(Violation(f"{what} after its end", f"{level.name} {what} {name}".rstrip()))
 
     def _state(self, over: str, *, all_of_it: bool) -> Any:
@@ -196,31 +200,31 @@ class Case:
         """
         if not over:
             return None
-        machines = self.scene.machines
+        machines = self.fixture.machines
         uv, hv = machines.uv, machines.hv
-        ours: list[Any] = [sorted(uv.pates.items()), machines.memory.known.tobytes()]
+        kept: list[Any] = [sorted(uv.pates.items()), machines.memory.known.tobytes()]
         for lpid, svm in sorted(uv.svms.items()):
             if lpid in self.others:
                 continue
-            ours.append((lpid, id(svm), svm.state, svm.whole, svm.done_outstanding))
+            kept.append((lpid, id(svm), svm.state, svm.whole, svm.done_outstanding))
             for slot in svm.slots:
                 columns = slot.state, slot.normal, slot.counter, slot.tag, machines.known_frames(slot)
-                ours.append((slot.slot_id, *(column.tobytes() for column in columns)))
+                kept.append((slot.slot_id, *(column.tobytes() for column in columns)))
         if not all_of_it:
-            return ours[0], ours[2:]
+            return kept[0], kept[2:]
         for number, vm in sorted(hv.store.vms.items()):
-            ours.append((number, id(vm), vm.state, vm.must_abort))
+            kept.append((number, id(vm), vm.state, vm.must_abort))
             for own in vm.slots:
-                marks = own.marks & np.uint8(255 - HV_MOVING)
-                ours.append((own.slot_id, own.base, own.registered, own.state.tobytes(), marks.tobytes()))
-        return ours
+                marks = own.marks & np.uint8(255 - HV_BUSY)
+                kept.append((own.slot_id, own.base, own.registered, own.state.tobytes(), marks.tobytes()))
+        return kept
 
     def _in_flight(self) -> dict[int, tuple[int, object]]:
         """Return the owner of each page that bytes go to or come from, and what it backs."""
         effect = self.first.stack.effect
         if self.first.stack.waits is not Waits.TRANSFER or not isinstance(effect, Transfer):
             return {}
-        whose, backed = owners(self.scene), self._backed()
+        whose, backed = owners(self.fixture), self._backed()
         places = {
             place
             for ra, length in effect.pieces
@@ -233,7 +237,7 @@ class Case:
 
     def _backed(self) -> dict[int, object]:
         found: dict[int, object] = {}
-        for lpid, svm in self.scene.machines.uv.svms.items():
+        for lpid, svm in self.fixture.machines.uv.svms.items():
             for slot in svm.slots:
                 for at in np.flatnonzero(slot.normal).tolist():
                     found[int(slot.normal[at]) - NORMAL_BASE >> PAGE_ORDER] = (lpid, slot.first + at)
@@ -241,7 +245,7 @@ class Case:
 
     def _judge_in_flight(self, before: dict[int, tuple[int, object]]) -> None:
         """Judge pages that bytes still go to or come from, whether or not whom they are for is over."""
-        whose, backed = owners(self.scene), self._backed()
+        whose, backed = owners(self.fixture), self._backed()
         for place, (owner, gfn) in before.items():
             if whose[place] != owner:
                 self.found.append(Violation("a page in flight changes its owner", f"normal page {place}"))
@@ -253,7 +257,7 @@ class Case:
 
     def _can_be_ended(self) -> Iterator[Violation]:
         """Each VM can be reset and destroyed, the case's made secure between; then nothing of any is left."""
-        machines, own = self.scene.machines, self.first.lpid
+        machines, own = self.fixture.machines, self.first.lpid
         for lpid in sorted(machines.hv.store.vms, key=lambda lpid: lpid == own):
             yield from self._ends_well("a VM can't be ended", lpid, "reset")
             if lpid == own and not self.lies and machines.hv.store.vms[lpid].slots.get(0) is not None:
@@ -265,7 +269,7 @@ class Case:
         if known.any():
             yield Violation("bytes are left", "all VMs are destroyed, and normal memory is not zero")
         pool = machines.hv.store.pool
-        counts = (pool.held, pool.reserved, machines.uv.promised, machines.uv.resident)
+        counts = (pool.held, pool.reserved, machines.uv.reserved, machines.uv.resident)
         if (
             any(counts)
             or machines.uv.svms
@@ -278,7 +282,7 @@ class Case:
 
     def _ends_well(self, kind: str, lpid: int, name: str) -> Iterator[Violation]:
         """Run a step alone, which must succeed."""
-        stack = Suspended(self.scene, STEPS[name], lpid).stack
+        stack = Suspended(self.fixture, STEPS[name], lpid).stack
         for _ in range(LIMIT):
             if stack.ended:
                 break
@@ -287,13 +291,13 @@ class Case:
             yield Violation(kind, f"{name} of VM {lpid}: {stack.outcome}")
 
 
-def outcome_of(scene: Scene, step: Step, lpid: int, outcome: object) -> Iterator[Violation]:
+def outcome_of(fixture: Fixture, step: Step, lpid: int, outcome: object) -> Iterator[Violation]:
     """Judge how an operation ended, and what it returned."""
     first = {"load at UV": 3, "load at HV": 0, "host read": 3}
     if isinstance(outcome, Exception) and not isinstance(outcome, AccessFailure | Ended):
         yield Violation("an exception", f"{step.name}: {type(outcome).__name__}: {outcome}")
     if isinstance(outcome, bytes | bytearray | memoryview) and step.key in first:
         start = 6 if "is out" in step.name else first[step.key]
-        yield from loaded(scene, lpid, bytes(outcome), start, host=step.key == "host read")
+        yield from loaded(fixture, lpid, bytes(outcome), start, host=step.key == "host read")
     if not isinstance(outcome, Exception | Outcome | Reply | Refused | bytes | memoryview | None):
         yield Violation("an exception", f"{step.name} returned {type(outcome).__name__}")

@@ -10,11 +10,11 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from interleavings.machines import SPARE_PAGES, NotedSealer
-from interleavings.operations import Scene
+from interleavings.operations import Fixture
 from interleavings.written import SECRET, ZERO, read
 from pef_explorer.machines.small_memory import KNOWN_BYTES
 from pef_hypervisor.gfn.columns import VmSlot
-from pef_kit.bus import NORMAL_BASE
+from pef_kit.runtime.bus import NORMAL_BASE
 from pef_lab.agreement import agreeing_states
 from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_ORDER
@@ -31,25 +31,25 @@ class Violation(NamedTuple):
     sentence: str
 
 
-Check = Callable[[Scene], Iterator[Violation]]
+Check = Callable[[Fixture], Iterator[Violation]]
 
 
-def owners(scene: Scene) -> list[int]:
+def owners(fixture: Fixture) -> list[int]:
     """Return the tenant of each normal page, by what the Hypervisor keeps; 0: nobody."""
-    pages = len(scene.machines.memory.known)
+    pages = len(fixture.machines.memory.known)
     found = [0] * pages
     found[pages - SPARE_PAGES :] = [SPARE_OWNER] * SPARE_PAGES
-    for lpid, vm in scene.machines.hv.store.vms.items():
+    for lpid, vm in fixture.machines.hv.store.vms.items():
         for slot in vm.slots:
             first = int(slot.base) - NORMAL_BASE >> PAGE_ORDER
-            found[first : first + slot.count] = [scene.tenant(lpid)] * slot.count
+            found[first : first + slot.count] = [fixture.tenant(lpid)] * slot.count
     return found
 
 
-def normal_pages_hold_their_owners_bytes(scene: Scene) -> Iterator[Violation]:
+def normal_pages_hold_their_owners_bytes(fixture: Fixture) -> Iterator[Violation]:
     """Require that no page of another tenant, or of nobody, holds what a tenant wrote, or its ciphertext."""
-    known = scene.machines.memory.known
-    whose = owners(scene)
+    known = fixture.machines.memory.known
+    whose = owners(fixture)
     for place in np.flatnonzero(known.any(axis=1)).tolist():
         value, owner = known[place].tobytes(), whose[place]
         token = read(value)
@@ -65,7 +65,7 @@ def normal_pages_hold_their_owners_bytes(scene: Scene) -> Iterator[Violation]:
             )
         elif token is None:
             sealed = NotedSealer.noted.get(value)
-            whom = scene.tenant(sealed[0]) if sealed else 0
+            whom = fixture.tenant(sealed[0]) if sealed else 0
             inner = read(sealed[2]) if sealed else None
             whom = inner.tenant if inner else whom
             if sealed is not None and whom != owner:
@@ -74,62 +74,62 @@ def normal_pages_hold_their_owners_bytes(scene: Scene) -> Iterator[Violation]:
                 )
 
 
-def frames_hold_their_owners_bytes(scene: Scene) -> Iterator[Violation]:
+def frames_hold_their_owners_bytes(fixture: Fixture) -> Iterator[Violation]:
     """Require that a frame holds what its own tenant wrote, or zero."""
-    for lpid, svm in scene.machines.uv.svms.items():
+    for lpid, svm in fixture.machines.uv.svms.items():
         for slot in svm.slots:
-            known = scene.machines.known_frames(slot)
+            known = fixture.machines.known_frames(slot)
             for at in np.flatnonzero(known.any(axis=1)).tolist():
                 token = read(known[at].tobytes())
                 gfn = slot.first + at
                 if token is None:
                     yield Violation("junk in a frame", f"the frame of GFN {gfn} holds what nobody wrote")
-                elif token.tenant != scene.tenant(lpid):
+                elif token.tenant != fixture.tenant(lpid):
                     yield Violation("foreign bytes", f"the frame of GFN {gfn} holds another tenant's bytes")
                 elif token.gfn != gfn:
                     yield Violation("bytes of another GFN", f"the frame of GFN {gfn} holds GFN {token.gfn}'s")
 
 
-def sides_keep_their_own(scene: Scene) -> Iterator[Violation]:
+def sides_keep_their_own(fixture: Fixture) -> Iterator[Violation]:
     """Require that neither side says that an invariant of its own is broken."""
-    for sentence in invariants.broken(scene.machines.uv):
+    for sentence in invariants.broken(fixture.machines.uv):
         yield Violation("invariant of the Ultravisor", sentence)
-    for sentence in scene.machines.hv.invariants():
+    for sentence in fixture.machines.hv.invariants():
         yield Violation("invariant of the Hypervisor", sentence)
 
 
-def nothing_is_open(scene: Scene) -> Iterator[Violation]:
+def nothing_is_open(fixture: Fixture) -> Iterator[Violation]:
     """Require that no reservation is left of what has ended."""
-    uv, hv = scene.machines.uv, scene.machines.hv
+    uv, hv = fixture.machines.uv, fixture.machines.hv
     pool = hv.store.pool
-    if uv.promised or pool.reserved or pool.leaving:
-        sentence = f"promised {uv.promised}, reserved {pool.reserved}, leaving {pool.leaving}"
+    if uv.reserved or pool.reserved or pool.leaving:
+        sentence = f"promised {uv.reserved}, reserved {pool.reserved}, leaving {pool.leaving}"
         yield Violation("a reservation is left", sentence)
     if hv.store.in_the_making:
         yield Violation("a reservation is left", "an lpid is in the making")
 
 
-def the_vms_agree(scene: Scene) -> Iterator[Violation]:
+def the_vms_agree(fixture: Fixture) -> Iterator[Violation]:
     """Require that both sides say the same of each VM, and that no honest race aborted one."""
-    uv, hv = scene.machines.uv, scene.machines.hv
+    uv, hv = fixture.machines.uv, fixture.machines.hv
     for lpid in sorted({*uv.svms, *hv.store.vms}):
         svm, vm = uv.svm(lpid), hv.store.vms.get(lpid)
         if svm is not None and svm.state is UvVmState.ABORT:
             yield Violation("an SVM is aborted", f"VM {lpid}, and nobody lied")
             continue
         theirs = svm.state.name if svm else "NORMAL"
-        ours = vm.state.name if vm else "nothing"
+        own = vm.state.name if vm else "nothing"
         if vm is not None and vm.must_abort:
             continue  # only reset can follow
-        if (svm is not None and svm.state is UvVmState.SECURE) != (ours == HvVmState.SECURE.name):
+        if (svm is not None and svm.state is UvVmState.SECURE) != (own == HvVmState.SECURE.name):
             yield Violation(
-                "a VM's states differ", f"VM {lpid} is {ours} to the Hypervisor, {theirs} to the Ultravisor"
+                "a VM's states differ", f"VM {lpid} is {own} to the Hypervisor, {theirs} to the Ultravisor"
             )
 
 
-def the_gfns_agree(scene: Scene) -> Iterator[Violation]:
+def the_gfns_agree(fixture: Fixture) -> Iterator[Violation]:
     """Require that both sides say the same of each GFN of a secure VM."""
-    uv, hv = scene.machines.uv, scene.machines.hv
+    uv, hv = fixture.machines.uv, fixture.machines.hv
     for lpid, vm in hv.store.vms.items():
         svm = uv.svm(lpid)
         if svm is None or vm.state is not HvVmState.SECURE or svm.state is not UvVmState.SECURE:
@@ -150,24 +150,24 @@ def the_gfns_agree(scene: Scene) -> Iterator[Violation]:
                     )
 
 
-def the_pools_agree(scene: Scene) -> Iterator[Violation]:
+def the_pools_agree(fixture: Fixture) -> Iterator[Violation]:
     """Require that both sides count as many secure pages, where no SVM is half made."""
-    uv, hv = scene.machines.uv, scene.machines.hv
+    uv, hv = fixture.machines.uv, fixture.machines.hv
     states = [svm.state for svm in uv.svms.values()] + [vm.state for vm in hv.store.vms.values()]
     at_rest = {UvVmState.SECURE, HvVmState.SECURE, HvVmState.NORMAL}
     if all(state in at_rest for state in states) and hv.store.pool.held != uv.resident:
         yield Violation("the pools differ", f"{hv.store.pool.held} held, {uv.resident} resident")
 
 
-def pages_hold_what_was_written(scene: Scene) -> Iterator[Violation]:
+def pages_hold_what_was_written(fixture: Fixture) -> Iterator[Violation]:
     """Require that the guest would find what was written last, or zero where the protocol zeroes."""
-    for lpid, vm in scene.machines.hv.store.vms.items():
-        tenant = scene.tenant(lpid)
+    for lpid, vm in fixture.machines.hv.store.vms.items():
+        tenant = fixture.tenant(lpid)
         for slot in vm.slots:
             for at in range(slot.count):
                 place = tenant, slot.first + at
-                value = seen_by_guest(scene, lpid, slot, at)
-                if value is None or place not in scene.written.may or value in scene.written.may[place]:
+                value = seen_by_guest(fixture, lpid, slot, at)
+                if value is None or place not in fixture.written.may or value in fixture.written.may[place]:
                     continue
                 what = "zero" if value == ZERO else "a value of before" if read(value) else "ciphertext"
                 yield Violation(
@@ -175,9 +175,9 @@ def pages_hold_what_was_written(scene: Scene) -> Iterator[Violation]:
                 )
 
 
-def seen_by_guest(scene: Scene, lpid: int, slot: VmSlot, at: int) -> bytes | None:
+def seen_by_guest(fixture: Fixture, lpid: int, slot: VmSlot, at: int) -> bytes | None:
     """Return what the guest would load; None where that would fail, or where nobody can know."""
-    machines, gfn = scene.machines, slot.first + at
+    machines, gfn = fixture.machines, slot.first + at
     vm, svm = machines.hv.store.vms[lpid], machines.uv.svm(lpid)
     page = bytes(machines.memory.known[(int(slot.base) - NORMAL_BASE >> PAGE_ORDER) + at])
     if svm is None:
@@ -209,7 +209,7 @@ RESTING: Final[tuple[Check, ...]] = (
 )
 
 
-def loaded(scene: Scene, lpid: int, content: bytes, first: int, *, host: bool) -> Iterator[Violation]:
+def loaded(fixture: Fixture, lpid: int, content: bytes, first: int, *, host: bool) -> Iterator[Violation]:
     """Judge what a load or a read of VM `lpid` returned, from GFN `first` on."""
     for number, start in enumerate(range(0, len(content), 1 << PAGE_ORDER)):
         value = content[start : start + KNOWN_BYTES]
@@ -219,7 +219,7 @@ def loaded(scene: Scene, lpid: int, content: bytes, first: int, *, host: bool) -
                 yield Violation("junk was loaded", f"VM {lpid} GFN {first + number}")
             if value in NotedSealer.noted and not host:
                 yield Violation("ciphertext was loaded", f"VM {lpid} GFN {first + number}")
-        elif token.tenant != scene.tenant(lpid):
+        elif token.tenant != fixture.tenant(lpid):
             yield Violation("foreign bytes", f"VM {lpid} was given what tenant {token.tenant} wrote")
         elif host and token.kind == SECRET:
             yield Violation("secret outside", f"the host read a secret of GFN {token.gfn}")

@@ -18,17 +18,17 @@ from pef_explorer.checkpoints.ultravisor import rewind, sealer_record
 from pef_explorer.machines.small_memory import KNOWN_BYTES, HeapFrames, HeapMemory, KnownBytesSealer
 from pef_hypervisor import normal_memory, state
 from pef_hypervisor.dispatch import Hypervisor
-from pef_kit import parts
-from pef_kit.bus import NORMAL_BASE, carry_out
-from pef_kit.operations import Ask, Operation, Phase, Transfer
-from pef_kit.spans import I64, U8, U64
+from pef_kit.core import parts
+from pef_kit.core.effects import Operation, PeerCall, Phase, Transfer
+from pef_kit.core.runs import I64, U8, U64
+from pef_kit.runtime.bus import NORMAL_BASE, carry_out
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
+from pef_protocol.http import Caller, Role
 from pef_protocol.identity import instance_of
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid
 from pef_protocol.ultracalls import Esm
-from pef_protocol.wire import Caller, Role
 from pef_ultravisor import state as ultravisor
 from pef_ultravisor.boot import pages as boot_pages
 from pef_ultravisor.boot.image import EsmFailure, Extent
@@ -117,8 +117,8 @@ def make_small() -> None:
     state.LPIDS = LPIDS
     esm.become_secure = become_secure
     for name, module in list(sys.modules.items()):
-        if name.startswith("pef_") and hasattr(module, "PATIENCE"):
-            vars(module)["PATIENCE"] = TRIES
+        if name.startswith("pef_") and hasattr(module, "ATTEMPTS"):
+            vars(module)["ATTEMPTS"] = TRIES
 
 
 class Machines:
@@ -144,7 +144,7 @@ class Machines:
         self._drawn += 1
         return hashlib.shake_128(f"{self._drawn}".encode()).digest(count)
 
-    def handler(self, ask: Ask) -> Operation[Reply]:
+    def handler(self, ask: PeerCall) -> Operation[Reply]:
         """Return the operation by which the peer answers `ask`; the caller names the SVM that it means."""
         caller = HYPERVISOR if CALLS[ask.name].is_ultracall else ULTRAVISOR
         caller = replace(caller, incarnation=ask.incarnation)

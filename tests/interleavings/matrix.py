@@ -139,7 +139,7 @@ def run_crossed(row: Row, endings: tuple[Column, ...] = ENDINGS) -> Report:
                 break
             for inner in range(LIMIT):
                 begun = _suspended(saved, before, outer)
-                first = Suspended(begun.scene, STEPS[row.step], row.lpid)
+                first = Suspended(begun.fixture, STEPS[row.step], row.lpid)
                 for _ in range(inner):
                     first.go_on()
                 if first.stack.ended or first.stack.pauses > GIVEN_UP:  # it waits for the ending's end
@@ -165,14 +165,14 @@ def _suspended(saved: Saved, row: Row, yields: int) -> Suspended:
 
 
 def _add_case(report: Report, row: Row, yields: int, case: Case) -> None:
-    names, told = set(case.first.stack.names), case.first.stack.told()
-    found = case.play()
+    names, reported = set(case.first.stack.names), case.first.stack.reported()
+    found = case.run()
     report.cases += 1
     report.violated += bool(found)
     report.cells.update((name, other) for name in names for other in case.ran)
     report.kinds.update({violation.kind for violation in found})
     for kind, sentence in found:
-        suspended = f"{row.setting}: {row.step} of VM {row.lpid} [{told}]"
+        suspended = f"{row.setting}: {row.step} of VM {row.lpid} [{reported}]"
         where = f"{suspended}, {case.column.key} of VM {case.lpid}: {sentence}"
         example = yields + len(case.column.steps), where
         report.examples[kind] = min(example, report.examples.get(kind, example))

@@ -12,9 +12,9 @@ import pytest
 from interleavings.machines import Machines
 from interleavings.matrix import SETTINGS, Report, Row, run_part
 from pef_hypervisor.state import Gate
+from pef_kit.core.effects import Backoff, Operation, PeerCall
 from pef_kit.core.lease import Leased
 from pef_kit.core.life import Life
-from pef_kit.operations import Ask, Operation, Pause
 from pef_protocol.calls import Reply
 from pef_ultravisor.from_hypervisor import svm_terminate
 from pef_ultravisor.memory.normal_pages import NormalPages
@@ -43,10 +43,10 @@ def _weak_gate(patch: pytest.MonkeyPatch) -> None:
 
 
 def _bounded(patch: pytest.MonkeyPatch) -> None:
-    def still(life: Life) -> Operation[None]:
+    def settled(life: Life) -> Operation[None]:
         yield from ()
 
-    patch.setattr(svm_terminate, "wait_until_still", still)
+    patch.setattr(svm_terminate, "wait_until_still", settled)
 
 
 def _drains(patch: pytest.MonkeyPatch) -> None:
@@ -54,7 +54,7 @@ def _drains(patch: pytest.MonkeyPatch) -> None:
 
     def end_svm(uv: Ultravisor, svm: Svm) -> Operation[None]:
         while svm.open_calls:
-            yield Pause(0, patient=True)
+            yield Backoff(0, ignore_deadline=True)
         yield from original(uv, svm)
 
     patch.setattr(svm_terminate, "end_svm", end_svm)
@@ -67,7 +67,7 @@ def _no_lease(patch: pytest.MonkeyPatch) -> None:
 def _no_incarnation(patch: pytest.MonkeyPatch) -> None:
     handler = Machines.handler
 
-    def anybodys(machines: Machines, ask: Ask) -> Operation[Reply]:
+    def anybodys(machines: Machines, ask: PeerCall) -> Operation[Reply]:
         return handler(machines, replace(ask, incarnation=None))
 
     patch.setattr(Machines, "handler", anybodys)

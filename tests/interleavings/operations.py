@@ -20,7 +20,7 @@ from interleavings.machines import (
 from interleavings.written import HOST, OPEN, SECRET, ZERO, Place, Values, Written
 from pef_hypervisor.checks import Refused
 from pef_hypervisor.outcome import Errno, Outcome
-from pef_kit.operations import Operation
+from pef_kit.core.effects import Operation
 from pef_protocol.calls import Reply
 from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid
@@ -36,7 +36,7 @@ OPEN_PAGES: Final = frozenset({SHARED, UNMAPPED, SPARE_PRIVATE, PLUGGED_SHARED, 
 
 
 @dataclass(slots=True)
-class Scene:
+class Fixture:
     """The machines, and what was written to them."""
 
     machines: Machines
@@ -60,7 +60,7 @@ class Begun:
     made: Callable[[Outcome | Reply | None], None] = lambda outcome: None
 
 
-Begin: TypeAlias = Callable[[Scene, int], Begun]
+Begin: TypeAlias = Callable[[Fixture, int], Begun]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +83,18 @@ def succeeded(outcome: object) -> bool:
     return not isinstance(outcome, Exception | Refused)
 
 
-def _everywhere(scene: Scene, lpid: int, value: bytes = ZERO) -> dict[Place, bytes]:
-    tenant = scene.tenant(lpid)
-    return {place: value for place in scene.written.may if place[0] == tenant}
+def _everywhere(fixture: Fixture, lpid: int, value: bytes = ZERO) -> dict[Place, bytes]:
+    tenant = fixture.tenant(lpid)
+    return {place: value for place in fixture.written.may if place[0] == tenant}
 
 
-def _contents(scene: Scene, lpid: int, gfns: range, kind: bytes = b"") -> tuple[bytes, dict[Place, bytes]]:
+def _contents(
+    fixture: Fixture, lpid: int, gfns: range, kind: bytes = b""
+) -> tuple[bytes, dict[Place, bytes]]:
     """Return what is to be written to `gfns`, a page each, and the values by place."""
-    tenant = scene.tenant(lpid)
+    tenant = fixture.tenant(lpid)
     values = {
-        (tenant, gfn): scene.written.new(kind or (OPEN if gfn in OPEN_PAGES else SECRET), tenant, gfn)
+        (tenant, gfn): fixture.written.new(kind or (OPEN if gfn in OPEN_PAGES else SECRET), tenant, gfn)
         for gfn in gfns
     }
     pages = [value.ljust(PAGE_SIZE, b"\0") for value in values.values()]
@@ -101,74 +103,74 @@ def _contents(scene: Scene, lpid: int, gfns: range, kind: bytes = b"") -> tuple[
 
 
 def load_at_uv(first: int, count: int) -> Begin:
-    def begin(scene: Scene, lpid: int) -> Begun:
+    def begin(fixture: Fixture, lpid: int) -> Begun:
         length = (count - 1 << PAGE_ORDER) + len(ZERO)
-        return Begun(guest_load(scene.machines.uv, Lpid(lpid), Gpa(first << PAGE_ORDER), length))
+        return Begun(guest_load(fixture.machines.uv, Lpid(lpid), Gpa(first << PAGE_ORDER), length))
 
     return begin
 
 
 def store_at_uv(first: int, count: int) -> Begin:
-    def begin(scene: Scene, lpid: int) -> Begun:
-        content, values = _contents(scene, lpid, range(first, first + count))
-        operation = guest_store(scene.machines.uv, Lpid(lpid), Gpa(first << PAGE_ORDER), content)
+    def begin(fixture: Fixture, lpid: int) -> Begun:
+        content, values = _contents(fixture, lpid, range(first, first + count))
+        operation = guest_store(fixture.machines.uv, Lpid(lpid), Gpa(first << PAGE_ORDER), content)
         return Begun(operation, values, sets=True)
 
     return begin
 
 
 def load_at_hv(first: int, count: int) -> Begin:
-    def begin(scene: Scene, lpid: int) -> Begun:
+    def begin(fixture: Fixture, lpid: int) -> Begun:
         length = (count - 1 << PAGE_ORDER) + len(ZERO)
-        return Begun(scene.machines.hv.load(lpid, first << PAGE_ORDER, length))
+        return Begun(fixture.machines.hv.load(lpid, first << PAGE_ORDER, length))
 
     return begin
 
 
 def store_at_hv(first: int, count: int) -> Begin:
-    def begin(scene: Scene, lpid: int) -> Begun:
-        content, values = _contents(scene, lpid, range(first, first + count), OPEN)
-        return Begun(scene.machines.hv.store_bytes(lpid, first << PAGE_ORDER, content), values, sets=True)
+    def begin(fixture: Fixture, lpid: int) -> Begun:
+        content, values = _contents(fixture, lpid, range(first, first + count), OPEN)
+        return Begun(fixture.machines.hv.store_bytes(lpid, first << PAGE_ORDER, content), values, sets=True)
 
     return begin
 
 
 def host_read(first: int, count: int) -> Begin:
-    def begin(scene: Scene, lpid: int) -> Begun:
+    def begin(fixture: Fixture, lpid: int) -> Begun:
         length = (count - 1 << PAGE_ORDER) + len(ZERO)
-        return Begun(scene.machines.hv.host_read(lpid, first << PAGE_ORDER, length))
+        return Begun(fixture.machines.hv.host_read(lpid, first << PAGE_ORDER, length))
 
     return begin
 
 
 def host_write(first: int, count: int) -> Begin:
-    def begin(scene: Scene, lpid: int) -> Begun:
-        content, values = _contents(scene, lpid, range(first, first + count), HOST)
-        return Begun(scene.machines.hv.host_write(lpid, first << PAGE_ORDER, content), values)
+    def begin(fixture: Fixture, lpid: int) -> Begun:
+        content, values = _contents(fixture, lpid, range(first, first + count), HOST)
+        return Begun(fixture.machines.hv.host_write(lpid, first << PAGE_ORDER, content), values)
 
     return begin
 
 
 def unmap(gfn: int) -> Begin:
-    return lambda scene, lpid: Begun(scene.machines.hv.unmap(lpid, gfn << PAGE_ORDER, 1))
+    return lambda fixture, lpid: Begun(fixture.machines.hv.unmap(lpid, gfn << PAGE_ORDER, 1))
 
 
 def kernel_call(name: str, request: object, zeroes: int | None = None, *, everywhere: bool = False) -> Begin:
     """Return a guest's ultracall; it zeroes one page where it succeeds, or may zero all."""
 
-    def begin(scene: Scene, lpid: int) -> Begun:
-        values = _everywhere(scene, lpid) if everywhere else {}
+    def begin(fixture: Fixture, lpid: int) -> Begun:
+        values = _everywhere(fixture, lpid) if everywhere else {}
         if zeroes is not None:
-            values = {(scene.tenant(lpid), zeroes): ZERO}
-        machines = scene.machines
+            values = {(fixture.tenant(lpid), zeroes): ZERO}
+        machines = fixture.machines
         operation = ultracall(machines.uv, machines.kernel_of(lpid), name, request)
         return Begun(operation, values, sets=zeroes is not None)
 
     return begin
 
 
-def create(scene: Scene, _: int) -> Begun:
-    machines = scene.machines
+def create(fixture: Fixture, _: int) -> Begun:
+    machines = fixture.machines
 
     def made(outcome: Outcome | Reply | None) -> None:
         if isinstance(outcome, Outcome):
@@ -179,65 +181,65 @@ def create(scene: Scene, _: int) -> Begun:
 
 
 def add_slot(slot_id: int, first: int, count: int) -> Begin:
-    def begin(scene: Scene, lpid: int) -> Begun:
-        tenant = scene.tenant(lpid)
+    def begin(fixture: Fixture, lpid: int) -> Begun:
+        tenant = fixture.tenant(lpid)
 
         def made(_: Outcome | Reply | None) -> None:
-            scene.written.fresh([(tenant, gfn) for gfn in range(first, first + count)])
+            fixture.written.fresh([(tenant, gfn) for gfn in range(first, first + count)])
 
         gpa, size = first << PAGE_ORDER, count << PAGE_ORDER
-        return Begun(scene.machines.hv.add_slot(lpid, slot_id, gpa, size), made=made)
+        return Begun(fixture.machines.hv.add_slot(lpid, slot_id, gpa, size), made=made)
 
     return begin
 
 
 def remove_slot(slot_id: int, gfns: range) -> Begin:
-    def begin(scene: Scene, lpid: int) -> Begun:
-        tenant = scene.tenant(lpid)
+    def begin(fixture: Fixture, lpid: int) -> Begun:
+        tenant = fixture.tenant(lpid)
 
         def made(_: Outcome | Reply | None) -> None:
-            scene.written.gone(tenant, gfns)
+            fixture.written.gone(tenant, gfns)
 
-        return Begun(scene.machines.hv.remove_slot(lpid, slot_id), made=made)
+        return Begun(fixture.machines.hv.remove_slot(lpid, slot_id), made=made)
 
     return begin
 
 
-def reset(scene: Scene, lpid: int) -> Begun:
-    return Begun(scene.machines.hv.reset(lpid), _everywhere(scene, lpid))
+def reset(fixture: Fixture, lpid: int) -> Begun:
+    return Begun(fixture.machines.hv.reset(lpid), _everywhere(fixture, lpid))
 
 
-def destroy(scene: Scene, lpid: int) -> Begun:
-    tenant = scene.tenant(lpid)
+def destroy(fixture: Fixture, lpid: int) -> Begun:
+    tenant = fixture.tenant(lpid)
 
     def made(_: Outcome | Reply | None) -> None:
-        scene.written.gone(tenant)
-        if scene.machines.tenants.get(lpid) == tenant:
-            del scene.machines.tenants[lpid]
+        fixture.written.gone(tenant)
+        if fixture.machines.tenants.get(lpid) == tenant:
+            del fixture.machines.tenants[lpid]
 
-    return Begun(scene.machines.hv.destroy(lpid), made=made)
+    return Begun(fixture.machines.hv.destroy(lpid), made=made)
 
 
-def lie(name: str, request: Callable[[Scene, Lpid], object]) -> Begin:
-    def begin(scene: Scene, lpid: int) -> Begun:
-        return Begun(ultracall(scene.machines.uv, HYPERVISOR, name, request(scene, Lpid(lpid))))
+def lie(name: str, request: Callable[[Fixture, Lpid], object]) -> Begin:
+    def begin(fixture: Fixture, lpid: int) -> Begun:
+        return Begun(ultracall(fixture.machines.uv, HYPERVISOR, name, request(fixture, Lpid(lpid))))
 
     return begin
 
 
-def _placed(scene: Scene, lpid: int, gfn: int, spare: int | None) -> PlacedRuns:
-    machines = scene.machines
+def _placed(fixture: Fixture, lpid: int, gfn: int, spare: int | None) -> PlacedRuns:
+    machines = fixture.machines
     ra = machines.page_of(lpid, gfn) if spare is None else machines.spare[spare]
     return PlacedRuns.of((ra, gfn << PAGE_ORDER, 1))
 
 
 def page_in(gfn: int, spare: int | None = None) -> Begin:
     return lie(
-        "UV_PAGE_IN", lambda scene, lpid: PageIn(lpid, _placed(scene, lpid, gfn, spare), 0, PAGE_ORDER)
+        "UV_PAGE_IN", lambda fixture, lpid: PageIn(lpid, _placed(fixture, lpid, gfn, spare), 0, PAGE_ORDER)
     )
 
 
 def page_out(gfn: int, spare: int | None = None) -> Begin:
     return lie(
-        "UV_PAGE_OUT", lambda scene, lpid: PageOut(lpid, _placed(scene, lpid, gfn, spare), 0, PAGE_ORDER)
+        "UV_PAGE_OUT", lambda fixture, lpid: PageOut(lpid, _placed(fixture, lpid, gfn, spare), 0, PAGE_ORDER)
     )

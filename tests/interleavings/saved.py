@@ -9,7 +9,7 @@ import pickle
 from typing import Any, Final
 
 from interleavings.machines import NotedSealer
-from interleavings.operations import Scene
+from interleavings.operations import Fixture
 from pef_explorer.machines.small_memory import HeapFrames, HeapMemory
 from pef_hypervisor.designs import DesignRow
 from pef_ultravisor.machine_key import MachineKey
@@ -45,10 +45,10 @@ class _Reader(pickle.Unpickler):
 class Saved:
     """A scene in which no operation is open."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, fixture: Fixture) -> None:
         file = io.BytesIO()
         writer = _Writer(file)
-        writer.dump(scene)
+        writer.dump(fixture)
         self._objects = file.getvalue()
         self._kept = writer.kept
         self._known = [
@@ -58,11 +58,11 @@ class Saved:
         ]
         self._noted = dict(NotedSealer.noted)
 
-    def again(self) -> Scene:
+    def again(self) -> Fixture:
         """Return the scene as it was; the one that was returned before is used no more."""
         for known, before in self._known:
             known[:] = before
         NotedSealer.noted.clear()
         NotedSealer.noted.update(self._noted)
-        scene: Scene = _Reader(io.BytesIO(self._objects), self._kept).load()
-        return scene
+        fixture: Fixture = _Reader(io.BytesIO(self._objects), self._kept).load()
+        return fixture

@@ -19,7 +19,7 @@ from interleavings.machines import (
 from interleavings.operations import (
     Begin,
     Begun,
-    Scene,
+    Fixture,
     Step,
     host_read,
     kernel_call,
@@ -52,28 +52,28 @@ class Setting:
         return f"{self.design.value}, {'tight' if self.secure_pages == TIGHT else 'roomy'}"
 
 
-def run(scene: Scene, step: Step, lpid: int) -> object:
+def run(fixture: Fixture, step: Step, lpid: int) -> object:
     """Run a step to its end, alone, and note what it did; return its outcome."""
-    begun = step.begin(scene, lpid)
-    stack = Stack(scene.machines, step.key, step.side, lpid, begun.operation)
-    scene.written.begun(begun.values)
+    begun = step.begin(fixture, lpid)
+    stack = Stack(fixture.machines, step.key, step.side, lpid, begun.operation)
+    fixture.written.begun(begun.values)
     while not stack.ended:
         stack.go_on()
-    note(scene, begun, stack.outcome, ())
+    note(fixture, begun, stack.outcome, ())
     return stack.outcome
 
 
-def note(scene: Scene, begun: Begun, outcome: object, others: tuple[Begun, ...]) -> None:
+def note(fixture: Fixture, begun: Begun, outcome: object, others: tuple[Begun, ...]) -> None:
     """Note what a step did that has ended, while `others` were open."""
     if succeeded(outcome):
         begun.made(outcome)  # type: ignore[arg-type]
         if begun.sets:
-            scene.written.done(begun.values, [each.values for each in others])
+            fixture.written.done(begun.values, [each.values for each in others])
 
 
-def must(scene: Scene, lpid: int, key: str, side: Side, begin: Begin) -> None:
+def must(fixture: Fixture, lpid: int, key: str, side: Side, begin: Begin) -> None:
     """Run what has to succeed."""
-    outcome = run(scene, Step(key, key, side, begin), lpid)
+    outcome = run(fixture, Step(key, key, side, begin), lpid)
     if not succeeded(outcome):
         message = f"{key} of VM {lpid}: {outcome}"
         raise AssertionError(message)
@@ -84,21 +84,21 @@ def share(gfn: int) -> Begin:
     return kernel_call("UV_SHARE_PAGE", SharePage(Gfn(gfn), 1), gfn)
 
 
-def set_up(setting: Setting) -> Scene:
+def set_up(setting: Setting) -> Fixture:
     """Return the scene in which every case of a setting begins."""
     make_small()
-    scene = Scene(Machines(setting.design, setting.secure_pages))
+    fixture = Fixture(Machines(setting.design, setting.secure_pages))
     for lpid in (1, 2, 3):
-        must(scene, lpid, "create", HV, STEPS["create"].begin)
-        must(scene, lpid, "add slot 0", HV, STEPS["add slot 0"].begin)
-        must(scene, lpid, "add slot 1", HV, STEPS["add slot 1"].begin)
-        must(scene, lpid, "store at HV", HV, store_at_hv(IMAGE, PAGES + 2))
+        must(fixture, lpid, "create", HV, STEPS["create"].begin)
+        must(fixture, lpid, "add slot 0", HV, STEPS["add slot 0"].begin)
+        must(fixture, lpid, "add slot 1", HV, STEPS["add slot 1"].begin)
+        must(fixture, lpid, "store at HV", HV, store_at_hv(IMAGE, PAGES + 2))
     for lpid in (1, 2):
-        must(scene, lpid, "UV_ESM", UV, STEPS["UV_ESM"].begin)
+        must(fixture, lpid, "UV_ESM", UV, STEPS["UV_ESM"].begin)
         for gfn in (SHARED, UNMAPPED, PLUGGED_SHARED):
-            must(scene, lpid, "share", UV, share(gfn))
+            must(fixture, lpid, "share", UV, share(gfn))
         for gfn in (PRIVATE, SHARED, UNMAPPED, OUT, SPARE_PRIVATE, PLUGGED, PLUGGED_SHARED):
-            must(scene, lpid, "store", UV, store_at_uv(gfn, 1))
-        must(scene, lpid, "unmap", HV, unmap(UNMAPPED))
-        must(scene, lpid, "host read", HV, host_read(OUT, 1))
-    return scene
+            must(fixture, lpid, "store", UV, store_at_uv(gfn, 1))
+        must(fixture, lpid, "unmap", HV, unmap(UNMAPPED))
+        must(fixture, lpid, "host read", HV, host_read(OUT, 1))
+    return fixture

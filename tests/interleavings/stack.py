@@ -9,12 +9,22 @@ from enum import StrEnum
 from typing import Any, Final
 
 from interleavings.machines import Machines
+from pef_kit.core.effects import (
+    Backoff,
+    Effect,
+    Offload,
+    Operation,
+    PeerCall,
+    PeerFailure,
+    Phase,
+    Transfer,
+    Turn,
+)
 from pef_kit.core.life import Ended, OtherIncarnation
-from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, Phase, Transfer, Turn, Work
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.events import Side
 
-PATIENCE: Final = 3
+ATTEMPTS: Final = 3
 """How often a pause is answered with "go on" before time is over."""
 LIMIT: Final = 2000
 """Steps after which an operation is called stuck."""
@@ -74,16 +84,16 @@ class Stack:
         """Return the operations that are open, outermost first."""
         return [level.name for level in self.levels]
 
-    def told(self) -> str:
+    def reported(self) -> str:
         """Say where the stack stands."""
-        what = self.effect.name if isinstance(self.effect, Ask) else self.waits.value
+        what = self.effect.name if isinstance(self.effect, PeerCall) else self.waits.value
         return " > ".join([*self.names, what])
 
     def go_on(self) -> None:
         """Do what the innermost operation waits for, and let it run to its next yield."""
         effect = self.effect
         match effect:
-            case Ask():
+            case PeerCall():
                 request: Any = effect.request
                 side = Side.ULTRAVISOR if CALLS[effect.name].is_ultracall else Side.HYPERVISOR
                 try:
@@ -95,10 +105,10 @@ class Stack:
                 self._resume(None)
             case Transfer():
                 self._do(lambda: self.machines.carry_out(effect))
-            case Work():
+            case Offload():
                 self._do(effect.run)
-            case Pause():
-                self._resume(effect.patient or effect.attempt < PATIENCE)
+            case Backoff():
+                self._resume(effect.ignore_deadline or effect.attempt < ATTEMPTS)
             case _:
                 self._resume(effect)
 
@@ -131,7 +141,7 @@ class Stack:
         else:
             if level.svm is None:
                 level.svm = self.machines.uv.svm(level.lpid)
-            self.pauses += isinstance(effect, Pause)
+            self.pauses += isinstance(effect, Backoff)
             self.effect, self.waits = effect, KINDS[type(effect)]
             self.on_effect(level, effect)
 
@@ -156,9 +166,9 @@ def _failure(name: str, reason: Exception) -> PeerFailure:
 
 
 KINDS: Final[dict[type, Waits]] = {
-    Ask: Waits.REQUEST,
+    PeerCall: Waits.REQUEST,
     Transfer: Waits.TRANSFER,
-    Work: Waits.WORK,
+    Offload: Waits.WORK,
     Turn: Waits.WORK,
-    Pause: Waits.PAUSE,
+    Backoff: Waits.PAUSE,
 }

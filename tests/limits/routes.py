@@ -12,11 +12,9 @@ from starlette.routing import Route
 
 from pef_hypervisor.app import Settings as HypervisorSettings
 from pef_hypervisor.app import build as build_hypervisor
+from pef_protocol.auth import mint_guest_token
 from pef_protocol.calls import CALLS
-from pef_protocol.identity import Epoch, InstanceId
-from pef_protocol.quantities import Lpid
-from pef_protocol.tokens import mint_guest_token
-from pef_protocol.wire import (
+from pef_protocol.http import (
     EPOCH,
     EPOCH_PATH,
     GUEST_PATH,
@@ -28,6 +26,8 @@ from pef_protocol.wire import (
     OCTETS,
     VMM_PATH,
 )
+from pef_protocol.identity import Epoch, InstanceId
+from pef_protocol.quantities import Lpid
 from pef_ultravisor.app import UltravisorSettings
 from pef_ultravisor.app import build as build_ultravisor
 

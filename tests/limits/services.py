@@ -12,8 +12,8 @@ from typing import Final
 
 from pef_lab.service_process import LIVE, ServiceProcess, free_ports
 from pef_lab.starting import HYPERVISOR_SCRIPT, ULTRAVISOR_SCRIPT
+from pef_protocol.auth import mint_guest_token
 from pef_protocol.quantities import Lpid
-from pef_protocol.tokens import mint_guest_token
 
 SCRIPTS: Final = {"ultravisor": ULTRAVISOR_SCRIPT, "hypervisor": HYPERVISOR_SCRIPT}
 READ_TIMEOUT: Final = 1

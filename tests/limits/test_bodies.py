@@ -6,8 +6,8 @@ from typing import Final
 import pytest
 
 from limits.routes import OPEN, Visit, made, visits
+from pef_protocol.http import NORMAL_MEMORY_PATH, SLOT
 from pef_protocol.identity import CallId, Epoch, InstanceId
-from pef_protocol.wire import NORMAL_MEMORY_PATH, SLOT
 
 PIECE: Final = 4096
 PAGES: Final = frozenset({"/docs", "/docs/oauth2-redirect", "/openapi.json"})

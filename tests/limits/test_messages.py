@@ -9,11 +9,11 @@ import pytest
 
 from limits.pair_on_one_loop import LONGEST_CALLBACK, MeasuredPair, measured_pair
 from limits.vms import FREE, SIZE, LargeVm, large_vm
-from pef_kit.bus import NORMAL_BASE
-from pef_kit.spans import I64
+from pef_kit.core.runs import I64
+from pef_kit.runtime.bus import NORMAL_BASE
 from pef_protocol.calls import CALLS
+from pef_protocol.http import RUNS_AT_ONCE
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
-from pef_protocol.wire import RUNS_AT_ONCE
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow]
 

@@ -10,19 +10,19 @@ import httpx
 
 from limits.pair_on_one_loop import GIB, Longest, MeasuredPair
 from pef_kit.runtime.connections import client_of
-from pef_lab.door import Door
+from pef_lab.endpoint import Endpoint
 from pef_lab.guest import Guest
 from pef_lab.image import build_image
 from pef_lab.vmm import Vmm
 from pef_lab.watch import Watch
 from pef_protocol.designs import Design
+from pef_protocol.http import EPOCH, EPOCH_PATH, HYPERCALL_PATH, OBSERVER_PATH, OCTETS, ULTRACALL_PATH
 from pef_protocol.quantities import PAGE_SIZE, Lpid
-from pef_protocol.wire import EPOCH, EPOCH_PATH, HYPERCALL_PATH, OBSERVER_PATH, OCTETS, ULTRACALL_PATH
 
 SIZE: Final = 128 * GIB
 FREE: Final = GIB // PAGE_SIZE
 """From this GFN on a VM's memory is its guest's own: the image lies below."""
-PATIENCE: Final = 120.0
+TIMEOUT: Final = 120.0
 PIECE: Final = 1 << 18
 
 
@@ -64,10 +64,10 @@ async def large_vm(
     endpoints = pair.endpoints
     visors = {
         "hypervisor": client_of(
-            endpoints.ultravisor_url, endpoints.hypervisor_token, connections=4, timeout=PATIENCE
+            endpoints.ultravisor_url, endpoints.hypervisor_token, connections=4, timeout=TIMEOUT
         ),
         "ultravisor": client_of(
-            endpoints.hypervisor_url, endpoints.ultravisor_token, connections=4, timeout=PATIENCE
+            endpoints.hypervisor_url, endpoints.ultravisor_token, connections=4, timeout=TIMEOUT
         ),
     }
     epoch = (await visors["hypervisor"].get(EPOCH_PATH)).json()["epoch"]
@@ -108,9 +108,9 @@ async def longest_callbacks(pair: MeasuredPair, size: int) -> dict[str, Longest]
     async with large_vm(pair, size=size) as vm:
         took["create, boot, UV_ESM"] = vm.entering
         for name, url in zip(("Ultravisor", "Hypervisor"), urls, strict=True):
-            async with Door(name, url, pair.endpoints.observer_token) as door:
+            async with Endpoint(name, url, pair.endpoints.observer_token) as endpoint:
                 for view in VIEWS:
-                    await door.view(OBSERVER_PATH + view, lpid=vm.lpid)
+                    await endpoint.view(OBSERVER_PATH + view, lpid=vm.lpid)
                     took[f"{view} of the {name}"] = pair.meter.read_both()
         await vm.guest.unshare_all()
         took["unshare all"] = pair.meter.read_both()

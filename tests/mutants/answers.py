@@ -11,14 +11,14 @@ import numpy as np
 from fastapi import Request, Response
 
 from mutants.exchange import attribute, everywhere
-from pef_kit.ladder import Codes, Ladder
-from pef_kit.operations import Operation
-from pef_kit.refusals import Refusals
+from pef_kit.core.checks import CheckOrder, Codes
+from pef_kit.core.effects import Operation
+from pef_kit.core.replies import Refusals
 from pef_kit.runtime import calls, messages
 from pef_protocol.calls import Reply
+from pef_protocol.check_orders import Check
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.events import Side
-from pef_protocol.ladders import Rung
 
 
 def nothing(*_: object) -> Operation[None]:
@@ -32,10 +32,10 @@ def wrong_numbers() -> Iterator[None]:
     original = messages.envelope
 
     def envelope(name: str, reply: Reply) -> dict[str, Any]:
-        told = original(name, reply)
+        reported = original(name, reply)
         if not reply.code.succeeded:
-            told["code"]["number"] -= 1
-        return told
+            reported["code"]["number"] -= 1
+        return reported
 
     with everywhere(original, envelope):
         yield
@@ -46,9 +46,9 @@ def refused_runs_untold() -> Iterator[None]:
     """Answer with the code of the first refused run, and do not say which runs were refused."""
     original = Refusals.reply
 
-    def reply(refusals: Refusals, refused_whole: Rung | None = None) -> Reply:
-        told = original(refusals, refused_whole)
-        return Reply(told.code, told.outputs, detail=told.detail)
+    def reply(refusals: Refusals, refused_whole: Check | None = None) -> Reply:
+        reported = original(refusals, refused_whole)
+        return Reply(reported.code, reported.outputs, detail=reported.detail)
 
     with attribute(Refusals, "reply", reply):
         yield
@@ -57,14 +57,14 @@ def refused_runs_untold() -> Iterator[None]:
 @contextmanager
 def neighbours_refused() -> Iterator[None]:
     """Refuse all runs of a message of which one is wrong."""
-    original = Ladder.climb_runs
+    original = CheckOrder.check_runs
 
-    def climb_runs(ladder: Ladder[Any], asked: Any, runs: int) -> tuple[Rung | None, Codes]:
-        rung, codes = original(ladder, asked, runs)
+    def check_runs(check_order: CheckOrder[Any], asked: Any, runs: int) -> tuple[Check | None, Codes]:
+        check, codes = original(check_order, asked, runs)
         wrong = codes[codes != 0]
-        return rung, np.full(runs, wrong[0], np.int16) if len(wrong) else codes
+        return check, np.full(runs, wrong[0], np.int16) if len(wrong) else codes
 
-    with attribute(Ladder, "climb_runs", climb_runs):
+    with attribute(CheckOrder, "climb_runs", check_runs):
         yield
 
 

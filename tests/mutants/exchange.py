@@ -14,14 +14,14 @@ from typing import Any, Final, TypeVar
 import pef_ultravisor.dispatch  # noqa: F401 - and of this one
 from pef_hypervisor.designs import DESIGNS
 from pef_hypervisor.gfn.table import GfnCell, GfnEvent
-from pef_kit.transitions import Cell, Table
+from pef_kit.core.table import Cell, Table
 from pef_protocol.states import HvGfnState
 
 StateT = TypeVar("StateT", bound=IntEnum)
 EventT = TypeVar("EventT", bound=IntEnum)
-DeedT = TypeVar("DeedT", bound=IntEnum)
+ActionT = TypeVar("ActionT", bound=IntEnum)
 
-OURS: Final = "pef_"
+OWN: Final = "pef_"
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def everywhere(original: Callable[..., Any], replacement: Callable[..., Any]) ->
 
 
 def _holders(wanted: object) -> Iterator[tuple[dict[Any, Any], Any]]:
-    modules = [module for name, module in sorted(sys.modules.items()) if name.startswith(OURS)]
+    modules = [module for name, module in sorted(sys.modules.items()) if name.startswith(OWN)]
     for module in modules:
         names = vars(module)
         for holder in (names, *(value for value in names.values() if type(value) is dict)):
@@ -74,7 +74,7 @@ def attribute(holder: object, name: str, replacement: object) -> Iterator[None]:
 
 @contextmanager
 def cells(
-    table: Table[StateT, EventT, DeedT], exchanged: Mapping[EventT, Mapping[StateT, Cell[StateT, DeedT]]]
+    table: Table[StateT, EventT, ActionT], exchanged: Mapping[EventT, Mapping[StateT, Cell[StateT, ActionT]]]
 ) -> Iterator[None]:
     """Exchange cells of a transition table, and compile it anew."""
     rows = {event: {**row, **exchanged.get(event, {})} for event, row in table.cells.items()}
@@ -93,7 +93,7 @@ def cells_of_every_design(exchanged: Mapping[GfnEvent, Mapping[HvGfnState, GfnCe
         for rules in DESIGNS.values():
             kept = {
                 event: {
-                    state: Cell(kept_by(rules.states, cell.then), cell.code, cell.does)
+                    state: Cell(kept_by(rules.states, cell.next_state), cell.code, cell.action)
                     for state, cell in row.items()
                 }
                 for event, row in exchanged.items()

@@ -16,9 +16,9 @@ from multiprocessing import forkserver, get_context, parent_process
 from pathlib import Path
 from typing import Final
 
-from model.processor_time import WATCHED
+from harness.processor_time import WATCHED
+from mutants.all_mutants import ALL_MUTANTS
 from mutants.exchange import only_in
-from mutants.zoo import ZOO
 from pef_hypervisor import app as hypervisor
 from pef_lab import pair, service_process
 from pef_lab.failures import Unanswered
@@ -72,7 +72,7 @@ def serve(mutants: Sequence[str], side: Side, variables: dict[str, str], log: st
     os.environ.update(variables)
     with ExitStack() as applied:
         for name in mutants:
-            applied.enter_context(ZOO[name].applied())
+            applied.enter_context(ALL_MUTANTS[name].applied())
         end_with_starter()
         SERVICES[side]()
 

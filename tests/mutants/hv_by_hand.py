@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 
 from mutants import answers
-from mutants.bred import by_hand
 from mutants.exchange import attribute, everywhere, only_in
+from mutants.generated import by_hand
 from pef_hypervisor.from_ultravisor import svm_init_abort, svm_init_start, svm_page_in, svm_page_out
 from pef_hypervisor.from_vmm import reset
 from pef_hypervisor.gfn.columns import (
@@ -32,15 +32,15 @@ from pef_hypervisor.to_ultravisor import calls
 from pef_hypervisor.to_ultravisor import paging as batches
 from pef_hypervisor.to_ultravisor.calls import Answer
 from pef_hypervisor.to_ultravisor.paging import PageBatch, PagingCall, page_out
-from pef_kit.operations import Operation
+from pef_kit.core.effects import Operation
+from pef_kit.core.runs import I64, U8, Mask, isin
 from pef_kit.runtime import messages
-from pef_kit.spans import I64, U8, Mask, among
 from pef_protocol.calls import Call, Reply
 from pef_protocol.codes import HCode
 from pef_protocol.events import Side
+from pef_protocol.http import RUNS_IN_JSON, Caller
 from pef_protocol.hypercalls import SvmInitAbort, SvmInitStart
 from pef_protocol.states import HvGfnState
-from pef_protocol.wire import RUNS_IN_JSON, Caller
 
 
 @contextmanager
@@ -93,12 +93,12 @@ def device_pages_leak() -> Iterator[None]:
 
 
 @contextmanager
-def given_back_twice() -> Iterator[None]:
+def released_twice() -> Iterator[None]:
     """Give a device page back for each share of a page, one that is shared already included."""
     original = svm_page_in.share
 
     def share_again(store: Store, vm: Vm, gfn_sets: GfnSets, next_states: U8) -> Operation[PageBatch]:
-        shared = among(states_of(gfn_sets), HvGfnState.SHARED)
+        shared = isin(states_of(gfn_sets), HvGfnState.SHARED)
         batch = yield from original(store, vm, gfn_sets, next_states)
         store.pool.release(int(np.count_nonzero(batch.accepted & shared)))
         return batch
@@ -228,7 +228,7 @@ def nobody_waits() -> Iterator[None]:
 
 
 @contextmanager
-def in_hand_let_in() -> Iterator[None]:
+def busy_pages_let_in() -> Iterator[None]:
     """Answer a hypercall on a GFN that another one has in flight as if nothing were."""
     with only_in(svm_page_in, "BUSY", 0), only_in(svm_page_out, "BUSY", 0):
         yield
@@ -252,7 +252,7 @@ BY_HAND: Final = (
     by_hand(Side.HYPERVISOR, "reset-pages-out", "a reset pages out what it drops", reset_pages_out),
     by_hand(Side.HYPERVISOR, "device-pages-leak", "no device page comes back", device_pages_leak),
     by_hand(
-        Side.HYPERVISOR, "given-back-twice", "sharing again gives a device page back again", given_back_twice
+        Side.HYPERVISOR, "given-back-twice", "sharing again gives a device page back again", released_twice
     ),
     by_hand(
         Side.HYPERVISOR, "untouched-carried", "a page that was never touched is carried", untouched_carried
@@ -267,7 +267,7 @@ BY_HAND: Final = (
         "hv/busy/*",
     ),
     by_hand(Side.HYPERVISOR, "nobody-waits", "operations on a whole VM run beside each other", nobody_waits),
-    by_hand(Side.HYPERVISOR, "in-hand-let-in", "a GFN in flight is taken for one at rest", in_hand_let_in),
+    by_hand(Side.HYPERVISOR, "in-hand-let-in", "a GFN in flight is taken for one at rest", busy_pages_let_in),
     by_hand(Side.HYPERVISOR, "design-untold", "H_SVM_INIT_START does not name the design", design_untold),
     by_hand(Side.HYPERVISOR, "abort-is-success", "H_SVM_INIT_ABORT done is H_SUCCESS", abort_is_success),
     by_hand(

@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Final
 
-from mutants.bred import Bred
 from mutants.exchange import cells, cells_of_every_design, only_in
+from mutants.generated import GeneratedMutant
 from pef_hypervisor.gfn.columns import GfnSets
 from pef_hypervisor.gfn.table import (
     FOUR_STATES_CELLS,
@@ -30,7 +30,7 @@ from pef_hypervisor.gfn.table import (
 )
 from pef_hypervisor.memory import host_access
 from pef_hypervisor.state import Vm
-from pef_kit.spans import U8
+from pef_kit.core.runs import U8
 from pef_protocol.codes import HCode
 from pef_protocol.events import Side
 from pef_protocol.states import HvGfnState, HvVmState
@@ -71,11 +71,11 @@ def wrong_gfn(event: GfnEvent, state: HvGfnState, cell: GfnCell) -> GfnCell:
 
 def wrong_vm(event: VmEvent, state: HvVmState, cell: VmCell) -> VmCell:
     """Return what stands in place of a cell, and is wrong."""
-    if not cell.code.succeeded and cell.then is state:
-        return into(state, cell.does)
+    if not cell.code.succeeded and cell.next_state is state:
+        return into(state, cell.action)
     if event in {VmEvent.START_VM, VmEvent.INIT_ABORT}:
         return error(state, HCode.H_STATE)
-    return into(state if cell.then is not state else HvVmState.TRANSIENT, cell.does)
+    return into(state if cell.next_state is not state else HvVmState.TRANSIENT, cell.action)
 
 
 @contextmanager
@@ -114,15 +114,15 @@ def _rows_of(state: HvGfnState, word: str) -> tuple[str, ...]:
     return tuple(f"{place}/{word}" for place in places)
 
 
-def _of_gfn(event: GfnEvent, state: HvGfnState) -> Bred:
+def _of_gfn(event: GfnEvent, state: HvGfnState) -> GeneratedMutant:
     cell, instead = FOUR_STATES_CELLS[event][state], wrong_gfn(event, state, FOUR_STATES_CELLS[event][state])
     way: Callable[[], AbstractContextManager[None]] = partial(gfn_cell, event, state)
     if (event, state) == (GfnEvent.HOST_TOUCH, N):
         way = host_touch_of_svms  # else no scene of an SVM could be set
-    return Bred(
+    return GeneratedMutant(
         f"cell/gfn/{state.name}/{event.name}",
         Side.HYPERVISOR,
-        f"{event.name} of a GFN in {state.name}: {told(instead)} instead of {told(cell)}",
+        f"{event.name} of a GFN in {state.name}: {reported(instead)} instead of {reported(cell)}",
         way,
         ids=(
             *(pattern for word in WORDS[event] for pattern in _rows_of(state, word)),
@@ -131,12 +131,12 @@ def _of_gfn(event: GfnEvent, state: HvGfnState) -> Bred:
     )
 
 
-def _of_vm(event: VmEvent, state: HvVmState) -> Bred:
+def _of_vm(event: VmEvent, state: HvVmState) -> GeneratedMutant:
     cell, instead = VM_TABLE.cells[event][state], wrong_vm(event, state, VM_TABLE.cells[event][state])
-    return Bred(
+    return GeneratedMutant(
         f"cell/vm/{state.name}/{event.name}",
         Side.HYPERVISOR,
-        f"{event.name} of a VM in {state.name}: {told(instead)} instead of {told(cell)}",
+        f"{event.name} of a VM in {state.name}: {reported(instead)} instead of {reported(cell)}",
         lambda: vm_cell(event, state),
         ids=(
             f"vm/{state.name.lower()}/{_path(event)}*",
@@ -146,9 +146,9 @@ def _of_vm(event: VmEvent, state: HvVmState) -> Bred:
     )
 
 
-def told(cell: GfnCell | VmCell) -> str:
+def reported(cell: GfnCell | VmCell) -> str:
     """Say in words what a cell holds."""
-    return f"{cell.code.name}, {cell.does.name}, then {cell.then.name}"
+    return f"{cell.code.name}, {cell.action.name}, then {cell.next_state.name}"
 
 
 GFN_CELLS: Final = tuple(_of_gfn(event, state) for state in HvGfnState for event in GfnEvent)

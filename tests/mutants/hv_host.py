@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from mutants.bred import by_hand
 from mutants.exchange import attribute, cells_of_every_design, everywhere
+from mutants.generated import by_hand
 from pef_hypervisor.from_vmm import add_slot, remove_slot, reset
 from pef_hypervisor.gfn.columns import VmSlot
 from pef_hypervisor.gfn.table import GfnAction, GfnEvent, H, N, P, S, to
@@ -18,8 +18,8 @@ from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor import calls
 from pef_hypervisor.to_ultravisor.calls import Answer
 from pef_hypervisor.to_ultravisor.paging import PageBatch, PagingCall
-from pef_kit.operations import Operation
-from pef_kit.spans import Mask
+from pef_kit.core.effects import Operation
+from pef_kit.core.runs import Mask
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side
 from pef_protocol.quantities import Gpa, Lpid, SlotId
@@ -121,17 +121,17 @@ def registers_at_once() -> Iterator[None]:
 @contextmanager
 def busy_believed() -> Iterator[None]:
     """Take what stays busy for done in the end."""
-    insist, send = calls.call_with_retry, PageBatch.send
+    call_with_retry, send = calls.call_with_retry, PageBatch.send
 
     def believe(*asked: Any) -> Operation[Answer]:
-        answer = yield from insist(*asked)
+        answer = yield from call_with_retry(*asked)
         return Answer(UCode.U_SUCCESS, "") if answer.code is UCode.U_BUSY else answer
 
     def send_and_believe(batch: PageBatch, name: PagingCall, chosen: Mask) -> Operation[None]:
         yield from send(batch, name, chosen)
         batch.codes[batch.codes == UCode.U_BUSY] = 0
 
-    with everywhere(insist, believe), attribute(PageBatch, "send", send_and_believe):
+    with everywhere(call_with_retry, believe), attribute(PageBatch, "send", send_and_believe):
         yield
 
 

@@ -28,12 +28,12 @@ from pef_hypervisor.gfn.table import GfnAction, GfnEvent, to
 from pef_hypervisor.outcome import DONE, Outcome
 from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.paging import PageBatch, PagingCall, page_in
-from pef_kit.operations import Operation
-from pef_kit.spans import NOT_FOUND, U8, among, columns_of
+from pef_kit.core.effects import Operation
+from pef_kit.core.runs import NOT_FOUND, U8, columns_of, isin
 from pef_protocol.calls import Reply
+from pef_protocol.http import Caller, Role
 from pef_protocol.hypercalls import SvmPageIn
 from pef_protocol.states import HvGfnState, HvVmState
-from pef_protocol.wire import Caller, Role
 
 OUT_AND_IN: Final[tuple[PagingCall, ...]] = ("UV_PAGE_OUT", "UV_PAGE_IN")
 
@@ -68,7 +68,7 @@ def k5() -> Iterator[None]:
     def share_after_dropping(
         store: Store, vm: Vm, gfn_sets: GfnSets, next_states: U8
     ) -> Operation[PageBatch]:
-        secure = among(states_of(gfn_sets), HvGfnState.SECURE)
+        secure = isin(states_of(gfn_sets), HvGfnState.SECURE)
         batch = yield from original(store, vm, gfn_sets, next_states)
         _call_paged_out(store, vm, only(gfn_sets, ~batch.accepted & secure))
         return batch
@@ -82,7 +82,7 @@ def k10() -> Iterator[None]:
     """Serve a fault on a secure page by paging it out and in again, and leave it marked paged out.
 
     An SVM's faults are never reflected here: what the Hypervisor hears of them is H_SVM_PAGE_IN. It is asked
-    so for a secure page when a message comes twice, or under `provoked.reflected_faults`.
+    so for a secure page when a message comes twice, or under `triggered.reflected_faults`.
     """
     original = svm_page_in.svm_page_in
 
@@ -110,7 +110,7 @@ def _secure_gfns(store: Store, caller: Caller, request: SvmPageIn) -> GfnSets:
     gpas, counts = columns_of(request.runs)
     places = vm.slots.locate(gpas, counts)
     gfn_sets = vm.slots.gfn_sets(gpas, counts, np.flatnonzero(places != NOT_FOUND), places)
-    return only(gfn_sets, among(states_of(gfn_sets), HvGfnState.SECURE) & ~marked(gfn_sets, BUSY))
+    return only(gfn_sets, isin(states_of(gfn_sets), HvGfnState.SECURE) & ~marked(gfn_sets, BUSY))
 
 
 @contextmanager

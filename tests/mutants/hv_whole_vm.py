@@ -18,17 +18,17 @@ from pef_hypervisor.memory.slots import forget, register, unregister
 from pef_hypervisor.outcome import DONE, Outcome
 from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.calls import Answer, Obstacle, call_once, end_svm, write_pate
-from pef_kit.columns import GfnSet
-from pef_kit.operations import Operation
-from pef_kit.spans import among
+from pef_kit.core.columns import GfnSet
+from pef_kit.core.effects import Operation
+from pef_kit.core.runs import isin
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
+from pef_protocol.http import Caller, Role
 from pef_protocol.hypercalls import SvmInitStart
 from pef_protocol.identity import Incarnation
 from pef_protocol.quantities import PAGE_SIZE, gpa_of
 from pef_protocol.states import HvGfnState, HvVmState
 from pef_protocol.ultracalls import RegisterMemSlot
-from pef_protocol.wire import Caller, Role
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def k3() -> Iterator[None]:
     """Accept H_SVM_INIT_START once more: secure pages are forgotten, and so is H_SVM_INIT_DONE.
 
     The kernel registers the slots again, too; the Ultravisor would refuse that, so it is left out. Nobody
-    honest asks twice: a message comes twice, or under `provoked.started_again`. The incarnation that it
+    honest asks twice: a message comes twice, or under `triggered.started_again`. The incarnation that it
     means would keep it out, too: so that is not looked at.
     """
     original = svm_init_start.svm_init_start
@@ -101,7 +101,7 @@ def k6() -> Iterator[None]:
     refused: defaultdict[int, list[GfnSet[VmSlot]]] = defaultdict(list)
 
     def keep(store: Store, vm: Vm, gfn_sets: GfnSets) -> Operation[int]:
-        secure = among(states_of(gfn_sets), HvGfnState.SECURE)
+        secure = isin(states_of(gfn_sets), HvGfnState.SECURE)
         refused[vm.lpid] += only(gfn_sets, secure)
         return (yield from give_up(store, vm, only(gfn_sets, ~secure)))
 

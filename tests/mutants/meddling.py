@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from mutants.bred import Bred
+from mutants.checks import HANDLERS, path_of, side_of
 from mutants.exchange import everywhere
-from mutants.rungs import HANDLERS, path_of, side_of
+from mutants.generated import GeneratedMutant
 from pef_hypervisor.state import Store
-from pef_kit.operations import Operation
+from pef_kit.core.effects import Operation
 from pef_protocol.calls import CALLS, Call, Reply
-from pef_protocol.ladders import Rung
+from pef_protocol.check_orders import Check
+from pef_protocol.http import Caller
 from pef_protocol.quantities import Lpid
-from pef_protocol.wire import Caller
 from pef_ultravisor.state import Ultravisor
 
 
@@ -49,19 +49,19 @@ def meddling(call: Call) -> Iterator[None]:
         yield
 
 
-def _ends(call: Call) -> tuple[Rung, ...]:
-    """Return the first and the last rung of a call: rows of those between them look no other way."""
-    return call.ladder[0], call.ladder[-1]
+def _ends(call: Call) -> tuple[Check, ...]:
+    """Return the first and the last check of a call: rows of those between them look no other way."""
+    return call.check_order[0], call.check_order[-1]
 
 
-def _bred(call: Call) -> Bred:
-    return Bred(
+def _generated(call: Call) -> GeneratedMutant:
+    return GeneratedMutant(
         f"changes/{call.name}",
         side_of(call),
         f"{call.name} changes something although it is refused",
         lambda: meddling(call),
-        ids=tuple(f"{path_of(call)}/{rung.name}{way}" for rung in _ends(call) for way in ("", ":*")),
+        ids=tuple(f"{path_of(call)}/{check.name}{way}" for check in _ends(call) for way in ("", ":*")),
     )
 
 
-MEDDLING: Final = tuple(_bred(call) for call in CALLS.values())
+MEDDLING: Final = tuple(_generated(call) for call in CALLS.values())

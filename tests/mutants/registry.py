@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from mutants import hv_pages, hv_whole_vm, provoked, uv_paging, uv_sharing
+from mutants import hv_pages, hv_whole_vm, triggered, uv_paging, uv_sharing
 from pef_protocol.events import Side
 
 Applied: TypeAlias = Callable[[], AbstractContextManager[None]]
@@ -24,15 +24,15 @@ Applied: TypeAlias = Callable[[], AbstractContextManager[None]]
 class Mutant:
     """A deliberate fault of one side, and a sentence of what it is.
 
-    `applied` puts it into this process, and takes it out at the end. `provoked` is what has to be done beside
-    it where nobody honest ever does what brings it out (see `mutants.provoked`).
+    `applied` puts it into this process, and takes it out at the end. `triggered` is what has to be done
+    beside it where nobody honest ever does what brings it out (see `mutants.triggered`).
     """
 
     id: str
     side: Side
     sentence: str
     applied: Applied
-    provoked: Applied = nullcontext
+    triggered: Applied = nullcontext
 
 
 _ULTRAVISOR: Final = (
@@ -41,7 +41,7 @@ _ULTRAVISOR: Final = (
         Side.ULTRAVISOR,
         "until the VM is secure, an unasked UV_PAGE_IN overwrites a page that was measured already",
         uv_paging.d2b,
-        provoked.unasked_page_in,
+        triggered.unasked_page_in,
     ),
     Mutant(
         "D6",
@@ -60,7 +60,7 @@ _ULTRAVISOR: Final = (
         Side.ULTRAVISOR,
         "a page whose share was refused stays mapped to the Hypervisor's page while it counts as secure",
         uv_sharing.d8,
-        provoked.shares_refused_late,
+        triggered.shares_refused_late,
     ),
     Mutant(
         "D10",
@@ -73,7 +73,7 @@ _ULTRAVISOR: Final = (
         Side.ULTRAVISOR,
         "a Hypervisor that pretends four times to bring a page is believed, and the share goes on without",
         uv_sharing.d11,
-        provoked.pretended_page_in,
+        triggered.pretended_page_in,
     ),
     Mutant(
         "D12",
@@ -100,7 +100,7 @@ _HYPERVISOR: Final = (
         Side.HYPERVISOR,
         "after an H_SVM_INIT_START that was denied or failed, H_SVM_INIT_DONE succeeds",
         hv_whole_vm.k1,
-        provoked.done_after_failure,
+        triggered.done_after_failure,
     ),
     Mutant(
         "K2",
@@ -113,7 +113,7 @@ _HYPERVISOR: Final = (
         Side.HYPERVISOR,
         "a second H_SVM_INIT_START is accepted: the VM is transient again, its secure pages are forgotten",
         hv_whole_vm.k3,
-        provoked.started_again,
+        triggered.started_again,
     ),
     Mutant(
         "K4",
@@ -150,7 +150,7 @@ _HYPERVISOR: Final = (
         Side.HYPERVISOR,
         "a fault on a secure page pages it out and in again, and leaves it marked paged out",
         hv_pages.k10,
-        provoked.reflected_faults,
+        triggered.reflected_faults,
     ),
     Mutant(
         "K11",

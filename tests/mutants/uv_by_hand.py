@@ -8,18 +8,18 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from mutants import answers, uv_calls, uv_contents
-from mutants.bred import by_hand
 from mutants.exchange import attribute, everywhere, only_in
-from pef_kit.operations import Operation
+from mutants.generated import by_hand
+from pef_kit.core.effects import Operation
+from pef_kit.core.table import Judgement
 from pef_kit.runtime.auth import Authenticator, Problem
-from pef_kit.transitions import Judgement
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side
+from pef_protocol.http import Caller, Role
 from pef_protocol.quantities import Lpid
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import Esm
-from pef_protocol.wire import Caller, Role
 from pef_ultravisor import checks
 from pef_ultravisor.checks import Call, HypervisorCall
 from pef_ultravisor.from_guest import esm
@@ -140,9 +140,9 @@ def busy_is_refused() -> Iterator[None]:
 
     def judged(gfns: Gfns, judgement: Judgement) -> Judgement:
         moving = gfns.slot.marked(gfns.selection, BUSY)
-        told = original(gfns, judgement)
-        told.code[moving] = UCode.U_P2
-        return told
+        reported = original(gfns, judgement)
+        reported.code[moving] = UCode.U_P2
+        return reported
 
     with only_in(checks, "judged", judged):
         yield
@@ -204,7 +204,7 @@ BY_HAND: Final = (
         Side.ULTRAVISOR,
         "left-over-refused",
         "a left-over page is refused at H_SVM_INIT_DONE",
-        uv_calls.left_over_refused,
+        uv_calls.unmigrated_refused,
         "uv/page-in/success*",
     ),
     by_hand(

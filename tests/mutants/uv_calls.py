@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from mutants.exchange import attribute, cells, everywhere
-from pef_kit.operations import Operation
-from pef_kit.transitions import Cell
+from pef_kit.core.effects import Operation
+from pef_kit.core.table import Cell
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
+from pef_protocol.http import Caller
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import SharePage
-from pef_protocol.wire import Caller
 from pef_ultravisor.checks import RangeCall
 from pef_ultravisor.from_guest import esm, esmb_get_file
 from pef_ultravisor.from_hypervisor import register_mem_slot
@@ -26,10 +26,10 @@ from pef_ultravisor.state import Ultravisor
 
 def _answering_otherwise(
     original: Callable[..., Operation[Reply]],
-    otherwise: Callable[[Ultravisor, Caller, Any, Reply], Reply],
+    default: Callable[[Ultravisor, Caller, Any, Reply], Reply],
 ) -> Callable[..., Operation[Reply]]:
     def handler(uv: Ultravisor, caller: Caller, asked: Any) -> Operation[Reply]:
-        return otherwise(uv, caller, asked, (yield from original(uv, caller, asked)))
+        return default(uv, caller, asked, (yield from original(uv, caller, asked)))
 
     return handler
 
@@ -65,7 +65,7 @@ def file_backwards() -> Iterator[None]:
 
 
 @contextmanager
-def left_over_refused() -> Iterator[None]:
+def unmigrated_refused() -> Iterator[None]:
     """Refuse a page that was never asked for while H_SVM_INIT_DONE is outstanding."""
     refused = Cell(S.SECURE, UCode.U_P2, Action.NOTHING)
     with cells(GFN, {Event.PAGE_IN_AT_DONE: {S.SECURE: refused}}):

@@ -10,11 +10,11 @@ from typing import Final
 
 import numpy as np
 
-from mutants.bred import Bred
 from mutants.exchange import cells, everywhere, only_in
-from pef_kit.operations import Operation
-from pef_kit.spans import U8
-from pef_kit.transitions import Cell, Judgement
+from mutants.generated import GeneratedMutant
+from pef_kit.core.effects import Operation
+from pef_kit.core.runs import U8
+from pef_kit.core.table import Cell, Judgement
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side
 from pef_protocol.states import UvGfnState as S
@@ -22,7 +22,7 @@ from pef_protocol.states import UvVmState
 from pef_ultravisor.from_guest import unshare_page
 from pef_ultravisor.from_hypervisor import page_in
 from pef_ultravisor.gfn.columns import Gfns, GfnSets, picked
-from pef_ultravisor.gfn.table import CELLS as LAW
+from pef_ultravisor.gfn.table import CELLS as TRANSITIONS
 from pef_ultravisor.gfn.table import GFN, OPEN_CALLS, OPERATIONS, Action, Event, GfnCell
 from pef_ultravisor.state import Svm, Ultravisor
 from pef_ultravisor.to_hypervisor import faults
@@ -44,7 +44,7 @@ AT_HOME: Final = frozenset({S.SECURE, S.PAGEDOUT, S.SHARED})
 
 def wrong(event: Event, state: S, cell: GfnCell) -> GfnCell:
     """Return what stands in place of a cell, and is wrong."""
-    idle = cell.code is UCode.U_SUCCESS and cell.then is state and cell.does is Action.NOTHING
+    idle = cell.code is UCode.U_SUCCESS and cell.next_state is state and cell.action is Action.NOTHING
     if not idle:
         return Cell(state, UCode.U_SUCCESS, Action.NOTHING)
     if event in ASKED_NEEDLESSLY:
@@ -55,7 +55,7 @@ def wrong(event: Event, state: S, cell: GfnCell) -> GfnCell:
 @contextmanager
 def wrong_cell(event: Event, state: S) -> Iterator[None]:
     """Have one cell of the table be wrong."""
-    with cells(GFN, {event: {state: wrong(event, state, LAW[event][state])}}):
+    with cells(GFN, {event: {state: wrong(event, state, TRANSITIONS[event][state])}}):
         yield
 
 
@@ -80,12 +80,12 @@ def not_waited_for(event: Event, state: S) -> Iterator[None]:
     original = faults.resolve_fault
 
     def resolve_fault(
-        uv: Ultravisor, svm: Svm, gfn_sets: GfnSets, asked: Event, *, patient: bool = False
+        uv: Ultravisor, svm: Svm, gfn_sets: GfnSets, asked: Event, *, ignore_deadline: bool = False
     ) -> Operation[list[Judgement]]:
         if asked is not event:
-            return (yield from original(uv, svm, gfn_sets, asked, patient=patient))
+            return (yield from original(uv, svm, gfn_sets, asked, ignore_deadline=ignore_deadline))
         others = [np.asarray(part.slot.state[part.selection] != state) for part in gfn_sets]
-        yield from original(uv, svm, picked(gfn_sets, others), asked, patient=patient)
+        yield from original(uv, svm, picked(gfn_sets, others), asked, ignore_deadline=ignore_deadline)
         return [GFN.judge(asked, part.slot.state[part.selection]) for part in gfn_sets]
 
     with wrong_cell(event, state), everywhere(original, resolve_fault):
@@ -100,7 +100,7 @@ def taken_back_in_vain(event: Event, state: S) -> Iterator[None]:
         yield
 
 
-def _bred(event: Event, state: S) -> Bred:
+def _generated(event: Event, state: S) -> GeneratedMutant:
     way = wrong_cell
     if event in {Event.SHARE, Event.UNSHARE, Event.UNSHARE_ALL} and state in OPEN_CALLS:
         way = not_waited_for
@@ -108,20 +108,20 @@ def _bred(event: Event, state: S) -> Bred:
         way = wrong_once_secure
     elif event is Event.UNSHARE and state in unshare_page.KEPT_SHARED:
         way = taken_back_in_vain
-    cell, instead = LAW[event][state], wrong(event, state, LAW[event][state])
+    cell, instead = TRANSITIONS[event][state], wrong(event, state, TRANSITIONS[event][state])
     operation = event.name.lower().replace("_", "-")
-    return Bred(
+    return GeneratedMutant(
         f"cell/{state.name}/{event.name}",
         Side.ULTRAVISOR,
-        f"{event.name} of a GFN in {state.name}: {told(instead)} instead of {told(cell)}",
+        f"{event.name} of a GFN in {state.name}: {reported(instead)} instead of {reported(cell)}",
         lambda: way(event, state),
         ids=(f"gfn/{state.name}/{operation}*", *((f"uv/{operation}/success",) if state in AT_HOME else ())),
     )
 
 
-def told(cell: GfnCell) -> str:
+def reported(cell: GfnCell) -> str:
     """Say in words what a cell holds."""
-    return f"{cell.code.name}, {cell.does.name}, then {cell.then.name}"
+    return f"{cell.code.name}, {cell.action.name}, then {cell.next_state.name}"
 
 
-CELLS: Final = tuple(_bred(event, state) for state in S for event in OPERATIONS)
+CELLS: Final = tuple(_generated(event, state) for state in S for event in OPERATIONS)

@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.ciphers.modes import CTR
 
 from mutants import answers
 from mutants.exchange import attribute, cells, everywhere
-from pef_kit.operations import Operation
-from pef_kit.spans import I64, U8, U64, Mask
-from pef_kit.transitions import Cell
+from pef_kit.core.effects import Operation
+from pef_kit.core.runs import I64, U8, U64, Mask
+from pef_kit.core.table import Cell
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_SIZE
 from pef_protocol.states import UvGfnState as S
@@ -114,7 +114,7 @@ def frames_unscrubbed() -> Iterator[None]:
         make(slot, slot_id, first, count, (lambda _: left.pop()) if left else frames)
 
     def release_slot(uv: Ultravisor, svm: Svm, slot: FrameSlot) -> Operation[None]:
-        uv.normal_pages.give_back(slot.normal)
+        uv.normal_pages.release(slot.normal)
         slot.normal[:] = 0
         slot.put(slice(None), S.SECURE)
         svm.slots.remove(slot)

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import numpy as np
 
 from mutants.exchange import cells, everywhere
-from pef_kit.ladder import Codes
-from pef_kit.operations import Operation
-from pef_kit.spans import I64, U8
-from pef_kit.transitions import Cell
+from pef_kit.core.checks import Codes
+from pef_kit.core.effects import Operation
+from pef_kit.core.runs import I64, U8
+from pef_kit.core.table import Cell
 from pef_protocol.codes import UCode
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
@@ -30,7 +30,7 @@ def d2b() -> Iterator[None]:
     def events_of(svm: Svm, gfns: Gfns) -> U8:
         events = original(svm, gfns)
         if svm.state is UvVmState.ACTIVE:
-            events[gfns.slot.state[gfns.selection] == S.SECURE] = Event.PAGE_IN_WANTED
+            events[gfns.slot.state[gfns.selection] == S.SECURE] = Event.PAGE_IN_REQUESTED
         return events
 
     with everywhere(original, events_of):

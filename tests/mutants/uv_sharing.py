@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from mutants.exchange import cells, everywhere, only_in
-from pef_kit.operations import Operation
-from pef_kit.transitions import Cell, Judgement
+from pef_kit.core.effects import Operation
+from pef_kit.core.table import Cell, Judgement
 from pef_protocol.codes import UCode
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
@@ -57,7 +57,7 @@ def d8() -> Iterator[None]:
     """
     original = share_page.revert
 
-    def take_back(uv: Ultravisor, svm: Svm, fresh: GfnSets) -> Operation[None]:
+    def withdraw(uv: Ultravisor, svm: Svm, fresh: GfnSets) -> Operation[None]:
         offered = [
             (part.slot, part.each_offset(), part.slot.normal[part.selection].copy())
             for part in in_state(fresh, S.HV_SHARED)
@@ -70,7 +70,7 @@ def d8() -> Iterator[None]:
             uv.normal_pages.take(pages)
             slot.put(offsets, S.SHARED)
 
-    with everywhere(original, take_back):
+    with everywhere(original, withdraw):
         yield
 
 
@@ -78,10 +78,10 @@ def d8() -> Iterator[None]:
 def d10() -> Iterator[None]:
     """Give a share up at its first refusal and take nothing back: its GFNs stay in transit for ever."""
 
-    def take_nothing_back(*_: object) -> Operation[None]:
+    def withdraw_nothing(*_: object) -> Operation[None]:
         yield from ()
 
-    with everywhere(share_page.revert, take_nothing_back):
+    with everywhere(share_page.revert, withdraw_nothing):
         yield
 
 

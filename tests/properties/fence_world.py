@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from pef_kit.core.fence import Answer, Fence, KeptAnswer, Message, Refuse, Run
-from pef_kit.core.slots import Session, Slot
+from pef_kit.core.slots import SenderSlot, Session
 from pef_protocol.identity import CallId, Epoch, InstanceId
 from pef_protocol.problems import ProblemType
 from properties.searching import Step
@@ -70,7 +70,7 @@ class Call:
     state: str = "new"
     epoch: int = 0
     life: int = 0
-    slot: Slot | None = None
+    slot: SenderSlot | None = None
     effects: list[tuple[int, int]] = field(default_factory=list)
     """Epoch and life at the receiver at the moment of each effect."""
     running: Run | None = None
@@ -171,7 +171,7 @@ class World:
         """Give the slot of a call back with its outcome."""
         assert call.slot is not None
         if self.session is not None and call.epoch == self.epoch:
-            self.session.give_back(call.slot, received=received)
+            self.session.release(call.slot, received=received)
         call.state = outcome if call.state == "open" else "ended"
         call.slot = None
 

@@ -10,7 +10,7 @@ import pytest
 
 from pef_kit.core.fence import Answer, Kept, KeptAnswer, Message, Refuse, Run, no_life
 from pef_kit.core.hello import Epochs, Hello
-from pef_kit.core.slots import Session, Slot
+from pef_kit.core.slots import SenderSlot, Session
 from pef_protocol.identity import CallId, Epoch, InstanceId
 from pef_protocol.problems import ProblemType
 from properties.fence_world import Rules, World
@@ -38,17 +38,17 @@ def test_hello_gives_each_epoch_one_owner() -> None:
 class Marks(Session):
     """Counts calls in one row; a message says which is the oldest that is awaited, in place of a depth."""
 
-    def take(self, depth: int) -> Slot | None:
+    def take(self, depth: int) -> SenderSlot | None:
         awaited, sent = self._free.setdefault(0, []), self._free.setdefault(1, [])
-        slot = Slot(depth, 0, len(sent) + 1)
+        slot = SenderSlot(depth, 0, len(sent) + 1)
         awaited.append(slot)
         sent.append(slot)
         return slot
 
-    def call_id(self, slot: Slot) -> CallId:
+    def call_id(self, slot: SenderSlot) -> CallId:
         return CallId(self.name, min(each.number for each in self._free[0]), 0, slot.number)
 
-    def give_back(self, slot: Slot, *, received: bool) -> None:
+    def release(self, slot: SenderSlot, *, received: bool) -> None:
         self._free[0].remove(slot)
 
 

@@ -11,10 +11,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.linked import LinkedPair
+from harness.linked import LinkedPair
 from pef_explorer.checkpoints import hypervisor as hv_side
 from pef_explorer.checkpoints import ultravisor as uv_side
-from pef_kit.bus import NORMAL_BASE
+from pef_kit.runtime.bus import NORMAL_BASE
 from pef_protocol.designs import Design
 from pef_protocol.hypercalls import SvmInitDone, SvmInitStart
 from pef_protocol.quantities import PAGE_SIZE, Gfn, Gpa, Lpid, gpa_of
@@ -62,7 +62,7 @@ class Small:
     def act(self, action: str, gfn: int) -> Any:
         """Do one action."""
         uv, hv, gpa = self.pair.uv, self.pair.hv, gpa_of(gfn) + 8
-        deeds: dict[str, Callable[[], Any]] = {
+        actions: dict[str, Callable[[], Any]] = {
             "enter": self.enter,
             "load": lambda: self.done(guest_load(uv, LPID, Gpa(gpa), 8)),
             "store": lambda: self.done(guest_store(uv, LPID, Gpa(gpa), b"a guest!")),
@@ -76,7 +76,7 @@ class Small:
             "unplug": lambda: self.done(hv.remove_slot(LPID, 1)),
             "reset": lambda: self.done(hv.reset(LPID)),
         }
-        return deeds[action]()
+        return actions[action]()
 
     def checkpoint(self) -> tuple[uv_side.UvCheckpoint, hv_side.HvCheckpoint]:
         """Return both checkpoints."""
@@ -128,14 +128,14 @@ def test_the_same_actions_come_out_the_same(
     small = Small(design)
     for action, gfn in [("enter", 0), ("store", 0), *before]:
         small.act(action, gfn)
-    then, contents = small.checkpoint(), small.contents()
+    next_state, contents = small.checkpoint(), small.contents()
 
-    def told() -> list[Any]:
+    def reported() -> list[Any]:
         return [(action, gfn, small.act(action, gfn), small.checkpoint()) for action, gfn in after]
 
-    first, ended = told(), small.contents()
-    small.restore(then, contents, spares_kept=spares_kept)
-    assert small.checkpoint() == then
-    assert told() == first
+    first, ended = reported(), small.contents()
+    small.restore(next_state, contents, spares_kept=spares_kept)
+    assert small.checkpoint() == next_state
+    assert reported() == first
     assert small.contents() == ended
     assert small.pair.broken() == []

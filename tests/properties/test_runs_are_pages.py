@@ -9,8 +9,8 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.linked import LinkedPair
-from pef_kit.bus import NORMAL_BASE
+from harness.linked import LinkedPair
+from pef_kit.runtime.bus import NORMAL_BASE
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid, SlotId
 from pef_protocol.runs import CodedRuns, PageRuns, PlacedRuns
 from pef_protocol.states import UvGfnState, UvVmState

@@ -13,7 +13,7 @@ import pytest
 from mutants.registry import MUTANTS
 from mutants.served import served
 from pef_lab.replay.counterexample import Counterexample, read
-from pef_lab.replay.player import play
+from pef_lab.replay.player import run_counterexample
 from pef_lab.replay.wire import Wire, wired
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow]
@@ -26,7 +26,7 @@ OF_A_GFN_BY_NUMBER = {"D14"}
 PLAYED = [
     file
     for file in OF_MUTANTS
-    if MUTANTS[file.stem].provoked is nullcontext and file.stem not in OF_A_GFN_BY_NUMBER
+    if MUTANTS[file.stem].triggered is nullcontext and file.stem not in OF_A_GFN_BY_NUMBER
 ]
 
 
@@ -38,9 +38,9 @@ async def wire() -> AsyncIterator[Wire]:
 
 async def comes_out(found: Counterexample, wire: Wire) -> None:
     """Play a file; what differs is raised. The moment of the violation and the looks must have come."""
-    played = await play(found, wire)
-    assert {str(gfn): states for gfn, states in played.tables.items()} == found.tables
-    assert set(played.observations) >= {int(gfn) for gfn in found.observations}
+    replayed = await run_counterexample(found, wire)
+    assert {str(gfn): states for gfn, states in replayed.tables.items()} == found.tables
+    assert set(replayed.observations) >= {int(gfn) for gfn in found.observations}
 
 
 def test_there_are_counterexamples_of_both_kinds() -> None:

@@ -33,10 +33,10 @@ def test_the_demo_ends_well(ran: subprocess.CompletedProcess[str]) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     places = [ran.stdout.index(f". {chapter}") for chapter in CHAPTERS]
     assert places == sorted(places)
-    told = ran.stdout[: places[-1]]
-    assert told.count("✔") > 40
-    assert "✘" not in told
-    assert "in the host's eyes" in told
+    reported = ran.stdout[: places[-1]]
+    assert reported.count("✔") > 40
+    assert "✘" not in reported
+    assert "in the host's eyes" in reported
     assert "All came out as it should" in ran.stdout
 
 

@@ -20,7 +20,7 @@ from scenarios.pef_command import pef
 pytestmark = [pytest.mark.verify, pytest.mark.sockets, pytest.mark.slow]
 
 SIZE = 64 << 20
-TOUCHED = 2 << 20
+HOST_POPULATED = 2 << 20
 GFNS = SIZE >> 16
 
 
@@ -97,7 +97,7 @@ def test_only_eager_carries_every_gfn(reports: dict[str, dict[str, Any]]) -> Non
 def test_what_a_design_does_not_ask_for_is_not_moved(reports: dict[str, dict[str, Any]]) -> None:
     moved = {name: report["bytes_moved"] for name, report in reports.items()}
     for carrying in ("eager", "tracked-pagein", "pushed", "pushed-fixed"):
-        assert moved[carrying] - moved["tracked"] >= TOUCHED
+        assert moved[carrying] - moved["tracked"] >= HOST_POPULATED
 
 
 def test_no_design_ends_in_an_error(reports: dict[str, dict[str, Any]]) -> None:
@@ -147,7 +147,7 @@ async def test_a_side_that_dies_is_an_error_of_its_design_alone() -> None:
                 pair.hypervisor.stop()
             yield pair.endpoints
 
-    ordered = Ordered((Design.BROKEN, Design.TRACKED), SIZE, TOUCHED)
+    ordered = Ordered((Design.BROKEN, Design.TRACKED), SIZE, HOST_POPULATED)
     broken, tracked = [
         report async for report in run_designs(ordered, source, Recording(), lambda _, __: None)
     ]

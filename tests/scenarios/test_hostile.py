@@ -72,7 +72,10 @@ def test_a_fault_is_seen_by_the_attack_that_it_lets_in(
     assert {row["attack"] for row in rows} == set(attacks)
     assert {row["attack"] for row in rows if row["outcome"] != "held"} == broken
     wrong = [
-        f"{look['what']}: {look['seen']}" for row in rows for look in row["observations"] if not look["ok"]
+        f"{observe['what']}: {observe['seen']}"
+        for row in rows
+        for observe in row["observations"]
+        if not observe["ok"]
     ]
     assert any(each.startswith(seen) for each in wrong), wrong
     assert "BROKEN" in capsys.readouterr().out
@@ -125,9 +128,9 @@ async def test_a_running_pair_is_attacked_and_what_cannot_be_is_one_clear_line(t
             assert says in refused[2]
             assert refused[2].count("\n") == 1
             assert all(token not in refused[2] for token in pair.visor_tokens.values())
-        away = await ran(pair, (elsewhere, second), tmp_path, "--attack", "1")
-        assert away[0] == 2, away
-        assert away[2].startswith("pef: ")
+        absent = await ran(pair, (elsewhere, second), tmp_path, "--attack", "1")
+        assert absent[0] == 2, absent
+        assert absent[2].startswith("pef: ")
 
 
 @pytest.mark.verify

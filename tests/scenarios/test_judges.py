@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from model.joint_invariants import BLANK, TEN, Look, Step, broken
+from harness.joint_invariants import BLANK, TEN, Observation, Step, broken
 from pef_protocol.quantities import PAGE_SIZE
 
 TEXT = b"text".ljust(PAGE_SIZE, b".")
 SEALED = b"\x93" * PAGE_SIZE
-GOOD = Look(
+GOOD = Observation(
     uv_state="SECURE",
     hv_state="SECURE",
     states={1: ("SECURE", "SECURE"), 2: ("PAGED_OUT", "PAGEDOUT"), 3: ("SHARED", "SHARED")},

@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from model.hostile import uv_state
-from model.live import MIB, LivePair, LivePlan, live_pair
-from model.live_vm import FREE, LiveVm, live_vm, secure_vm
-from model.story import look
+from harness.hostile import uv_state
+from harness.live import MIB, LivePair, LivePlan, live_pair
+from harness.live_vm import FREE, LiveVm, live_vm, secure_vm
+from harness.scenario import observe
 from pef_lab.failures import Refusal
 from pef_lab.joint import compare
 from pef_protocol.codes import UCode
@@ -30,15 +30,15 @@ async def pair() -> AsyncIterator[LivePair]:
         yield running
 
 
-async def all_at_once(deeds: Iterable[Awaitable[object]]) -> None:
+async def all_at_once(actions: Iterable[Awaitable[object]]) -> None:
     """Do all of it at the same time, in bounded time."""
     async with asyncio.timeout(BOUND), asyncio.TaskGroup() as tasks:
-        for deed in deeds:
-            tasks.create_task(_done(deed))
+        for action in actions:
+            tasks.create_task(_done(action))
 
 
-async def _done(deed: Awaitable[object]) -> None:
-    await deed
+async def _done(action: Awaitable[object]) -> None:
+    await action
 
 
 async def agree(pair: LivePair, vms: Iterable[LiveVm]) -> None:
@@ -108,7 +108,7 @@ async def test_everything_races_on_the_same_few_pages(pair: LivePair, seed: int)
         dice = random.Random(seed)
         few = range(FREE, FREE + 4)
 
-        def deeds(gfn: int) -> list[Callable[[], Awaitable[object]]]:
+        def actions(gfn: int) -> list[Callable[[], Awaitable[object]]]:
             return [
                 lambda: vm.guest.share(gfn),
                 lambda: vm.guest.unshare(gfn),
@@ -122,21 +122,21 @@ async def test_everything_races_on_the_same_few_pages(pair: LivePair, seed: int)
 
         async def vcpu(script: list[Callable[[], Awaitable[object]]]) -> list[str]:
             refusals = []
-            for deed in script:
+            for action in script:
                 try:
-                    await deed()
+                    await action()
                 except Refusal as refusal:
                     refusals.append(str(refusal))
             return refusals
 
         tasks = [
-            asyncio.create_task(vcpu([dice.choice(deeds(dice.choice(few))) for _ in range(12)]))
+            asyncio.create_task(vcpu([dice.choice(actions(dice.choice(few))) for _ in range(12)]))
             for _ in range(12)
         ]
         await all_at_once(tasks)
         refused = [refusal for task in tasks for refusal in task.result()]
         assert len(refused) < 12 * 12
-        seen = await look(vm)
+        seen = await observe(vm)
         assert seen.uv_state == "SECURE", f"the SVM is {seen.uv_state}: {refused}"
         await agree(pair, [vm])
         for gfn in few:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from model.live import LivePlan, live_pair
-from model.live_vm import secure_vm
+from harness.live import LivePlan, live_pair
+from harness.live_vm import secure_vm
 from mutants.served import served
 from pef_protocol.designs import Design
 from pef_protocol.events import Side

@@ -9,14 +9,14 @@ import pytest
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 
-from model.live import LivePair, LivePlan, live_pair
-from model.live_vm import LiveVm, live_vm
+from harness.live import LivePair, LivePlan, live_pair
+from harness.live_vm import LiveVm, live_vm
 from pef_kit.runtime.examples import EXAMPLES, LPID, PRIVATE, Example
 from pef_lab.guest import World
 from pef_lab.minting import guest_token
 from pef_protocol.calls import CALLS
 from pef_protocol.events import Side
-from pef_protocol.wire import EPOCH, HYPERCALL_PATH, JSON, PROBLEM, ULTRACALL_PATH, VMM_PATH
+from pef_protocol.http import EPOCH, HYPERCALL_PATH, JSON, PROBLEM, ULTRACALL_PATH, VMM_PATH
 
 pytestmark = pytest.mark.sockets
 
@@ -92,7 +92,7 @@ async def test_a_call_is_described_by_its_own_codes_and_checks(pair: LivePair, n
         code.name for code in call.codes
     }
     rows = re.findall(r"^\| \d+ \| (\w+) \| (\w+) \|", operation["description"], re.MULTILINE)
-    assert rows == [(check.name, check.code.name) for check in call.ladder]
+    assert rows == [(check.name, check.code.name) for check in call.check_order]
     assert [scheme for each in operation["security"] for scheme in each] == sorted(call.callers)
 
 
@@ -119,7 +119,7 @@ async def test_the_examples_are_true(pair: LivePair, vm: LiveVm) -> None:
             shown = operation["responses"]["200"]["content"][JSON]
             OAS31Validator(body["schema"]).validate(example.request)
             assert body["examples"][example.name]["value"] == example.request
-            response = await played(pair, vm, name, example)
+            response = await replayed(pair, vm, name, example)
             assert response.status_code == httpx.codes.OK, f"{name} {example.name}: {response.text}"
             answer = response.json()
             OAS31Validator(shown["schema"]).validate(answer)
@@ -133,7 +133,7 @@ async def test_the_examples_are_true(pair: LivePair, vm: LiveVm) -> None:
                 await vm.write(gfn)
 
 
-async def played(pair: LivePair, vm: LiveVm, name: str, example: Example) -> httpx.Response:
+async def replayed(pair: LivePair, vm: LiveVm, name: str, example: Example) -> httpx.Response:
     """Send an example as who may make the call."""
     call = CALLS[name]
     role = next(iter(call.callers)).value

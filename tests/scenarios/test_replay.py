@@ -16,7 +16,7 @@ import pytest
 from pef_lab.between.wire import SECURE_MEMORY
 from pef_lab.pair import NormalMemoryForm, PairPlan, started
 from pef_lab.replay.counterexample import Counterexample, read
-from pef_lab.replay.player import Difference, play
+from pef_lab.replay.player import Difference, run_counterexample
 from pef_lab.replay.wire import Wire, wired
 from pef_lab.service_process import LIVE, free_ports
 from pef_protocol.events import Side
@@ -45,9 +45,9 @@ def changed(file: Path, change: Callable[[dict[str, Any]], None]) -> Counterexam
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.stem))
 async def test_services_do_what_the_file_says(wire: Wire, file: Path) -> None:
     found = read(file)
-    played = await play(found, wire)
-    assert {str(gfn): states for gfn, states in played.tables.items()} == found.tables
-    assert len(played.observations) == len(found.observations)
+    replayed = await run_counterexample(found, wire)
+    assert {str(gfn): states for gfn, states in replayed.tables.items()} == found.tables
+    assert len(replayed.observations) == len(found.observations)
 
 
 def test_the_files_have_every_action_and_every_fault() -> None:
@@ -103,7 +103,7 @@ async def test_the_first_difference_is_told(
     wire: Wire, change: Callable[[dict[str, Any]], None], says: str
 ) -> None:
     with pytest.raises(Difference, match=re.escape(says)):
-        await play(changed(SHARES, change), wire)
+        await run_counterexample(changed(SHARES, change), wire)
 
 
 async def test_a_wait_that_does_not_come_is_a_difference(wire: Wire) -> None:
@@ -115,7 +115,7 @@ async def test_a_wait_that_does_not_come_is_a_difference(wire: Wire) -> None:
         steps[load - 1], steps[load] = steps[load], steps[load - 1]
 
     with pytest.raises(Difference, match=r"guest 0: load 1.*'waits', seen 'ends as written'"):
-        await play(changed(MEETS, too_early), wire)
+        await run_counterexample(changed(MEETS, too_early), wire)
 
 
 async def test_what_never_comes_is_not_waited_for_for_ever(wire: Wire) -> None:
@@ -126,14 +126,14 @@ async def test_what_never_comes_is_not_waited_for_for_ever(wire: Wire) -> None:
         step["leads_to"] = "asks H_SVM_PAGE_IN"
 
     with pytest.raises(Difference, match=r"seen 'nothing, within 0.5 s'"):
-        await play(changed(MEETS, expect_an_end), wire, patience=0.5)
+        await run_counterexample(changed(MEETS, expect_an_end), wire, time_limit=0.5)
 
 
 async def test_nothing_is_left_of_a_replay_that_went_wrong(wire: Wire) -> None:
     with pytest.raises(Difference):
-        await play(changed(SHARES, another_stop), wire)
-    played = await play(read(SHARES), wire)
-    assert played.tables[1] == ("SHARED", "SHARED")
+        await run_counterexample(changed(SHARES, another_stop), wire)
+    replayed = await run_counterexample(read(SHARES), wire)
+    assert replayed.tables[1] == ("SHARED", "SHARED")
 
 
 def test_the_command_says_what_was_broken_and_how_it_was_seen(tmp_path: Path) -> None:

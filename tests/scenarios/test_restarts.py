@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from model.live_vm import FREE
-from model.restarts import Restartable, guest_of, make_secure, restartable
-from pef_lab.between.misdeeds import after
+from harness.live_vm import FREE
+from harness.restarts import Restartable, guest_of, make_secure, restartable
+from pef_lab.between.fault_injections import after
 from pef_lab.between.passing import Passing
 from pef_lab.failures import Refusal, Unanswered
 from pef_lab.guest import World
@@ -41,11 +41,11 @@ async def test_46_svms_of_a_hypervisor_that_died_end_before_the_first_call_of_th
         pair.to_ultravisor.honest_again()
         seen: list[tuple[dict[int, object], int, list[str]]] = []
 
-        async def look(_: Passing) -> None:
+        async def observe(_: Passing) -> None:
             vms, pool = await pair.watch.vms(Side.ULTRAVISOR)
             seen.append((dict(vms), pool.used, [*pair.to_ultravisor.names]))
 
-        pair.to_ultravisor.always("hello", after(look))
+        pair.to_ultravisor.always("hello", after(observe))
         pair.start(Side.HYPERVISOR)
         await pair.ready()
         assert [(vms, used) for vms, used, _ in seen] == [({}, 0)]

@@ -17,14 +17,14 @@ from pef_lab.endpoints import Endpoints
 from pef_lab.pair import Pair, PairPlan, started
 from pef_lab.rows.passes import SECURE_MEMORY
 from pef_lab.service_process import LIVE, ServiceProcess, free_ports
-from pef_lab.starting import fresh_endpoints, told_the_hypervisor, told_the_ultravisor
+from pef_lab.starting import fresh_endpoints, hypervisor_environment, ultravisor_environment
 from pef_protocol.calls import CALLS
-from pef_protocol.wire import Role
+from pef_protocol.http import Role
 from scenarios.pef_command import PEF, environment, pef
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow]
 
-PATIENCE = 120.0
+TIMEOUT = 120.0
 """Seconds that a run may take before it counts as hanging."""
 
 
@@ -38,7 +38,7 @@ def different(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def test_all_rows_pass_on_what_is_started_for_them_and_no_family_is_missing(tmp_path: Path) -> None:
     file = tmp_path / "rows.json"
     # Sound sides answer in the end, however busy the machine is.
-    done = pef("rows", "--json", file, "--patience", "300", runtime=tmp_path, patience=1800)
+    done = pef("rows", "--json", file, "--patience", "300", runtime=tmp_path, time_limit=1800)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(file.read_text())
     assert report["holds"]
@@ -52,10 +52,10 @@ def test_all_rows_pass_on_what_is_started_for_them_and_no_family_is_missing(tmp_
     assert {row["verdict"] for row in rows.values() if row["level"] == "must"} == {"pass"}
     assert sum(row["level"] != "must" for row in rows.values()) < 20
     kinds = Counter(row["kind"] for row in rows.values())
-    assert kinds["rung"] >= sum(len(call.ladder) for call in CALLS.values())
+    assert kinds["rung"] >= sum(len(call.check_order) for call in CALLS.values())
     families = Counter(name.partition("/")[0] for name in rows)
     assert (families["vm"], families["life"], families["gfn"]) == (15, 12, 84)
-    pairs = sum(len(list(combinations(call.ladder, 2))) for call in CALLS.values())
+    pairs = sum(len(list(combinations(call.check_order, 2))) for call in CALLS.values())
     assert kinds["pair of rungs"] + len(report["unmade"]) == pairs
     for kind in ("success", "rung", "pair of rungs"):
         assert {row["call"] for row in rows.values() if row["kind"] == kind} >= set(CALLS)
@@ -64,7 +64,7 @@ def test_all_rows_pass_on_what_is_started_for_them_and_no_family_is_missing(tmp_
     assert all("/runs/" in name for name in unseen), "only beside runs that are done has a side to change"
 
 
-def told(endpoints: Endpoints, runtime: Path) -> dict[str, str]:
+def reported(endpoints: Endpoints, runtime: Path) -> dict[str, str]:
     """Return the environment of a command that tests what `endpoints` name."""
     return environment(runtime) | endpoints.environment
 
@@ -80,7 +80,7 @@ async def rows(variables: dict[str, str], *words: str | Path) -> tuple[int, str,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             out, err = await process.communicate()
     finally:
         if process.returncode is None:
@@ -107,7 +107,7 @@ async def pair() -> AsyncIterator[Pair]:
 @pytest.mark.verify
 async def test_a_pair_is_tested_by_its_urls_alone_and_twice(pair: Pair, tmp_path: Path) -> None:
     file = tmp_path / "rows.json"
-    variables = told(everything_of(pair), tmp_path)
+    variables = reported(everything_of(pair), tmp_path)
     said = ""
     for _ in range(2):
         status, out, err = await rows(variables, "--id", "[uh]v/*page-in/*", "--json", file)
@@ -124,7 +124,7 @@ async def test_a_pair_is_tested_by_its_urls_alone_and_twice(pair: Pair, tmp_path
 @pytest.mark.parametrize("side", [Role.ULTRAVISOR, Role.HYPERVISOR])
 async def test_one_side_alone_is_tested_where_it_was_told_to_call_us(side: Role, tmp_path: Path) -> None:
     endpoints, (port,) = fresh_endpoints(), free_ports(1)
-    tell = told_the_ultravisor if side is Role.ULTRAVISOR else told_the_hypervisor
+    tell = ultravisor_environment if side is Role.ULTRAVISOR else hypervisor_environment
     peer = f"http://127.0.0.1:{port}"
     variables = tell(endpoints, peer_url=peer, normal_memory="", secure_memory=SECURE_MEMORY)
     url = endpoints.ultravisor_url if side is Role.ULTRAVISOR else endpoints.hypervisor_url
@@ -134,7 +134,7 @@ async def test_one_side_alone_is_tested_where_it_was_told_to_call_us(side: Role,
     try:
         await process.until_ready(url, LIVE)
         words = (f"--{side}", url, "--peer-port", str(port), "--id", "[uh]v/page-out/*", "--json", file)
-        status, out, err = await rows(told(nowhere, tmp_path), *words)
+        status, out, err = await rows(reported(nowhere, tmp_path), *words)
     finally:
         process.stop()
     assert status == 0, out + err
@@ -147,7 +147,7 @@ async def test_one_side_alone_is_tested_where_it_was_told_to_call_us(side: Role,
 @pytest.mark.verify
 async def test_without_an_observer_rows_infer_and_say_so(pair: Pair, tmp_path: Path) -> None:
     file = tmp_path / "rows.json"
-    blind = told(replace(everything_of(pair), observer_token=""), tmp_path)
+    blind = reported(replace(everything_of(pair), observer_token=""), tmp_path)
     status, out, err = await rows(blind, "--id", "?v/*page-in/*", "--json", file)
     assert status == 0, out + err
     (only,) = json.loads(file.read_text())["passes"]
@@ -157,7 +157,7 @@ async def test_without_an_observer_rows_infer_and_say_so(pair: Pair, tmp_path: P
 
 
 async def test_a_token_that_is_not_known_is_one_line(pair: Pair, tmp_path: Path) -> None:
-    variables = told(everything_of(pair), tmp_path) | {"PEF_VMM_TOKEN": "not known"}
+    variables = reported(everything_of(pair), tmp_path) | {"PEF_VMM_TOKEN": "not known"}
     status, out, err = await rows(variables)
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert "the Hypervisor refuses the token from PEF_VMM_TOKEN: HTTP status 401" in err
@@ -167,13 +167,13 @@ async def test_a_side_that_falls_silent_is_errors_and_no_hang(pair: Pair, tmp_pa
     file = tmp_path / "rows.json"
     process = await asyncio.create_subprocess_exec(
         *(PEF, "rows", "--patience", "0.5", "--json", file),
-        env=told(everything_of(pair), tmp_path),
+        env=reported(everything_of(pair), tmp_path),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     assert process.stderr is not None
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await process.stderr.readuntil(b" 10%")
             os.kill(pair.ultravisor.pid, signal.SIGSTOP)
             await process.communicate()

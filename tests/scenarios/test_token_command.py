@@ -17,9 +17,9 @@ pytestmark = [pytest.mark.sockets, pytest.mark.slow]
 VM = {"design": "tracked", "secure_guest": True, "radix": True}
 
 
-def written(told: str) -> dict[str, str]:
+def written(reported: str) -> dict[str, str]:
     """Return the variables that `pef up` wrote."""
-    path = Path(re.findall(r"kept in (\S+),", told)[0])
+    path = Path(re.findall(r"kept in (\S+),", reported)[0])
     return dict(re.findall(r"export (\w+)=(\S+)", path.read_text()))
 
 
@@ -45,8 +45,8 @@ def ask(
 
 
 def test_a_token_is_good_for_the_vm_that_has_the_lpid_until_it_ends(tmp_path: Path) -> None:
-    with up(tmp_path, "--normal-memory", "http", "--secure-memory", "1GiB") as (_, told):
-        variables = written(told)
+    with up(tmp_path, "--normal-memory", "http", "--secure-memory", "1GiB") as (_, reported):
+        variables = written(reported)
         nobody = token(variables, tmp_path, "1")
         assert (nobody.returncode, nobody.stderr) == (2, "pef: no VM has lpid 1 at the Ultravisor\n")
         vmm = variables["PEF_VMM_TOKEN"]
@@ -75,8 +75,8 @@ def test_the_machine_key_stays_and_ports_are_taken(tmp_path: Path) -> None:
     keys = []
     for _ in range(2):
         words = ("--ultravisor-port", str(ports[0]), "--hypervisor-port", str(ports[1]))
-        with up(tmp_path, "--normal-memory", "http", *words) as (process, told):
-            variables = written(told)
+        with up(tmp_path, "--normal-memory", "http", *words) as (process, reported):
+            variables = written(reported)
             assert variables["PEF_ULTRAVISOR_URL"] == f"http://127.0.0.1:{ports[0]}"
             assert variables["PEF_HYPERVISOR_URL"] == f"http://127.0.0.1:{ports[1]}"
             keys.append(ask(variables, "ULTRAVISOR", "nobody", "GET", "/v1/machine-key").json()["public_key"])
@@ -88,12 +88,12 @@ def test_the_machine_key_stays_and_ports_are_taken(tmp_path: Path) -> None:
 
 
 def test_the_tokens_of_the_visors_are_written_for_tests_alone(tmp_path: Path) -> None:
-    with up(tmp_path, "--normal-memory", "http") as (process, told):
-        assert not {"PEF_ULTRAVISOR_TOKEN", "PEF_HYPERVISOR_TOKEN"} & written(told).keys()
+    with up(tmp_path, "--normal-memory", "http") as (process, reported):
+        assert not {"PEF_ULTRAVISOR_TOKEN", "PEF_HYPERVISOR_TOKEN"} & written(reported).keys()
         process.terminate()
         process.wait(30)
-    with up(tmp_path, "--normal-memory", "http", "--for-tests") as (process, told):
-        variables = written(told)
+    with up(tmp_path, "--normal-memory", "http", "--for-tests") as (process, reported):
+        variables = written(reported)
         assert process.stdout is not None
         assert "For tests only" in process.stdout.readline()
         epoch = ask(variables, "ULTRAVISOR", variables["PEF_HYPERVISOR_TOKEN"], "GET", "/v1/epoch")

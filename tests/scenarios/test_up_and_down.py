@@ -24,21 +24,21 @@ def up(runtime: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]
     ) as process:
         assert process.stdout is not None
         try:
-            told = ""
-            while "Ctrl-C" not in told:
+            reported = ""
+            while "Ctrl-C" not in reported:
                 line = process.stdout.readline()
-                assert line, told
-                told += line
-            yield process, told
+                assert line, reported
+                reported += line
+            yield process, reported
         finally:
             process.terminate()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_both_services_and_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
-    with up(tmp_path) as (process, told):
-        services = [Path("/proc") / pid for pid in re.findall(r"process (\d+)", told)]
-        memory = Path(re.findall(r"normal memory (\S+)", told)[0])
+    with up(tmp_path) as (process, reported):
+        services = [Path("/proc") / pid for pid in re.findall(r"process (\d+)", reported)]
+        memory = Path(re.findall(r"normal memory (\S+)", reported)[0])
         assert len(services) == 2
         assert memory.stat().st_mode & 0o777 == 0o700
         modes = {file.name[:13]: file.stat().st_mode & 0o777 for file in memory.iterdir()}
@@ -51,8 +51,8 @@ def test_a_signal_stops_both_services_and_leaves_nothing(tmp_path: Path, number:
 
 
 def test_services_end_with_whoever_started_them_even_if_that_one_is_killed(tmp_path: Path) -> None:
-    with up(tmp_path, "--normal-memory", "http") as (process, told):
-        services = [os.pidfd_open(int(pid)) for pid in re.findall(r"process (\d+)", told)]
+    with up(tmp_path, "--normal-memory", "http") as (process, reported):
+        services = [os.pidfd_open(int(pid)) for pid in re.findall(r"process (\d+)", reported)]
         process.kill()
         for service in services:
             assert select.select([service], [], [], 30)[0], "a service outlives its starter"
@@ -60,8 +60,8 @@ def test_services_end_with_whoever_started_them_even_if_that_one_is_killed(tmp_p
 
 
 def test_others_find_the_pair_and_may_stop_it(tmp_path: Path) -> None:
-    with up(tmp_path, "--normal-memory", "http", "--secure-memory", "1GiB") as (process, told):
-        tokens = Path(re.findall(r"kept in (\S+),", told)[0])
+    with up(tmp_path, "--normal-memory", "http", "--secure-memory", "1GiB") as (process, reported):
+        tokens = Path(re.findall(r"kept in (\S+),", reported)[0])
         assert tokens.stat().st_mode & 0o777 == 0o600
         again = pef("up", runtime=tmp_path)
         assert (again.returncode, again.stderr) == (2, "pef: a pair is up already: `pef down` stops it\n")
@@ -76,10 +76,10 @@ def test_others_find_the_pair_and_may_stop_it(tmp_path: Path) -> None:
 
 
 def test_no_token_is_on_a_command_line_or_in_what_is_told(tmp_path: Path) -> None:
-    with up(tmp_path) as (process, told):
-        tokens = Path(re.findall(r"kept in (\S+),", told)[0]).read_text()
+    with up(tmp_path) as (process, reported):
+        tokens = Path(re.findall(r"kept in (\S+),", reported)[0]).read_text()
         secrets = re.findall(r"(?:TOKEN|KEY)=(\w+)", tokens)
         assert len(secrets) == 4
-        pids = [str(process.pid), *re.findall(r"process (\d+)", told)]
-        shown = told + "".join((Path("/proc") / pid / "cmdline").read_text() for pid in pids)
+        pids = [str(process.pid), *re.findall(r"process (\d+)", reported)]
+        shown = reported + "".join((Path("/proc") / pid / "cmdline").read_text() for pid in pids)
         assert not [secret for secret in secrets if secret in shown]

@@ -25,10 +25,10 @@ from pef_lab.tables import console_for
 from pef_protocol.designs import SHOWN, Design
 
 ALL: Final = "all"
-READINGS: Final = "readings"
+SHARED_PAGE_POLICIES: Final = "readings"
 GROUPS: Final[dict[str, tuple[Design, ...]]] = {
     ALL: SHOWN,
-    READINGS: tuple(design for design in Design if design not in SHOWN),
+    SHARED_PAGE_POLICIES: tuple(design for design in Design if design not in SHOWN),
 }
 """What a name stands for: the designs and the repair; the other readings of `pushed`."""
 
@@ -106,7 +106,7 @@ def designs_of(names: list[str]) -> list[Design]:
         except ValueError:
             known = ", ".join(each.value for each in Design)
             raise WrongInput(
-                f"--design: there is no design {name!r}; there are {known}; {ALL}, {READINGS}"
+                f"--design: there is no design {name!r}; there are {known}; {ALL}, {SHARED_PAGE_POLICIES}"
             ) from None
     return list(dict.fromkeys(chosen))
 

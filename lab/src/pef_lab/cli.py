@@ -17,7 +17,7 @@ from pef_lab.hostile.command import hostile
 from pef_lab.keeping import keep_up, machine_key_at
 from pef_lab.minting import token_of_vm
 from pef_lab.pair import NormalMemoryForm, PairPlan
-from pef_lab.progress import telling
+from pef_lab.progress import reporting
 from pef_lab.replay import drawing
 from pef_lab.replay.command import draw, replay
 from pef_lab.replay.counterexample import is_counterexample
@@ -253,7 +253,7 @@ _add_found(app)
 
 
 async def _run(ordered: Ordered, source: PairSource, recording: Recording) -> list[DesignReport]:
-    with telling(console_for(errors=True), len(ordered.designs)) as tell:
+    with reporting(console_for(errors=True), len(ordered.designs)) as tell:
         return [report async for report in run_designs(ordered, source, recording, tell)]
 
 

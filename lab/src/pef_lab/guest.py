@@ -12,17 +12,17 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Final, Self
 
-from pef_lab.door import Door, is_octets
+from pef_lab.endpoint import Endpoint, is_octets
 from pef_lab.endpoints import Endpoints
 from pef_lab.failures import Refusal
 from pef_lab.minting import guest_token, incarnation_at
+from pef_protocol.auth import mint_guest_token
 from pef_protocol.calls import Reply
 from pef_protocol.events import Side
+from pef_protocol.http import GUEST_PATH
 from pef_protocol.identity import Incarnation
 from pef_protocol.quantities import Gfn, Gpa, Lpid
-from pef_protocol.tokens import mint_guest_token
 from pef_protocol.ultracalls import Esm, SharePage, UnshareAllPages, UnsharePage
-from pef_protocol.wire import GUEST_PATH
 
 LARGEST_ACCESS: Final = 16 << 20
 """Bytes of one load or store."""
@@ -43,8 +43,8 @@ class Guest:
         self.world = World.NORMAL
         self._endpoints = endpoints
         self._tenancy: Incarnation | None = None
-        self.ultravisor = Door("Ultravisor", endpoints.ultravisor_url, "", renew=self._renewed)
-        self._hypervisor = Door("Hypervisor", endpoints.hypervisor_url, "")
+        self.ultravisor = Endpoint("Ultravisor", endpoints.ultravisor_url, "", renew=self._renewed)
+        self._hypervisor = Endpoint("Hypervisor", endpoints.hypervisor_url, "")
 
     async def __aenter__(self) -> Self:
         self._tenancy = await self._at_hypervisor()
@@ -69,7 +69,7 @@ class Guest:
             return ""
         return await guest_token(self._endpoints, Side.ULTRAVISOR, self.lpid)
 
-    def _memory(self) -> Door:
+    def _memory(self) -> Endpoint:
         return self.ultravisor if self.world is World.SECURE else self._hypervisor
 
     async def load(self, gpa: int, length: int) -> bytes:

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
-from pef_lab.designs.scene import Scene
+from pef_lab.designs.fixture import Fixture
 from pef_lab.failures import Refusal
 from pef_lab.findings import Findings, Verdict
 from pef_lab.sequence import steps_of
@@ -46,15 +46,15 @@ class Guide:
         """Show the calls of one step, each in the column of the side that answered it."""
         self.console.print(sequence_table(steps_of(calls), self.console.width))
 
-    async def show_page(self, scene: Scene, gfn: int) -> tuple[bytes, bytes]:
+    async def show_page(self, fixture: Fixture, gfn: int) -> tuple[bytes, bytes]:
         """Show a page as the guest and as the host see it, and what each table says; return both views.
 
         The guest looks first: the host's look pages a secure page out.
         """
-        by_guest = await scene.guest.load(gpa_of(gfn), PAGE_SIZE)
-        before = await state_of(scene, gfn)
-        by_host = await scene.vmm.read(scene.lpid, gpa_of(gfn), PAGE_SIZE)
-        after = await state_of(scene, gfn)
+        by_guest = await fixture.guest.load(gpa_of(gfn), PAGE_SIZE)
+        before = await state_of(fixture, gfn)
+        by_host = await fixture.vmm.read(fixture.lpid, gpa_of(gfn), PAGE_SIZE)
+        after = await state_of(fixture, gfn)
         self.console.print(
             side_by_side(
                 page_panel("in the guest's eyes", by_guest, gfn, style="green"),
@@ -65,19 +65,19 @@ class Guide:
         self.console.print(Text(f"  GFN {gfn:#x}: {before}{moved}", "dim"))
         return by_guest, by_host
 
-    async def refused(self, what: str, scene: Scene, gfn: int) -> None:
+    async def refused(self, what: str, fixture: Fixture, gfn: int) -> None:
         """Observe that the guest's load of a page is refused."""
         try:
-            await scene.guest.load(gpa_of(gfn), PAGE_SIZE)
+            await fixture.guest.load(gpa_of(gfn), PAGE_SIZE)
         except Refusal as refusal:
             self.findings.add(Verdict.OK, what, "refused", f"refused ({refusal.detail})")
         else:
             self.findings.add(Verdict.CORRUPT, what, "refused", "the load resolved")
 
 
-async def state_of(scene: Scene, gfn: int) -> str:
+async def state_of(fixture: Fixture, gfn: int) -> str:
     """Return what both tables say of a GFN."""
-    for run in (await scene.tables()).runs:
+    for run in (await fixture.tables()).runs:
         if run.first <= gfn < run.first + run.count:
             return f"Hypervisor {run.hypervisor}, Ultravisor {run.ultravisor}"
     return "in no slot"

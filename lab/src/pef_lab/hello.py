@@ -10,7 +10,7 @@ from typing import Final
 import httpx
 
 from pef_lab.failures import Unanswered
-from pef_protocol.wire import EPOCH_PATH, HELLO_PATH
+from pef_protocol.http import EPOCH_PATH, HELLO_PATH
 
 Send = Callable[..., Awaitable[httpx.Response]]
 """Makes a request as the Hypervisor: method, path, and what httpx takes beside."""
@@ -45,5 +45,5 @@ def _epoch_in(response: httpx.Response) -> str:
         answer = response.json()
     except ValueError:
         return NONE
-    told = response.status_code == httpx.codes.OK and isinstance(answer, dict)
-    return str(answer.get("epoch", NONE)) if told else NONE
+    reported = response.status_code == httpx.codes.OK and isinstance(answer, dict)
+    return str(answer.get("epoch", NONE)) if reported else NONE

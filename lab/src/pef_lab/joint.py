@@ -68,7 +68,7 @@ def compare(
     """Lay two tables side by side; `ultravisor` is None where the VM has no SVM object."""
     absent = NO_SVM if ultravisor is None else NO_SLOT
     agreeing = {
-        *((ours.name, theirs.name) for ours, states in agreeing_states(design).items() for theirs in states),
+        *((own.name, theirs.name) for own, states in agreeing_states(design).items() for theirs in states),
         (HvGfnState.NORMAL.name, NO_SVM),
     }
     runs = tuple(_together(_flat(hypervisor), _flat(ultravisor or ()), absent))
@@ -96,11 +96,11 @@ def _flat(slots: Iterable[SlotStates]) -> list[tuple[int, int, str]]:
 
 
 def _together(
-    ours: list[tuple[int, int, str]], theirs: list[tuple[int, int, str]], absent: str
+    own: list[tuple[int, int, str]], theirs: list[tuple[int, int, str]], absent: str
 ) -> Iterator[JointRun]:
     """Cut both tables at every edge of either; a GFN that neither holds is in no run."""
-    edges = sorted({edge for first, end, _ in (*ours, *theirs) for edge in (first, end)})
-    left, right = _Reader(ours), _Reader(theirs)
+    edges = sorted({edge for first, end, _ in (*own, *theirs) for edge in (first, end)})
+    left, right = _Reader(own), _Reader(theirs)
     open_run: JointRun | None = None
     for first, end in pairwise(edges):
         one, other = left.at(first), right.at(first)

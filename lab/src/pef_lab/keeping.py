@@ -8,7 +8,7 @@ from typing import Final
 from rich.console import Console
 
 from pef_lab import standing
-from pef_lab.door import Door
+from pef_lab.endpoint import Endpoint
 from pef_lab.endpoints import find_endpoints
 from pef_lab.failures import Unanswered, WrongInput
 from pef_lab.pair import Pair, PairPlan, started
@@ -76,5 +76,5 @@ async def machine_key_at(ultravisor_url: str | None) -> bytes:
         if endpoints is None:
             raise WrongInput("whose image? Give --machine-key HEX or --ultravisor-url URL")
         ultravisor_url = endpoints.ultravisor_url
-    async with Door("Ultravisor", ultravisor_url, "") as door:
-        return bytes.fromhex((await door.view("/v1/machine-key"))["public_key"])
+    async with Endpoint("Ultravisor", ultravisor_url, "") as endpoint:
+        return bytes.fromhex((await endpoint.view("/v1/machine-key"))["public_key"])

@@ -10,10 +10,10 @@ import httpx
 from pef_kit.runtime.connections import client_of
 from pef_lab.endpoints import Endpoints
 from pef_lab.failures import Unanswered, WrongInput
+from pef_protocol.auth import mint_guest_token
 from pef_protocol.events import Side
+from pef_protocol.http import GUESTS_PATH
 from pef_protocol.identity import Incarnation
-from pef_protocol.tokens import mint_guest_token
-from pef_protocol.wire import GUESTS_PATH
 
 ASKING: Final = 30.0
 """Seconds that an endpoint may take to say which incarnation a VM has."""

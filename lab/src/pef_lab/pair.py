@@ -20,11 +20,11 @@ from pef_lab.starting import (
     HYPERVISOR_SCRIPT,
     ULTRAVISOR_SCRIPT,
     fresh_endpoints,
+    hypervisor_environment,
     on_free_ports,
-    told_the_hypervisor,
-    told_the_ultravisor,
+    ultravisor_environment,
 )
-from pef_protocol.wire import Role
+from pef_protocol.http import Role
 
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - the one place whose files are memory
 
@@ -108,7 +108,7 @@ async def _start(
 ) -> Pair:
     endpoints = fresh_endpoints(plan.ultravisor_port, plan.hypervisor_port)
     plan.announce(endpoints)
-    of_ultravisor = told_the_ultravisor(
+    of_ultravisor = ultravisor_environment(
         endpoints,
         peer_url=plan.hypervisor_called_at or endpoints.hypervisor_url,
         normal_memory=str(memory or ""),
@@ -116,7 +116,7 @@ async def _start(
         gfns_a_message=plan.gfns_a_message,
         machine_key=plan.machine_key,
     )
-    of_hypervisor = told_the_hypervisor(
+    of_hypervisor = hypervisor_environment(
         endpoints,
         peer_url=plan.ultravisor_called_at or endpoints.ultravisor_url,
         normal_memory=str(memory or ""),

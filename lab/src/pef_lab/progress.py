@@ -13,7 +13,7 @@ from pef_protocol.designs import Design
 
 
 @contextmanager
-def telling(console: Console, designs: int) -> Iterator[Tell]:
+def reporting(console: Console, designs: int) -> Iterator[Tell]:
     """Return what to tell each stage of a run of `designs` designs to."""
     if console.is_terminal:
         with _bar(console, designs) as tell:

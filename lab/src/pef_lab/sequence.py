@@ -112,15 +112,15 @@ def _lines_of(node: Node, depth: int) -> Iterator[Line]:
 
 def arguments_of(event: CallEvent) -> str:
     """Return the arguments of a call that tell something, and how many pages it carries."""
-    told = []
+    reported = []
     for name, value in event.arguments.items():
         if name in UNTOLD or (name == "flags" and not value):
             continue
         shown = f"{value:#x}" if name in HEXADECIMAL and isinstance(value, int) else str(value)
-        told.append(_runs(shown) if name == "runs" else f"{name}={shown}")
+        reported.append(_runs(shown) if name == "runs" else f"{name}={shown}")
     if "runs" in event.arguments:
-        told.append(f"({counted(event.pages, 'page')})")
-    return " ".join(told)
+        reported.append(f"({counted(event.pages, 'page')})")
+    return " ".join(reported)
 
 
 def _runs(text: str) -> str:

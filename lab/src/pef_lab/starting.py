@@ -42,7 +42,7 @@ def fresh_endpoints(ultravisor_port: int = 0, hypervisor_port: int = 0) -> Endpo
     return Endpoints(f"http://{LOOPBACK}:{ultravisor}", f"http://{LOOPBACK}:{hypervisor}", **tokens)
 
 
-def told_the_ultravisor(
+def ultravisor_environment(
     endpoints: Endpoints,
     *,
     peer_url: str,
@@ -52,7 +52,7 @@ def told_the_ultravisor(
     machine_key: str = "",
 ) -> dict[str, str]:
     """Return the environment of the Ultravisor of `endpoints`; memory in bytes, normal memory as its file."""
-    return _told_both(endpoints, endpoints.ultravisor_url, peer_url, normal_memory) | {
+    return _common_environment(endpoints, endpoints.ultravisor_url, peer_url, normal_memory) | {
         "PEF_SECURE_MEMORY": str(secure_memory),
         "PEF_GFNS_A_MESSAGE": str(gfns_a_message),
         "PEF_GUEST_KEY": endpoints.ultravisor_guest_key,
@@ -60,18 +60,18 @@ def told_the_ultravisor(
     }
 
 
-def told_the_hypervisor(
+def hypervisor_environment(
     endpoints: Endpoints, *, peer_url: str, normal_memory: str, secure_memory: int
 ) -> dict[str, str]:
     """Return the environment of the Hypervisor of `endpoints`; memory in bytes, normal memory as its file."""
-    return _told_both(endpoints, endpoints.hypervisor_url, peer_url, normal_memory) | {
+    return _common_environment(endpoints, endpoints.hypervisor_url, peer_url, normal_memory) | {
         "PEF_GUEST_KEY": endpoints.hypervisor_guest_key,
         "PEF_VMM_TOKEN": endpoints.vmm_token,
         "PEF_DEVICE_PAGES": str(pages_in(secure_memory)),
     }
 
 
-def _told_both(endpoints: Endpoints, url: str, peer_url: str, normal_memory: str) -> dict[str, str]:
+def _common_environment(endpoints: Endpoints, url: str, peer_url: str, normal_memory: str) -> dict[str, str]:
     return {
         "PEF_HOST": LOOPBACK,
         "PEF_PORT": url.rpartition(":")[2],

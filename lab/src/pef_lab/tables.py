@@ -122,10 +122,10 @@ def _call(line: Line, column: int) -> Text:
     call, arguments, code = words_of(line)
     cell = Text(" " * (INDENT * line.depth) + call)
     room = column - cell.cell_len - 1 - (len(code) + 1 if code else 0)
-    told = Text(arguments, "dim")
-    told.truncate(max(room, 0), overflow="ellipsis")
-    if told:
-        cell.append(" ").append_text(told)
+    reported = Text(arguments, "dim")
+    reported.truncate(max(room, 0), overflow="ellipsis")
+    if reported:
+        cell.append(" ").append_text(reported)
     if code:
         good = line.event.code.endswith("_SUCCESS")
         cell.append(f" {code}", "green" if good else "yellow")

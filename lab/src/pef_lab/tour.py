@@ -10,6 +10,7 @@ from typing import Final
 from rich.console import Console
 
 from pef_lab.designs import boot, hot_plug, sharing
+from pef_lab.designs.fixture import Fixture, set_up
 from pef_lab.designs.plan import Run, plan_touched
 from pef_lab.designs.run import (
     MARGIN,
@@ -20,14 +21,13 @@ from pef_lab.designs.run import (
     run_designs,
     standing_pair,
 )
-from pef_lab.designs.scene import Scene, set_up
 from pef_lab.designs.theory import surprises
 from pef_lab.endpoints import Endpoints
 from pef_lab.findings import Findings, Verdict
 from pef_lab.guide import Guide
 from pef_lab.pages import OPAQUE, Generation, kinds_of, text_of
 from pef_lab.pair import NormalMemoryForm, Pair, PairPlan, started
-from pef_lab.progress import telling, waiting
+from pef_lab.progress import reporting, waiting
 from pef_lab.sizes import show_seconds, show_size
 from pef_lab.tables import designs_table, faults_of
 from pef_lab.trace import Recording
@@ -66,8 +66,8 @@ async def tour(
         plan = plan_touched(TOUR_SIZE, TOUR_TOUCHED, image)
         recording = Recording()
         with findings.step("tour"):
-            async with set_up(Design.TRACKED, plan, image, endpoints, findings, recording) as scene:
-                await _life(guide, scene)
+            async with set_up(Design.TRACKED, plan, image, endpoints, findings, recording) as fixture:
+                await _life(guide, fixture)
         guide.show_findings()
     wrong = [
         f"{each.what}: {each.observed} (expected: {each.expected})"
@@ -79,37 +79,37 @@ async def tour(
     return wrong + await _the_designs(guide, progress, source, each)
 
 
-async def _life(guide: Guide, scene: Scene) -> None:
+async def _life(guide: Guide, fixture: Fixture) -> None:
     """Lead one VM from its boot to its reboot."""
-    await _normal(guide, scene)
-    await _becomes_secure(guide, scene)
-    await _two_views(guide, scene)
-    await _out_and_in(guide, scene)
+    await _normal(guide, fixture)
+    await _becomes_secure(guide, fixture)
+    await _two_views(guide, fixture)
+    await _out_and_in(guide, fixture)
     guide.chapter(
         "Sharing a page",
         "The guest shares a page to speak with the host: both map one normal page.",
         "It is zero at each change of owner, so that neither finds what the other had there.",
         "It must work alike for a page that is paged out, and for one that the host unmaps meanwhile.",
     )
-    await sharing.share_unshare(scene)
+    await sharing.share_unshare(fixture)
     guide.show_findings()
     guide.chapter(
         "Memory hot-plug",
         "A slot plugged into a secure VM is secure from its first byte.",
         "One that is unplugged leaves nothing behind.",
     )
-    await hot_plug.hot_add(scene)
-    await hot_plug.hot_remove(scene)
+    await hot_plug.hot_add(fixture)
+    await hot_plug.hot_remove(fixture)
     guide.show_findings()
     guide.chapter(
         "Reboot",
         "The VM is reset while some of its pages lie encrypted in normal memory.",
         "It starts as a normal VM and must find nothing of its secure past: neither text nor ciphertext.",
     )
-    await boot.reboot(scene)
+    await boot.reboot(fixture)
     guide.show_findings()
     guide.chapter("And again", "The same VM boots, and enters secure mode a second time.")
-    await boot.second_esm(scene)
+    await boot.second_esm(fixture)
     guide.show_findings()
 
 
@@ -138,28 +138,28 @@ def _introduce_standing(guide: Guide, standing: Endpoints) -> None:
     )
 
 
-async def _normal(guide: Guide, scene: Scene) -> None:
+async def _normal(guide: Guide, fixture: Fixture) -> None:
     guide.chapter(
         "A normal VM",
-        f"A VM of {show_size(scene.plan.size)} boots as any other. Its host sees all that it writes.",
+        f"A VM of {show_size(fixture.plan.size)} boots as any other. Its host sees all that it writes.",
     )
-    await boot.prepare(scene)
-    gfn = scene.plan.shared
-    by_guest, by_host = await guide.show_page(scene, gfn)
+    await boot.prepare(fixture)
+    gfn = fixture.plan.shared
+    by_guest, by_host = await guide.show_page(fixture, gfn)
     same = by_guest == by_host
     guide.findings.see("both views of one page", "the same bytes", _alike(by_guest, by_host), ok=same)
     guide.show_findings()
 
 
-async def _becomes_secure(guide: Guide, scene: Scene) -> None:
+async def _becomes_secure(guide: Guide, fixture: Fixture) -> None:
     guide.chapter(
         "UV_ESM: the VM becomes secure",
         "The guest's one call makes the Ultravisor ask the Hypervisor (H_SVM_INIT_START, H_SVM_PAGE_IN,",
         "H_SVM_INIT_DONE), which answers by ultracalls while its own answer is awaited. Calls nest:",
     )
-    known = len(scene.recording.calls)
-    cost = await boot.enter_secure_mode(scene)
-    guide.show_calls(scene.recording.calls[known:])
+    known = len(fixture.recording.calls)
+    cost = await boot.enter_secure_mode(fixture)
+    guide.show_calls(fixture.recording.calls[known:])
     counted = cost.counted
     guide.say(
         f"{show_seconds(cost.seconds)}, {counted.ultracalls} ultracalls, {counted.hypercalls} hypercalls,"
@@ -169,20 +169,20 @@ async def _becomes_secure(guide: Guide, scene: Scene) -> None:
         "What nobody asked for reads zero now: the guest's old text is gone, throw-away content as it was.",
         "Calls that have no other below them stand on one line with their code.",
     )
-    await boot.first_boot(scene)
-    await scene.tables_agree("after UV_ESM", anew=True)
+    await boot.first_boot(fixture)
+    await fixture.tables_agree("after UV_ESM", anew=True)
     guide.show_findings()
 
 
-async def _two_views(guide: Guide, scene: Scene) -> None:
+async def _two_views(guide: Guide, fixture: Fixture) -> None:
     guide.chapter(
         "One page, two views",
         "The guest writes a secret. The host may look, and gets what UV_PAGE_OUT gives it: ciphertext.",
     )
-    await scene.guest_writes(SECRET, (*scene.plan.touched, *scene.plan.fresh))
-    gfn = scene.plan.shared
-    _, first = await guide.show_page(scene, gfn)
-    _, second = await guide.show_page(scene, gfn)
+    await fixture.guest_writes(SECRET, (*fixture.plan.touched, *fixture.plan.fresh))
+    gfn = fixture.plan.shared
+    _, first = await guide.show_page(fixture, gfn)
+    _, second = await guide.show_page(fixture, gfn)
     for nth, octets in (("host's first look", first), ("host's second look", second)):
         opaque = int(kinds_of(octets, gfn)[0]) == OPAQUE
         guide.findings.see(nth, "ciphertext", "ciphertext" if opaque else "no ciphertext", ok=opaque)
@@ -195,25 +195,25 @@ async def _two_views(guide: Guide, scene: Scene) -> None:
     guide.show_findings()
 
 
-async def _out_and_in(guide: Guide, scene: Scene) -> None:
-    gfn = scene.plan.shared
+async def _out_and_in(guide: Guide, fixture: Fixture) -> None:
+    gfn = fixture.plan.shared
     guide.chapter(
         "Out and in",
         "The page is out now, encrypted, in normal memory.",
         "The guest's next load brings it back, if it is genuine:",
     )
     page = [Run(gfn, 1)]
-    await scene.host_touches("the host looks once more", page)
-    known = len(scene.recording.calls)
-    await scene.guest_sees("guest reads its paged-out page", page, SECRET.words, SECRET)
-    guide.show_calls(scene.recording.calls[known:])
-    await scene.host_touches("the host looks once more", page)
-    genuine = await scene.vmm.read(scene.lpid, gpa_of(gfn), len(text_of(SECRET, gfn, 1)))
-    await scene.vmm.write(scene.lpid, gpa_of(gfn), bytes([genuine[0] ^ 1]))
-    await guide.refused("guest reads it after the host changed one bit of it", scene, gfn)
-    await scene.vmm.write(scene.lpid, gpa_of(gfn), genuine[:1])
-    await scene.guest_sees("guest reads it after the host undid that", page, SECRET.words, SECRET)
-    await scene.tables_agree("after out and in")
+    await fixture.host_touches("the host looks once more", page)
+    known = len(fixture.recording.calls)
+    await fixture.guest_sees("guest reads its paged-out page", page, SECRET.words, SECRET)
+    guide.show_calls(fixture.recording.calls[known:])
+    await fixture.host_touches("the host looks once more", page)
+    genuine = await fixture.vmm.read(fixture.lpid, gpa_of(gfn), len(text_of(SECRET, gfn, 1)))
+    await fixture.vmm.write(fixture.lpid, gpa_of(gfn), bytes([genuine[0] ^ 1]))
+    await guide.refused("guest reads it after the host changed one bit of it", fixture, gfn)
+    await fixture.vmm.write(fixture.lpid, gpa_of(gfn), genuine[:1])
+    await fixture.guest_sees("guest reads it after the host undid that", page, SECRET.words, SECRET)
+    await fixture.tables_agree("after out and in")
     guide.show_findings()
 
 
@@ -225,7 +225,7 @@ async def _the_designs(guide: Guide, progress: Console, source: PairSource, wher
         f"the VM has {show_size(TABLE_SIZE)}, {show_size(TABLE_TOUCHED)} of it written before UV_ESM.",
     )
     ordered = Ordered(SHOWN, TABLE_SIZE, TABLE_TOUCHED)
-    with telling(progress, len(ordered.designs)) as tell:
+    with reporting(progress, len(ordered.designs)) as tell:
         reports = [report async for report in run_designs(ordered, source, Recording(wanted=False), tell)]
     guide.console.print(designs_table(reports, f"VM of {show_size(TABLE_SIZE)}"))
     for report in reports:

@@ -5,14 +5,14 @@ from typing import Any, Final, Self
 
 import httpx
 
-from pef_lab.door import Door, is_octets
+from pef_lab.endpoint import Endpoint, is_octets
 from pef_lab.endpoints import Endpoints
 from pef_lab.failures import Refusal
 from pef_lab.minting import incarnation_at
 from pef_protocol.designs import Design
+from pef_protocol.http import IF_MATCH, VMM_PATH
 from pef_protocol.identity import Incarnation
 from pef_protocol.quantities import Lpid
-from pef_protocol.wire import IF_MATCH, VMM_PATH
 
 VMS: Final = VMM_PATH + "vms"
 LARGEST_ACCESS: Final = 16 << 20
@@ -23,7 +23,7 @@ class Vmm:
 
     def __init__(self, endpoints: Endpoints) -> None:
         self._endpoints = endpoints
-        self._door = Door("Hypervisor", endpoints.hypervisor_url, endpoints.vmm_token)
+        self._endpoint = Endpoint("Hypervisor", endpoints.hypervisor_url, endpoints.vmm_token)
         self._vms: dict[int, Incarnation] = {}
         """Which VM each lpid means to this VMM."""
 
@@ -33,19 +33,19 @@ class Vmm:
     async def __aexit__(
         self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
     ) -> None:
-        await self._door.close()
+        await self._endpoint.close()
 
     async def create(self, design: Design) -> Lpid:
         """Create a VM that may become secure, treated after `design`; return its lpid."""
         form = {"design": design.value, "secure_guest": True, "radix": True}
-        made = _must("create", await self._door.post(VMS, form, once=True))
+        made = _must("create", await self._endpoint.post(VMS, form, once=True))
         if named := Incarnation.parse(str(made.get("incarnation"))):
             self._vms[made["lpid"]] = named
         return Lpid(int(made["lpid"]))
 
     async def list(self) -> list[dict[str, Any]]:
         """Return the VMs that there are: lpid, incarnation, design, state, slots."""
-        vms: list[dict[str, Any]] = (await self._door.view(VMS))["vms"]
+        vms: list[dict[str, Any]] = (await self._endpoint.view(VMS))["vms"]
         return vms
 
     async def _match(self, lpid: Lpid) -> dict[str, str]:
@@ -62,17 +62,17 @@ class Vmm:
         """Give the VM a memory slot of `size` bytes at `gpa`."""
         form = {"slotid": slotid, "gpa": gpa, "size": size}
         path, match = f"{VMS}/{lpid}/slots", await self._match(lpid)
-        _must("plug", await self._door.post(path, form, headers=match, once=True))
+        _must("plug", await self._endpoint.post(path, form, headers=match, once=True))
 
     async def unplug(self, lpid: Lpid, slotid: int) -> None:
         """Take a memory slot away."""
         path, match = f"{VMS}/{lpid}/slots/{slotid}", await self._match(lpid)
-        _must("unplug", await self._door.ask("DELETE", path, headers=match, once=True))
+        _must("unplug", await self._endpoint.ask("DELETE", path, headers=match, once=True))
 
     async def read(self, lpid: Lpid, gpa: int, length: int) -> bytes:
         """Return guest memory as the host sees it; `length` at most 16 MiB."""
         match = await self._match(lpid)
-        response = await self._door.send(f"{VMS}/{lpid}/read", b"", match, gpa=gpa, length=length)
+        response = await self._endpoint.send(f"{VMS}/{lpid}/read", b"", match, gpa=gpa, length=length)
         if not is_octets(response):
             _must(f"host read at {gpa:#x}", response)
             raise Refusal(f"host read at {gpa:#x}", "no bytes")
@@ -83,23 +83,23 @@ class Vmm:
         match = await self._match(lpid)
         for start in range(0, len(octets), LARGEST_ACCESS):
             piece = octets[start : start + LARGEST_ACCESS]
-            answer = await self._door.send(f"{VMS}/{lpid}/write", piece, match, gpa=gpa + start)
+            answer = await self._endpoint.send(f"{VMS}/{lpid}/write", piece, match, gpa=gpa + start)
             _must(f"host write at {gpa + start:#x}", answer)
 
     async def unmap(self, lpid: Lpid, gpa: int, count: int) -> None:
         """Unmap `count` pages from `gpa`, as swapping or ballooning does."""
         form, match = {"gpa": gpa, "count": count}, await self._match(lpid)
-        _must("unmap", await self._door.post(f"{VMS}/{lpid}/unmap", form, headers=match, once=True))
+        _must("unmap", await self._endpoint.post(f"{VMS}/{lpid}/unmap", form, headers=match, once=True))
 
     async def reset(self, lpid: Lpid) -> None:
         """Reboot the VM: it is a normal one afterwards."""
         path, match = f"{VMS}/{lpid}/reset", await self._match(lpid)
-        _must("reset", await self._door.post(path, {}, headers=match, once=True))
+        _must("reset", await self._endpoint.post(path, {}, headers=match, once=True))
 
     async def destroy(self, lpid: Lpid) -> None:
         """Destroy the VM."""
         match = await self._match(lpid)
-        _must("destroy", await self._door.ask("DELETE", f"{VMS}/{lpid}", headers=match, once=True))
+        _must("destroy", await self._endpoint.ask("DELETE", f"{VMS}/{lpid}", headers=match, once=True))
         self._vms.pop(lpid, None)
 
 

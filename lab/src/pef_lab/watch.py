@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
 
-from pef_lab.door import Door
+from pef_lab.endpoint import Endpoint
 from pef_lab.endpoints import Endpoints
 from pef_protocol.calls import HYPERCALLS, ULTRACALLS
 from pef_protocol.events import Side
-from pef_protocol.wire import OBSERVER_PATH
+from pef_protocol.http import OBSERVER_PATH
 
 SAMPLE: Final = re.compile(r"^(pef_[a-z_]+)\{([^}]*)\} (\S+)$", re.MULTILINE)
 LABEL: Final = re.compile(r'(\w+)="([^"]*)"')
@@ -77,9 +77,9 @@ class Watch:
     """An observer of both sides."""
 
     def __init__(self, endpoints: Endpoints) -> None:
-        self._doors = {
-            Side.ULTRAVISOR: Door("Ultravisor", endpoints.ultravisor_url, endpoints.observer_token),
-            Side.HYPERVISOR: Door("Hypervisor", endpoints.hypervisor_url, endpoints.observer_token),
+        self._endpoints = {
+            Side.ULTRAVISOR: Endpoint("Ultravisor", endpoints.ultravisor_url, endpoints.observer_token),
+            Side.HYPERVISOR: Endpoint("Hypervisor", endpoints.hypervisor_url, endpoints.observer_token),
         }
         self._cursor = _Cursor()
 
@@ -89,12 +89,12 @@ class Watch:
     async def __aexit__(
         self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
     ) -> None:
-        for door in self._doors.values():
-            await door.close()
+        for endpoint in self._endpoints.values():
+            await endpoint.close()
 
     async def vms(self, side: Side) -> tuple[dict[int, VmRecord], Pool]:
         """Return the VMs that a side lists, by lpid, and its pool."""
-        shown = await self._doors[side].view(OBSERVER_PATH + "vms")
+        shown = await self._endpoints[side].view(OBSERVER_PATH + "vms")
         records = {
             vm["lpid"]: VmRecord(vm["lpid"], str(vm["state"]), int(vm["gfns"]), int(vm["column_bytes"]))
             for vm in shown["vms"]
@@ -109,25 +109,25 @@ class Watch:
         """Return the states of a VM's GFNs as a side shows them; no slots where it knows none of that VM."""
         if lpid not in (await self.vms(side))[0]:
             return ()
-        shown = await self._doors[side].view(OBSERVER_PATH + "gfns", lpid=lpid)
+        shown = await self._endpoints[side].view(OBSERVER_PATH + "gfns", lpid=lpid)
         return tuple(_slot_states(slot) for slot in shown["slots"])
 
     async def counters(self) -> Counters:
         """Return what both sides have counted: messages answered, GFNs they carried, bytes over the bus."""
         total = Counters()
-        for door in self._doors.values():
-            total = _add(total, read_counters((await door.ask("GET", "/metrics")).text))
+        for endpoint in self._endpoints.values():
+            total = _add(total, read_counters((await endpoint.ask("GET", "/metrics")).text))
         return total
 
     async def machine_public_key(self) -> bytes:
         """Return the public key that an ESM blob for this machine is sealed to."""
-        return bytes.fromhex((await self._doors[Side.ULTRAVISOR].view("/v1/machine-key"))["public_key"])
+        return bytes.fromhex((await self._endpoints[Side.ULTRAVISOR].view("/v1/machine-key"))["public_key"])
 
     async def fresh_events(self) -> list[dict[str, Any]]:
         """Return the calls that either side has answered since the last time this was asked."""
         events: list[dict[str, Any]] = []
-        for side, door in self._doors.items():
-            fresh = await door.view(OBSERVER_PATH + "trace", after=self._cursor.ended[side])
+        for side, endpoint in self._endpoints.items():
+            fresh = await endpoint.view(OBSERVER_PATH + "trace", after=self._cursor.ended[side])
             self._cursor.ended[side] = max([self._cursor.ended[side], *(event["ended"] for event in fresh)])
             events += fresh
         return events

@@ -1,4 +1,4 @@
-"""The one table of calls: number, who may call, arguments, check ladder, codes, source.
+"""The one table of calls: number, who may call, arguments, check orders, codes, source.
 
 Both services make their routes from it, the lab its rows, the documentation its reference. What a call
 *does* is not here: that is its side's own business.
@@ -9,26 +9,26 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Final
 
-from pef_protocol import hypercalls, ladders, ultracalls
+from pef_protocol import check_orders, hypercalls, ultracalls
+from pef_protocol.check_orders import Check
 from pef_protocol.codes import Code, HCode, UCode
-from pef_protocol.ladders import Rung
+from pef_protocol.http import Role
 from pef_protocol.runs import CodedRuns, PageRuns, PlacedRuns
-from pef_protocol.wire import Role
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call of the protocol.
 
-    `later` are the codes that a call may give once its ladder is passed; `codes` is all that it may give,
-    so whoever called can tell an answer from an impossible one.
+    `later` are the codes that a call may give once its check order is passed; `codes` is all that it may
+    give, so whoever called can tell an answer from an impossible one.
     """
 
     name: str
     number: int
     callers: frozenset[Role]
     request: type
-    ladder: tuple[Rung, ...]
+    check_order: tuple[Check, ...]
     later: tuple[Code, ...]
     source: str
 
@@ -45,7 +45,7 @@ class Call:
     @property
     def codes(self) -> frozenset[Code]:
         """Return every code that this call may answer with, at whatever Ultravisor it is made."""
-        own = frozenset({self.success, *self.later, *(rung.code for rung in self.ladder)})
+        own = frozenset({self.success, *self.later, *(check.code for check in self.check_order)})
         return own | self.elsewhere
 
     @property
@@ -94,41 +94,43 @@ CALLS: Final[Mapping[str, Call]] = MappingProxyType(
     {
         call.name: call
         for call in (
-            Call("UV_WRITE_PATE", 0xF104, _HYPERVISOR, ultracalls.WritePate, ladders.WRITE_PATE,
+            Call("UV_WRITE_PATE", 0xF104, _HYPERVISOR, ultracalls.WritePate, check_orders.WRITE_PATE,
                  (), f"{_DOC} UV_WRITE_PATE"),
-            Call("UV_ESM", 0xF110, _GUEST, ultracalls.Esm, ladders.ESM,
+            Call("UV_ESM", 0xF110, _GUEST, ultracalls.Esm, check_orders.ESM,
                  (UCode.U_PERMISSION, UCode.U_RETRY, UCode.U_NO_KEY, UCode.U_STATE),
                  f"{_DOC} UV_ESM; firmware, UV_ESM step by step"),
             Call("UV_REGISTER_MEM_SLOT", 0xF120, _HYPERVISOR, ultracalls.RegisterMemSlot,
-                 ladders.REGISTER_MEM_SLOT, (UCode.U_RETRY, UCode.U_BUSY), f"{_DOC} UV_REGISTER_MEM_SLOT"),
+                 check_orders.REGISTER_MEM_SLOT, (UCode.U_RETRY, UCode.U_BUSY),
+                 f"{_DOC} UV_REGISTER_MEM_SLOT"),
             Call("UV_UNREGISTER_MEM_SLOT", 0xF124, _HYPERVISOR, ultracalls.UnregisterMemSlot,
-                 ladders.UNREGISTER_MEM_SLOT, (), f"{_DOC} UV_UNREGISTER_MEM_SLOT"),
-            Call("UV_PAGE_IN", 0xF128, _HYPERVISOR, ultracalls.PageIn, ladders.PAGE_IN,
+                 check_orders.UNREGISTER_MEM_SLOT, (), f"{_DOC} UV_UNREGISTER_MEM_SLOT"),
+            Call("UV_PAGE_IN", 0xF128, _HYPERVISOR, ultracalls.PageIn, check_orders.PAGE_IN,
                  (UCode.U_P3, UCode.U_BUSY, UCode.U_RETRY), f"{_DOC} UV_PAGE_IN"),
-            Call("UV_PAGE_OUT", 0xF12C, _HYPERVISOR, ultracalls.PageOut, ladders.PAGE_OUT,
+            Call("UV_PAGE_OUT", 0xF12C, _HYPERVISOR, ultracalls.PageOut, check_orders.PAGE_OUT,
                  (UCode.U_BUSY,), f"{_DOC} UV_PAGE_OUT"),
-            Call("UV_SHARE_PAGE", 0xF130, _GUEST, ultracalls.SharePage, ladders.SHARE_PAGE,
+            Call("UV_SHARE_PAGE", 0xF130, _GUEST, ultracalls.SharePage, check_orders.SHARE_PAGE,
                  (UCode.U_P2, UCode.U_BUSY), f"{_DOC} UV_SHARE_PAGE"),
-            Call("UV_UNSHARE_PAGE", 0xF134, _GUEST, ultracalls.UnsharePage, ladders.UNSHARE_PAGE,
+            Call("UV_UNSHARE_PAGE", 0xF134, _GUEST, ultracalls.UnsharePage, check_orders.UNSHARE_PAGE,
                  (UCode.U_P2, UCode.U_BUSY), f"{_DOC} UV_UNSHARE_PAGE"),
-            Call("UV_PAGE_INVAL", 0xF138, _HYPERVISOR, ultracalls.PageInval, ladders.PAGE_INVAL,
+            Call("UV_PAGE_INVAL", 0xF138, _HYPERVISOR, ultracalls.PageInval, check_orders.PAGE_INVAL,
                  (UCode.U_BUSY,), f"{_DOC} UV_PAGE_INVAL"),
             Call("UV_SVM_TERMINATE", 0xF13C, _HYPERVISOR, ultracalls.SvmTerminate,
-                 ladders.SVM_TERMINATE, (), f"{_DOC} UV_SVM_TERMINATE"),
+                 check_orders.SVM_TERMINATE, (), f"{_DOC} UV_SVM_TERMINATE"),
             Call("UV_UNSHARE_ALL_PAGES", 0xF140, _GUEST, ultracalls.UnshareAllPages,
-                 ladders.UNSHARE_ALL_PAGES, (UCode.U_RETRY, UCode.U_BUSY), f"{_DOC} UV_UNSHARE_ALL_PAGES"),
-            Call("UV_ESMB_GET_FILE", 0xF14C, _GUEST, ultracalls.EsmbGetFile, ladders.ESMB_GET_FILE,
+                 check_orders.UNSHARE_ALL_PAGES, (UCode.U_RETRY, UCode.U_BUSY),
+                 f"{_DOC} UV_UNSHARE_ALL_PAGES"),
+            Call("UV_ESMB_GET_FILE", 0xF14C, _GUEST, ultracalls.EsmbGetFile, check_orders.ESMB_GET_FILE,
                  (), "firmware, UV_ESMB_GET_FILE"),
-            Call("H_SVM_PAGE_IN", 0xEF00, _ULTRAVISOR, hypercalls.SvmPageIn, ladders.SVM_PAGE_IN,
+            Call("H_SVM_PAGE_IN", 0xEF00, _ULTRAVISOR, hypercalls.SvmPageIn, check_orders.SVM_PAGE_IN,
                  (HCode.H_PARAMETER, HCode.H_BUSY), f"{_DOC} H_SVM_PAGE_IN"),
-            Call("H_SVM_PAGE_OUT", 0xEF04, _ULTRAVISOR, hypercalls.SvmPageOut, ladders.SVM_PAGE_OUT,
+            Call("H_SVM_PAGE_OUT", 0xEF04, _ULTRAVISOR, hypercalls.SvmPageOut, check_orders.SVM_PAGE_OUT,
                  (HCode.H_PARAMETER, HCode.H_BUSY), f"{_DOC} H_SVM_PAGE_OUT"),
             Call("H_SVM_INIT_START", 0xEF08, _ULTRAVISOR, hypercalls.SvmInitStart,
-                 ladders.SVM_INIT_START, (HCode.H_PARAMETER, HCode.H_BUSY), f"{_DOC} H_SVM_INIT_START"),
+                 check_orders.SVM_INIT_START, (HCode.H_PARAMETER, HCode.H_BUSY), f"{_DOC} H_SVM_INIT_START"),
             Call("H_SVM_INIT_DONE", 0xEF0C, _ULTRAVISOR, hypercalls.SvmInitDone,
-                 ladders.SVM_INIT_DONE, (HCode.H_STATE, HCode.H_BUSY), f"{_DOC} H_SVM_INIT_DONE"),
+                 check_orders.SVM_INIT_DONE, (HCode.H_STATE, HCode.H_BUSY), f"{_DOC} H_SVM_INIT_DONE"),
             Call("H_SVM_INIT_ABORT", 0xEF14, _ULTRAVISOR, hypercalls.SvmInitAbort,
-                 ladders.SVM_INIT_ABORT, (HCode.H_PARAMETER, HCode.H_STATE, HCode.H_BUSY),
+                 check_orders.SVM_INIT_ABORT, (HCode.H_PARAMETER, HCode.H_STATE, HCode.H_BUSY),
                  f"{_DOC} H_SVM_INIT_ABORT"),
         )
     }

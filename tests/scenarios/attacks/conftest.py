@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from model.live import LivePair, live_pair
-from model.live_vm import LiveVm, secure_vm
+from harness.live import LivePair, live_pair
+from harness.live_vm import LiveVm, secure_vm
 
 
 @pytest.fixture(scope="module")

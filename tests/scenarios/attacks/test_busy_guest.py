@@ -10,8 +10,8 @@ from typing import Final
 
 import pytest
 
-from model.live import LivePair, LivePlan, live_pair
-from model.live_vm import FREE, LiveVm, live_vm, secure_vm
+from harness.live import LivePair, LivePlan, live_pair
+from harness.live_vm import FREE, LiveVm, live_vm, secure_vm
 from pef_lab.failures import Refusal, Unanswered
 from pef_protocol.quantities import PAGE_SIZE, gpa_of
 

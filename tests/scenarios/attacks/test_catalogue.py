@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pef_lab.hostile.catalogue import ATTACKS
 
-PROMISED = {
+RESERVED = {
     1: "replay an older encrypted page",
     2: "swap ciphertext of two GFNs",
     3: "ciphertext from another SVM",
@@ -78,8 +78,8 @@ def numbers() -> set[int]:
 
 def test_each_row_has_a_test() -> None:
     shown = numbers() | {attack.number for attack in ATTACKS if attack.number > FIRST_TRIED_BY_THE_LAB}
-    assert not [f"{number}: {words}" for number, words in PROMISED.items() if number not in shown]
+    assert not [f"{number}: {words}" for number, words in RESERVED.items() if number not in shown]
 
 
 def test_each_numbered_test_is_of_a_promised_row() -> None:
-    assert numbers() <= PROMISED.keys()
+    assert numbers() <= RESERVED.keys()

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from aiohttp import web
 
-from model.live_vm import FREE
-from model.restarts import (
+from harness.live_vm import FREE
+from harness.restarts import (
     Restartable,
     at_port,
     free_ports,
@@ -19,7 +19,7 @@ from model.restarts import (
     restartable,
     why_not_ready,
 )
-from pef_lab.between.misdeeds import dropped
+from pef_lab.between.fault_injections import dropped
 from pef_lab.between.passing import Passing
 from pef_lab.between.script import honest
 from pef_lab.failures import Unanswered

@@ -2,10 +2,10 @@
 
 import pytest
 
-from model.hostile import foiled, hv_state, nothing_leaked, uv_state, vm_state
-from model.live import MIB, LivePair, LivePlan, live_pair
-from model.live_vm import BLANK, FREE, LiveVm, flipped, live_vm, secure_vm
-from pef_lab.between.misdeeds import after, before
+from harness.hostile import foiled, hv_state, nothing_leaked, uv_state, vm_state
+from harness.live import MIB, LivePair, LivePlan, live_pair
+from harness.live_vm import BLANK, FREE, LiveVm, flipped, live_vm, secure_vm
+from pef_lab.between.fault_injections import after, before
 from pef_lab.between.passing import Passing
 from pef_lab.hostile.requests import page_in, page_out
 from pef_protocol.calls import Reply

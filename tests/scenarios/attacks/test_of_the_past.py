@@ -7,14 +7,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from model.live import LivePair
-from model.live_vm import FREE, secure_vm
+from harness.live import LivePair
+from harness.live_vm import FREE, secure_vm
 from pef_kit.runtime.messages import encode_call
 from pef_lab.failures import Unanswered
 from pef_protocol.calls import CALLS
+from pef_protocol.http import EPOCH, ULTRACALL_PATH
 from pef_protocol.quantities import PAGE_SIZE, Lpid, gpa_of
 from pef_protocol.ultracalls import SvmTerminate
-from pef_protocol.wire import EPOCH, ULTRACALL_PATH
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow]
 

@@ -6,10 +6,10 @@ from threading import Event
 
 import pytest
 
-from model.hostile import hv_state, nothing_leaked, refused_load, uv_state, vm_state
-from model.live import LivePair
-from model.live_vm import BLANK, FREE, LiveVm, live_vm
-from pef_lab.between.misdeeds import after, before, claim, in_part, instead
+from harness.hostile import hv_state, nothing_leaked, refused_load, uv_state, vm_state
+from harness.live import LivePair
+from harness.live_vm import BLANK, FREE, LiveVm, live_vm
+from pef_lab.between.fault_injections import after, before, claim, in_part, instead
 from pef_lab.between.passing import Passing
 from pef_lab.failures import Refusal
 from pef_lab.hostile.requests import inval, page_in, page_out
@@ -108,11 +108,11 @@ async def test_16_stale_secrets_at_share(pair: LivePair, vm: LiveVm) -> None:
     await vm.page_out(TWO)
     seen: list[bytes] = []
 
-    async def look(passing: Passing) -> None:
+    async def observe(passing: Passing) -> None:
         if passing.form["flags"]:
             seen.extend(pair.peek(vm.ra(gfn)) for gfn in (ONE, TWO))
 
-    pair.to_hypervisor.always("H_SVM_PAGE_IN", after(look))
+    pair.to_hypervisor.always("H_SVM_PAGE_IN", after(observe))
     await vm.guest.share(ONE, 2)
     assert vm.flock.in_all(("the page when it was offered", page) for page in seen) == set()
     for gfn in (ONE, TWO):

@@ -6,27 +6,27 @@ Attacks 9, 11, 12, 29 to 32, 38 and 45.
 import httpx
 import pytest
 
-from model.hostile import foiled, refused_load, uv_state, vm_state
-from model.live import LivePair
-from model.live_vm import FREE, LiveVm, live_vm, secure_vm
-from pef_lab.between.misdeeds import before, claim
+from harness.hostile import foiled, refused_load, uv_state, vm_state
+from harness.live import LivePair
+from harness.live_vm import FREE, LiveVm, live_vm, secure_vm
+from pef_lab.between.fault_injections import before, claim
 from pef_lab.between.passing import Passing
-from pef_lab.door import Door
+from pef_lab.endpoint import Endpoint
 from pef_lab.failures import Refusal
 from pef_lab.hostile.requests import NOBODY, guest_only, hypervisor_only, inval, page_in, page_out
 from pef_lab.minting import guest_token
+from pef_protocol.auth import mint_guest_token
 from pef_protocol.calls import CALLS, ULTRACALLS
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.events import Side
+from pef_protocol.http import HYPERCALL_PATH, JSON, PROBLEM, ULTRACALL_PATH
 from pef_protocol.quantities import PAGE_SIZE, Gpa, Lpid, SlotId
-from pef_protocol.tokens import mint_guest_token
 from pef_protocol.ultracalls import (
     RegisterMemSlot,
     SvmTerminate,
     UnregisterMemSlot,
     WritePate,
 )
-from pef_protocol.wire import HYPERCALL_PATH, JSON, PROBLEM, ULTRACALL_PATH
 
 pytestmark = pytest.mark.sockets
 
@@ -89,7 +89,7 @@ async def test_29_a_guest_makes_the_hypervisors_calls(
     token = await guest_token(pair.endpoints, Side.ULTRAVISOR, vm.lpid, problem_state=problem_state)
     await pair.vmm.plug(vm.lpid, 1, 1 << 28, PAGE_SIZE)
     before_all = await pair.digests()
-    async with Door("Ultravisor", pair.endpoints.ultravisor_url, token) as guest:
+    async with Endpoint("Ultravisor", pair.endpoints.ultravisor_url, token) as guest:
         for name, request in hypervisor_only(vm.lpid, ONE, pair.spare()).items():
             assert (await guest.call(name, request)).code is UCode.U_PERMISSION, name
         if problem_state:
@@ -112,7 +112,7 @@ async def test_30_a_normal_vm_shares(pair: LivePair) -> None:
         await vm.load_image()
         token = await guest_token(pair.endpoints, Side.ULTRAVISOR, vm.lpid)
         before_all = await pair.digests()
-        async with Door("Ultravisor", pair.endpoints.ultravisor_url, token) as guest:
+        async with Endpoint("Ultravisor", pair.endpoints.ultravisor_url, token) as guest:
             for name, request in guest_only(ONE).items():
                 if name != "UV_ESM":
                     assert (await guest.call(name, request)).code is UCode.U_INVALID, name
@@ -172,7 +172,7 @@ async def test_38_calls_into_an_aborted_svm(pair: LivePair, vm: LiveVm) -> None:
     await foiled(pair, page_in(vm.lpid, TWO, vm.ra(TWO)), UCode.U_STATE)
     await foiled(pair, requests["UV_WRITE_PATE"], UCode.U_PERMISSION)
     token = await guest_token(pair.endpoints, Side.ULTRAVISOR, vm.lpid)
-    async with Door("Ultravisor", pair.endpoints.ultravisor_url, token) as guest:
+    async with Endpoint("Ultravisor", pair.endpoints.ultravisor_url, token) as guest:
         for name, request in guest_only(ONE).items():
             assert (await guest.call(name, request)).code is UCode.U_STATE, name
     assert await refused_load(vm, ONE) == await refused_load(vm, TWO) == "aborted"

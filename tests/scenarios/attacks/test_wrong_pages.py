@@ -5,11 +5,11 @@ import secrets
 import numpy as np
 import pytest
 
-from model.hostile import foiled, hv_state, nothing_leaked, refused_load, uv_state
-from model.live import LivePair
-from model.live_vm import BLANK, FREE, LiveVm, secure_vm
-from pef_kit.bus import NORMAL_BASE
-from pef_lab.between.misdeeds import instead
+from harness.hostile import foiled, hv_state, nothing_leaked, refused_load, uv_state
+from harness.live import LivePair
+from harness.live_vm import BLANK, FREE, LiveVm, secure_vm
+from pef_kit.runtime.bus import NORMAL_BASE
+from pef_lab.between.fault_injections import instead
 from pef_lab.between.passing import Passing
 from pef_lab.failures import Refusal
 from pef_lab.hostile.requests import inval, page_in, page_out

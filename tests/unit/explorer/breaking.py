@@ -15,7 +15,7 @@ from pef_explorer.world.observation import ABSENT
 from pef_explorer.world.records import Ending
 from pef_explorer.world.step import Step, make
 from pef_explorer.world.world import World
-from pef_hypervisor.gfn.columns import BUSY as HV_MOVING
+from pef_hypervisor.gfn.columns import BUSY as HV_BUSY
 from pef_protocol.designs import Design
 from pef_protocol.states import HvGfnState as H
 from pef_protocol.states import HvVmState, UvVmState
@@ -151,7 +151,7 @@ def busy(step: Step) -> Step:
 class Case:
     """An invariant, what breaks it, and what differs from that and does not."""
 
-    breaks: tuple[Change, ...]
+    run_starts: tuple[Change, ...]
     spares: tuple[Change, ...] = ()
 
 
@@ -212,7 +212,7 @@ CASES: dict[str, Case] = {
     "nothing_is_left_behind": Case(
         (
             both(of_the_vm(HvVmState.NORMAL, None), lambda step: seen(step, registered=(False,))),
-            both(of_the_vm(HvVmState.NORMAL, None), lambda step: seen(step, pool=(0, 0, 0, 0), promised=1)),
+            both(of_the_vm(HvVmState.NORMAL, None), lambda step: seen(step, pool=(0, 0, 0, 0), reserved=1)),
             both(
                 of_the_vm(HvVmState.NORMAL, None),
                 lambda step: seen(
@@ -230,7 +230,7 @@ CASES: dict[str, Case] = {
     "no_gfn_stays_in_between": Case(
         (
             lambda step: seen(step, uv=at(step.after.uv, 1, S.HV_SHARING)),
-            lambda step: seen(step, hv_marks=at(step.after.hv_marks, 1, HV_MOVING)),
+            lambda step: seen(step, hv_marks=at(step.after.hv_marks, 1, HV_BUSY)),
             lambda step: seen(step, uv_marks=at(step.after.uv_marks, 1, HCALL_PENDING)),
         ),
         (both(busy, lambda step: seen(step, uv=at(step.after.uv, 1, S.HV_SHARING))),),

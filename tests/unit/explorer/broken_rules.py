@@ -13,8 +13,8 @@ from pef_explorer.machines.system import System
 from pef_explorer.simulation.machines import Machines
 from pef_hypervisor.dispatch import Hypervisor
 from pef_hypervisor.state import Gate
+from pef_kit.core.effects import Operation, PeerCall
 from pef_kit.core.fence import Answer, Fence, Join, Kept, Message, Refuse, Run
-from pef_kit.operations import Ask, Operation
 from pef_protocol.calls import Reply
 from pef_protocol.problems import ProblemType
 
@@ -42,7 +42,7 @@ def _of_any_epoch(fence: Fence, message: Message) -> Verdict:
     return RECEIVE(fence, replace(message, epoch=fence.epoch))
 
 
-def _anybodys(machines: Pair[Any], ask: Ask) -> Operation[Reply]:
+def _anybodys(machines: Pair[Any], ask: PeerCall) -> Operation[Reply]:
     return HANDLER(machines, replace(ask, incarnation=None))
 
 

@@ -27,11 +27,11 @@ def test_what_was_found_is_told_as_a_table_as_json_and_as_files(
     report, keep = tmp_path / "report.json", tmp_path / "kept"
     words = ("--design", "broken", "--design", "tracked", "--limit", "500", "--json", report, "--keep", keep)
     assert explored(*words) == 1
-    told = json.loads(report.read_text())
-    assert told["command"] == (
+    reported = json.loads(report.read_text())
+    assert reported["command"] == (
         "pef explore --design broken --design tracked --slots 2,1 --vcpus 1 --limit 500"
     )
-    broken, tracked = told["designs"]
+    broken, tracked = reported["designs"]
     assert (
         set(broken)
         == set(tracked)
@@ -61,7 +61,7 @@ def test_what_is_explored_to_its_end_says_so(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_search_that_was_cut_is_gone_on_with(tmp_path: Path) -> None:
-    def told(*words: str | Path) -> dict[str, Any]:
+    def reported(*words: str | Path) -> dict[str, Any]:
         report = tmp_path / "report.json"
         assert explored("--design", "tracked", "--slots", "1", "--calls", "1", "--json", report, *words) == 0
         (design,) = json.loads(report.read_text())["designs"]
@@ -69,10 +69,10 @@ def test_a_search_that_was_cut_is_gone_on_with(tmp_path: Path) -> None:
         return dict(design)
 
     state = tmp_path / "state"
-    whole = told()
-    assert told("--state", state, "--limit", "100")["complete"] is False
+    whole = reported()
+    assert reported("--state", state, "--limit", "100")["complete"] is False
     assert sorted(path.suffix for path in state.iterdir()) == [".search"] * 3
-    assert told("--state", state) == whole
+    assert reported("--state", state) == whole
     assert whole["complete"] is True
 
 

@@ -73,8 +73,8 @@ def test_a_breach_is_an_end() -> None:
 
 def test_of_the_breaches_of_an_invariant_the_nearest_are_kept() -> None:
     graph = graph_of((1, 2, "a"))
-    told = {far: Breach(1, (STEPS["a"],), "the_tables_agree", f"{far} moves away") for far in (4, 7, 2)}
-    for far, breach in told.items():
+    reported = {far: Breach(1, (STEPS["a"],), "the_tables_agree", f"{far} moves away") for far in (4, 7, 2)}
+    for far, breach in reported.items():
         graph.add_breach(far, breach)
     graph.add_breach(9, Breach(2, (STEPS["b"],), "another", "is kept beside it"))
     assert graph.nearest == {("the_tables_agree", False): 2, ("another", False): 9}

@@ -21,7 +21,7 @@ from unit.hypervisor.world import World
 PLUGGED = 1
 
 
-def scene() -> World:
+def fixture() -> World:
     """Return a Hypervisor whose VM has two slots, one of them written to."""
     world = World()
     assert world.plug(PLUGGED, 40, 3).errno is Errno.OK
@@ -90,7 +90,7 @@ CHANGES: dict[str, Callable[[Hypervisor], object]] = {
 @pytest.mark.parametrize("kept", [True, False], ids=["spares kept", "no spares"])
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 def test_each_part_is_told_and_restored(change: Callable[[Hypervisor], object], *, kept: bool) -> None:
-    hv = scene().hv
+    hv = fixture().hv
     spares = HvSpares() if kept else None
     before = checkpoint(hv)
     restore(hv, before, spares)
@@ -103,7 +103,7 @@ def test_each_part_is_told_and_restored(change: Callable[[Hypervisor], object], 
 
 
 def test_a_restored_side_goes_on_where_it_was() -> None:
-    world = scene()
+    world = fixture()
     before = checkpoint(world.hv)
     assert world.plug(2, 80, 4).errno is Errno.OK
     after = checkpoint(world.hv)
@@ -115,7 +115,7 @@ def test_a_restored_side_goes_on_where_it_was() -> None:
 
 
 def test_spares_give_the_same_slots_back() -> None:
-    world, spares = scene(), HvSpares()
+    world, spares = fixture(), HvSpares()
     before = checkpoint(world.hv)
     restore(world.hv, before, spares)
     slot = slot_of(world.hv)
@@ -132,14 +132,14 @@ def test_a_slot_of_another_place_is_another_slot() -> None:
 
 
 def test_a_checkpoint_is_a_value() -> None:
-    before = checkpoint(scene().hv)
-    assert before == checkpoint(scene().hv)
-    assert hash(before) == hash(checkpoint(scene().hv))
+    before = checkpoint(fixture().hv)
+    assert before == checkpoint(fixture().hv)
+    assert hash(before) == hash(checkpoint(fixture().hv))
     assert pickle.loads(pickle.dumps(before)) == before  # noqa: S301 - our own bytes
 
 
 def test_no_byte_of_normal_memory_is_in_it_or_changed_by_it() -> None:
-    world = scene()
+    world = fixture()
     before = checkpoint(world.hv)
     assert b"content" not in pickle.dumps(before)
     assert world.write(2, b"CHANGED").errno is Errno.OK

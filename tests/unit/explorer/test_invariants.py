@@ -44,9 +44,9 @@ def test_a_sound_step_breaks_nothing(design: Design) -> None:
 
 @pytest.mark.parametrize(("name", "change"), changes("breaks"))
 def test_an_invariant_falls(name: str, change: Change) -> None:
-    told = [*INVARIANT[name](change(a_step()))]
-    assert told
-    assert all(sentence and sentence[-1] != "." for sentence in told)
+    reported = [*INVARIANT[name](change(a_step()))]
+    assert reported
+    assert all(sentence and sentence[-1] != "." for sentence in reported)
 
 
 @pytest.mark.parametrize(("name", "change"), changes("spares"))
@@ -57,7 +57,7 @@ def test_what_is_allowed_is_not_told(name: str, change: Change) -> None:
 def test_two_states_hide_where_a_page_is_out_but_not_that_it_is_secure() -> None:
     """To a Hypervisor of two states a shared page and one that is out are both NORMAL."""
     step = a_step(Design.BROKEN)
-    told = {
+    reported = {
         state: [
             *INVARIANT["the_tables_agree"](
                 seen(step, hv=bytes([H.NORMAL, ABSENT]), uv=bytes([state, ABSENT]))
@@ -65,21 +65,21 @@ def test_two_states_hide_where_a_page_is_out_but_not_that_it_is_secure() -> None
         ]
         for state in (S.SHARED, S.PAGEDOUT, S.SECURE)
     }
-    assert (told[S.SHARED], told[S.PAGEDOUT]) == ([], [])
-    assert told[S.SECURE] == ["GFN 0 is NORMAL to the Hypervisor, SECURE to the Ultravisor"]
+    assert (reported[S.SHARED], reported[S.PAGEDOUT]) == ([], [])
+    assert reported[S.SECURE] == ["GFN 0 is NORMAL to the Hypervisor, SECURE to the Ultravisor"]
 
 
 @pytest.mark.parametrize("name", ["the_tables_agree", "what_is_asked_succeeds"])
 def test_what_a_tampered_message_brought_about_is_not_held_against_the_tables(name: str) -> None:
-    step = CASES[name].breaks[0](a_step())
+    step = CASES[name].run_starts[0](a_step())
     step.world.faulty = True
     assert [*INVARIANT[name](step)] == []
 
 
 def test_what_is_ignored_is_left_out() -> None:
     step = seen(a_step(), mapped=(1, 1))
-    told = {name for name, _ in broken(step, frozenset())}
-    assert told == {"a_real_address_backs_one_gfn", "nothing_maps_a_page_taken_away"}
+    reported = {name for name, _ in broken(step, frozenset())}
+    assert reported == {"a_real_address_backs_one_gfn", "nothing_maps_a_page_taken_away"}
     assert {name for name, _ in broken(step, frozenset({"a_real_address_backs_one_gfn"}))} == {
         "nothing_maps_a_page_taken_away"
     }

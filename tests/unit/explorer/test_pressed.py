@@ -5,7 +5,7 @@ Source: issue 3, liveness: what is asked alone succeeds.
 
 import pytest
 
-from model.linked import LinkedPair
+from harness.linked import LinkedPair
 from pef_explorer.machines.small_esm import Entering, steps_for
 from pef_explorer.plan import Part, Plan
 from pef_protocol.codes import UCode
@@ -33,5 +33,5 @@ def test_a_vm_that_secure_memory_only_just_holds_becomes_secure(design: Design, 
     while entering.reply is None:
         pair.run(entering.next_phase())
     assert (entering.reply.code, entering.reply.detail) == (UCode.U_SUCCESS, "")
-    assert (pair.uv.promised, pair.hv.store.pool.used) == (0, pair.uv.resident)
+    assert (pair.uv.reserved, pair.hv.store.pool.used) == (0, pair.uv.resident)
     assert pair.broken() == []

@@ -41,7 +41,7 @@ STEPS = 3
 
 
 @cache
-def quiet_states(mutant: str, count: int = 400) -> tuple[Plan, list[SettledState]]:
+def quiescent_states(mutant: str, count: int = 400) -> tuple[Plan, list[SettledState]]:
     """Return a plan of two GFNs, and quiet states of it: those that calls lead to which are made alone.
 
     They are those of the code as it is, with `mutant` in it.
@@ -71,7 +71,7 @@ def to_its_end(world: World, start: Move) -> None:
 
 def secure_states(count: int) -> tuple[World, list[SettledState]]:
     """Return quiet states of a secure VM, as different as they come."""
-    plan, stills = quiet_states("")
+    plan, stills = quiescent_states("")
     world, secure = World(plan), dict[Any, SettledState]()
     for settled in stills:
         world.put_back(settled)
@@ -141,7 +141,7 @@ def alike_in_a_scope(
 @pytest.mark.parametrize("mutant", ["", "D6"])
 def test_what_can_happen_to_a_gfn_does_not_depend_on_the_others(mutant: str) -> None:
     with MUTANTS[mutant].applied() if mutant else nullcontext():
-        plan, stills = quiet_states(mutant)
+        plan, stills = quiescent_states(mutant)
         world = World(plan)
         found = [*alike_in_a_scope(world, [settled for settled in stills if is_sound(world, settled)])]
         alike = found[:: len(found) // PAIRS]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from model.retold import plan_of, retold
+from harness.replayed import plan_of, replayed
 from mutants.registry import MUTANTS
 from pef_explorer.actions.move import GO_ON, GUESTS, MEMORY, VM, VMM, Move
 from pef_explorer.actions.table import UV_ESM
@@ -17,7 +17,7 @@ from pef_explorer.search.counterexample import comes_again, counterexample, trim
 from pef_explorer.search.search import Search, Violation
 from pef_explorer.world.world import World
 from pef_hypervisor.dispatch import Hypervisor
-from pef_kit.operations import Operation, Pause
+from pef_kit.core.effects import Backoff, Operation
 from pef_lab.replay.counterexample import Counterexample
 from pef_protocol.designs import Design
 
@@ -62,7 +62,7 @@ def test_the_phases_of_an_entry_are_one_action() -> None:
 
 def test_a_file_made_again_comes_out_as_it_says() -> None:
     _, found = content_of(PLAN, divided())
-    again = retold(found)
+    again = replayed(found)
     assert again.leads_to == [step.leads_to for step in found.steps]
     assert {gfn: tuple(states) for gfn, states in again.tables.items()} == found.tables
     violation = Violation(found.invariant, "", tuple(again.moves[: again.broken_by]))
@@ -112,10 +112,10 @@ def waiting_for_the_other(self: Hypervisor, lpid: int, gpa: int, length: int) ->
     """Read only where nobody else is at work: two of these wait for each other."""
     vm = self.store.vms[lpid]
     with vm.gate.admitted():
-        yield Pause(0)
+        yield Backoff(0)
         attempt = 0
         while vm.gate.open > 1:
-            yield Pause(attempt)
+            yield Backoff(attempt)
             attempt += 1
     return (yield from host_read(self, lpid, gpa, length))
 

@@ -19,7 +19,7 @@ from pef_explorer.world.world import World
 from pef_protocol.designs import Design
 
 SMALL = Plan(Design.TRACKED, (Part.SHARED,), plug=0)
-FALLS = Plan(Design.BROKEN, (Part.BROUGHT,), plug=0)
+VIOLATIONS = Plan(Design.BROKEN, (Part.BROUGHT,), plug=0)
 COMPARED = (Design.TRACKED, Design.BROKEN)
 
 
@@ -74,12 +74,12 @@ def test_no_more_messages_go_wrong_than_the_plan_says() -> None:
 
 
 @pytest.mark.verify
-@pytest.mark.parametrize("plan", [SMALL, FALLS], ids=["sound", "broken"])
+@pytest.mark.parametrize("plan", [SMALL, VIOLATIONS], ids=["sound", "broken"])
 def test_the_same_search_finds_the_same_by_the_same_moves(plan: Plan) -> None:
     first = whole(plan)
     assert first.complete
     assert (first.states > 1000, first.transitions > first.states, first.depth > 20) == (True, True, True)
-    assert bool(first.violations) == (plan is FALLS)
+    assert bool(first.violations) == (plan is VIOLATIONS)
     assert searched(plan) == first
 
 
@@ -102,14 +102,14 @@ def test_processes_find_up_to_a_limit_what_one_finds() -> None:
 @pytest.mark.parametrize("at", [1, 2500])
 @pytest.mark.verify
 def test_a_search_that_was_stopped_and_pickled_ends_as_any_other(at: int) -> None:
-    search = Search(FALLS)
+    search = Search(VIOLATIONS)
     search.go_on(until(at))
     assert search.found().complete is False
     assert search
     taken_up = pickle.loads(pickle.dumps(search))  # noqa: S301 - our own
     taken_up.go_on(to_the_end)
     assert not taken_up
-    assert taken_up.found() == whole(FALLS)
+    assert taken_up.found() == whole(VIOLATIONS)
 
 
 def test_a_search_that_was_cut_says_so_and_how_far_it_saw_everything() -> None:
@@ -121,8 +121,12 @@ def test_a_search_that_was_cut_says_so_and_how_far_it_saw_everything() -> None:
 
 @pytest.mark.verify
 def test_what_is_ignored_is_not_told() -> None:
-    assert [violation.invariant for violation in whole(FALLS).violations] == ["the_guest_finds_what_it_wrote"]
-    assert searched(replace(FALLS, ignored=frozenset({"the_guest_finds_what_it_wrote"}))).violations == ()
+    assert [violation.invariant for violation in whole(VIOLATIONS).violations] == [
+        "the_guest_finds_what_it_wrote"
+    ]
+    assert (
+        searched(replace(VIOLATIONS, ignored=frozenset({"the_guest_finds_what_it_wrote"}))).violations == ()
+    )
 
 
 @pytest.mark.parametrize("design", [Design.BROKEN, Design.EAGER])

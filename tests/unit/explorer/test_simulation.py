@@ -24,7 +24,7 @@ from pef_explorer.simulation.events import (
 )
 from pef_hypervisor.gfn.columns import DevicePool
 from pef_hypervisor.memory import slots
-from pef_kit.operations import Operation
+from pef_kit.core.effects import Operation
 from pef_lab.cli import app
 from pef_protocol.designs import Design
 from pef_ultravisor.memory.sealing import Sealer
@@ -115,12 +115,12 @@ def test_the_command_tells_of_a_failure_and_writes_report_and_file(
     report = tmp_path / "report.json"
     asked = ["simulate", "--seeds", "2", "--steps", "24", "--design", "broken", "--keep", str(tmp_path)]
     assert app.run([*asked, "--json", str(report)]) == 1
-    told = capsys.readouterr().out
+    reported = capsys.readouterr().out
     written = json.loads(report.read_text())
     assert (written["seeds"], written["design"], len(written["failures"])) == (2, "broken", 2)
     kept = sorted(tmp_path.glob("simulation-broken-*.json"))
     assert kept
-    assert f"commit {written['commit']}" in told
+    assert f"commit {written['commit']}" in reported
 
 
 def leaves_ciphertext(store: object, vm: object, gfn_sets: object) -> Operation[None]:

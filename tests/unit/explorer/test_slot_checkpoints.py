@@ -4,8 +4,8 @@ import numpy as np
 
 from pef_explorer.checkpoints.slots import hold
 from pef_explorer.checkpoints.ultravisor import count_columns
-from pef_kit.columns import Slot, SlotMap
-from pef_kit.spans import NOT_FOUND, U64
+from pef_kit.core.columns import Slot, SlotMap
+from pef_kit.core.runs import NOT_FOUND, U64
 from pef_protocol.quantities import PAGE_SIZE, Gfn, SlotId
 from pef_protocol.states import UvGfnState
 from pef_ultravisor.gfn.columns import IMPORTED, FrameSlot
@@ -34,4 +34,4 @@ def test_a_slot_counts_what_was_written_to_its_columns() -> None:
     slot.state[:] = (UvGfnState.SHARED, UvGfnState.PAGEDOUT, UvGfnState.SECURE, UvGfnState.SECURE)
     slot.marks[1:3] = IMPORTED
     count_columns(slot)
-    assert (slot.away, slot.imported, slot.imported_away) == (2, 2, 1)
+    assert (slot.absent, slot.imported, slot.imported_absent) == (2, 2, 1)

@@ -10,8 +10,8 @@ from pef_explorer.machines.faults import Fault
 from pef_explorer.machines.open_call import OpenCall, Pending, run_to_end
 from pef_explorer.machines.plain import plain
 from pef_explorer.machines.wire import Wire
+from pef_kit.core.effects import Backoff, Offload, Operation, PeerCall, PeerFailure, Transfer
 from pef_kit.core.life import Life, OtherIncarnation
-from pef_kit.operations import Ask, Operation, Pause, PeerFailure, Transfer, Work
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.events import Side
@@ -20,7 +20,7 @@ from pef_protocol.identity import Epoch, InstanceId
 from pef_protocol.quantities import Lpid
 
 EPOCH = Epoch(InstanceId("0" * 32), 1)
-START = Ask("H_SVM_INIT_START", SvmInitStart(Lpid(1)), lives=(Life("an epoch", epoch=EPOCH),))
+START = PeerCall("H_SVM_INIT_START", SvmInitStart(Lpid(1)), lives=(Life("an epoch", epoch=EPOCH),))
 
 
 class Scripted(Wire):
@@ -34,7 +34,7 @@ class Scripted(Wire):
         self.asked: list[str] = []
         self.moved: list[Transfer] = []
 
-    def handler(self, ask: Ask) -> Operation[Reply]:
+    def handler(self, ask: PeerCall) -> Operation[Reply]:
         self.asked.append(ask.name)
         return self.answer()
 
@@ -48,7 +48,7 @@ def at_once() -> Operation[Reply]:
 
 
 def after_work() -> Operation[Reply]:
-    done = yield Work(lambda: 7)
+    done = yield Offload(lambda: 7)
     assert done == 7
     return Reply(HCode.H_BUSY)
 
@@ -65,7 +65,7 @@ def test_a_call_stops_at_each_thing_that_it_needs() -> None:
     wire = Scripted(after_work)
 
     def all_kinds() -> Operation[str]:
-        yield Pause(0)
+        yield Backoff(0)
         yield Transfer((), lambda *_: None, writes=True)
         return (yield from asking())
 
@@ -93,12 +93,12 @@ def test_a_call_stops_at_each_thing_that_it_needs() -> None:
         (Fault.LOST, "answers nothing", "no answer", 0),
     ],
 )
-def test_what_befalls_a_request(fault: Fault | None, told: str, outcome: str, deliveries: int) -> None:
+def test_what_befalls_a_request(fault: Fault | None, reported: str, outcome: str, deliveries: int) -> None:
     wire = Scripted(at_once)
     call = OpenCall(asking(), wire)
     assert call.asked == START
     call.go_on(fault)
-    assert (call.described(), call.pending.name, call.asked is None) == (told, "REPLY", True)
+    assert (call.described(), call.pending.name, call.asked is None) == (reported, "REPLY", True)
     assert len(wire.asked) == deliveries
     assert run_to_end(call) == outcome
 
@@ -131,7 +131,7 @@ def test_a_message_for_an_svm_that_is_no_more_is_refused_and_nothing_was_done(
 
 def test_what_an_operation_raises_is_its_outcome_but_not_where_it_is_nested() -> None:
     def raises() -> Operation[Any]:
-        yield Pause(0)
+        yield Backoff(0)
         raise KeyError("mine")
 
     call = OpenCall(raises(), Scripted(at_once))
@@ -147,7 +147,7 @@ def test_a_call_that_is_given_up_closes_all_that_is_nested_in_it_from_within() -
 
     def answering() -> Operation[Reply]:
         try:
-            yield Pause(0)
+            yield Backoff(0)
         finally:
             closed.append("answering")
         return Reply(HCode.H_SUCCESS)
@@ -168,7 +168,7 @@ def trying(limit: int) -> Operation[int]:
     """Try again and again: the count tells nothing of the state, `found` does."""
     found = 0
     for attempt in range(limit):
-        yield Pause(attempt)
+        yield Backoff(attempt)
         if attempt == 3:
             found = 1
     return found

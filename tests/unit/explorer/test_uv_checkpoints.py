@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from model.scenes import LPID, frame_of, machine, put, secure_vm, sound, state_of, svm_of, text
-from model.scripted import ScriptedHypervisor
+from harness.fixtures import LPID, frame_of, machine, put, secure_vm, sound, state_of, svm_of, text
+from harness.scripted import ScriptedHypervisor
 from pef_explorer.checkpoints.ultravisor import UvSpares, checkpoint, restore
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
@@ -21,7 +21,7 @@ from pef_ultravisor.state import Capacity, Svm, Ultravisor
 PLUGGED = (1, 40, 3)
 
 
-def scene() -> ScriptedHypervisor:
+def fixture() -> ScriptedHypervisor:
     """Return a machine with a secure VM of two slots: a page each is paged out and shared."""
     hv = machine()
     secure_vm(hv, LPID, (0, 16, 8), PLUGGED)
@@ -73,7 +73,7 @@ CHANGES: dict[str, Callable[[Ultravisor], object]] = {
 @pytest.mark.parametrize("kept", [True, False], ids=["spares kept", "no spares"])
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 def test_each_part_is_told_and_restored(change: Callable[[Ultravisor], object], *, kept: bool) -> None:
-    hv = scene()
+    hv = fixture()
     spares = UvSpares() if kept else None
     before = checkpoint(hv.uv)
     restore(hv.uv, before, spares)
@@ -87,7 +87,7 @@ def test_each_part_is_told_and_restored(change: Callable[[Ultravisor], object], 
 
 
 def test_a_restored_machine_goes_on_where_it_was() -> None:
-    hv = scene()
+    hv = fixture()
     before = checkpoint(hv.uv)
     assert hv.page_in(LPID, 17).code is UCode.U_SUCCESS
     after = checkpoint(hv.uv)
@@ -99,7 +99,7 @@ def test_a_restored_machine_goes_on_where_it_was() -> None:
 
 
 def test_normal_pages_in_use_are_those_of_the_columns() -> None:
-    hv = scene()
+    hv = fixture()
     before = checkpoint(hv.uv)
     put(hv, 20, S.SHARED)
     assert hv.uv.normal_pages.used == 2
@@ -108,7 +108,7 @@ def test_normal_pages_in_use_are_those_of_the_columns() -> None:
 
 
 def test_spares_give_the_same_frames_back() -> None:
-    hv, spares = scene(), UvSpares()
+    hv, spares = fixture(), UvSpares()
     before = checkpoint(hv.uv)
     restore(hv.uv, before, spares)
     slot, sealer = slot_of(hv.uv), svm_in(hv.uv).sealer
@@ -131,14 +131,14 @@ def test_a_slot_of_another_place_is_another_slot() -> None:
 
 
 def test_a_checkpoint_is_a_value() -> None:
-    before = checkpoint(scene().uv)
-    assert before == checkpoint(scene().uv)
-    assert hash(before) == hash(checkpoint(scene().uv))
+    before = checkpoint(fixture().uv)
+    assert before == checkpoint(fixture().uv)
+    assert hash(before) == hash(checkpoint(fixture().uv))
     assert pickle.loads(pickle.dumps(before)) == before  # noqa: S301 - our own bytes
 
 
 def test_no_repr_tells_a_key_or_a_file() -> None:
-    before = checkpoint(scene().uv)
+    before = checkpoint(fixture().uv)
     shown = repr(before)
     (svm,) = before.svms
     assert "disk-key" in shown

@@ -111,18 +111,18 @@ def test_a_second_vcpu_may_do_what_the_first_may() -> None:
 
 
 def test_an_entry_stands_between_its_phases_and_may_fail_where_it_is_measured() -> None:
-    world, offers = World(PLAN), []
+    world, offered_moves = World(PLAN), []
     ended = world.do(Move(GUESTS[0], UV_ESM, VM))
     while ended is None:
         if world.suspended:
-            offers.append({action for _, action, _ in offered(world)})
+            offered_moves.append({action for _, action, _ in offered(world)})
             settled = pickle.loads(pickle.dumps(world.saved()))  # noqa: S301 - our own
             world.put_back(settled)
         ended = world.do(Move(GUESTS[0], UV_ESM if world.suspended else GO_ON))
     assert ended.word == "U_SUCCESS"
-    assert offers.count({UV_ESM, ESM_FAILS}) == 1
-    assert len(offers) > 2
-    assert all(UV_ESM in each for each in offers)
+    assert offered_moves.count({UV_ESM, ESM_FAILS}) == 1
+    assert len(offered_moves) > 2
+    assert all(UV_ESM in each for each in offered_moves)
 
 
 def test_a_bad_image_goes_back_to_a_normal_vm() -> None:
@@ -155,8 +155,8 @@ def test_a_page_that_is_not_given_back_may_be_zero_as_soon_as_the_svm_is_no_more
 def test_faults_befall_requests_as_often_as_the_plan_says() -> None:
     world = secure_world(replace(PLAN, faults=1))
     world.do(Move(GUESTS[0], "share", 0))
-    told = {move.fault for move, _ in possible_moves(world) if move.action == GO_ON}
-    assert told == {None, *OF_A_PEER}
+    reported = {move.fault for move, _ in possible_moves(world) if move.action == GO_ON}
+    assert reported == {None, *OF_A_PEER}
     world.do(Move(GUESTS[0], GO_ON, VM, Fault.REFUSED))
     assert (world.faults, world.faulty) == (0, True)
     assert {move.fault for move, _ in possible_moves(world)} == {None}

@@ -13,20 +13,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from pef_kit.bus import NormalMemory
-from pef_kit.operations import Ask, PeerFailure
+from pef_kit.core.effects import PeerCall, PeerFailure
+from pef_kit.runtime.bus import NormalMemory
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import Code, UCode
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
 from pef_protocol.runs import CodedRuns, PlacedRuns
 
-Answer: TypeAlias = "Callable[[ScriptedUltravisor, Ask], Reply]"
+Answer: TypeAlias = "Callable[[ScriptedUltravisor, PeerCall], Reply]"
 
 TURN_OVER: Final = bytes(255 - byte for byte in range(256))
 ZERO_PAGE: Final = bytes(PAGE_SIZE)
 
 
-def honest(uv: "ScriptedUltravisor", ask: Ask) -> Reply:
+def honest(uv: "ScriptedUltravisor", ask: PeerCall) -> Reply:
     """Answer as an Ultravisor does that keeps to the protocol."""
     return uv.honest(ask)
 
@@ -39,7 +39,7 @@ def refuse(code: Code) -> Answer:
 def refuse_gfns(code: UCode, *gfns: int) -> Answer:
     """Refuse some GFNs with `code`, and do nothing for them; the rest is done honestly."""
 
-    def answer(uv: "ScriptedUltravisor", ask: Ask) -> Reply:
+    def answer(uv: "ScriptedUltravisor", ask: PeerCall) -> Reply:
         uv.honest(ask, passed_over=set(gfns))
         return Reply(code, refused=CodedRuns.of(*((gfn << PAGE_ORDER, 1, code) for gfn in gfns)))
 
@@ -49,7 +49,7 @@ def refuse_gfns(code: UCode, *gfns: int) -> Answer:
 def silent() -> Answer:
     """Let the outcome of the call be one that can't be had."""
 
-    def no_answer(uv: "ScriptedUltravisor", ask: Ask) -> Reply:
+    def no_answer(uv: "ScriptedUltravisor", ask: PeerCall) -> Reply:
         raise PeerFailure(ask.name, "ultravisor", "no connection")
 
     return no_answer
@@ -58,28 +58,28 @@ def silent() -> Answer:
 def turned_away() -> Answer:
     """Refuse the call as a message: it is not done, and never will be."""
 
-    def refused(uv: "ScriptedUltravisor", ask: Ask) -> Reply:
+    def refused(uv: "ScriptedUltravisor", ask: PeerCall) -> Reply:
         raise PeerFailure(ask.name, "ultravisor", "turned away", done=False)
 
     return refused
 
 
-def first(deed: Callable[[], object], then: Answer = honest) -> Answer:
+def first(action: Callable[[], object], next_state: Answer = honest) -> Answer:
     """Do something, then answer."""
 
-    def answer(uv: "ScriptedUltravisor", ask: Ask) -> Reply:
-        deed()
-        return then(uv, ask)
+    def answer(uv: "ScriptedUltravisor", ask: PeerCall) -> Reply:
+        action()
+        return next_state(uv, ask)
 
     return answer
 
 
-def first_done(then: Answer = honest) -> Answer:
+def first_done(next_state: Answer = honest) -> Answer:
     """Do what is asked for, then answer anew: a doubled message, or one whose answer is lost."""
 
-    def answer(uv: "ScriptedUltravisor", ask: Ask) -> Reply:
+    def answer(uv: "ScriptedUltravisor", ask: PeerCall) -> Reply:
         uv.honest(ask)
-        return then(uv, ask)
+        return next_state(uv, ask)
 
     return answer
 
@@ -97,7 +97,7 @@ class ScriptedUltravisor:
     """UV_PAGE_IN is what a share asked for."""
     aborted: bool = False
     """UV_PAGE_OUT gives clear text, and the page stays where it is."""
-    asked: list[Ask] = field(default_factory=list)
+    asked: list[PeerCall] = field(default_factory=list)
     script: defaultdict[str, deque[Answer]] = field(default_factory=lambda: defaultdict(deque))
 
     def answers(self, name: str, *answers: Answer) -> None:
@@ -109,7 +109,7 @@ class ScriptedUltravisor:
         """Return the names of the ultracalls that were made."""
         return [ask.name for ask in self.asked]
 
-    def answer(self, ask: Ask) -> Reply:
+    def answer(self, ask: PeerCall) -> Reply:
         """Answer an ultracall, and check that the answer is one that it may have."""
         self.asked.append(ask)
         queue = self.script[ask.name]
@@ -119,7 +119,7 @@ class ScriptedUltravisor:
         assert {code for _, _, code in reply.refused.coded()} <= known
         return reply
 
-    def honest(self, ask: Ask, passed_over: set[int] | None = None) -> Reply:
+    def honest(self, ask: PeerCall, passed_over: set[int] | None = None) -> Reply:
         """Do what an ultracall asks for."""
         request: Any = ask.request
         refused: list[tuple[int, int, int]] = []
@@ -171,7 +171,7 @@ def placed(runs: PlacedRuns) -> Iterator[tuple[int, int]]:
             yield (gpa >> PAGE_ORDER) + page, ra + page * PAGE_SIZE
 
 
-def rows(ask: Ask) -> list[tuple[int, int]]:
+def rows(ask: PeerCall) -> list[tuple[int, int]]:
     """Return the runs of a paging ultracall as (GFN, pages)."""
     request: Any = ask.request
     return [(row[-2] >> PAGE_ORDER, row[-1]) for row in request.runs]

@@ -6,7 +6,7 @@ Source: decisions, "H_SVM_INIT_ABORT".
 import pytest
 
 from pef_hypervisor.outcome import Errno
-from pef_kit.operations import PATIENCE
+from pef_kit.core.effects import MAX_ATTEMPTS
 from pef_protocol.codes import UCode
 from pef_protocol.designs import PUSHING, Design
 from pef_protocol.hypercalls import SvmInitAbort
@@ -121,7 +121,7 @@ def test_what_the_ultravisor_will_not_tell_is_scrubbed_and_counted(code: UCode) 
 )
 def test_a_question_that_is_not_answered_can_be_asked_again(answer: Answer) -> None:
     world = replaced(Design.PUSHED_FIXED)
-    world.uv.answers("UV_PAGE_OUT", honest, *[answer] * PATIENCE)
+    world.uv.answers("UV_PAGE_OUT", honest, *[answer] * MAX_ATTEMPTS)
     assert world.init_abort().code.name in {"H_STATE", "H_BUSY"}
     assert (world.hv.invariants(), world.vm.moving) == ([], False)
     world.uv.script.clear()
@@ -186,7 +186,7 @@ def test_after_a_call_whose_outcome_can_not_be_had_only_reset_leads_on(ultracall
 
 def test_busy_pages_are_tried_again_and_in_the_end_the_call_can_be_repeated() -> None:
     world = failed_esm()
-    world.uv.answers("UV_PAGE_OUT", *[refuse(UCode.U_BUSY)] * PATIENCE)
+    world.uv.answers("UV_PAGE_OUT", *[refuse(UCode.U_BUSY)] * MAX_ATTEMPTS)
     assert world.init_abort().code.name == "H_BUSY"
     assert world.states()[IMPORTED] == "S"
     assert world.init_abort().code.name == "H_PARAMETER"
@@ -195,7 +195,7 @@ def test_busy_pages_are_tried_again_and_in_the_end_the_call_can_be_repeated() ->
 
 def test_paged_out_pages_that_stay_busy_are_as_they_were() -> None:
     world = failed_esm()
-    world.uv.answers("UV_PAGE_IN", *[refuse(UCode.U_BUSY)] * PATIENCE)
+    world.uv.answers("UV_PAGE_IN", *[refuse(UCode.U_BUSY)] * MAX_ATTEMPTS)
     assert world.init_abort().code.name == "H_BUSY"
     assert world.states()[OUT] == "P"
     assert world.init_abort().code.name == "H_PARAMETER"

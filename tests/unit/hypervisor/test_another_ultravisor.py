@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from pef_kit.core.effects import Backoff, PeerCall
 from pef_kit.core.lease import Ended, Life
-from pef_kit.operations import Ask, Pause
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_SIZE
@@ -44,12 +44,12 @@ def test_a_vm_at_rest_is_normal_and_what_was_secure_reads_as_zero(design: Design
 
 def test_a_vm_in_which_an_operation_was_cut_off_must_be_reset() -> None:
     world = secured()
-    reading = world.start(world.hv.host_read(world.lpid, PAGE_SIZE, 8))
-    assert isinstance(reading.effect, Ask)
+    read_now = world.start(world.hv.host_read(world.lpid, PAGE_SIZE, 8))
+    assert isinstance(read_now.effect, PeerCall)
     ending = world.start(world.hv.end_operations())
-    assert isinstance(ending.effect, Pause)
+    assert isinstance(ending.effect, Backoff)
     with pytest.raises(Ended):
-        reading.step()
+        read_now.step()
     ending.finish()
     joined(world)
     assert world.uv.names == ["UV_WRITE_PATE"]
@@ -99,7 +99,7 @@ def test_a_vm_in_the_making_is_waited_for_and_not_made() -> None:
     world = World()
     making = world.start(world.hv.create_vm(Design.TRACKED, secure_guest=True, radix=True))
     ending = world.start(world.hv.end_operations())
-    assert isinstance(ending.effect, Pause)
+    assert isinstance(ending.effect, Backoff)
     with pytest.raises(Ended):
         making.step()
     ending.finish()

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from pef_hypervisor.normal_memory import BusRequests
-from pef_kit.bus import NORMAL_BASE
-from pef_kit.operations import Pause
+from pef_kit.core.effects import Backoff
+from pef_kit.runtime.bus import NORMAL_BASE
 from pef_protocol.quantities import PAGE_SIZE
 from unit.hypervisor.world import World, secured
 
@@ -33,7 +33,7 @@ def test_destroy_hands_no_range_over_that_a_request_still_names() -> None:
     base = world.slot.base
     with world.hv.store.memory.requests.under_way([(base + PAGE_SIZE, 1)]):
         destroying = world.start(world.hv.destroy(world.lpid)).step().step()
-        assert isinstance(destroying.effect, Pause)
+        assert isinstance(destroying.effect, Backoff)
         assert base in world.hv.store.memory.claims
         destroying.step()
         assert not destroying.ended

@@ -7,10 +7,10 @@ calls that there are.
 
 import pytest
 
-from pef_kit.operations import PATIENCE
+from pef_kit.core.effects import MAX_ATTEMPTS
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
-from pef_protocol.wire import Caller
+from pef_protocol.http import Caller
 from unit.hypervisor.scripted_ultravisor import ZERO_PAGE, first, honest, refuse, refuse_gfns, rows
 from unit.hypervisor.world import ULTRAVISOR, World
 
@@ -56,7 +56,7 @@ def test_k4_a_refused_page_in_leaks_no_device_page_and_can_be_repeated(code: UCo
     world = World()
     world.write(0, b"text")
     world.init_start()
-    world.uv.answers("UV_PAGE_IN", *[refuse(code)] * PATIENCE)
+    world.uv.answers("UV_PAGE_IN", *[refuse(code)] * MAX_ATTEMPTS)
     assert not world.page_in((0, 1)).code.succeeded
     assert (world.states()[0], world.used) == ("N", 0)
     world.uv.script.clear()
@@ -121,7 +121,7 @@ def test_k8_a_busy_registration_is_not_a_success() -> None:
     assert world.init_start().code.succeeded
     assert world.uv.names == ["UV_REGISTER_MEM_SLOT"] * 3
     world.reset()
-    world.uv.answers("UV_REGISTER_MEM_SLOT", *[refuse(UCode.U_BUSY)] * PATIENCE)
+    world.uv.answers("UV_REGISTER_MEM_SLOT", *[refuse(UCode.U_BUSY)] * MAX_ATTEMPTS)
     assert world.init_start().code.name == "H_PARAMETER"
     assert not world.slot.registered
 

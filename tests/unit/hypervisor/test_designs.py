@@ -65,7 +65,7 @@ def test_a_design_that_is_named_stands_beside_those_of_the_discussion() -> None:
     named = designs_named(" patient ,")
     assert named.keys() == {*DESIGNS, "patient"}
     row = named["patient"]
-    assert row.table.cells[GfnEvent.INIT_DONE][HvGfnState.NORMAL].does is GfnAction.NOTHING
+    assert row.table.cells[GfnEvent.INIT_DONE][HvGfnState.NORMAL].action is GfnAction.NOTHING
     assert row.table.cells[GfnEvent.PAGE_IN] == DESIGNS[Design.TRACKED].table.cells[GfnEvent.PAGE_IN]
 
 
@@ -78,14 +78,14 @@ def test_a_name_without_a_row_of_this_side_is_told(name: str) -> None:
 
 def test_a_process_reads_what_its_environment_names(outside: Path) -> None:
     shown = "from pef_hypervisor.designs import DESIGNS; print(*DESIGNS)"
-    told = subprocess.run(
+    reported = subprocess.run(
         [sys.executable, "-c", shown],
         env={"PEF_DESIGNS": "patient", "PYTHONPATH": str(outside)},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert told.stdout.split() == [*DESIGNS, "patient"]
+    assert reported.stdout.split() == [*DESIGNS, "patient"]
 
 
 @contextmanager
@@ -117,6 +117,6 @@ def test_a_vm_of_a_design_that_there_is_not_is_not_made() -> None:
 def test_cells_win_over_what_a_design_of_two_states_says_of_unmapping() -> None:
     two = frozenset({HvGfnState.NORMAL, HvGfnState.SECURE})
     stays = cells_of(frozenset(HvGfnState), {})[GfnEvent.UNMAP][HvGfnState.NORMAL]
-    assert cells_of(two, {})[GfnEvent.UNMAP][HvGfnState.NORMAL].does is GfnAction.INVALIDATE
+    assert cells_of(two, {})[GfnEvent.UNMAP][HvGfnState.NORMAL].action is GfnAction.INVALIDATE
     cells = {GfnEvent.UNMAP: {HvGfnState.NORMAL: stays}}
     assert cells_of(two, cells)[GfnEvent.UNMAP][HvGfnState.NORMAL] == stays

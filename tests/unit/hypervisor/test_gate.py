@@ -9,8 +9,8 @@ from typing import Any, Final
 import pytest
 
 from pef_hypervisor.outcome import Outcome
+from pef_kit.core.effects import Backoff, Offload, Operation, PeerCall
 from pef_kit.core.lease import Ended
-from pef_kit.operations import Ask, Operation, Pause, Work
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
@@ -59,9 +59,9 @@ def is_busy(outcome: Any) -> bool:
 
 def page_out_under_way(world: World) -> Any:
     """Return a host's read that waits for its UV_PAGE_OUT."""
-    reading = world.start(world.hv.host_read(world.lpid, 2 * PAGE_SIZE, 8))
-    assert isinstance(reading.effect, Ask)
-    return reading
+    read_now = world.start(world.hv.host_read(world.lpid, 2 * PAGE_SIZE, 8))
+    assert isinstance(read_now.effect, PeerCall)
+    return read_now
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def page_out_under_way(world: World) -> Any:
 def test_nothing_begins_while_a_vm_is_reset_or_destroyed(end: Begin, begin: Begin) -> None:
     world = secured()
     ending = world.start(end(world))
-    assert isinstance(ending.effect, Ask)
+    assert isinstance(ending.effect, PeerCall)
     assert is_busy(world.run(begin(world)))
 
 
@@ -90,7 +90,7 @@ def test_reset_and_destroy_come_next_after_an_exclusive_operation_that_never_end
     starving = world.start(begin(world))
     starving.step()
     ending = world.start(end(world))
-    assert isinstance(ending.effect, Pause)
+    assert isinstance(ending.effect, Backoff)
     asked = len(world.uv.asked)
     outcome = starving.finish()
     assert len(world.uv.asked) == asked
@@ -103,27 +103,27 @@ def test_reset_and_destroy_come_next_after_an_exclusive_operation_that_never_end
 @pytest.mark.parametrize("end", FOR_GOOD.values(), ids=FOR_GOOD)
 def test_what_was_sent_before_is_waited_for(end: Begin) -> None:
     world = secured()
-    reading = page_out_under_way(world)
+    read_now = page_out_under_way(world)
     ending = world.start(end(world))
-    assert isinstance(ending.effect, Pause)
-    assert isinstance(reading.finish(), bytes)
+    assert isinstance(ending.effect, Backoff)
+    assert isinstance(read_now.finish(), bytes)
     assert ending.finish().errno.name == "OK"
     assert world.hv.invariants() == []
 
 
 def test_a_reset_that_may_not_wait_any_longer_changes_nothing() -> None:
     world = secured()
-    reading = page_out_under_way(world)
+    read_now = page_out_under_way(world)
     before = world.hv.digest()
     assert (world.reset().errno.name, world.hv.digest()) == ("EBUSY", before)
-    assert (world.page_in((5, 1)).code.name, len(reading.finish())) == ("H_SUCCESS", 8)
+    assert (world.page_in((5, 1)).code.name, len(read_now.finish())) == ("H_SUCCESS", 8)
     assert world.sound()
 
 
 def test_hypercalls_are_served_while_a_slot_is_added() -> None:
     world = secured()
     plugging = world.start(EXCLUSIVE["add a slot"](world))
-    assert isinstance(plugging.effect, Ask)
+    assert isinstance(plugging.effect, PeerCall)
     assert world.page_in((5, 1)).code.succeeded
     assert is_busy(world.unplug(0))
     assert plugging.finish().errno.name == "OK"
@@ -133,9 +133,9 @@ def test_hypercalls_are_served_while_a_slot_is_added() -> None:
 def test_a_large_store_beside_destroy_is_waited_for_and_never_lands_in_the_next_vm() -> None:
     world = World(pages=64)
     storing = world.start(world.hv.store_bytes(world.lpid, 0, LARGE))
-    assert isinstance(storing.effect, Work)
+    assert isinstance(storing.effect, Offload)
     destroying = world.start(world.hv.destroy(world.lpid))
-    assert isinstance(destroying.effect, Pause)
+    assert isinstance(destroying.effect, Backoff)
     assert is_busy(world.run(world.hv.store_bytes(world.lpid, 0, b"late")))
     assert storing.finish() is None
     assert destroying.finish().errno.name == "OK"
@@ -143,10 +143,10 @@ def test_a_large_store_beside_destroy_is_waited_for_and_never_lands_in_the_next_
 
 def test_an_operation_that_needs_the_ultravisor_ends_with_the_epoch() -> None:
     world = secured()
-    reading = page_out_under_way(world)
+    read_now = page_out_under_way(world)
     world.hv.store.epoch.end()
     with pytest.raises(Ended):
-        reading.step()
+        read_now.step()
     assert (world.vm.moving, world.vm.gate.open, world.used) == (False, 0, 4)
 
 

@@ -37,7 +37,7 @@ def transient(letter: str, **options: int) -> World:
 class Seen(NamedTuple):
     """What an event did: the letter after it, the code, the ultracalls, the change of device pages."""
 
-    then: str
+    next_state: str
     code: str
     ultracalls: list[str]
     pool: int

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pef_hypervisor.checks import Refused
-from pef_kit.operations import PATIENCE
+from pef_kit.core.effects import MAX_ATTEMPTS
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_SIZE, Gpa
@@ -66,7 +66,7 @@ def test_the_host_sees_ciphertext_of_all_pages_that_it_touches_by_one_message() 
     assert world.sound()
 
 
-def test_the_host_writes_on_ciphertext_and_the_page_is_spoiled() -> None:
+def test_the_host_writes_on_ciphertext_and_the_page_is_tainted() -> None:
     world = secured()
     assert world.write(1, b"x").errno.name == "OK"
     assert world.states()[1] == "P"
@@ -122,7 +122,7 @@ def test_a_busy_page_is_tried_again_and_in_the_end_given_up() -> None:
     world = secured()
     world.uv.answers("UV_PAGE_OUT", refuse(UCode.U_BUSY))
     assert isinstance(world.read(1), bytes)
-    world.uv.answers("UV_PAGE_OUT", *[refuse(UCode.U_BUSY)] * PATIENCE)
+    world.uv.answers("UV_PAGE_OUT", *[refuse(UCode.U_BUSY)] * MAX_ATTEMPTS)
     outcome: Any = world.read(2)
     assert outcome.errno.name == "EBUSY"
     assert world.sound()
@@ -177,7 +177,7 @@ def test_an_unmapped_shared_page_keeps_its_bytes_and_is_offered_again() -> None:
     ("answers", "errno"),
     [
         ([refuse(UCode.U_BUSY)], "OK"),
-        ([refuse(UCode.U_BUSY)] * PATIENCE, "EBUSY"),
+        ([refuse(UCode.U_BUSY)] * MAX_ATTEMPTS, "EBUSY"),
         ([refuse_gfns(UCode.U_P2, 5)], "EINVAL"),
         ([turned_away()], "EINVAL"),
     ],

@@ -10,9 +10,9 @@ import pytest
 from pef_kit.core.life import OtherIncarnation
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
+from pef_protocol.http import Caller, Role
 from pef_protocol.hypercalls import SvmInitAbort, SvmInitDone, SvmInitStart
 from pef_protocol.identity import Incarnation, InstanceId
-from pef_protocol.wire import Caller, Role
 from unit.hypervisor.world import World
 
 ONE, TWO = InstanceId("1" * 32), InstanceId("2" * 32)
@@ -100,9 +100,9 @@ def test_no_svm_begins_that_ended_before_this_side_heard_of_it(code: UCode, ends
 
 
 @pytest.mark.parametrize("told", [{}, {"incarnation": "no incarnation"}], ids=["nothing", "junk"])
-def test_an_ultravisor_that_tells_no_incarnation_begins_any_svm(told: dict[str, str]) -> None:
+def test_an_ultravisor_that_tells_no_incarnation_begins_any_svm(reported: dict[str, str]) -> None:
     world = World()
-    world.uv.answers("UV_SVM_TERMINATE", lambda *_: Reply(UCode.U_SUCCESS, told))
+    world.uv.answers("UV_SVM_TERMINATE", lambda *_: Reply(UCode.U_SUCCESS, reported))
     world.reset()
     assert world.call("H_SVM_INIT_START", SvmInitStart(world.lpid), means(SECOND)).code.succeeded
 

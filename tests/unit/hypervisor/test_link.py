@@ -9,15 +9,15 @@ import pytest
 
 from pef_hypervisor.dispatch import Hypervisor
 from pef_hypervisor.link import Link, LinkState
+from pef_kit.core.effects import Backoff, Effect, Operation, PeerFailure
 from pef_kit.core.fence import Fence
-from pef_kit.operations import Effect, Operation, Pause, PeerFailure
 from pef_kit.runtime.auth import Problem
 from pef_kit.runtime.peer import Peer
 from pef_protocol.events import Side
 from pef_protocol.identity import Epoch, InstanceId
 from unit.kit.in_process import toy_service
 
-OURS = InstanceId("a" * 32)
+OWN = InstanceId("a" * 32)
 TURNS = 1000
 """Turns of the loop in which all is done that nobody waits for."""
 FIRST, SECOND = (Epoch(InstanceId(digit * 32), 1) for digit in "12")
@@ -54,12 +54,12 @@ class Machine:
     def fit_new_ultravisor(self) -> Operation[None]:
         yield from ()
         self.fitted += 1
-        for look in self.before:
-            look()
+        for observe in self.before:
+            observe()
         for failure in self._failures:
             raise failure
         while self.asks_on and self.fitted == 1:
-            yield Pause(0, patient=True)
+            yield Backoff(0, ignore_deadline=True)
 
     def end_operations(self) -> Operation[None]:
         yield from ()
@@ -83,7 +83,7 @@ async def linked(machine: Machine, ultravisor: Ultravisor) -> AsyncIterator[tupl
     service = toy_service(side=Side.HYPERVISOR, perform=go_on)
     service.fence = Fence()
     link = Link(
-        service, cast("Hypervisor", machine), cast("Peer", ultravisor), OURS, None, joined=lambda: None
+        service, cast("Hypervisor", machine), cast("Peer", ultravisor), OWN, None, joined=lambda: None
     )
     await link.start()
     yield link, service

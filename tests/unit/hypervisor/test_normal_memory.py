@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from pef_hypervisor.normal_memory import Misplaced, RealMemory
 from pef_hypervisor.routes.bus import COUNT_BYTES, ROWS_LIMIT, Filling, head_bytes, rows_of
-from pef_kit.bus import NORMAL_BASE, NormalMemory
 from pef_kit.runtime.auth import Problem
+from pef_kit.runtime.bus import NORMAL_BASE, NormalMemory
+from pef_protocol.http import RUNS_AT_ONCE
 from pef_protocol.quantities import PAGE_SIZE, RealAddress
-from pef_protocol.wire import RUNS_AT_ONCE
 from unit.hypervisor.world import World
 
 PAGES = 32
@@ -37,8 +37,8 @@ def test_the_first_gap_that_is_large_enough_is_used() -> None:
 def test_ranges_never_overlap(steps: list[tuple[bool, int]]) -> None:
     real = memory()
     taken: list[tuple[RealAddress, int]] = []
-    for give_back, pages in steps:
-        if give_back and taken:
+    for release, pages in steps:
+        if release and taken:
             real.release(*taken.pop(pages % len(taken)))
         elif (base := real.claim(pages)) is not None:
             taken.append((base, pages))

@@ -12,20 +12,20 @@ from pef_hypervisor.app import Settings, add_views, build
 from pef_hypervisor.routes.bus import OwnBus, add_bus_routes
 from pef_hypervisor.routes.guest import add_guest_routes
 from pef_hypervisor.routes.vmm import add_vmm_routes
-from pef_kit.bus import NORMAL_BASE
+from pef_kit.core.effects import Effect
 from pef_kit.core.fence import Fence
 from pef_kit.core.life import Life
-from pef_kit.operations import Effect
 from pef_kit.runtime.app import Service
 from pef_kit.runtime.auth import Authenticator
+from pef_kit.runtime.bus import NORMAL_BASE
 from pef_kit.runtime.trace import Observer
 from pef_kit.runtime.views import add_common_routes
+from pef_protocol.auth import mint_guest_token
 from pef_protocol.calls import HYPERCALLS
 from pef_protocol.events import Side
+from pef_protocol.http import EPOCH, Role
 from pef_protocol.identity import Epoch, InstanceId
 from pef_protocol.states import HvGfnState
-from pef_protocol.tokens import mint_guest_token
-from pef_protocol.wire import EPOCH, Role
 from unit.hypervisor.world import World
 
 TOKENS = {role: f"the token of the {role}" for role in Role}
@@ -34,7 +34,7 @@ LIMIT = 16 << 20
 U64 = (1 << 64) - 1
 
 
-class Doors:
+class Routes:
     """A World behind its doors."""
 
     def __init__(self) -> None:
@@ -72,8 +72,8 @@ class Doors:
 
 
 @pytest.fixture
-async def doors() -> AsyncIterator[Doors]:
-    world = Doors()
+async def open_ports() -> AsyncIterator[Routes]:
+    world = Routes()
     async with world.client:
         with world.threads:
             yield world
@@ -102,14 +102,16 @@ ROUTES = [
 
 
 @pytest.mark.parametrize(("method", "path", "owner"), ROUTES)
-async def test_a_door_opens_for_its_own_role_alone(doors: Doors, method: str, path: str, owner: Role) -> None:
-    before = doors.world.hv.digest()
-    assert (await doors.client.request(method, path)).status_code == 401
+async def test_a_endpoint_opens_for_its_own_role_alone(
+    open_ports: Routes, method: str, path: str, owner: Role
+) -> None:
+    before = open_ports.world.hv.digest()
+    assert (await open_ports.client.request(method, path)).status_code == 401
     others = {Role.ULTRAVISOR, Role.VMM, Role.OBSERVER, Role.GUEST} - {owner}
     for role in others:
-        assert (await doors.ask(role, method, path)).status_code == 403
-    assert (await doors.ask(Role.HYPERVISOR, method, path)).status_code == 401
-    assert doors.world.hv.digest() == before
+        assert (await open_ports.ask(role, method, path)).status_code == 403
+    assert (await open_ports.ask(Role.HYPERVISOR, method, path)).status_code == 401
+    assert open_ports.world.hv.digest() == before
 
 
 MALFORMED = [
@@ -133,61 +135,63 @@ MALFORMED = [
 
 @pytest.mark.parametrize(("path", "body", "field"), MALFORMED)
 async def test_a_malformed_request_is_a_problem_that_names_the_field(
-    doors: Doors, path: str, body: bytes, field: str
+    open_ports: Routes, path: str, body: bytes, field: str
 ) -> None:
-    before = doors.world.hv.digest()
-    answer = await doors.ask(Role.VMM, "POST", path, content=body)
+    before = open_ports.world.hv.digest()
+    answer = await open_ports.ask(Role.VMM, "POST", path, content=body)
     assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
     assert answer.json()["field"] == field
-    assert doors.world.hv.digest() == before
+    assert open_ports.world.hv.digest() == before
 
 
-async def test_too_much_is_413(doors: Doors) -> None:
-    before = doors.world.hv.digest()
-    answer = await doors.ask(Role.VMM, "POST", "/v1/vmm/vms/1/write?gpa=0", content=bytes(LIMIT + 1))
-    assert (answer.status_code, doors.world.hv.digest()) == (413, before)
+async def test_too_much_is_413(open_ports: Routes) -> None:
+    before = open_ports.world.hv.digest()
+    answer = await open_ports.ask(Role.VMM, "POST", "/v1/vmm/vms/1/write?gpa=0", content=bytes(LIMIT + 1))
+    assert (answer.status_code, open_ports.world.hv.digest()) == (413, before)
 
 
-async def test_the_life_of_a_vm_over_http(doors: Doors) -> None:
+async def test_the_life_of_a_vm_over_http(open_ports: Routes) -> None:
     form = {"design": "tracked", "secure_guest": True, "radix": True}
-    made = (await doors.ask(Role.VMM, "POST", "/v1/vmm/vms", json=form)).json()
-    incarnation = str(doors.world.hv.incarnation_of(2))
+    made = (await open_ports.ask(Role.VMM, "POST", "/v1/vmm/vms", json=form)).json()
+    incarnation = str(open_ports.world.hv.incarnation_of(2))
     assert made == {"errno": 0, "name": "OK", "detail": "", "lpid": 2, "incarnation": incarnation}
     slot = {"slotid": 0, "gpa": 0, "size": 65536}
     for name in ("OK", "EEXIST"):
-        answer = await doors.ask(Role.VMM, "POST", "/v1/vmm/vms/2/slots", json=slot)
+        answer = await open_ports.ask(Role.VMM, "POST", "/v1/vmm/vms/2/slots", json=slot)
         assert answer.json()["name"] == name
-    await doors.ask(Role.VMM, "POST", "/v1/vmm/vms/2/write?gpa=5", content=b"text")
-    seen = await doors.ask(Role.VMM, "POST", "/v1/vmm/vms/2/read?gpa=4&length=6")
+    await open_ports.ask(Role.VMM, "POST", "/v1/vmm/vms/2/write?gpa=5", content=b"text")
+    seen = await open_ports.ask(Role.VMM, "POST", "/v1/vmm/vms/2/read?gpa=4&length=6")
     assert (seen.content, seen.headers["content-type"]) == (b"\0text\0", "application/octet-stream")
-    fault = await doors.ask(Role.VMM, "POST", f"/v1/vmm/vms/2/read?gpa={U64}&length=6")
+    fault = await open_ports.ask(Role.VMM, "POST", f"/v1/vmm/vms/2/read?gpa={U64}&length=6")
     assert (fault.json()["errno"], fault.json()["name"]) == (14, "EFAULT")
-    unmapped = await doors.ask(Role.VMM, "POST", "/v1/vmm/vms/2/unmap", json={"gpa": 0, "count": 1})
-    reset = await doors.ask(Role.VMM, "POST", "/v1/vmm/vms/2/reset")
-    gone = await doors.ask(Role.VMM, "DELETE", "/v1/vmm/vms/2/slots/0")
-    ended = await doors.ask(Role.VMM, "DELETE", "/v1/vmm/vms/2")
+    unmapped = await open_ports.ask(Role.VMM, "POST", "/v1/vmm/vms/2/unmap", json={"gpa": 0, "count": 1})
+    reset = await open_ports.ask(Role.VMM, "POST", "/v1/vmm/vms/2/reset")
+    gone = await open_ports.ask(Role.VMM, "DELETE", "/v1/vmm/vms/2/slots/0")
+    ended = await open_ports.ask(Role.VMM, "DELETE", "/v1/vmm/vms/2")
     assert {answer.json()["name"] for answer in (unmapped, reset, gone, ended)} == {"OK"}
-    again = await doors.ask(Role.VMM, "DELETE", f"/v1/vmm/vms/{U64}")
+    again = await open_ports.ask(Role.VMM, "DELETE", f"/v1/vmm/vms/{U64}")
     assert again.json()["name"] == "ENOENT"
 
 
-async def test_a_guest_loads_and_stores(doors: Doors) -> None:
-    stored = await doors.ask(Role.GUEST, "POST", "/v1/guest/store?gpa=9", content=b"text")
+async def test_a_guest_loads_and_stores(open_ports: Routes) -> None:
+    stored = await open_ports.ask(Role.GUEST, "POST", "/v1/guest/store?gpa=9", content=b"text")
     assert stored.json() == {"access": "resolved"}
-    loaded = await doors.ask(Role.GUEST, "POST", "/v1/guest/load?gpa=9&length=4")
+    loaded = await open_ports.ask(Role.GUEST, "POST", "/v1/guest/load?gpa=9&length=4")
     assert (loaded.content, loaded.headers["content-type"]) == (b"text", "application/octet-stream")
-    refused = await doors.ask(Role.GUEST, "POST", f"/v1/guest/load?gpa={U64}&length=4")
+    refused = await open_ports.ask(Role.GUEST, "POST", f"/v1/guest/load?gpa={U64}&length=4")
     assert refused.json() == {"access": "refused", "reason": "no slot", "gpa": U64}
-    long = await doors.ask(Role.GUEST, "POST", f"/v1/guest/load?gpa=0&length={(16 << 20) + 1}")
+    long = await open_ports.ask(Role.GUEST, "POST", f"/v1/guest/load?gpa=0&length={(16 << 20) + 1}")
     assert (long.status_code, long.json()["field"]) == (422, "length")
 
 
-async def test_the_bus_reads_and_writes_normal_memory_and_nothing_else(doors: Doors) -> None:
+async def test_the_bus_reads_and_writes_normal_memory_and_nothing_else(open_ports: Routes) -> None:
     row = NORMAL_BASE.to_bytes(8, "little") + (4).to_bytes(8, "little")
     one = (1).to_bytes(8, "little")
-    written = await doors.ask(Role.ULTRAVISOR, "POST", "/v1/normal-memory/write", content=one + row + b"text")
+    written = await open_ports.ask(
+        Role.ULTRAVISOR, "POST", "/v1/normal-memory/write", content=one + row + b"text"
+    )
     assert (written.status_code, written.content) == (204, b"")
-    read = await doors.ask(Role.ULTRAVISOR, "POST", "/v1/normal-memory/read", content=row + row)
+    read = await open_ports.ask(Role.ULTRAVISOR, "POST", "/v1/normal-memory/read", content=row + row)
     assert (read.status_code, read.content, read.headers["content-length"]) == (200, b"texttext", "8")
     elsewhere = bytes(8) + (4).to_bytes(8, "little")
     for path, body in (
@@ -198,40 +202,42 @@ async def test_the_bus_reads_and_writes_normal_memory_and_nothing_else(doors: Do
         ("write", one + row + b"too much"),
         ("write", b"123"),
     ):
-        answer = await doors.ask(Role.ULTRAVISOR, "POST", f"/v1/normal-memory/{path}", content=body)
+        answer = await open_ports.ask(Role.ULTRAVISOR, "POST", f"/v1/normal-memory/{path}", content=body)
         assert answer.status_code == 422
-    huge = await doors.ask(Role.ULTRAVISOR, "POST", "/v1/normal-memory/write", content=b"\xff" * 8)
+    huge = await open_ports.ask(Role.ULTRAVISOR, "POST", "/v1/normal-memory/write", content=b"\xff" * 8)
     assert huge.status_code == 413
 
 
-async def test_the_observer_sees_states_and_no_contents(doors: Doors) -> None:
-    await doors.ask(Role.VMM, "POST", "/v1/vmm/vms/1/write?gpa=0", content=b"canary")
+async def test_the_observer_sees_states_and_no_contents(open_ports: Routes) -> None:
+    await open_ports.ask(Role.VMM, "POST", "/v1/vmm/vms/1/write?gpa=0", content=b"canary")
     for path in ("vms", "gfns?lpid=1", "digest", "invariants", "trace?after=0"):
-        answer = await doors.ask(Role.OBSERVER, "GET", f"/v1/observer/{path}")
+        answer = await open_ports.ask(Role.OBSERVER, "GET", f"/v1/observer/{path}")
         assert answer.status_code == 200
         assert b"canary" not in answer.content
-    gfns = await doors.ask(Role.OBSERVER, "GET", "/v1/observer/gfns?lpid=1")
+    gfns = await open_ports.ask(Role.OBSERVER, "GET", "/v1/observer/gfns?lpid=1")
     assert gfns.json()["slots"][0]["states"] == [[0, 16, "NORMAL"]]
-    some = await doors.ask(Role.OBSERVER, "GET", "/v1/observer/gfns?lpid=1&first=3&count=2")
+    some = await open_ports.ask(Role.OBSERVER, "GET", "/v1/observer/gfns?lpid=1&first=3&count=2")
     assert some.json()["slots"][0]["states"] == [[3, 2, "NORMAL"]]
-    digest = await doors.ask(Role.OBSERVER, "GET", "/v1/observer/digest")
-    assert digest.json() == {"digest": doors.world.hv.digest()}
+    digest = await open_ports.ask(Role.OBSERVER, "GET", "/v1/observer/digest")
+    assert digest.json() == {"digest": open_ports.world.hv.digest()}
 
 
-async def test_the_states_of_gfns_travel_as_octets(doors: Doors) -> None:
+async def test_the_states_of_gfns_travel_as_octets(open_ports: Routes) -> None:
     path, octets = "/v1/observer/gfns?lpid=1&first=14&count=4", {"accept": "application/octet-stream"}
-    answer = await doors.ask(Role.OBSERVER, "GET", path, headers=octets)
+    answer = await open_ports.ask(Role.OBSERVER, "GET", path, headers=octets)
     assert answer.headers["content-type"] == "application/octet-stream"
     assert answer.content == bytes([HvGfnState.NORMAL, HvGfnState.NORMAL, 255, 255])
-    most = await doors.ask(Role.OBSERVER, "GET", "/v1/observer/gfns?lpid=1", headers=octets)
+    most = await open_ports.ask(Role.OBSERVER, "GET", "/v1/observer/gfns?lpid=1", headers=octets)
     assert (most.status_code, most.json()["field"]) == (422, "count")
 
 
-async def test_a_hypercall_over_http_is_the_one_of_the_object(doors: Doors) -> None:
-    answer = await doors.ask(Role.ULTRAVISOR, "POST", "/v1/hypercalls/H_SVM_INIT_START", json={"lpid": 1})
+async def test_a_hypercall_over_http_is_the_one_of_the_object(open_ports: Routes) -> None:
+    answer = await open_ports.ask(
+        Role.ULTRAVISOR, "POST", "/v1/hypercalls/H_SVM_INIT_START", json={"lpid": 1}
+    )
     assert answer.json()["code"]["name"] == "H_SUCCESS"
     assert answer.json()["outputs"] == {"design": "tracked"}
-    guest = await doors.ask(Role.GUEST, "POST", "/v1/hypercalls/H_SVM_INIT_DONE", json={"lpid": 1})
+    guest = await open_ports.ask(Role.GUEST, "POST", "/v1/hypercalls/H_SVM_INIT_DONE", json={"lpid": 1})
     assert guest.json()["code"]["name"] == "H_UNSUPPORTED"
 
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from pef_hypervisor.to_ultravisor.paging import codes_of
-from pef_kit.operations import PATIENCE, PeerFailure
+from pef_kit.core.effects import MAX_ATTEMPTS, PeerFailure
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
+from pef_protocol.http import Caller
 from pef_protocol.quantities import PAGE_ORDER
 from pef_protocol.runs import CodedRuns
-from pef_protocol.wire import Caller
 from unit.hypervisor.scripted_ultravisor import first, honest, refuse, refuse_gfns, rows, turned_away
 from unit.hypervisor.world import ULTRAVISOR, World, refused
 
@@ -107,13 +107,13 @@ def test_busy_is_tried_again_and_only_for_what_is_busy(call: str) -> None:
     assert world.sound()
 
 
-def test_patience_is_bounded_and_nothing_has_changed() -> None:
+def test_time_limit_is_bounded_and_nothing_has_changed() -> None:
     world = started(touched=(0,))
     before = world.hv.digest()
-    world.uv.answers("UV_PAGE_IN", *[refuse(UCode.U_BUSY)] * PATIENCE)
+    world.uv.answers("UV_PAGE_IN", *[refuse(UCode.U_BUSY)] * MAX_ATTEMPTS)
     reply = world.page_in((0, 1))
     assert (reply.code.name, refused(reply)) == ("H_BUSY", [(0, 1, "H_BUSY")])
-    assert (len(world.uv.asked), world.hv.digest()) == (PATIENCE, before)
+    assert (len(world.uv.asked), world.hv.digest()) == (MAX_ATTEMPTS, before)
     assert world.sound()
 
 

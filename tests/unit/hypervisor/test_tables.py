@@ -46,7 +46,7 @@ LIFE_OF_A_VM = {
 
 def test_the_life_of_a_gfn_is_the_patch_series_table() -> None:
     seen = {
-        state: {event: FOUR_STATES_CELLS[GfnEvent[event]][HvGfnState[state]].then.name for event in row}
+        state: {event: FOUR_STATES_CELLS[GfnEvent[event]][HvGfnState[state]].next_state.name for event in row}
         for state, row in LIFE_OF_A_GFN.items()
     }
     assert seen == LIFE_OF_A_GFN
@@ -55,7 +55,7 @@ def test_the_life_of_a_gfn_is_the_patch_series_table() -> None:
 def test_the_life_of_a_vm_is_the_patch_series_table() -> None:
     seen = {
         state.name: {
-            event.name: (VM_TABLE.cells[event][state].then.name, VM_TABLE.cells[event][state].code.name)
+            event.name: (VM_TABLE.cells[event][state].next_state.name, VM_TABLE.cells[event][state].code.name)
             for event in VmEvent
         }
         for state in HvVmState
@@ -67,12 +67,12 @@ def test_the_life_of_a_vm_is_the_patch_series_table() -> None:
 def test_a_design_never_leads_into_a_state_that_it_does_not_keep(design: Design) -> None:
     rules = DESIGNS[design]
     for _, state, cell in rules.table:
-        assert state not in rules.states or cell.then in rules.states
+        assert state not in rules.states or cell.next_state in rules.states
 
 
 def test_the_designs_differ_in_what_is_left_over() -> None:
     def action_of(design: Design, event: GfnEvent) -> str:
-        return DESIGNS[design].table.cells[event][HvGfnState.NORMAL].does.name
+        return DESIGNS[design].table.cells[event][HvGfnState.NORMAL].action.name
 
     assert {
         design.value: (action_of(design, GfnEvent.INIT_DONE), action_of(design, GfnEvent.PLUG))
@@ -100,7 +100,7 @@ def test_the_designs_differ_in_what_is_left_over() -> None:
 def test_what_a_whole_column_becomes_is_what_each_gfn_becomes(design: Design, event: GfnEvent) -> None:
     table = DESIGNS[design].table
     column = np.array([3, 0, 1, 2, 0, 0, 1, 3, 2], np.uint8)
-    expected = [int(table.cells[event][HvGfnState(state)].then) for state in column.tolist()]
+    expected = [int(table.cells[event][HvGfnState(state)].next_state) for state in column.tolist()]
     table.advance(event, column)
     assert column.tolist() == expected
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pef_kit.operations import PATIENCE
+from pef_kit.core.effects import MAX_ATTEMPTS
 from pef_protocol.codes import UCode
 from pef_protocol.ultracalls import PageIn
 from unit.hypervisor.scripted_ultravisor import first, honest, refuse, silent, turned_away
@@ -62,7 +62,7 @@ def test_a_slot_of_a_started_vm_is_removed_from_both_sides(*, secure: bool) -> N
 @pytest.mark.parametrize(
     ("answers", "errno"),
     [
-        ([refuse(UCode.U_BUSY)] * PATIENCE, "EBUSY"),
+        ([refuse(UCode.U_BUSY)] * MAX_ATTEMPTS, "EBUSY"),
         ([refuse(UCode.U_PERMISSION)], "EINVAL"),
         ([turned_away()], "EINVAL"),
     ],

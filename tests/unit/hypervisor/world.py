@@ -7,16 +7,16 @@ from pef_hypervisor.dispatch import Hypervisor
 from pef_hypervisor.gfn.columns import VmSlot
 from pef_hypervisor.outcome import Errno, Outcome
 from pef_hypervisor.state import Vm
-from pef_kit.bus import NormalMemory
-from pef_kit.operations import PATIENCE, Ask, Effect, Operation, Pause, PeerFailure, Work
+from pef_kit.core.effects import MAX_ATTEMPTS, Backoff, Effect, Offload, Operation, PeerCall, PeerFailure
+from pef_kit.runtime.bus import NormalMemory
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.designs import Design
+from pef_protocol.http import Caller, Role
 from pef_protocol.hypercalls import SvmInitAbort, SvmInitDone, SvmInitStart, SvmPageIn, SvmPageOut
 from pef_protocol.identity import instance_of
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Lpid, PageOrder
 from pef_protocol.runs import PageRuns
 from pef_protocol.states import HvGfnState
-from pef_protocol.wire import Caller, Role
 from unit.hypervisor.scripted_ultravisor import ScriptedUltravisor
 
 T = TypeVar("T")
@@ -53,13 +53,13 @@ class World:
     def perform(self, effect: Effect) -> Any:
         """Perform one effect; raise PeerFailure where the script says so."""
         match effect:
-            case Ask():
+            case PeerCall():
                 return self.uv.answer(effect)
-            case Work(run):
+            case Offload(run):
                 return run()
-            case Pause(attempt):
+            case Backoff(attempt):
                 self.pauses += 1
-                return attempt < PATIENCE - 1
+                return attempt < MAX_ATTEMPTS - 1
         message = f"the Hypervisor never yields {effect}"
         raise AssertionError(message)
 

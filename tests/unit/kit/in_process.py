@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 
+from pef_kit.core.effects import Effect, Operation, PeerCall
 from pef_kit.core.fence import Fence
 from pef_kit.core.life import Life
-from pef_kit.operations import Ask, Effect, Operation
 from pef_kit.runtime.app import Service
 from pef_kit.runtime.auth import Authenticator
 from pef_kit.runtime.connections import transport_of
@@ -18,8 +18,8 @@ from pef_kit.runtime.trace import Observer
 from pef_kit.runtime.views import add_common_routes
 from pef_protocol.calls import CALLS, HYPERCALLS, ULTRACALLS, Reply
 from pef_protocol.events import Side
+from pef_protocol.http import Caller, Role
 from pef_protocol.identity import Epoch, InstanceId
-from pef_protocol.wire import Caller, Role
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -64,9 +64,9 @@ def new_peer(
     return peer
 
 
-def asked(name: str, request: object) -> Ask:
+def asked(name: str, request: object) -> PeerCall:
     """Return a call as an operation of the tests' epoch makes it."""
-    return Ask(name, request, lives=(LIFE,))
+    return PeerCall(name, request, lives=(LIFE,))
 
 
 def into(application: Application) -> Callable[[int], httpx.AsyncBaseTransport]:
@@ -76,10 +76,10 @@ def into(application: Application) -> Callable[[int], httpx.AsyncBaseTransport]:
 
 @asynccontextmanager
 async def peer_of(
-    application: Application, role: Role = Role.HYPERVISOR, *, patience: float = 5.0
+    application: Application, role: Role = Role.HYPERVISOR, *, time_limit: float = 5.0
 ) -> AsyncIterator[Peer]:
     """Give a peer whose connections end in `application`."""
-    peer = new_peer("http://peer.test", role=role, timeout=patience, transport=into(application))
+    peer = new_peer("http://peer.test", role=role, timeout=time_limit, transport=into(application))
     yield peer
     await peer.close()
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pef_kit.allocation import LARGE, column
+from pef_kit.core.allocation import LARGE, column
 
 PAGE = resource.getpagesize()
 

@@ -5,8 +5,8 @@ import pytest
 from pef_kit.runtime.messages import LONGEST_JSON, decode_reply, encode_reply, longest_answer
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import UCode
+from pef_protocol.http import JSON, OCTETS, RUNS_IN_JSON
 from pef_protocol.runs import CodedRuns
-from pef_protocol.wire import JSON, OCTETS, RUNS_IN_JSON
 
 CALL = CALLS["UV_PAGE_IN"]
 

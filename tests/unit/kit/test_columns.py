@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pef_kit.columns import GfnSet, Slot, SlotMap, gfn_set_of, gfn_set_where
-from pef_kit.spans import NOT_FOUND, U64
+from pef_kit.core.columns import GfnSet, Slot, SlotMap, gfn_set_of, gfn_set_where
+from pef_kit.core.runs import NOT_FOUND, U64
 from pef_protocol.quantities import PAGE_SIZE, U64_MAX, Gfn, SlotId
 
 LAST_GFN = U64_MAX // PAGE_SIZE
@@ -47,7 +47,7 @@ def held(gpa: int, count: int) -> int | None:
     return None
 
 
-def told(runs: list[tuple[int, int]]) -> list[int | None]:
+def reported(runs: list[tuple[int, int]]) -> list[int | None]:
     """Say of each run which slot holds it, where no other such run has a page of it."""
     places = [held(gpa, count) for gpa, count in runs]
     pages = [
@@ -65,22 +65,22 @@ def told(runs: list[tuple[int, int]]) -> list[int | None]:
 @example([(0, 4), (2 * PAGE_SIZE, 0), (3 * PAGE_SIZE, 1)])
 @example([(HIGH * PAGE_SIZE, 10), (HIGH * PAGE_SIZE, 11), (U64_MAX, 1), (U64_MAX - PAGE_SIZE + 1, 1)])
 @example([(20 * PAGE_SIZE, U64_MAX), (20 * PAGE_SIZE, U64_MAX - 19)])
-def test_whereabouts_are_those_of_the_twin(runs: list[tuple[int, int]]) -> None:
+def test_places_are_those_of_the_reference_model(runs: list[tuple[int, int]]) -> None:
     slots = slot_map()
     places = slots.locate(*columns(runs))
     by_place = sorted(SLOTS, key=lambda slot_id: SLOTS[slot_id][0])
-    assert [None if place == NOT_FOUND else by_place[place] for place in places] == told(runs)
+    assert [None if place == NOT_FOUND else by_place[place] for place in places] == reported(runs)
 
 
 @given(messages)
-def test_portions_hold_exactly_the_pages_of_the_runs(runs: list[tuple[int, int]]) -> None:
+def test_gfn_sets_hold_exactly_the_pages_of_the_runs(runs: list[tuple[int, int]]) -> None:
     slots = slot_map()
     starts, lengths = columns(runs)
     places = slots.locate(starts, lengths)
     gfn_sets = slots.gfn_sets(starts, lengths, np.flatnonzero(places != NOT_FOUND), places)
     wanted = {
         (row, gpa // PAGE_SIZE + page)
-        for row, ((gpa, count), place) in enumerate(zip(runs, told(runs), strict=True))
+        for row, ((gpa, count), place) in enumerate(zip(runs, reported(runs), strict=True))
         if place is not None
         for page in range(count)
     }
@@ -89,7 +89,7 @@ def test_portions_hold_exactly_the_pages_of_the_runs(runs: list[tuple[int, int]]
         gfn_of_each = gfns.each_gfn()
         assert gfns.pages == len(gfn_of_each)
         assert np.array_equal(np.arange(gfns.slot.count)[gfns.selection], gfn_of_each - gfns.slot.first)
-        assert all(told(runs)[row] == gfns.slot.slot_id for row in gfns.rows)
+        assert all(reported(runs)[row] == gfns.slot.slot_id for row in gfns.rows)
         found |= set(zip(np.repeat(gfns.rows, gfns.counts).tolist(), gfn_of_each.tolist(), strict=True))
     assert found == wanted
 
@@ -118,7 +118,7 @@ def test_a_covered_range_lies_in_slots_page_by_page(gfn: int, count: int) -> Non
         assert [page for gfns in gfn_sets for page in gfns.each_gfn()] == list(range(gfn, gfn + count))
 
 
-def test_a_range_over_abutting_slots_has_a_portion_in_each() -> None:
+def test_a_range_over_abutting_slots_has_a_gfn_set_in_each() -> None:
     gfn_sets = slot_map().covered(2, 5)
     assert gfn_sets is not None
     assert [(p.slot.slot_id, p.offsets.tolist(), p.counts.tolist()) for p in gfn_sets] == [
@@ -188,7 +188,7 @@ def test_a_digest_tells_every_column_and_the_place_of_a_slot() -> None:
     assert digest() == digests[0]
 
 
-def test_a_mask_as_a_portion_and_one_run_as_a_portion() -> None:
+def test_a_mask_as_a_gfn_set_and_one_run_as_a_gfn_set() -> None:
     slot = Slot(SlotId(0), Gfn(100), 8)
     assert gfn_set_where(slot, np.zeros(8, np.bool_)) is None
     gfns = gfn_set_where(slot, np.array([0, 1, 1, 0, 0, 0, 1, 0], np.bool_))

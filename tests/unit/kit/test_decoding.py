@@ -54,7 +54,7 @@ def refused(call: Call, body: str) -> str:
 
 
 @given(st.data())
-def test_what_a_peer_encodes_is_what_the_door_decodes(data: st.DataObject) -> None:
+def test_what_a_peer_encodes_is_what_the_endpoint_decodes(data: st.DataObject) -> None:
     call = data.draw(st.sampled_from(list(CALLS.values())))
     request = data.draw(requests(call))
     assert from_json(call, encode_call(call, request)["content"]) == request

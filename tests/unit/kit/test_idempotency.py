@@ -16,8 +16,8 @@ from pef_kit.core.idempotency import (
     OtherRequest,
     Scope,
 )
+from pef_protocol.http import Role
 from pef_protocol.identity import Incarnation, InstanceId
-from pef_protocol.wire import Role
 
 ONE = Incarnation(InstanceId("1" * 32), 1)
 TWO = Incarnation(InstanceId("1" * 32), 2)
@@ -68,17 +68,17 @@ def test_what_did_not_act_leaves_its_key_free() -> None:
 
 def test_an_operation_without_a_key_is_kept_where_its_id_was_told() -> None:
     kept = ClientOperations()
-    for told in (False, True):
-        operation = kept.begin(KERNEL, "", b"", f"told {told}")
-        operation.told = told
+    for reported in (False, True):
+        operation = kept.begin(KERNEL, "", b"", f"told {reported}")
+        operation.reported = reported
         kept.end(operation, answer(), 0.0, acted=True)
-        assert (kept.find(KERNEL, f"told {told}", 0.0) is operation) == told
+        assert (kept.find(KERNEL, f"told {reported}", 0.0) is operation) == reported
 
 
 def test_a_told_operation_that_was_busy_says_so_by_its_id_and_leaves_its_key_free() -> None:
     kept = ClientOperations()
     operation = kept.begin(KERNEL, "key", b"body", "a")
-    operation.told = True
+    operation.reported = True
     kept.end(operation, answer(b"busy"), 0.0, acted=False)
     assert kept.find(KERNEL, "a", 0.0) is operation
     assert kept.known(KERNEL, "key", b"another", 0.0) is None

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from pef_kit.core.effects import Backoff, Offload, Operation, PeerCall, Transfer
 from pef_kit.core.lease import Ended, Life, leased
-from pef_kit.operations import Ask, Operation, Pause, Transfer, Work
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.identity import Incarnation, InstanceId
@@ -17,12 +17,12 @@ SECOND = Incarnation(InstanceId("0" * 32), 2)
 
 def test_an_operation_whose_life_lasts_goes_on_as_without_a_lease() -> None:
     def adds() -> Operation[int]:
-        first: int = yield Work(lambda: 1)
-        return first + int((yield Pause(0)))
+        first: int = yield Offload(lambda: 1)
+        return first + int((yield Backoff(0)))
 
     operation = leased(adds(), Life("a VM"))
-    assert isinstance(next(operation), Work)
-    assert isinstance(operation.send(1), Pause)
+    assert isinstance(next(operation), Offload)
+    assert isinstance(operation.send(1), Backoff)
     with pytest.raises(StopIteration) as end:
         operation.send(2)
     assert end.value.value == 3
@@ -33,7 +33,7 @@ def test_a_life_that_ends_while_an_effect_is_outstanding_ends_the_operation() ->
 
     def waits() -> Operation[None]:
         try:
-            yield Pause(0)
+            yield Backoff(0)
             marks.append("acted")
         finally:
             marks.append("off")
@@ -50,9 +50,9 @@ def test_a_life_that_ends_while_an_effect_is_outstanding_ends_the_operation() ->
 def test_an_operation_that_was_told_that_its_life_is_over_begins_nothing_more() -> None:
     def insists() -> Operation[str]:
         try:
-            yield Pause(0)
+            yield Backoff(0)
         except Ended:
-            yield Ask("UV_PAGE_OUT", None)
+            yield PeerCall("UV_PAGE_OUT", None)
         return "asked"
 
     life = Life("a VM")
@@ -66,7 +66,7 @@ def test_an_operation_that_was_told_that_its_life_is_over_begins_nothing_more() 
 def test_an_operation_may_end_with_an_answer_of_its_own_when_its_life_is_over() -> None:
     def answers() -> Operation[str]:
         try:
-            yield Pause(0)
+            yield Backoff(0)
         except Ended:
             return "ended"
         return "done"
@@ -85,7 +85,7 @@ def test_an_operation_whose_life_is_over_before_it_begins_does_nothing() -> None
 
     def begins() -> Operation[None]:
         begun.append("begun")
-        yield Pause(0)
+        yield Backoff(0)
 
     life = Life("a VM", alive=False)
     with pytest.raises(Ended):
@@ -99,7 +99,7 @@ def test_bytes_that_move_are_counted_from_the_effect_to_its_answer() -> None:
 
     def moves() -> Operation[None]:
         yield transfer
-        yield Pause(0)
+        yield Backoff(0)
 
     life = Life("an SVM")
     operation = leased(moves(), life)
@@ -118,7 +118,7 @@ def test_bytes_that_move_are_counted_from_the_effect_to_its_answer() -> None:
 
 def test_an_operation_that_is_given_up_moves_nothing_any_more() -> None:
     def moves() -> Operation[None]:
-        yield Work(lambda: None)
+        yield Offload(lambda: None)
 
     life = Life("an SVM")
     operation = leased(moves(), life)
@@ -129,17 +129,17 @@ def test_an_operation_that_is_given_up_moves_nothing_any_more() -> None:
 
 def test_a_call_names_the_incarnation_of_the_innermost_life() -> None:
     def asks() -> Operation[None]:
-        yield Ask("H_SVM_PAGE_OUT", None)
+        yield PeerCall("H_SVM_PAGE_OUT", None)
 
     inner = Life("the victim", SECOND)
     outer = Life("the SVM", Incarnation(InstanceId("0" * 32), 1))
     effect = next(leased(leased(asks(), inner), outer))
-    assert isinstance(effect, Ask)
+    assert isinstance(effect, PeerCall)
     assert effect.incarnation == SECOND
 
 
-FIELDS: dict[type[Ask] | type[Transfer], dict[str, Any]] = {
-    Ask: {"name": "H_SVM_PAGE_OUT", "request": object(), "incarnation": SECOND, "patient": True},
+FIELDS: dict[type[PeerCall] | type[Transfer], dict[str, Any]] = {
+    PeerCall: {"name": "H_SVM_PAGE_OUT", "request": object(), "incarnation": SECOND, "patient": True},
     Transfer: {"pieces": ((1 << 32, 8),), "each": lambda *_: None, "writes": True, "zeroes": True},
 }
 """Values of all fields but `lives` of the effects that a lease changes: none is a default."""
@@ -163,7 +163,7 @@ def test_a_lease_adds_its_lives_to_an_effect_and_changes_nothing_else(kind: type
 
 def test_each_of_several_lives_ends_the_operation() -> None:
     def waits() -> Operation[None]:
-        yield Pause(0)
+        yield Backoff(0)
 
     epoch, vm = Life("the epoch"), Life("a VM")
     operation = leased(waits(), epoch, vm)
@@ -176,10 +176,10 @@ def test_each_of_several_lives_ends_the_operation() -> None:
 
 def test_an_ending_operation_makes_no_further_try_and_no_further_call() -> None:
     def asks_until_done() -> Operation[list[object]]:
-        seen: list[object] = [(yield Ask("UV_PAGE_IN", None)).code]
+        seen: list[object] = [(yield PeerCall("UV_PAGE_IN", None)).code]
         for attempt in count():
-            if not (yield Pause(attempt, patient=True)):
-                return [*seen, (yield Ask("H_SVM_PAGE_OUT", None)).code]
+            if not (yield Backoff(attempt, ignore_deadline=True)):
+                return [*seen, (yield PeerCall("H_SVM_PAGE_OUT", None)).code]
         return []
 
     life = Life("a turn")
@@ -195,10 +195,10 @@ def test_an_ending_operation_still_moves_bytes_that_it_must() -> None:
     life = Life("a turn")
     life.ending = True
     operation = leased(works(), life)
-    assert isinstance(next(operation), Work)
+    assert isinstance(next(operation), Offload)
 
 
 def works() -> Operation[int]:
     """Do one piece of work."""
-    done: int = yield Work(lambda: 1)
+    done: int = yield Offload(lambda: 1)
     return done

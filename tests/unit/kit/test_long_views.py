@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from fastapi import Response
 
-from pef_kit.operations import Operation, Turn
-from pef_kit.runtime.views import LOOKS, LongViews, add_view
-from pef_protocol.wire import OBSERVER_PATH, Role
+from pef_kit.core.effects import Operation, Turn
+from pef_kit.runtime.views import VIEW_ATTEMPTS, LongViews, add_view
+from pef_protocol.http import OBSERVER_PATH, Role
 from unit.kit.in_process import TOKENS, toy_service, visitor
 
 PATH = OBSERVER_PATH + "numbers"
@@ -43,7 +43,7 @@ class Numbers:
         yield Turn()
         return one, self.other
 
-    def look(self, numbers: tuple[int, int]) -> dict[str, list[int]]:
+    def observe(self, numbers: tuple[int, int]) -> dict[str, list[int]]:
         """Show both."""
         return {"numbers": list(numbers)}
 
@@ -52,12 +52,12 @@ class Numbers:
         views = LongViews(self.service)
 
         async def view() -> Response:
-            return await views.show(self.copy, self.look, whole=whole)
+            return await views.show(self.copy, self.observe, whole=whole)
 
         add_view(self.service, "numbers", view)
 
 
-@pytest.mark.parametrize("changes", [0, 1, LOOKS - 1])
+@pytest.mark.parametrize("changes", [0, 1, VIEW_ATTEMPTS - 1])
 async def test_a_whole_view_is_of_one_moment(changes: int) -> None:
     numbers = Numbers(changes)
     numbers.add_view(whole=True)
@@ -68,11 +68,11 @@ async def test_a_whole_view_is_of_one_moment(changes: int) -> None:
 
 
 async def test_where_calls_never_leave_time_a_whole_view_is_refused() -> None:
-    numbers = Numbers(LOOKS)
+    numbers = Numbers(VIEW_ATTEMPTS)
     numbers.add_view(whole=True)
     async with visitor(numbers.service, TOKENS[Role.OBSERVER]) as client:
         assert (await client.get(PATH)).status_code == 503
-        assert (await client.get(PATH)).json() == {"numbers": [LOOKS, LOOKS]}
+        assert (await client.get(PATH)).json() == {"numbers": [VIEW_ATTEMPTS, VIEW_ATTEMPTS]}
 
 
 async def test_another_view_is_of_a_moment_for_each_part() -> None:

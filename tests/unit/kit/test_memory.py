@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pef_kit import bus as bus_module
-from pef_kit.bus import BLOCK, NORMAL_BASE, MappedBus, NormalMemory, carry_out, chunks
-from pef_kit.operations import PeerFailure, Transfer
+from pef_kit.core.effects import PeerFailure, Transfer
+from pef_kit.runtime import bus as bus_module
+from pef_kit.runtime.bus import BLOCK, NORMAL_BASE, MmapBus, NormalMemory, carry_out, chunks
 from pef_protocol.quantities import PAGE_SIZE, SECURE_BIT, U64_MAX
 
 SIZE = 64 * PAGE_SIZE
@@ -116,7 +116,7 @@ PIECES = ((page(8), 3 * PAGE_SIZE), (page(0), 100), (page(40), PAGE_SIZE))
 async def test_a_mapped_bus_writes_and_reads(
     memory: NormalMemory, path: Path, threads: ThreadPoolExecutor
 ) -> None:
-    bus = MappedBus(threads, NormalMemory(path, SIZE))
+    bus = MmapBus(threads, NormalMemory(path, SIZE))
 
     def fill(index: int, offset: int, view: memoryview) -> None:
         view[:] = bytes([index + 1]) * len(view)
@@ -141,7 +141,7 @@ async def test_a_long_transfer_covers_every_byte_once(path: Path, threads: Threa
     seen: list[tuple[int, int, int]] = []
     pieces = ((NORMAL_BASE, size), (NORMAL_BASE, PAGE_SIZE))
     each = Transfer(pieces, lambda index, offset, view: seen.append((index, offset, len(view))), writes=False)
-    await MappedBus(threads, memory).perform(each)
+    await MmapBus(threads, memory).perform(each)
     assert sorted(seen) == list(chunks(pieces, BLOCK))
     assert sum(length for _, _, length in seen) == size + PAGE_SIZE
 
@@ -149,7 +149,7 @@ async def test_a_long_transfer_covers_every_byte_once(path: Path, threads: Threa
 async def test_a_bus_whose_file_nobody_has_named_is_a_failure_of_the_peer(
     path: Path, threads: ThreadPoolExecutor
 ) -> None:
-    bus = MappedBus(threads)
+    bus = MmapBus(threads)
     with pytest.raises(PeerFailure, match="memory bus to normal memory: "):
         await bus.perform(Transfer(PIECES, lambda *_: None, writes=False))
     bus.memory = NormalMemory(path, SIZE, create=True)
@@ -182,7 +182,7 @@ async def test_a_transfer_that_fails_has_ended_in_every_thread_when_it_tells(
     memory = NormalMemory(path, 2 * BLOCK, create=True)
     held = HeldThreads()
     transfer = Transfer(((NORMAL_BASE, 2 * BLOCK),), lambda *_: None, writes=False)
-    task = asyncio.ensure_future(MappedBus(held, memory).perform(transfer))
+    task = asyncio.ensure_future(MmapBus(held, memory).perform(transfer))
     await turns_of_the_loop()
     first, second = held.held
     first.set_exception(ZeroDivisionError())

@@ -9,17 +9,17 @@ import pytest
 from fastapi import Response
 from starlette.types import ASGIApp
 
-from pef_kit.operations import Ask, Effect, Operation, PeerFailure, ask
+from pef_kit.core.effects import Effect, Operation, PeerCall, PeerFailure, ask
 from pef_kit.runtime.app import json_response
 from pef_kit.runtime.trace import CURRENT, RING, CallContext, Observer
 from pef_kit.runtime.views import add_view
+from pef_protocol.auth import mint_guest_token
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import UCode
 from pef_protocol.events import CallEvent, Side
+from pef_protocol.http import CALL_ID, DEPTH, MAX_DEPTH, PARENT_ID, TRACEPARENT, Caller, Role
 from pef_protocol.hypercalls import SvmInitDone
-from pef_protocol.tokens import mint_guest_token
 from pef_protocol.ultracalls import SvmTerminate
-from pef_protocol.wire import CALL_ID, DEPTH, MAX_DEPTH, PARENT_ID, TRACEPARENT, Caller, Role
 from unit.kit.in_process import (
     GUEST_KEY,
     TOKENS,
@@ -94,8 +94,8 @@ async def test_few_runs_are_told_and_many_are_counted() -> None:
         for runs in ([[1 << 32, 65536, 2]], [[1 << 32, 65536, 3]] * 9, []):
             body = {"lpid": 7, "runs": runs, "flags": 0, "order": 16}
             await client.post("/v1/ultracalls/UV_PAGE_IN", json=body)
-    told = [(event["arguments"]["runs"], event["pages"]) for event in await events(service)]
-    assert told == [("0x100000000+0x10000+0x2", 2), ("9 runs", 27), ("0 runs", 0)]
+    reported = [(event["arguments"]["runs"], event["pages"]) for event in await events(service)]
+    assert reported == [("0x100000000+0x10000+0x2", 2), ("9 runs", 27), ("0 runs", 0)]
 
 
 async def test_only_later_events_are_told() -> None:
@@ -117,8 +117,8 @@ async def test_a_request_for_the_trace_may_wait_for_an_event() -> None:
             await asyncio.sleep(0)
         assert not waiting.done()
         await guest.post(ESM_PATH, json=ESM, headers={CALL_ID: "c1"})
-        told = (await waiting).json()
-    assert [event["call_id"] for event in told] == ["c1"]
+        reported = (await waiting).json()
+    assert [event["call_id"] for event in reported] == ["c1"]
 
 
 async def test_nested_calls_make_one_tree_on_both_sides() -> None:
@@ -136,11 +136,11 @@ async def test_nested_calls_make_one_tree_on_both_sides() -> None:
     peers: dict[Side, Any] = {}
 
     async def from_ultravisor(effect: Effect) -> Any:
-        assert isinstance(effect, Ask)
+        assert isinstance(effect, PeerCall)
         return await peers[Side.HYPERVISOR].call(effect)
 
     async def from_hypervisor(effect: Effect) -> Any:
-        assert isinstance(effect, Ask)
+        assert isinstance(effect, PeerCall)
         return await peers[Side.ULTRAVISOR].call(effect)
 
     uv = toy_service(on_ultravisor, perform=from_ultravisor)
@@ -187,7 +187,7 @@ async def headers_of_a_nested_call(**headers: str) -> httpx.Headers:
     async with peer_of(keeping_headers, Role.ULTRAVISOR) as peer:
 
         async def perform(effect: Effect) -> Any:
-            assert isinstance(effect, Ask)
+            assert isinstance(effect, PeerCall)
             return await peer.call(effect)
 
         async with visitor(toy_service(on_ultravisor, perform=perform), GUEST) as client:

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.linked import run_now
-from pef_kit import parts
-from pef_kit.columns import Slot
-from pef_kit.operations import Effect, Operation, Turn
-from pef_kit.parts import batches, copied, page_by_page, part_by_part
-from pef_kit.spans import I64
+from harness.linked import run_now
+from pef_kit.core import parts
+from pef_kit.core.columns import Slot
+from pef_kit.core.effects import Effect, Operation, Turn
+from pef_kit.core.parts import batches, copied, page_by_page, part_by_part
+from pef_kit.core.runs import I64
 from pef_protocol.quantities import Gfn, SlotId
 
 PART = 5
@@ -81,7 +81,7 @@ def test_runs_are_the_states(states: list[int]) -> None:
     slot = Slot(SlotId(0), Gfn(0), len(states))
     slot.state[:] = states
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pef_kit.columns.BLOCK", 3)
+        patch.setattr("pef_kit.core.columns.BLOCK", 3)
         firsts, counts = slot.runs()
     assert np.repeat(slot.state[firsts], counts).tolist() == states
     assert (np.diff(slot.state[firsts].astype(int)) != 0).all()

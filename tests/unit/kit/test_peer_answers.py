@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pef_kit.operations import Operation, PeerFailure
+from pef_kit.core.effects import Operation, PeerFailure
 from pef_kit.runtime.messages import decode_reply, encode_call, encode_reply
 from pef_kit.runtime.trace import CURRENT, CallContext
 from pef_protocol.calls import CALLS, Call, Reply
 from pef_protocol.codes import HCode
+from pef_protocol.http import JSON, MAX_DEPTH, OCTETS, RUNS_IN_JSON, Caller, Role
 from pef_protocol.hypercalls import SvmInitDone, SvmPageIn
 from pef_protocol.runs import CodedRuns, PageRuns
 from pef_protocol.ultracalls import PageIn
-from pef_protocol.wire import JSON, MAX_DEPTH, OCTETS, RUNS_IN_JSON, Caller, Role
 from unit.kit.in_process import TOKENS, Application, Receive, Scope, Send, asked, peer_of, toy_service
 
 DONE = SvmInitDone(7)  # type: ignore[arg-type]
@@ -43,9 +43,9 @@ def answering(body: bytes, status: int = 200, *headers: tuple[bytes, bytes]) -> 
     return application
 
 
-async def failure_of(application: Application, *, patience: float = 5.0) -> str:
+async def failure_of(application: Application, *, time_limit: float = 5.0) -> str:
     """Return why a call to `application` fails."""
-    async with peer_of(application, Role.ULTRAVISOR, patience=patience) as peer:
+    async with peer_of(application, Role.ULTRAVISOR, time_limit=time_limit) as peer:
         with pytest.raises(PeerFailure) as caught:
             await peer.call(asked("H_SVM_INIT_DONE", DONE))
     assert (caught.value.call, caught.value.peer) == ("H_SVM_INIT_DONE", "hypervisor")
@@ -122,7 +122,7 @@ async def test_an_answer_that_does_not_come_is_a_failure_in_time() -> None:
 
     loop = asyncio.get_running_loop()
     began = loop.time()
-    assert await failure_of(silent, patience=0.2) == "no answer within 0.2 s"
+    assert await failure_of(silent, time_limit=0.2) == "no answer within 0.2 s"
     assert 0.15 < loop.time() - began < 5
 
 
@@ -134,7 +134,7 @@ async def test_waiting_for_a_turn_is_bounded_too_and_gives_the_turn_back() -> No
         await talking.wait()
         await answering(with_())(scope, receive, send)
 
-    async with peer_of(application, Role.ULTRAVISOR, patience=0.2) as peer:
+    async with peer_of(application, Role.ULTRAVISOR, time_limit=0.2) as peer:
         calls = (peer.call(asked("H_SVM_INIT_DONE", DONE)) for _ in range(12))
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
         assert [str(outcome) for outcome in outcomes] == [

@@ -7,15 +7,15 @@ from typing import Any
 import httpx
 import pytest
 
-from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, ask
+from pef_kit.core.effects import Backoff, Effect, Operation, PeerCall, PeerFailure, ask
 from pef_kit.runtime.peer import Peer
+from pef_protocol.auth import mint_guest_token
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.events import Side
+from pef_protocol.http import Caller, Role
 from pef_protocol.hypercalls import SvmInitDone, SvmInitStart, SvmPageIn
 from pef_protocol.runs import PageRuns, PlacedRuns
-from pef_protocol.tokens import mint_guest_token
 from pef_protocol.ultracalls import PageIn, RegisterMemSlot
-from pef_protocol.wire import Caller, Role
 from unit.kit.in_process import GUEST_KEY, asked, new_peer, toy_service
 from unit.kit.loopback import Misbehave, misbehaving, served, unused_url
 
@@ -140,7 +140,7 @@ def nest(_: Caller, name: str, __: Any) -> Operation[Reply]:
         reply = yield from ask(asked, request)
         assert reply == Reply(CALLS[asked].success)
     else:
-        yield Pause(0)
+        yield Backoff(0)
     return Reply(CALLS[name].success)
 
 
@@ -151,7 +151,7 @@ async def test_bursts_of_nested_calls_over_small_pools_do_not_lock_each_other() 
     rounds: list[int] = []
 
     async def performed(to: Side, effect: Effect) -> Any:
-        if isinstance(effect, Ask):
+        if isinstance(effect, PeerCall):
             return await peers[to].call(effect)
         rounds.append(await innermost.wait())
         return None

@@ -8,18 +8,18 @@ from typing import Any
 import httpx
 import pytest
 
+from pef_kit.core.effects import Backoff, Operation, PeerCall, PeerFailure
 from pef_kit.core.fence import Fence
 from pef_kit.core.life import Ended, Life
-from pef_kit.operations import Ask, Operation, Pause, PeerFailure
 from pef_kit.runtime.peer import Peer
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
+from pef_protocol.http import Caller
 from pef_protocol.identity import Epoch, Incarnation, InstanceId
 from pef_protocol.problems import ProblemType
 from pef_protocol.quantities import PAGE_SIZE
 from pef_protocol.runs import PlacedRuns
 from pef_protocol.ultracalls import PageIn, SvmTerminate
-from pef_protocol.wire import Caller
 from unit.kit.in_process import (
     LIFE,
     Application,
@@ -143,7 +143,7 @@ async def test_calls_at_once_have_slots_of_their_own() -> None:
     together = asyncio.Barrier(4)
 
     def meets(_: Caller, __: str, ___: Any) -> Operation[Reply]:
-        yield Pause(0)
+        yield Backoff(0)
         return Reply(UCode.U_SUCCESS)
 
     async def perform(_: Any) -> Any:
@@ -176,13 +176,13 @@ async def test_a_long_body_is_sent_again_only_where_it_never_came() -> None:
 async def test_a_broken_service_is_a_failure_and_says_so_again() -> None:
     calls = 0
 
-    def breaks(_: Caller, __: str, ___: Any) -> Operation[Reply]:
+    def run_starts(_: Caller, __: str, ___: Any) -> Operation[Reply]:
         nonlocal calls
         calls += 1
         yield from ()
         raise ZeroDivisionError
 
-    async with reached(breaks) as (peer, wire, _):
+    async with reached(run_starts) as (peer, wire, _):
         wire.faults = [answer_lost]
         with pytest.raises(PeerFailure, match="BROKEN") as caught:
             await peer.call(asked("UV_SVM_TERMINATE", TERMINATE))
@@ -228,7 +228,7 @@ async def test_a_peer_without_slots_is_not_asked_again() -> None:
 
 async def test_a_call_of_an_svm_that_has_ended_ends_at_once_and_its_number_is_not_used_again() -> None:
     life = Life("an SVM", Incarnation(InstanceId("1" * 32), 1))
-    ask = Ask("UV_SVM_TERMINATE", TERMINATE, life.incarnation, (life, LIFE))
+    ask = PeerCall("UV_SVM_TERMINATE", TERMINATE, life.incarnation, (life, LIFE))
 
     async def dies(*_: Any) -> None:
         life.end()
@@ -271,11 +271,11 @@ async def test_a_call_whose_caller_went_away_keeps_its_slot_until_it_has_an_outc
 
 
 async def test_that_the_epoch_is_over_is_a_rumour_which_is_told_and_asked_about_again() -> None:
-    told: list[str] = []
-    async with reached(_other_epoch=lambda: told.append("other")) as (peer, wire, counting):
+    reported: list[str] = []
+    async with reached(_other_epoch=lambda: reported.append("other")) as (peer, wire, counting):
         wire.faults = [FAULTS["another epoch"]] * 2
         await peer.call(asked("UV_SVM_TERMINATE", TERMINATE))
-        assert told == ["other"] * 2
+        assert reported == ["other"] * 2
         assert len(set(wire.slots)) == 1
         assert counting.done == 1
 
@@ -285,7 +285,7 @@ async def test_a_call_ends_with_its_epoch_once_that_is_no_rumour() -> None:
     async with reached(_other_epoch=life.end) as (peer, wire, counting):
         wire.faults = [FAULTS["another epoch"]]
         with pytest.raises(Ended):
-            await peer.call(Ask("UV_SVM_TERMINATE", TERMINATE, lives=(life,)))
+            await peer.call(PeerCall("UV_SVM_TERMINATE", TERMINATE, lives=(life,)))
         assert (len(wire.slots), counting.done) == (1, 0)
 
 
@@ -316,7 +316,7 @@ async def test_an_epoch_of_its_own_has_a_session_of_its_own() -> None:
     peer = new_peer("http://peer.test", slots=True, transport=into(wire))
     for count in (1, 2):
         life = fence.begin(Epoch(InstanceId("0" * 32), count))
-        await peer.call(Ask("UV_SVM_TERMINATE", TERMINATE, lives=(life,)))
+        await peer.call(PeerCall("UV_SVM_TERMINATE", TERMINATE, lives=(life,)))
     first, second = (slot.split(".")[0] for slot in wire.slots)
     assert first != second
     await peer.close()

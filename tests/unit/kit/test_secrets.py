@@ -7,11 +7,11 @@ import pytest
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from pef_kit.operations import PeerFailure
+from pef_kit.core.effects import PeerFailure
 from pef_kit.runtime.settings import ServiceSettings
+from pef_protocol.auth import mint_guest_token
+from pef_protocol.http import Role
 from pef_protocol.hypercalls import SvmInitDone
-from pef_protocol.tokens import mint_guest_token
-from pef_protocol.wire import Role
 from unit.kit.in_process import GUEST_KEY, TOKENS, asked, new_peer, toy_service, visitor
 
 SECRETS = {

@@ -8,17 +8,17 @@ import httpx
 import pytest
 from fastapi import Response
 
-from pef_kit.operations import Operation
+from pef_kit.core.effects import Operation
 from pef_kit.runtime.app import json_response
 from pef_kit.runtime.auth import TheCaller, TheGuest
 from pef_kit.runtime.messages import Number
+from pef_protocol.auth import mint_guest_token
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side
+from pef_protocol.http import OCTETS, PROBLEM, Caller, Role
 from pef_protocol.runs import CodedRuns
-from pef_protocol.tokens import mint_guest_token
 from pef_protocol.ultracalls import WritePate
-from pef_protocol.wire import OCTETS, PROBLEM, Caller, Role
 from unit.kit.in_process import BODY_LIMIT, GUEST_KEY, TOKENS, toy_service, visitor
 
 PATE_PATH = "/v1/ultracalls/UV_WRITE_PATE"
@@ -239,7 +239,7 @@ async def test_a_fault_of_the_service_tells_nothing_of_itself() -> None:
     assert [event["code"] for event in service.observer.since(0)] == ["failed"]
 
 
-async def test_a_door_lets_in_only_those_it_is_for() -> None:
+async def test_a_endpoint_lets_in_only_those_it_is_for() -> None:
     service = toy_service()
 
     async def guests(guest: TheGuest, gpa: Number) -> Response:
@@ -274,10 +274,10 @@ async def test_a_door_lets_in_only_those_it_is_for() -> None:
 async def test_a_number_of_a_query_is_checked(query: str) -> None:
     service = toy_service()
 
-    async def door(gpa: Number) -> Response:
+    async def endpoint(gpa: Number) -> Response:
         return json_response(gpa)
 
-    service.add("POST", "/door", door, tag="guest")
+    service.add("POST", "/door", endpoint, tag="guest")
     async with visitor(service) as client:
         response = await client.post(f"/door?{query}")
         assert (response.status_code, problem(response)["field"]) == (422, "gpa")

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pef_kit.columns import Slot, SlotMap, gfn_set_of
-from pef_kit.spans import NOT_FOUND, U64, among, breaks, spread, stretches
+from pef_kit.core.columns import Slot, SlotMap, gfn_set_of
+from pef_kit.core.runs import NOT_FOUND, U64, isin, run_starts, runs_of_true, spread
 from pef_protocol.quantities import PAGE_SIZE, Gfn, SlotId
 
 SLOTS = ((0, 0, 3), (1, 3, 2), (2, 9, 4))
@@ -69,14 +69,14 @@ def test_addresses_at_the_end_of_all_numbers_wrap() -> None:
 
 
 def test_one_element_is_one_piece() -> None:
-    firsts, counts = breaks(1, (np.array([5]), 1))
+    firsts, counts = run_starts(1, (np.array([5]), 1))
     assert (firsts.tolist(), counts.tolist()) == ([0], [1])
-    assert [len(column) for column in breaks(0)] == [0, 0]
+    assert [len(column) for column in run_starts(0)] == [0, 0]
 
 
 @given(st.lists(st.booleans(), max_size=12))
-def test_stretches_are_those_of_a_walk(mask: list[bool]) -> None:
-    firsts, counts = stretches(np.array(mask, np.bool_))
+def test_runs_of_true_are_those_of_a_walk(mask: list[bool]) -> None:
+    firsts, counts = runs_of_true(np.array(mask, np.bool_))
     covered = [
         place for first, count in zip(firsts, counts, strict=True) for place in range(first, first + count)
     ]
@@ -86,10 +86,10 @@ def test_stretches_are_those_of_a_walk(mask: list[bool]) -> None:
 
 @given(st.lists(st.integers(0, 5), max_size=8), st.sets(st.integers(0, 5), min_size=1))
 def test_among_marks_the_wanted(column: list[int], wanted: set[int]) -> None:
-    marked = among(np.array(column, np.uint8), *wanted)
+    marked = isin(np.array(column, np.uint8), *wanted)
     assert marked.tolist() == [value in wanted for value in column]
 
 
-def test_a_portion_of_one_run_counts_its_pages() -> None:
+def test_a_gfn_set_of_one_run_counts_its_pages() -> None:
     slot = Slot(SlotId(0), Gfn(4), 8)
     assert gfn_set_of(slot, 2, 5).pages == 5

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from pef_kit.volume import Misnamed, Volume, VolumeTaken
+from pef_kit.runtime.volume import Misnamed, Volume, VolumeTaken
 from pef_protocol.events import Side
 from pef_protocol.identity import InstanceId
 

@@ -12,9 +12,9 @@ from pef_lab.rows.doors import HYPERVISOR, Doors
 from pef_lab.rows.row import Finding, Kind, Level, Played, Row, Verdict
 from pef_lab.rows.stage import Stage
 from pef_lab.rows.subject import Evidence, Subject
+from pef_protocol.http import JSON, Role
 from pef_protocol.quantities import Lpid
 from pef_protocol.ultracalls import SvmTerminate
-from pef_protocol.wire import JSON, Role
 
 PATIENCE: Final = 0.05
 """Seconds: what is silent in these tests is so for ever."""

@@ -8,8 +8,7 @@ import httpx
 import pytest
 from aiohttp import web
 
-from pef_lab.between.go_between import Conduct, GoBetween
-from pef_lab.between.misdeeds import (
+from pef_lab.between.fault_injections import (
     after,
     before,
     claim,
@@ -22,8 +21,9 @@ from pef_lab.between.misdeeds import (
     instead,
     late,
     silent,
-    unheard,
+    unanswered,
 )
+from pef_lab.between.go_between import Conduct, GoBetween
 from pef_lab.between.numbers import Numbers
 from pef_lab.between.passing import Passing
 from pef_lab.between.script import ScriptedBetween
@@ -32,7 +32,7 @@ from pef_lab.between.wire import ports_of
 from pef_lab.failures import WrongInput
 from pef_protocol.codes import HCode
 from pef_protocol.events import Side
-from pef_protocol.wire import HYPERCALL_PATH
+from pef_protocol.http import HYPERCALL_PATH
 
 pytestmark = pytest.mark.sockets
 
@@ -76,8 +76,8 @@ async def between(service: tuple[Service, str]) -> AsyncIterator[ScriptedBetween
         yield one
 
 
-async def ask(url: str, patience: float = 30) -> httpx.Response:
-    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=patience) as client:
+async def ask(url: str, time_limit: float = 30) -> httpx.Response:
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=time_limit) as client:
         return await client.post(PATH, json=CALL)
 
 
@@ -128,21 +128,21 @@ async def test_a_script_is_followed_in_its_order(between: ScriptedBetween) -> No
     ("deed", "carried_out"), [(dropped, 0), (forgotten, 1)], ids=["dropped", "forgotten"]
 )
 async def test_a_broken_connection_is_no_answer(
-    service: tuple[Service, str], between: ScriptedBetween, deed: Conduct, carried_out: int
+    service: tuple[Service, str], between: ScriptedBetween, action: Conduct, carried_out: int
 ) -> None:
-    between.answers(NAME, deed)
+    between.answers(NAME, action)
     with pytest.raises(httpx.RemoteProtocolError):
         await ask(between.url)
     assert len(service[0].bodies) == carried_out
 
 
-@pytest.mark.parametrize(("deed", "carried_out"), [(silent, 0), (unheard, 1), (late, 1)])
+@pytest.mark.parametrize(("deed", "carried_out"), [(silent, 0), (unanswered, 1), (late, 1)])
 async def test_silence_lasts_until_whoever_asked_gives_up(
-    service: tuple[Service, str], between: ScriptedBetween, deed: Conduct, carried_out: int
+    service: tuple[Service, str], between: ScriptedBetween, action: Conduct, carried_out: int
 ) -> None:
-    between.answers(NAME, deed)
+    between.answers(NAME, action)
     with pytest.raises(httpx.ReadTimeout):
-        await ask(between.url, patience=0.2)
+        await ask(between.url, time_limit=0.2)
     await between.settled()
     assert len(service[0].bodies) == carried_out
 
@@ -156,14 +156,14 @@ async def test_silence_lasts_until_whoever_asked_gives_up(
     ids=["html", "garbage"],
 )
 async def test_nonsense_is_answered_in_place_of_the_service(
-    service: tuple[Service, str], between: ScriptedBetween, deed: Conduct, text: str, carried_out: int
+    service: tuple[Service, str], between: ScriptedBetween, action: Conduct, text: str, carried_out: int
 ) -> None:
-    between.answers(NAME, deed)
+    between.answers(NAME, action)
     assert (await ask(between.url)).text == text
     assert len(service[0].bodies) == carried_out
 
 
-async def test_deeds_are_done_before_after_and_instead(
+async def test_actions_are_done_before_after_and_instead(
     service: tuple[Service, str], between: ScriptedBetween
 ) -> None:
     seen: list[int] = []

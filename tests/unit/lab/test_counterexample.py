@@ -71,8 +71,8 @@ def test_a_file_is_read_as_it_is(file: Path) -> None:
 
 
 def test_whoever_found_it_may_tell_more(file: Path) -> None:
-    told = {"command": "pef simulate", "commit": "abc1234", "seed": 7}
-    assert read(written(file, found_by=told)).found_by.model_dump() == told
+    reported = {"command": "pef simulate", "commit": "abc1234", "seed": 7}
+    assert read(written(file, found_by=reported)).found_by.model_dump() == reported
 
 
 SHARES = step("guest 0", "share", "asks H_SVM_PAGE_IN", 0)

@@ -40,13 +40,13 @@ def slot_of(states: list[str], first: int = 0) -> SlotStates:
 def test_which_words_agree_depends_on_how_many_states_the_design_keeps(
     hypervisor: str, ultravisor: str, *, four: bool, two: bool
 ) -> None:
-    ours, theirs = [slot((0, 4, hypervisor))], [slot((0, 4, ultravisor))]
-    assert compare(ours, theirs, Design.TRACKED).agree is four
-    assert compare(ours, theirs, Design.TRACKED_PAGEIN).agree is four
-    assert compare(ours, theirs, Design.EAGER).agree is two
-    assert compare(ours, theirs, Design.BROKEN).agree is two
+    own, theirs = [slot((0, 4, hypervisor))], [slot((0, 4, ultravisor))]
+    assert compare(own, theirs, Design.TRACKED).agree is four
+    assert compare(own, theirs, Design.TRACKED_PAGEIN).agree is four
+    assert compare(own, theirs, Design.EAGER).agree is two
+    assert compare(own, theirs, Design.BROKEN).agree is two
     for design in PUSHING:
-        assert compare(ours, theirs, design).agree is two
+        assert compare(own, theirs, design).agree is two
 
 
 def test_a_vm_without_svm_object_has_normal_pages_only() -> None:
@@ -86,16 +86,16 @@ def test_a_disagreement_is_told_with_its_widest_run() -> None:
     st.lists(st.sampled_from(UV), min_size=1, max_size=24),
     st.integers(0, 8),
 )
-def test_runs_say_of_each_gfn_what_both_tables_say(ours: list[str], theirs: list[str], shift: int) -> None:
-    found = compare([slot_of(ours)], [slot_of(theirs, shift)], Design.TRACKED)
-    told = {
+def test_runs_say_of_each_gfn_what_both_tables_say(own: list[str], theirs: list[str], shift: int) -> None:
+    found = compare([slot_of(own)], [slot_of(theirs, shift)], Design.TRACKED)
+    reported = {
         gfn: (run.hypervisor, run.ultravisor)
         for run in found.runs
         for gfn in range(run.first, run.first + run.count)
     }
-    first = dict(enumerate(ours))
+    first = dict(enumerate(own))
     second = dict(enumerate(theirs, shift))
-    assert told == {
+    assert reported == {
         gfn: (first.get(gfn, NO_SLOT), second.get(gfn, NO_SLOT)) for gfn in first.keys() | second.keys()
     }
     pairs = [(run.hypervisor, run.ultravisor, run.first + run.count) for run in found.runs]

@@ -22,8 +22,8 @@ def test_a_text_can_be_read() -> None:
 
 
 @given(generations, st.integers(0, 1 << 30), st.integers(1, 1 << 20))
-def test_a_text_of_another_page_is_misplaced(kind: Generation, gfn: int, away: int) -> None:
-    assert kinds_of(text_of(kind, gfn + away, 1), gfn).tolist() == [OTHER_TEXT]
+def test_a_text_of_another_page_is_misplaced(kind: Generation, gfn: int, absent: int) -> None:
+    assert kinds_of(text_of(kind, gfn + absent, 1), gfn).tolist() == [OTHER_TEXT]
 
 
 @given(generations, st.integers(0, PAGE_SIZE - 1))

@@ -37,14 +37,14 @@ def test_every_rung_has_a_row(sheet: Sheet) -> None:
     seen = {
         row.id.removeprefix(f"{sheet.path}/").split(":")[0] for row in sheet.rows() if row.kind is Kind.RUNG
     }
-    assert seen == {rung.name for rung in sheet.call.ladder}
+    assert seen == {rung.name for rung in sheet.call.check_order}
 
 
 @pytest.mark.parametrize("sheet", SHEETS, ids=lambda sheet: sheet.path)
 def test_every_pair_of_rungs_has_a_row_or_a_reason(sheet: Sheet) -> None:
     made = {row.id.rsplit("/", 1)[1] for row in sheet.rows() if row.kind is Kind.PAIR}
     unmade = {f"{pair.first}<{pair.second}" for pair in sheet.unmade()}
-    pairs = {f"{one.name}<{other.name}" for one, other in combinations(sheet.call.ladder, 2)}
+    pairs = {f"{one.name}<{other.name}" for one, other in combinations(sheet.call.check_order, 2)}
     assert made | unmade == pairs
     assert not made & unmade
     assert all(pair.reason for pair in sheet.unmade())

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 from aiohttp import web
 
-from pef_kit.bus import NORMAL_BASE
+from pef_kit.runtime.bus import NORMAL_BASE
 from pef_lab.between.server import Server
 from pef_lab.failures import Unanswered
 from pef_lab.rows.doors import HYPERVISOR, VMM, Answer, Doors
@@ -25,6 +25,7 @@ from pef_lab.rows.playing.ultravisor import (
 )
 from pef_protocol.calls import CALLS
 from pef_protocol.codes import UCode
+from pef_protocol.http import Role
 from pef_protocol.hypercalls import SvmInitDone, SvmPageIn
 from pef_protocol.quantities import (
     H_PAGE_IN_SHARED,
@@ -47,7 +48,6 @@ from pef_protocol.ultracalls import (
     UnregisterMemSlot,
     WritePate,
 )
-from pef_protocol.wire import Role
 
 pytestmark = pytest.mark.sockets
 

@@ -16,9 +16,9 @@ from pef_lab.rows.run import IN_A_ROW, IN_VAIN, play, printable
 from pef_lab.rows.sheet import refused
 from pef_lab.rows.stage import Stage
 from pef_lab.rows.subject import Evidence, NoScene, Subject
+from pef_protocol.http import PROBLEM, Role
 from pef_protocol.quantities import Lpid
 from pef_protocol.ultracalls import SvmTerminate
-from pef_protocol.wire import PROBLEM, Role
 from unit.lab.fake_subject import (
     PATIENCE,
     SUCCESS,

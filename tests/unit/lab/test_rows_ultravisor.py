@@ -70,19 +70,19 @@ def test_every_ultracall_has_a_sheet() -> None:
 
 @pytest.mark.parametrize("call", ULTRACALLS, ids=lambda call: call.name)
 def test_every_rung_has_a_row(call: Call) -> None:
-    assert [rung.name for rung in call.ladder if not has_row(f"{path_of(call)}/{rung.name}")] == []
+    assert [rung.name for rung in call.check_order if not has_row(f"{path_of(call)}/{rung.name}")] == []
     assert has_row(f"{path_of(call)}/success")
     assert has_row(f"{path_of(call)}/nobody")
 
 
 @pytest.mark.parametrize("call", ULTRACALLS, ids=lambda call: call.name)
 def test_every_pair_of_rungs_has_a_row_or_a_reason(call: Call) -> None:
-    pairs = {(first.name, second.name) for first, second in combinations(call.ladder, 2)}
+    pairs = {(first.name, second.name) for first, second in combinations(call.check_order, 2)}
     made = {(first, second) for first, second in pairs if f"{path_of(call)}/order/{first}<{second}" in IDS}
     reasons = {(each.first, each.second): each.reason for each in unmade() if each.call == call.name}
     assert made.isdisjoint(reasons)
     assert made | set(reasons) == pairs
-    codes = {rung.name: rung.code for rung in call.ladder}
+    codes = {rung.name: rung.code for rung in call.check_order}
     impossible = {pair for pair in reasons if codes[pair[0]] is not codes[pair[1]]}
     assert impossible == {(first, second) for name, first, second in NO_SUCH_MESSAGE if name == call.name}
 
@@ -126,7 +126,7 @@ def test_a_refused_cell_stays_what_it_was() -> None:
 
 @pytest.mark.parametrize("call", ["UV_PAGE_IN", "UV_PAGE_OUT", "UV_PAGE_INVAL"])
 def test_runs_that_are_judged_alone_have_rows(call: str) -> None:
-    judged = {rung.name for rung in CALLS[call].ladder if rung.per_run} - {"aborted"}
+    judged = {rung.name for rung in CALLS[call].check_order if rung.per_run} - {"aborted"}
     assert [name for name in judged if f"{path_of(CALLS[call])}/runs/{name}" not in IDS] == []
 
 

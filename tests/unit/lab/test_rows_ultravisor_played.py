@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from pef_kit.bus import NORMAL_BASE
+from pef_kit.runtime.bus import NORMAL_BASE
 from pef_lab.between.server import Server
 from pef_lab.rows.doors import ULTRAVISOR, Answer, Doors
 from pef_lab.rows.playing.host import SlotPlan
@@ -17,10 +17,10 @@ from pef_lab.rows.playing.hypervisor import PlayedHypervisor
 from pef_lab.rows.playing.normal_memory import read_normal, write_normal
 from pef_lab.rows.playing.script import Held, pretend, refuse
 from pef_protocol.codes import HCode, UCode
+from pef_protocol.http import Role
 from pef_protocol.hypercalls import SvmInitAbort, SvmInitDone, SvmInitStart, SvmPageIn, SvmPageOut
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Lpid, gpa_of
 from pef_protocol.runs import PageRuns
-from pef_protocol.wire import Role
 
 TOKEN = "the-ultravisors-own"
 STARTED = HCode.H_SUCCESS.name

@@ -51,7 +51,7 @@ def test_a_ledger_of_the_tables_is_written_and_compared(
     file, smaller = tmp_path / "ledger.json", tmp_path / "smaller.json"
     assert main([str(file), "--only", "checks", "--only", "cells"]) == 0
     ledger = json.loads(file.read_text())
-    assert len(ledger["checks"]) == sum(len(call.ladder) for call in CALLS.values())
+    assert len(ledger["checks"]) == sum(len(call.check_order) for call in CALLS.values())
     assert any(name.startswith(f"hypervisor gfn {Design.TRACKED.value} ") for name in ledger["cells"])
     assert main(["--compare", str(file), str(file)]) == 0
     gone = ledger["cells"].popitem()[0]

@@ -13,7 +13,7 @@ from pef_lab.failures import Unanswered
 from pef_lab.rows.doors import OBSERVER
 from pef_lab.rows.passes import OWN
 from pef_lab.rows.subject import Subject
-from pef_lab.starting import ULTRAVISOR_SCRIPT, fresh_endpoints, told_the_ultravisor
+from pef_lab.starting import ULTRAVISOR_SCRIPT, fresh_endpoints, ultravisor_environment
 from pef_protocol.quantities import Lpid
 from pef_protocol.ultracalls import SvmTerminate
 
@@ -68,10 +68,10 @@ def test_it_ends_when_whoever_started_it_is_killed(tmp_path: Path) -> None:
 
 async def test_one_that_does_not_start_says_why(tmp_path: Path) -> None:
     endpoints = fresh_endpoints()
-    told = told_the_ultravisor(
+    reported = ultravisor_environment(
         endpoints, peer_url=endpoints.hypervisor_url, normal_memory="", secure_memory=SECURE_MEMORY
     )
-    service = ForkedService((), ULTRAVISOR_SCRIPT, told | {"PEF_SECURE_MEMORY": "0"}, tmp_path / "log")
+    service = ForkedService((), ULTRAVISOR_SCRIPT, reported | {"PEF_SECURE_MEMORY": "0"}, tmp_path / "log")
     try:
         with pytest.raises(Unanswered, match="secure_memory"):
             await service.until_ready(endpoints.ultravisor_url)

@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 
-from model.linked import LinkedPair, seeded
+from harness.linked import LinkedPair, seeded
 from mutants.registry import MUTANTS
 from pef_hypervisor.outcome import Errno
 from pef_lab.image import GuestImage, build_image
@@ -66,11 +66,11 @@ class Booted(LinkedPair):
     def states(self, gpa: int) -> tuple[str, str, str]:
         """Return the state of the VM to the Hypervisor, and of the GFN at `gpa` to either side."""
         vm, svm = self.hv.store.vms[self.lpid], self.uv.svms[self.lpid]
-        ours, theirs = vm.slots.holding(gpa // PAGE_SIZE), svm.slots.holding(gpa // PAGE_SIZE)
-        assert ours is not None
+        own, theirs = vm.slots.holding(gpa // PAGE_SIZE), svm.slots.holding(gpa // PAGE_SIZE)
+        assert own is not None
         assert theirs is not None
-        at = gpa // PAGE_SIZE - ours.first
-        return vm.state.name, HvGfnState(int(ours.state[at])).name, UvGfnState(int(theirs.state[at])).name
+        at = gpa // PAGE_SIZE - own.first
+        return vm.state.name, HvGfnState(int(own.state[at])).name, UvGfnState(int(theirs.state[at])).name
 
 
 @pytest.mark.parametrize("design", [Design.TRACKED, Design.PUSHED])
@@ -93,18 +93,18 @@ def both_sides_call_it_shared_or_neither() -> object:
     pair, gfn = Booted(), 3
     entered = pair.esm()
     pair.guest_call(pair.lpid, "UV_SHARE_PAGE", SharePage(Gfn(gfn), 1))
-    _, ours, theirs = pair.states(gpa_of(Gfn(gfn)))
-    return entered, ours == theirs
+    _, own, theirs = pair.states(gpa_of(Gfn(gfn)))
+    return entered, own == theirs
 
 
 def a_paged_out_page_is_shared_that_never_came_back() -> object:
     pair, gfn = Booted(), 3
     pair.esm()
     pair.run(pair.hv.host_read(pair.lpid, gpa_of(Gfn(gfn)), 8))
-    brought: list[str] = []
-    pair.witness = lambda ask, _: brought.append(ask.name)
+    imported: list[str] = []
+    pair.witness = lambda ask, _: imported.append(ask.name)
     code = pair.guest_call(pair.lpid, "UV_SHARE_PAGE", SharePage(Gfn(gfn), 1)).code
-    return code.succeeded and brought.count("UV_PAGE_IN") == 1
+    return code.succeeded and imported.count("UV_PAGE_IN") == 1
 
 
 def the_host_denies_its_vm_to_be_secure() -> object:
@@ -161,13 +161,13 @@ SECURE = ("SECURE", "SECURE", "SECURE")
     ],
 )
 def test_only_mutant_and_provocation_together_are_seen(
-    name: str, scene: Callable[[], object], sound: object, faulty: object
+    name: str, fixture: Callable[[], object], sound: object, faulty: object
 ) -> None:
     mutant = MUTANTS[name]
-    assert scene() == sound
+    assert fixture() == sound
     with mutant.applied():
-        assert scene() == sound
-    with mutant.provoked():
-        assert scene() == sound
+        assert fixture() == sound
+    with mutant.triggered():
+        assert fixture() == sound
         with mutant.applied():
-            assert scene() == faulty
+            assert fixture() == faulty

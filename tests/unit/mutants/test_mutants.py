@@ -5,37 +5,37 @@ from contextlib import ExitStack
 
 import pytest
 
-from mutants.exchange import OURS
+from mutants.exchange import OWN
 from mutants.registry import MUTANTS, Applied
 from pef_hypervisor.designs import DESIGNS
 from pef_protocol.events import Side
 from pef_ultravisor.gfn.table import GFN
-from unit.mutants import hv_scenes, uv_scenes
+from unit.mutants import hv_fixtures, uv_fixtures
 
 pytestmark = pytest.mark.verify
 
-SCENES = {**uv_scenes.SCENES, **hv_scenes.SCENES}
+FIXTURES = {**uv_fixtures.FIXTURES, **hv_fixtures.FIXTURES}
 
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_mutant_is_seen_where_the_sound_code_is_not_and_goes_again(name: str) -> None:
-    scene, sound, faulty = SCENES[name]
-    assert scene() == sound
+    fixture, sound, faulty = FIXTURES[name]
+    assert fixture() == sound
     with MUTANTS[name].applied():
-        assert scene() == faulty
-    assert scene() == sound
+        assert fixture() == faulty
+    assert fixture() == sound
 
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_mutant_shows_itself_alike_each_time(name: str) -> None:
-    scene, _, faulty = SCENES[name]
+    fixture, _, faulty = FIXTURES[name]
     with MUTANTS[name].applied():
-        assert [scene(), scene()] == [faulty] * 2
+        assert [fixture(), fixture()] == [faulty] * 2
 
 
 @pytest.mark.parametrize(
     "applied",
-    [way for mutant in MUTANTS.values() for way in (mutant.applied, mutant.provoked)],
+    [way for mutant in MUTANTS.values() for way in (mutant.applied, mutant.triggered)],
     ids=[f"{mutant.id}-{way}" for mutant in MUTANTS.values() for way in ("applied", "provoked")],
 )
 def test_everything_is_put_back_even_after_a_failure(applied: Applied) -> None:
@@ -50,15 +50,15 @@ def test_mutants_may_be_applied_together() -> None:
         for name in ("D8", "D14", "K1", "K3", "K10"):
             applied.enter_context(MUTANTS[name].applied())
         for name in ("D8", "D14", "K1", "K3", "K10"):
-            scene, _, faulty = SCENES[name]
-            assert scene() == faulty, name
-    assert all(SCENES[name][0]() == SCENES[name][1] for name in ("D8", "D14", "K1", "K3", "K10"))
+            fixture, _, faulty = FIXTURES[name]
+            assert fixture() == faulty, name
+    assert all(FIXTURES[name][0]() == FIXTURES[name][1] for name in ("D8", "D14", "K1", "K3", "K10"))
 
 
 def test_each_mutant_is_of_the_side_that_its_letter_names_and_has_a_sentence_of_its_own() -> None:
     sides = {"D": Side.ULTRAVISOR, "K": Side.HYPERVISOR}
     assert {name: mutant.side for name, mutant in MUTANTS.items()} == {
-        name: sides[name[0]] for name in SCENES
+        name: sides[name[0]] for name in FIXTURES
     }
     assert all(mutant.id == name for name, mutant in MUTANTS.items())
     assert len({mutant.sentence for mutant in MUTANTS.values()}) == len(MUTANTS)
@@ -67,7 +67,7 @@ def test_each_mutant_is_of_the_side_that_its_letter_names_and_has_a_sentence_of_
 def held_by_our_modules() -> dict[str, object]:
     """Return, by place, the identity of all that our modules and the tables in them hold."""
     held: dict[str, object] = {}
-    for module in [module for name, module in sorted(sys.modules.items()) if name.startswith(OURS)]:
+    for module in [module for name, module in sorted(sys.modules.items()) if name.startswith(OWN)]:
         for name, value in vars(module).items():
             held[f"{module.__name__}.{name}"] = id(value)
             if type(value) is dict:

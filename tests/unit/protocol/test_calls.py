@@ -1,14 +1,14 @@
-"""The call table: complete rows, ladders without repeats, codes of one family."""
+"""The call table: complete rows, check orders without repeats, codes of one family."""
 
 from dataclasses import FrozenInstanceError, fields
 
 import pytest
 
-from pef_protocol import hypercalls, ladders, ultracalls
+from pef_protocol import check_orders, hypercalls, ultracalls
 from pef_protocol.calls import CALLS, HYPERCALLS, ULTRACALLS, Call, Reply
 from pef_protocol.codes import HCode, UCode
+from pef_protocol.http import Role
 from pef_protocol.runs import CodedRuns, PageRuns, PlacedRuns
-from pef_protocol.wire import Role
 
 every_call = pytest.mark.parametrize("call", CALLS.values(), ids=lambda call: call.name)
 
@@ -53,7 +53,7 @@ def test_every_call_is_answered_by_one_side() -> None:
 def test_call_is_complete(call: Call) -> None:
     assert CALLS[call.name] is call
     assert call.callers
-    assert call.ladder
+    assert call.check_order
     assert call.source
     assert call.request.__doc__ is not None
     assert call.request.__doc__.startswith(f"{call.name}: ")
@@ -61,25 +61,25 @@ def test_call_is_complete(call: Call) -> None:
 
 
 @every_call
-def test_first_rung_asks_who_calls(call: Call) -> None:
-    assert call.ladder[0].name == "caller"
+def test_first_check_asks_who_calls(call: Call) -> None:
+    assert call.check_order[0].name == "caller"
     side = {Role.HYPERVISOR, Role.GUEST} if call.is_ultracall else {Role.ULTRAVISOR}
     assert call.callers < side | {Role.OBSERVER}
     refusal = UCode.U_PERMISSION if call.is_ultracall else HCode.H_UNSUPPORTED
-    assert call.ladder[0].code is refusal
+    assert call.check_order[0].code is refusal
 
 
 @every_call
-def test_rungs_are_unique_and_explained(call: Call) -> None:
-    names = [rung.name for rung in call.ladder]
+def test_checks_are_unique_and_explained(call: Call) -> None:
+    names = [check.name for check in call.check_order]
     assert len({*names}) == len(names)
-    assert all(rung.refuses for rung in call.ladder)
-    assert not any(rung.code.succeeded for rung in call.ladder)
+    assert all(check.refuses for check in call.check_order)
+    assert not any(check.code.succeeded for check in call.check_order)
 
 
 @every_call
 def test_only_calls_with_runs_judge_runs(call: Call) -> None:
-    assert any(rung.per_run for rung in call.ladder) == (call.runs is not None)
+    assert any(check.per_run for check in call.check_order) == (call.runs is not None)
 
 
 @every_call
@@ -88,7 +88,7 @@ def test_codes_are_of_one_family_and_include_success(call: Call) -> None:
     assert {type(code) for code in call.codes} == {family}
     assert call.success in call.codes
     assert call.success == 0
-    own = {rung.code for rung in call.ladder} | {*call.later} | {call.success}
+    own = {check.code for check in call.check_order} | {*call.later} | {call.success}
     assert own | call.elsewhere == call.codes
 
 
@@ -107,7 +107,7 @@ def test_guest_calls_have_no_lpid_argument_and_all_others_begin_with_it(call: Ca
         assert call.arguments[0] == "lpid"
 
 
-def test_every_request_and_every_ladder_belongs_to_a_call() -> None:
+def test_every_request_and_every_check_order_belongs_to_a_call() -> None:
     requests = {
         named
         for module in (ultracalls, hypercalls)
@@ -115,9 +115,11 @@ def test_every_request_and_every_ladder_belongs_to_a_call() -> None:
         if isinstance(named, type) and named.__module__ == module.__name__
     }
     assert requests == {call.request for call in CALLS.values()}
-    tables = [named for name, named in vars(ladders).items() if name.isupper() and isinstance(named, tuple)]
+    tables = [
+        named for name, named in vars(check_orders).items() if name.isupper() and isinstance(named, tuple)
+    ]
     assert len(tables) == len(CALLS)
-    assert all(any(table is call.ladder for call in CALLS.values()) for table in tables)
+    assert all(any(table is call.check_order for call in CALLS.values()) for table in tables)
 
 
 @every_call
@@ -128,8 +130,8 @@ def test_requests_are_frozen(call: Call) -> None:
             setattr(request, argument.name, 1)
 
 
-def test_order_of_the_page_in_ladder_is_the_decided_one() -> None:
-    page_in = [(rung.name, rung.code.name) for rung in CALLS["UV_PAGE_IN"].ladder]
+def test_order_of_the_page_in_check_order_is_the_decided_one() -> None:
+    page_in = [(check.name, check.code.name) for check in CALLS["UV_PAGE_IN"].check_order]
     assert page_in == [
         ("caller", "U_PERMISSION"),
         ("order", "U_P5"),
@@ -141,7 +143,7 @@ def test_order_of_the_page_in_ladder_is_the_decided_one() -> None:
         ("state", "U_P2"),
     ]
     names = [name for name, _ in page_in if name != "aborted"]
-    assert [rung.name for rung in CALLS["UV_PAGE_OUT"].ladder] == [*names, "aborted"]
+    assert [check.name for check in CALLS["UV_PAGE_OUT"].check_order] == [*names, "aborted"]
 
 
 def test_a_reply_has_no_outputs_and_refuses_nothing_unless_told() -> None:

@@ -6,8 +6,8 @@ Source: specification of the Ultravisor, 2.1 (third column of the table) as the 
 
 import pytest
 
-from model.answers import Answer, afterwards, busy, first, pretend, refuse, silent
-from model.scenes import (
+from harness.answers import Answer, afterwards, busy, first, pretend, refuse, silent
+from harness.fixtures import (
     LPID,
     TRANSIENT,
     ZERO,
@@ -21,8 +21,8 @@ from model.scenes import (
     svm_of,
     text,
 )
-from model.scripted import Held, ScriptedHypervisor, guest
-from pef_kit.operations import PATIENCE, Ask, Pause, Transfer, Work
+from harness.scripted import Held, ScriptedHypervisor, guest
+from pef_kit.core.effects import MAX_ATTEMPTS, Backoff, Offload, PeerCall, Transfer
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.hypercalls import SvmPageIn
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, U64_MAX, Gfn, Gpa, Lpid, SlotId
@@ -110,7 +110,7 @@ def test_a_page_in_another_calls_hands_is_waited_for_with_a_bound(hv: ScriptedHy
     before = hv.uv.digest()
     with pytest.raises(AccessFailure, match="in hand"):
         load_page(hv)
-    assert hv.pauses == PATIENCE
+    assert hv.pauses == MAX_ATTEMPTS
     assert hv.uv.digest() == before
 
 
@@ -119,7 +119,7 @@ def test_a_load_waits_until_a_share_has_ended(hv: ScriptedHypervisor) -> None:
     waiting: list[Held[memoryview]] = []
 
     def another_vcpu(hv: ScriptedHypervisor) -> None:
-        waiting.append(Held(hv, guest_load(hv.uv, Lpid(LPID), Gpa(AT), PAGE_SIZE)).until(Pause))
+        waiting.append(Held(hv, guest_load(hv.uv, Lpid(LPID), Gpa(AT), PAGE_SIZE)).until(Backoff))
 
     hv.answers("H_SVM_PAGE_IN", first(another_vcpu))
     assert hv.ultracall(SharePage(Gfn(GFN), 1), guest(LPID)).code is UCode.U_SUCCESS
@@ -128,7 +128,7 @@ def test_a_load_waits_until_a_share_has_ended(hv: ScriptedHypervisor) -> None:
 
 REFUSALS: dict[str, list[Answer]] = {
     "refused": [refuse(HCode.H_PARAMETER)],
-    "busy for ever": [busy()] * PATIENCE,
+    "busy for ever": [busy()] * MAX_ATTEMPTS,
     "brought in words only": [pretend()] * 4,
 }
 
@@ -244,7 +244,7 @@ def test_a_slot_that_was_taken_away_while_a_page_came_back_fails_the_access(hv: 
     assert sound(hv)
 
 
-@pytest.mark.parametrize("kind", [Ask, Transfer, Work])
+@pytest.mark.parametrize("kind", [PeerCall, Transfer, Offload])
 def test_an_svm_that_is_terminated_meanwhile(hv: ScriptedHypervisor, kind: type) -> None:
     put(hv, 2, S.SHARED)
     put(hv, 3, S.PAGEDOUT, frame=text("text"))
@@ -254,7 +254,7 @@ def test_an_svm_that_is_terminated_meanwhile(hv: ScriptedHypervisor, kind: type)
     with pytest.raises(AccessFailure, match="has ended"):
         load.finish()
     assert ending.finish().code is UCode.U_SUCCESS
-    assert (hv.uv.promised, hv.uv.resident, hv.uv.normal_pages.used) == (0, 0, 0)
+    assert (hv.uv.reserved, hv.uv.resident, hv.uv.normal_pages.used) == (0, 0, 0)
 
 
 def test_only_a_secure_vm_has_accesses_here(hv: ScriptedHypervisor) -> None:

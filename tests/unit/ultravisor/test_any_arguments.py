@@ -6,13 +6,13 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.scenes import LPID, machine, put, secure_vm, sound, text
-from model.scripted import HYPERVISOR, ScriptedHypervisor, guest
-from pef_kit.bus import NORMAL_BASE
+from harness.fixtures import LPID, machine, put, secure_vm, sound, text
+from harness.scripted import HYPERVISOR, ScriptedHypervisor, guest
+from pef_kit.runtime.bus import NORMAL_BASE
 from pef_protocol.calls import CALLS, ULTRACALLS, Call
+from pef_protocol.http import Caller, Role
 from pef_protocol.quantities import PAGE_ORDER, SECURE_BIT, U64_MAX
 from pef_protocol.states import UvGfnState as S
-from pef_protocol.wire import Caller, Role
 
 FIRST = 16
 STATES = (
@@ -48,7 +48,7 @@ CALLERS = st.sampled_from(
 )
 
 
-def scene() -> ScriptedHypervisor:
+def fixture() -> ScriptedHypervisor:
     hv = machine(secure_pages=16)
     svm = secure_vm(hv, LPID, (0, FIRST, 8))
     for at, state in enumerate(STATES):
@@ -86,7 +86,7 @@ def requests(draw: st.DrawFn) -> tuple[Call, object]:
 @given(requests(), CALLERS | st.none())
 def test_any_request_of_any_caller(asked: tuple[Call, Any], caller: Caller | None) -> None:
     call, request = asked
-    hv = scene()
+    hv = fixture()
     rightful = HYPERVISOR if Role.HYPERVISOR in call.callers else guest(LPID)
     before, used = hv.uv.digest(), hv.uv.normal_pages.used
     reply = hv.ultracall(request, caller or rightful)
@@ -113,8 +113,8 @@ def covered(runs: Any) -> set[int]:
 
 def all_refused(runs: Any, refused: Any) -> bool:
     at = runs.COLUMNS.index("count")
-    asked, told = sum(row[at] for row in runs), sum(count for _, count, _ in refused)
-    return bool(asked == told)
+    asked, reported = sum(row[at] for row in runs), sum(count for _, count, _ in refused)
+    return bool(asked == reported)
 
 
 def test_every_ultracall_is_asked_for() -> None:

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.scenes import LPID, machine, put, secure_vm, sound, svm_of
-from model.scripted import ScriptedHypervisor
-from pef_kit import parts
+from harness.fixtures import LPID, machine, put, secure_vm, sound, svm_of
+from harness.scripted import ScriptedHypervisor
+from pef_kit.core import parts
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import Gfn, Lpid, SlotId
 from pef_protocol.states import UvGfnState as S
@@ -36,7 +36,7 @@ def test_counts_are_those_of_the_columns(changes: list[tuple[slice, S | str, int
         else:
             (slot.mark if change == "mark" else slot.unmark)(chosen, bit)
     imported = (slot.marks & IMPORTED) != 0
-    counts = slot.away, slot.imported, slot.imported_away
+    counts = slot.absent, slot.imported, slot.imported_absent
     columns = slot.state, imported, slot.state[imported]
     assert counts == tuple([int(np.count_nonzero(column)) for column in columns])
 

@@ -1,30 +1,30 @@
 """UV_ESM that succeeds: its hypercalls, what the guest finds, what the Hypervisor may do meanwhile.
 
-Source: specification of the Ultravisor, section 3; decisions on measured and left-over pages.
+Source: specification of the Ultravisor, section 3; decisions on measured and unmigrated pages.
 """
 
 import pytest
 
-from model.answers import afterwards, busy, first, honest, refuse
-from model.images import (
+from harness.answers import afterwards, busy, first, honest, refuse
+from harness.fixtures import LPID, ZERO, mapped, secure_vm, sound, state_of, svm_of
+from harness.images import (
     BLOB,
     BOOTARGS,
     FDT,
     IMAGE,
     INITRD,
     KERNEL,
-    LEFT_OVER,
     PAGES,
     RTAS,
     RTAS_BOUNCE,
     TPM_BOUNCE,
+    UNMIGRATED,
     esm,
     guest_vm,
     image_tree,
     spans,
 )
-from model.scenes import LPID, ZERO, mapped, secure_vm, sound, state_of, svm_of
-from model.scripted import ScriptedHypervisor
+from harness.scripted import ScriptedHypervisor
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.hypercalls import SvmPageIn, SvmPageOut
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Lpid, SlotId
@@ -64,7 +64,7 @@ def kernel(hv: ScriptedHypervisor) -> bytes:
     return hv.load(LPID, IMAGE.kernel_base, len(IMAGE.kernel))
 
 
-def offer(hv: ScriptedHypervisor, gfn: int, content: bytes = b"implant") -> UCode:
+def share(hv: ScriptedHypervisor, gfn: int, content: bytes = b"implant") -> UCode:
     """Offer a page of the Hypervisor's making for a GFN."""
     ra = hv.spare()
     hv.fill(ra, content)
@@ -80,7 +80,7 @@ def test_the_hypercalls_in_their_order() -> None:
     assert made(hv) == SEQUENCE
     svm = svm_of(hv)
     assert (svm.state, svm.open_calls, svm.done_outstanding) == (UvVmState.SECURE, 0, False)
-    assert (hv.uv.resident, hv.uv.promised) == (PAGES - 8, 0)
+    assert (hv.uv.resident, hv.uv.reserved) == (PAGES - 8, 0)
     assert sound(hv)
 
 
@@ -99,7 +99,7 @@ def test_what_the_guest_finds() -> None:
     for gpa, content in IMAGE.layout:
         if gpa != IMAGE.fdt_address:
             assert hv.load(LPID, gpa, len(content)) == content
-    for gfn in LEFT_OVER:
+    for gfn in UNMIGRATED:
         assert hv.load(LPID, gfn << PAGE_ORDER, PAGE_SIZE) == ZERO
 
 
@@ -141,7 +141,7 @@ def test_eager_asks_for_every_page() -> None:
     asked = [gfn for _, runs, _ in made(hv) for start, count in runs for gfn in range(start, start + count)]
     assert sorted(set(asked)) == list(range(PAGES))
     assert len(asked) == PAGES + 1
-    for gfn, content in LEFT_OVER.items():
+    for gfn, content in UNMIGRATED.items():
         assert hv.load(LPID, gfn << PAGE_ORDER, len(content)) == content
 
 
@@ -181,10 +181,10 @@ def test_the_room_of_another_svm_is_taken() -> None:
 def test_room_is_kept_for_what_was_asked_for_until_it_came() -> None:
     hv = guest_vm()
     kept: list[int] = []
-    hv.answers("H_SVM_PAGE_IN", first(lambda hv: kept.append(hv.uv.promised)))
+    hv.answers("H_SVM_PAGE_IN", first(lambda hv: kept.append(hv.uv.reserved)))
     assert esm(hv).code is UCode.U_SUCCESS
     assert kept == [1]
-    assert hv.uv.promised == 0
+    assert hv.uv.reserved == 0
 
 
 # What the Hypervisor does meanwhile
@@ -194,7 +194,7 @@ def test_room_is_kept_for_what_was_asked_for_until_it_came() -> None:
 def test_a_measured_page_is_frozen(gfn: int) -> None:
     hv = guest_vm()
     codes: list[UCode] = []
-    hv.answers("H_SVM_INIT_DONE", afterwards(lambda hv: codes.append(offer(hv, gfn))))
+    hv.answers("H_SVM_INIT_DONE", afterwards(lambda hv: codes.append(share(hv, gfn))))
     assert esm(hv).code is UCode.U_SUCCESS
     assert codes == [UCode.U_P2]
     assert kernel(hv) == IMAGE.kernel
@@ -203,9 +203,9 @@ def test_a_measured_page_is_frozen(gfn: int) -> None:
 def test_a_page_that_is_asked_for_is_taken_each_time_and_then_frozen() -> None:
     hv = guest_vm()
     codes: list[UCode] = []
-    twice = afterwards(lambda hv: codes.append(offer(hv, FDT, IMAGE.device_tree)))
+    twice = afterwards(lambda hv: codes.append(share(hv, FDT, IMAGE.device_tree)))
     hv.at(2, twice)
-    hv.at(3, first(lambda hv: codes.append(offer(hv, FDT))))
+    hv.at(3, first(lambda hv: codes.append(share(hv, FDT))))
     assert esm(hv).code is UCode.U_SUCCESS
     assert codes == [UCode.U_SUCCESS, UCode.U_P2]
 
@@ -221,12 +221,12 @@ def test_a_page_that_is_asked_for_is_not_paged_out_until_the_answer() -> None:
 def test_a_page_that_nobody_asked_for_is_refused_until_the_end() -> None:
     hv = guest_vm()
     codes: list[UCode] = []
-    hv.at(9, first(lambda hv: codes.append(offer(hv, 8))))
-    hv.at(10, first(lambda hv: codes.append(offer(hv, 200, b"left over"))))
+    hv.at(9, first(lambda hv: codes.append(share(hv, 8))))
+    hv.at(10, first(lambda hv: codes.append(share(hv, 200, b"left over"))))
     assert esm(hv).code is UCode.U_SUCCESS
     assert codes == [UCode.U_P2, UCode.U_SUCCESS]
     assert hv.load(LPID, 200 << PAGE_ORDER, 9) == b"left over"
-    assert offer(hv, 201) is UCode.U_P2
+    assert share(hv, 201) is UCode.U_P2
 
 
 @pytest.mark.parametrize(("design", "code"), [("pushed", UCode.U_P2), ("tracked", UCode.U_SUCCESS)])
@@ -234,7 +234,7 @@ def test_a_shared_page_that_is_sent_at_the_end(design: str, code: UCode) -> None
     hv = guest_vm()
     hv.vms[LPID].design = design
     codes: list[UCode] = []
-    hv.answers("H_SVM_INIT_DONE", first(lambda hv: codes.append(offer(hv, RTAS))))
+    hv.answers("H_SVM_INIT_DONE", first(lambda hv: codes.append(share(hv, RTAS))))
     assert esm(hv).code is UCode.U_SUCCESS
     assert codes == [code]
     assert hv.load(LPID, IMAGE.rtas_address, 100) == IMAGE.rtas[:100]

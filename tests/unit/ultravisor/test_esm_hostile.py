@@ -8,11 +8,11 @@ Source: decisions, "UV_ESM errors"; attacks 12, 18, 21, 35-39.
 
 import pytest
 
-from model.answers import Answer, afterwards, busy, first, honest, pretend, refuse, silent
-from model.images import FDT, KERNEL, LEFT_OVER, PAGES, esm, guest_vm, memory_of
-from model.scenes import LPID, machine, sound, svm_of
-from model.scripted import ScriptedHypervisor, guest
-from pef_kit.operations import PATIENCE
+from harness.answers import Answer, afterwards, busy, first, honest, pretend, refuse, silent
+from harness.fixtures import LPID, machine, sound, svm_of
+from harness.images import FDT, KERNEL, PAGES, UNMIGRATED, esm, guest_vm, memory_of
+from harness.scripted import ScriptedHypervisor, guest
+from pef_kit.core.effects import MAX_ATTEMPTS
 from pef_protocol.calls import CALLS
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.designs import Design
@@ -44,7 +44,7 @@ def terminate(hv: ScriptedHypervisor) -> None:
 
 def ended(hv: ScriptedHypervisor) -> bool:
     """Tell whether nothing is left open; what is left of the SVM is aborted and can be terminated."""
-    assert hv.uv.promised == 0
+    assert hv.uv.reserved == 0
     assert sound(hv)
     svm = hv.uv.svm(LPID)
     if svm is not None:
@@ -114,9 +114,9 @@ def test_every_hypercall_refused(number: int, code: HCode) -> None:
 @pytest.mark.parametrize("name", ["H_SVM_INIT_START", "H_SVM_PAGE_IN", "H_SVM_INIT_DONE"])
 def test_a_hypervisor_that_is_busy_for_ever(name: str) -> None:
     hv = guest_vm()
-    hv.answers(name, *[busy()] * PATIENCE)
+    hv.answers(name, *[busy()] * MAX_ATTEMPTS)
     assert esm(hv).code is UCode.U_BUSY
-    assert hv.pauses >= PATIENCE
+    assert hv.pauses >= MAX_ATTEMPTS
     assert hv.uv.svm(LPID) is None
     assert ended(hv)
 
@@ -232,5 +232,5 @@ def test_a_left_over_page_keeps_what_the_hypervisor_has_in_it() -> None:
     hv = guest_vm()
     hv.at(9, refuse(HCode.H_PARAMETER))
     esm(hv)
-    for gfn, content in LEFT_OVER.items():
+    for gfn, content in UNMIGRATED.items():
         assert hv.page(hv.ra(LPID, gfn)).startswith(content)

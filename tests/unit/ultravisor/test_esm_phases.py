@@ -5,11 +5,11 @@ Source: decisions, "UV_ESM errors".
 
 from typing import Any
 
-from model.answers import refuse
-from model.images import REQUEST, esm_operation, guest_vm
-from model.scenes import sound, svm_of
-from model.scripted import ScriptedHypervisor
-from pef_kit.operations import Operation, Phase
+from harness.answers import refuse
+from harness.fixtures import sound, svm_of
+from harness.images import REQUEST, esm_operation, guest_vm
+from harness.scripted import ScriptedHypervisor
+from pef_kit.core.effects import Operation, Phase
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.states import UvVmState
@@ -35,7 +35,7 @@ def run(hv: ScriptedHypervisor, call: Operation[Reply]) -> tuple[Reply, list[Pha
         while True:
             effect = call.send(answer)
             if isinstance(effect, Phase):
-                assert (svm_of(hv).open_calls, hv.uv.promised, hv.uv.normal_pages.pinned) == (1, 0, 0)
+                assert (svm_of(hv).open_calls, hv.uv.reserved, hv.uv.normal_pages.pinned) == (1, 0, 0)
                 phases.append(effect)
                 asked.append(len(hv.asked))
             answer = hv.perform(effect)

@@ -11,8 +11,9 @@ from dataclasses import replace
 
 import pytest
 
-from model.answers import first
-from model.images import (
+from harness.answers import first
+from harness.fixtures import LPID, sound
+from harness.images import (
     BLOB,
     FDT,
     IMAGE,
@@ -31,8 +32,7 @@ from model.images import (
     with_property,
     write,
 )
-from model.scenes import LPID, sound
-from model.scripted import ScriptedHypervisor
+from harness.scripted import ScriptedHypervisor
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Lpid
@@ -57,7 +57,7 @@ def tampered(gfn: int, at: int = 100) -> Case:
     return case
 
 
-def told(child: str, **properties: bytes | None) -> Case:
+def reported(child: str, **properties: bytes | None) -> Case:
     """Change what the device tree says."""
 
     def case(hv: ScriptedHypervisor) -> Reply:
@@ -101,15 +101,15 @@ ANOTHER = image_for(guest_vm().uv.machine_key.public_bytes, seed=2).esm_blob
 CASES: dict[str, tuple[UCode, Case]] = {
     "a blob beyond memory": (
         UCode.U_PARAMETER,
-        told("chosen", linux_esm_blob_start=cell64(BEYOND), linux_esm_blob_end=cell64(BEYOND + 1)),
+        reported("chosen", linux_esm_blob_start=cell64(BEYOND), linux_esm_blob_end=cell64(BEYOND + 1)),
     ),
     "a blob of nothing": (
         UCode.U_PARAMETER,
-        told("chosen", linux_esm_blob_end=cell64(IMAGE.esm_blob_address)),
+        reported("chosen", linux_esm_blob_end=cell64(IMAGE.esm_blob_address)),
     ),
     "a blob that is too large": (
         UCode.U_PARAMETER,
-        told("chosen", linux_esm_blob_end=cell64(IMAGE.esm_blob_address + (17 << 20))),
+        reported("chosen", linux_esm_blob_end=cell64(IMAGE.esm_blob_address + (17 << 20))),
     ),
     "a kernel beyond memory": (UCode.U_PARAMETER, called(kernel_base=BEYOND)),
     "a kernel that wraps": (UCode.U_PARAMETER, called(kernel_base=(1 << 64) - PAGE_SIZE)),
@@ -121,21 +121,24 @@ CASES: dict[str, tuple[UCode, Case]] = {
         UCode.U_P2,
         device_tree_of(IMAGE.device_tree[:4] + cell32(1 << 31)),
     ),
-    "memory that does not begin at 0": (UCode.U_P2, told("memory@0", reg=cell64(PAGE_SIZE) + cell64(GIB))),
+    "memory that does not begin at 0": (
+        UCode.U_P2,
+        reported("memory@0", reg=cell64(PAGE_SIZE) + cell64(GIB)),
+    ),
     "memory that has no room for bounce pages": (
         UCode.U_P2,
-        told("memory@0", reg=cell64(0) + cell64(PAGE_SIZE)),
+        reported("memory@0", reg=cell64(0) + cell64(PAGE_SIZE)),
     ),
-    "memory that is not there": (UCode.U_P2, told("memory@0", reg=cell64(0) + cell64(GIB))),
+    "memory that is not there": (UCode.U_P2, reported("memory@0", reg=cell64(0) + cell64(GIB))),
     "a boot cpu beyond all": (UCode.U_P2, boot_cpu),
-    "no bootargs": (UCode.U_P2, told("chosen", bootargs=None)),
-    "no initrd": (UCode.U_P2, told("chosen", linux_initrd_start=None)),
+    "no bootargs": (UCode.U_P2, reported("chosen", bootargs=None)),
+    "no initrd": (UCode.U_P2, reported("chosen", linux_initrd_start=None)),
     "an initrd beyond memory": (
         UCode.U_P2,
-        told("chosen", linux_initrd_start=cell64(BEYOND), linux_initrd_end=cell64(BEYOND + 1)),
+        reported("chosen", linux_initrd_start=cell64(BEYOND), linux_initrd_end=cell64(BEYOND + 1)),
     ),
-    "an RTAS area beyond memory": (UCode.U_P2, told("rtas", linux_rtas_base=cell32(BEYOND))),
-    "an RTAS area that is too large": (UCode.U_P2, told("rtas", rtas_size=cell32(17 << 20))),
+    "an RTAS area beyond memory": (UCode.U_P2, reported("rtas", linux_rtas_base=cell32(BEYOND))),
+    "an RTAS area that is too large": (UCode.U_P2, reported("rtas", rtas_size=cell32(17 << 20))),
     "a kernel on the Ultravisor's bounce pages": (
         UCode.U_P2,
         called(kernel_base=(PAGES - 8) << PAGE_ORDER),
@@ -144,7 +147,7 @@ CASES: dict[str, tuple[UCode, Case]] = {
     "another kernel base": (UCode.U_PERMISSION, called(kernel_base=IMAGE.kernel_base + PAGE_SIZE)),
     "an initrd that was tampered with": (UCode.U_PERMISSION, tampered(INITRD)),
     "an RTAS area that was tampered with": (UCode.U_PERMISSION, tampered(RTAS)),
-    "other bootargs": (UCode.U_PERMISSION, told("chosen", bootargs=b"init=/bin/sh\0")),
+    "other bootargs": (UCode.U_PERMISSION, reported("chosen", bootargs=b"init=/bin/sh\0")),
     "a blob that was tampered with": (
         UCode.U_PERMISSION,
         tampered(BLOB, IMAGE.esm_blob.rindex(b"ciphertext") - 200),
@@ -175,7 +178,7 @@ def gone(hv: ScriptedHypervisor) -> bool:
         1,
     )
     assert hv.uv.svm(LPID) is None
-    assert (hv.uv.resident, hv.uv.promised, hv.uv.normal_pages.used) == (0, 0, 0)
+    assert (hv.uv.resident, hv.uv.reserved, hv.uv.normal_pages.used) == (0, 0, 0)
     return sound(hv)
 
 
@@ -221,7 +224,7 @@ def test_after_terminate_the_lpid_is_a_normal_vm() -> None:
     terminate = SvmTerminate(Lpid(LPID))
     assert hv.ultracall(terminate).code is UCode.U_SUCCESS
     assert hv.ultracall(terminate).code is UCode.U_INVALID
-    assert (hv.uv.resident, hv.uv.promised, hv.uv.normal_pages.used) == (0, 0, 0)
+    assert (hv.uv.resident, hv.uv.reserved, hv.uv.normal_pages.used) == (0, 0, 0)
     hv.vms[LPID].letters.clear()
     for gpa, content in IMAGE.layout:
         write(hv, gpa, content)

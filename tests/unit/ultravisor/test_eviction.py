@@ -5,8 +5,8 @@ Source: ultravisor.rst, H_SVM_PAGE_OUT; attack 41.
 
 import pytest
 
-from model.answers import Answer, first, pretend, refuse, silent
-from model.scenes import (
+from harness.answers import Answer, first, pretend, refuse, silent
+from harness.fixtures import (
     LPID,
     active_vm,
     frame_of,
@@ -19,7 +19,7 @@ from model.scenes import (
     svm_of,
     text,
 )
-from model.scripted import ScriptedHypervisor, guest
+from harness.scripted import ScriptedHypervisor, guest
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.designs import Design
 from pef_protocol.hypercalls import SvmPageOut
@@ -221,7 +221,7 @@ def test_only_those_pages_of_a_page_in_are_refused_that_need_room() -> None:
     reply = hv.page_in(LPID, FIRST, FIRST + 1)
     assert list(reply.refused.coded()) == [(FIRST << PAGE_ORDER, 1, UCode.U_RETRY)]
     assert (state_of(hv, FIRST), frame_of(hv, FIRST + 1)) == (S.PAGEDOUT, text("left over"))
-    assert (hv.uv.resident, hv.uv.promised) == (COUNT - 1, 0)
+    assert (hv.uv.resident, hv.uv.reserved) == (COUNT - 1, 0)
     assert sound(hv)
 
 
@@ -232,7 +232,7 @@ def test_two_page_ins_at_once_do_not_take_the_same_room() -> None:
     hv.during_transfer(lambda hv: codes.append(UCode(hv.page_in(LPID, FIRST + 1).code)))
     assert hv.page_in(LPID, FIRST).code is UCode.U_SUCCESS
     assert codes == [UCode.U_RETRY]
-    assert (hv.uv.resident, hv.uv.promised) == (COUNT, 0)
+    assert (hv.uv.resident, hv.uv.reserved) == (COUNT, 0)
     assert sound(hv)
 
 
@@ -243,7 +243,7 @@ def test_the_room_of_a_page_whose_share_may_fail_is_kept() -> None:
     hv.answers("H_SVM_PAGE_IN", page_in)
     assert hv.ultracall(SharePage(Gfn(FIRST + 2), 1), guest(LPID)).code is UCode.U_P2
     assert codes == [UCode.U_RETRY]
-    assert (hv.uv.resident, hv.uv.promised) == (COUNT, 0)
+    assert (hv.uv.resident, hv.uv.reserved) == (COUNT, 0)
     assert sound(hv)
 
 

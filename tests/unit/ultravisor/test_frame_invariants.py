@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from model.scenes import LPID, machine, place, put, secure_vm, svm_of, text
-from model.scripted import ScriptedHypervisor
+from harness.fixtures import LPID, machine, place, put, secure_vm, svm_of, text
+from harness.scripted import ScriptedHypervisor
 from pef_protocol.states import UvGfnState as S
 from pef_ultravisor import invariants
 from pef_ultravisor.gfn.columns import BUSY, FRAME_POPULATED, HCALL_PENDING, IMPORTED, REQUESTED
@@ -23,7 +23,7 @@ GFN = {state: 16 + at for at, state in enumerate(STATES)}
 Corruption = Callable[[ScriptedHypervisor], object]
 
 
-def scene() -> ScriptedHypervisor:
+def fixture() -> ScriptedHypervisor:
     hv = machine()
     secure_vm(hv)
     for state, gfn in GFN.items():
@@ -52,7 +52,7 @@ def normal(of: S, address: Callable[[ScriptedHypervisor], int]) -> Corruption:
 
     def corrupt(hv: ScriptedHypervisor) -> None:
         slot, at = place(hv, GFN[of])
-        hv.uv.normal_pages.give_back(slot.normal[at : at + 1])
+        hv.uv.normal_pages.release(slot.normal[at : at + 1])
         slot.normal[at] = address(hv)
         if slot.normal[at]:
             hv.uv.normal_pages.take(slot.normal[at : at + 1])
@@ -67,7 +67,7 @@ def no_record(hv: ScriptedHypervisor) -> None:
 
 def forgotten(hv: ScriptedHypervisor) -> None:
     slot, at = place(hv, GFN[S.SHARED])
-    hv.uv.normal_pages.give_back(slot.normal[at : at + 1])
+    hv.uv.normal_pages.release(slot.normal[at : at + 1])
 
 
 def overfull(hv: ScriptedHypervisor) -> None:
@@ -136,12 +136,12 @@ CORRUPTIONS: dict[str, tuple[str, Corruption]] = {
 
 
 def test_a_sound_machine_breaks_none() -> None:
-    assert invariants.broken(scene().uv) == []
+    assert invariants.broken(fixture().uv) == []
 
 
 @pytest.mark.parametrize(("sentence", "corrupt"), CORRUPTIONS.values(), ids=CORRUPTIONS)
 def test_a_corruption_is_noticed(sentence: str, corrupt: Corruption) -> None:
-    hv = scene()
+    hv = fixture()
     corrupt(hv)
     broken = [line for line in invariants.broken(hv.uv) if sentence in line]
     assert len(broken) == 1
@@ -149,14 +149,14 @@ def test_a_corruption_is_noticed(sentence: str, corrupt: Corruption) -> None:
 
 @pytest.mark.parametrize("bit", [BUSY, HCALL_PENDING, REQUESTED])
 def test_an_open_call_may_have_pages_in_flight(bit: int) -> None:
-    hv = scene()
+    hv = fixture()
     marked(S.SECURE, bit)(hv)
     svm_of(hv).open_calls = 1
     assert invariants.broken(hv.uv) == []
 
 
 def test_the_digest_sees_every_column_and_the_contents() -> None:
-    seen = {scene().uv.digest()}
+    seen = {fixture().uv.digest()}
     changes: list[Corruption] = [
         state(S.SECURE, S.SHARED_INV),
         marked(S.SECURE, IMPORTED),
@@ -169,7 +169,7 @@ def test_the_digest_sees_every_column_and_the_contents() -> None:
         lambda hv: hv.uv.pates.clear(),
     ]
     for change in changes:
-        hv = scene()
+        hv = fixture()
         change(hv)
         seen.add(hv.uv.digest())
     assert len(seen) == 1 + len(changes)

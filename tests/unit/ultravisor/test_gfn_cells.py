@@ -17,8 +17,20 @@ Source: specification of the Ultravisor, 2.2 and 2.3, as the decisions change it
 
 import pytest
 
-from model.scenes import LPID, ZERO, frame_of, machine, mapped, put, secure_vm, sound, state_of, svm_of, text
-from model.scripted import HYPERVISOR, ScriptedHypervisor, guest
+from harness.fixtures import (
+    LPID,
+    ZERO,
+    frame_of,
+    machine,
+    mapped,
+    put,
+    secure_vm,
+    sound,
+    state_of,
+    svm_of,
+    text,
+)
+from harness.scripted import HYPERVISOR, ScriptedHypervisor, guest
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_ORDER, Gfn, Lpid
@@ -127,7 +139,7 @@ CALLS = ("PAGE_IN", "PAGE_OUT", "PAGE_INVAL", "SHARE", "UNSHARE", "UNSHARE_ALL")
 BY_REFERENCE = {text("text"): "text", text("mail"): "mail", text("offer"): "offer", ZERO: "zero"}
 
 
-def scene(state: S) -> tuple[ScriptedHypervisor, int]:
+def fixture(state: S) -> tuple[ScriptedHypervisor, int]:
     """Return a machine whose GFN is in a state, and the address of a page to offer or to aim at."""
     hv = machine()
     secure_vm(hv)
@@ -173,11 +185,11 @@ def test_the_table_is_complete() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row[0]}-{row[1]}")
 def test_a_cell(row: tuple[str, ...]) -> None:
-    call, state, code, *then = row
-    hv, offered = scene(S[state])
+    call, state, code, *next_state = row
+    hv, offered = fixture(S[state])
     before = hv.uv.digest()
     reply = make(hv, call, offered)
-    assert (reply.code.name, *seen(hv, call, offered)) == (code, *then)
+    assert (reply.code.name, *seen(hv, call, offered)) == (code, *next_state)
     if call.startswith("PAGE"):
         refused = [] if reply.code.succeeded else [(AT, 1, int(UCode[code]))]
         assert list(reply.refused.coded()) == refused
@@ -190,7 +202,7 @@ def test_a_cell(row: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("state", S)
 def test_an_aborted_svm_refuses_every_call_in_every_state(call: str, state: S) -> None:
-    hv, offered = scene(state)
+    hv, offered = fixture(state)
     svm_of(hv).state = UvVmState.ABORT
     before, page = hv.uv.digest(), hv.page(offered)
     out_already = (call, state) == ("PAGE_OUT", S.PAGEDOUT)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from model.images import cell64, with_property
+from harness.images import cell64, with_property
 from pef_lab.image import build_image
 from pef_ultravisor.boot.device_tree import DeviceTree, MalformedDeviceTree, parse
 from pef_ultravisor.boot.device_tree_nodes import Flaw

@@ -5,10 +5,10 @@ Source: rule 13 of ARCHITECTURE.md, "Identity and time"; attack 54.
 
 import pytest
 
-from model.scenes import LPID, machine, place, put, secure_vm, sound, state_of, text
-from model.scripted import HYPERVISOR, Held, ScriptedHypervisor
-from pef_kit.columns import gfn_set_of
-from pef_kit.operations import Transfer
+from harness.fixtures import LPID, machine, place, put, secure_vm, sound, state_of, text
+from harness.scripted import HYPERVISOR, Held, ScriptedHypervisor
+from pef_kit.core.columns import gfn_set_of
+from pef_kit.core.effects import Transfer
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid
@@ -83,9 +83,9 @@ def test_nothing_stays_in_flight_whatever_ends_a_call(hv: ScriptedHypervisor) ->
     slot, at = place(hv, 17)
     held = in_flight(hv.uv, svm, IN_FLIGHT, [gfn_set_of(slot, at, 1)], room=3)
     held.__enter__()
-    assert (slot.in_flight(slice(None)).sum(), hv.uv.promised, svm.open_calls) == (1, 3, 1)
+    assert (slot.in_flight(slice(None)).sum(), hv.uv.reserved, svm.open_calls) == (1, 3, 1)
     assert not held.__exit__(MemoryError, MemoryError(), None)
-    assert (slot.in_flight(slice(None)).sum(), hv.uv.promised, svm.open_calls) == (0, 0, 0)
+    assert (slot.in_flight(slice(None)).sum(), hv.uv.reserved, svm.open_calls) == (0, 0, 0)
 
 
 def test_a_call_that_is_dropped_leaves_its_target(hv: ScriptedHypervisor) -> None:

@@ -3,12 +3,12 @@
 Source: rules 1 and 11 of ARCHITECTURE.md, "Identity and time".
 """
 
-from model.scenes import LPID, machine, secure_vm
-from model.scripted import ScriptedHypervisor
+from harness.fixtures import LPID, machine, secure_vm
+from harness.scripted import ScriptedHypervisor
 from pef_protocol.codes import UCode
+from pef_protocol.http import Caller, Role
 from pef_protocol.quantities import PAGE_SIZE, Gpa, Lpid
 from pef_protocol.ultracalls import Esm, SvmTerminate, WritePate
-from pef_protocol.wire import Caller, Role
 
 
 def write(hv: ScriptedHypervisor, dw0: int, lpid: int = LPID) -> None:

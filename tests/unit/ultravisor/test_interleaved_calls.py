@@ -8,8 +8,8 @@ Source: decisions, "a GFN with a hypercall or ultracall outstanding"; attacks 5,
 
 import pytest
 
-from model.answers import first, refuse
-from model.scenes import (
+from harness.answers import first, refuse
+from harness.fixtures import (
     LPID,
     ZERO,
     active_vm,
@@ -22,7 +22,7 @@ from model.scenes import (
     svm_of,
     text,
 )
-from model.scripted import Held, ScriptedHypervisor, guest
+from harness.scripted import Held, ScriptedHypervisor, guest
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gfn, Lpid, SlotId
@@ -45,7 +45,7 @@ def hv() -> ScriptedHypervisor:
 
 
 def nothing_is_left(hv: ScriptedHypervisor) -> bool:
-    assert (hv.uv.resident, hv.uv.promised, hv.uv.normal_pages.used) == (0, 0, 0)
+    assert (hv.uv.resident, hv.uv.reserved, hv.uv.normal_pages.used) == (0, 0, 0)
     return sound(hv)
 
 

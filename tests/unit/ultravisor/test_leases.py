@@ -5,18 +5,18 @@ Source: rules 2, 10 and 12 of ARCHITECTURE.md, "Identity and time".
 
 import pytest
 
-from model.answers import HostSlot, afterwards, busy
-from model.scenes import LPID, machine, put, secure_vm, sound, state_of, text
-from model.scripted import HYPERVISOR, Held, ScriptedHypervisor, guest
+from harness.answers import HostSlot, afterwards, busy
+from harness.fixtures import LPID, machine, put, secure_vm, sound, state_of, text
+from harness.scripted import HYPERVISOR, Held, ScriptedHypervisor, guest
+from pef_kit.core.effects import Backoff, Transfer
 from pef_kit.core.life import Ended, Life, OtherIncarnation
-from pef_kit.operations import Pause, Transfer
 from pef_protocol.codes import UCode
+from pef_protocol.http import Caller, Role
 from pef_protocol.identity import Incarnation
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gfn, Gpa, Lpid
 from pef_protocol.runs import PlacedRuns
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.ultracalls import PageOut, SharePage, SvmTerminate, UnsharePage
-from pef_protocol.wire import Caller, Role
 from pef_ultravisor.dispatch import guest_store, ultracall
 from pef_ultravisor.from_hypervisor.svm_terminate import end_epoch
 
@@ -38,7 +38,7 @@ def out(lpid: int, ra: int, gfn: int) -> PageOut:
 def test_an_unshare_that_waits_asks_nothing_for_the_next_svm(hv: ScriptedHypervisor) -> None:
     hv.answers("H_SVM_PAGE_IN", busy())
     request = UnsharePage(Gfn(17), 1)
-    waiting = Held(hv, ultracall(hv.uv, guest(LPID), "UV_UNSHARE_PAGE", request)).until(Pause)
+    waiting = Held(hv, ultracall(hv.uv, guest(LPID), "UV_UNSHARE_PAGE", request)).until(Backoff)
     assert hv.ultracall(SvmTerminate(Lpid(LPID))).code is UCode.U_SUCCESS
     secure_vm(hv)
     put(hv, 17, S.SHARED, page=text("new mail"))
@@ -51,7 +51,7 @@ def test_an_unshare_that_waits_asks_nothing_for_the_next_svm(hv: ScriptedHypervi
 def test_what_an_svm_held_counts_until_it_is_scrubbed(hv: ScriptedHypervisor) -> None:
     store = Held(hv, guest_store(hv.uv, Lpid(LPID), Gpa(17 * PAGE_SIZE), b"last words")).until(Transfer)
     page, resident = hv.ra(LPID, 17), hv.uv.resident
-    ending = hv.terminating(LPID).until(Pause)
+    ending = hv.terminating(LPID).until(Backoff)
     secure_vm(hv, OTHER)
     assert (hv.uv.resident, hv.uv.normal_pages.used) == (resident + 8, 1)
     assert hv.ultracall(out(OTHER, page, 17)).code is UCode.U_P2
@@ -67,14 +67,14 @@ def test_the_end_of_an_epoch_ends_every_svm_once_no_byte_moves(hv: ScriptedHyper
     secure_vm(hv, OTHER)
     store = Held(hv, guest_store(hv.uv, Lpid(LPID), Gpa(17 * PAGE_SIZE), b"last words")).until(Transfer)
     hv.answers("H_SVM_PAGE_IN", busy())
-    share = Held(hv, ultracall(hv.uv, guest(OTHER), "UV_SHARE_PAGE", SharePage(Gfn(17), 1))).until(Pause)
-    ending = Held(hv, end_epoch(hv.uv)).until(Pause)
+    share = Held(hv, ultracall(hv.uv, guest(OTHER), "UV_SHARE_PAGE", SharePage(Gfn(17), 1))).until(Backoff)
+    ending = Held(hv, end_epoch(hv.uv)).until(Backoff)
     asked = len(hv.asked)
     for waiting in (store, share):
         with pytest.raises(Ended, match="the epoch"):
             waiting.finish()
     ending.finish()
-    assert (hv.uv.resident, hv.uv.promised, hv.uv.normal_pages.used) == (0, 0, 0)
+    assert (hv.uv.resident, hv.uv.reserved, hv.uv.normal_pages.used) == (0, 0, 0)
     assert (hv.uv.svms, hv.uv.pates, hv.uv.dying, len(hv.asked)) == ({}, {}, [], asked)
     with pytest.raises(Ended):
         hv.ultracall(SvmTerminate(Lpid(LPID)))

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from model.answers import first, refuse
-from model.scenes import (
+from harness.answers import first, refuse
+from harness.fixtures import (
     LPID,
     ZERO,
     active_vm,
@@ -24,9 +24,9 @@ from model.scenes import (
     svm_of,
     text,
 )
-from model.scripted import ScriptedHypervisor
-from pef_kit import allocation
-from pef_kit.columns import gfn_set_of
+from harness.scripted import ScriptedHypervisor
+from pef_kit.core import allocation
+from pef_kit.core.columns import gfn_set_of
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.designs import Design
 from pef_protocol.hypercalls import SvmPageIn

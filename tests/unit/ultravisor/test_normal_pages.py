@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pef_kit.bus import NORMAL_BASE
+from pef_kit.runtime.bus import NORMAL_BASE
 from pef_protocol.quantities import PAGE_SIZE
 from pef_ultravisor.memory.normal_pages import NormalPages
 
@@ -38,5 +38,5 @@ def test_a_page_is_in_use_until_it_is_given_back() -> None:
     pages, taken = NormalPages(PAGES * PAGE_SIZE), np.array([NORMAL_BASE + 2 * PAGE_SIZE], np.uint64)
     pages.take(taken)
     assert pages.used == 1
-    pages.give_back(taken)
+    pages.release(taken)
     assert pages.used == 0

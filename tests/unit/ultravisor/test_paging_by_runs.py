@@ -5,9 +5,9 @@ Source: ultravisor.rst, the calls of these names; decisions, order of checks; at
 
 import pytest
 
-from model.scenes import LPID, frame_of, machine, mapped, put, secure_vm, sound, state_of, text
-from model.scripted import NORMAL_PAGES, ScriptedHypervisor
-from pef_kit.bus import NORMAL_BASE
+from harness.fixtures import LPID, frame_of, machine, mapped, put, secure_vm, sound, state_of, text
+from harness.scripted import NORMAL_PAGES, ScriptedHypervisor
+from pef_kit.runtime.bus import NORMAL_BASE
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, SECURE_BIT, U64_MAX, Lpid, PageOrder

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.scenes import LPID, ZERO, frame_of, machine, put, secure_vm, sound, state_of, svm_of, text
-from model.scripted import ScriptedHypervisor
+from harness.fixtures import LPID, ZERO, frame_of, machine, put, secure_vm, sound, state_of, svm_of, text
+from harness.scripted import ScriptedHypervisor
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid
@@ -37,7 +37,7 @@ def sealed(hv: ScriptedHypervisor, gfn: int = GFN) -> bytes:
     return hv.page(hv.ra(LPID, gfn))
 
 
-def offer(hv: ScriptedHypervisor, content: bytes, gfn: int = GFN, lpid: int = LPID) -> UCode:
+def share(hv: ScriptedHypervisor, content: bytes, gfn: int = GFN, lpid: int = LPID) -> UCode:
     """Offer a page of content for a paged-out GFN, at an address of its own."""
     ra = hv.spare()
     hv.fill(ra, content)
@@ -51,7 +51,7 @@ def code_of(reply: Reply) -> UCode:
 def refuses(hv: ScriptedHypervisor, content: bytes, gfn: int = GFN) -> bool:
     """Tell whether a page is refused with U_P3 and leaves everything as it was."""
     before = hv.uv.digest()
-    assert offer(hv, content, gfn) is UCode.U_P3
+    assert share(hv, content, gfn) is UCode.U_P3
     assert (state_of(hv, gfn), frame_of(hv, gfn)) == (S.PAGEDOUT, ZERO)
     assert hv.uv.digest() == before
     return sound(hv)
@@ -60,24 +60,24 @@ def refuses(hv: ScriptedHypervisor, content: bytes, gfn: int = GFN) -> bool:
 def test_a_page_comes_back_as_it_went(hv: ScriptedHypervisor) -> None:
     ciphertext = sealed(hv)
     assert b"page" not in ciphertext
-    assert offer(hv, ciphertext) is UCode.U_SUCCESS
+    assert share(hv, ciphertext) is UCode.U_SUCCESS
     assert (state_of(hv, GFN), frame_of(hv, GFN)) == (S.SECURE, text(f"page {GFN}"))
     assert sound(hv)
 
 
 def test_an_older_page_is_refused_and_the_newest_one_taken(hv: ScriptedHypervisor) -> None:
     older = sealed(hv)
-    assert offer(hv, older) is UCode.U_SUCCESS
+    assert share(hv, older) is UCode.U_SUCCESS
     hv.store(LPID, GFN << PAGE_ORDER, b"changed")
     newest = sealed(hv)
     assert refuses(hv, older)
-    assert offer(hv, newest) is UCode.U_SUCCESS
+    assert share(hv, newest) is UCode.U_SUCCESS
     assert frame_of(hv, GFN).startswith(b"changed")
 
 
 def test_an_older_page_of_the_same_plaintext_is_refused(hv: ScriptedHypervisor) -> None:
     older = sealed(hv)
-    assert offer(hv, older) is UCode.U_SUCCESS
+    assert share(hv, older) is UCode.U_SUCCESS
     newest = sealed(hv)
     assert older != newest
     assert refuses(hv, older)
@@ -87,8 +87,8 @@ def test_swapped_pages_are_refused_and_both_taken_in_their_places(hv: ScriptedHy
     one, other = sealed(hv, GFN), sealed(hv, OTHER)
     assert refuses(hv, other, GFN)
     assert refuses(hv, one, OTHER)
-    assert offer(hv, one, GFN) is UCode.U_SUCCESS
-    assert offer(hv, other, OTHER) is UCode.U_SUCCESS
+    assert share(hv, one, GFN) is UCode.U_SUCCESS
+    assert share(hv, other, OTHER) is UCode.U_SUCCESS
 
 
 def test_a_page_of_another_svm_is_refused(hv: ScriptedHypervisor) -> None:
@@ -97,9 +97,9 @@ def test_a_page_of_another_svm_is_refused(hv: ScriptedHypervisor) -> None:
     foreign = hv.page(hv.ra(LATER_LPID, GFN))
     own = sealed(hv)
     assert refuses(hv, foreign)
-    assert offer(hv, own, lpid=LATER_LPID) is UCode.U_P3
+    assert share(hv, own, lpid=LATER_LPID) is UCode.U_P3
     assert svm_2.slots.holding(GFN) is not None
-    assert offer(hv, foreign, lpid=LATER_LPID) is UCode.U_SUCCESS
+    assert share(hv, foreign, lpid=LATER_LPID) is UCode.U_SUCCESS
 
 
 def test_a_page_of_the_lpids_former_svm_is_refused(hv: ScriptedHypervisor) -> None:
@@ -118,7 +118,7 @@ def test_a_flipped_bit_is_refused(hv: ScriptedHypervisor, at: int, bit: int) -> 
     ciphertext[at] ^= 1 << bit
     assert refuses(hv, bytes(ciphertext))
     ciphertext[at] ^= 1 << bit
-    assert offer(hv, bytes(ciphertext)) is UCode.U_SUCCESS
+    assert share(hv, bytes(ciphertext)) is UCode.U_SUCCESS
 
 
 @pytest.mark.parametrize("content", [ZERO, text(f"page {GFN}")], ids=["zeroes", "the plaintext"])
@@ -163,14 +163,14 @@ def test_of_many_pages_each_is_judged_by_itself() -> None:
     )
     sealer = Sealer(Lpid(1), bytes(32), bytes(4))
     sealer.seal(gfns, counters, pages, ciphertext, tags)
-    spoiled = {0, 5, 10}
-    for at in spoiled:
+    tainted = {0, 5, 10}
+    for at in tainted:
         ciphertext[at * PAGE_SIZE] ^= 1
     genuine = sealer.open(gfns, counters, tags, ciphertext, frames)
-    assert set(np.flatnonzero(~genuine).tolist()) == spoiled
+    assert set(np.flatnonzero(~genuine).tolist()) == tainted
     for at in range(count):
         opened = frames[at * PAGE_SIZE : (at + 1) * PAGE_SIZE].tobytes()
-        assert opened == (ZERO if at in spoiled else text(f"page {at}"))
+        assert opened == (ZERO if at in tainted else text(f"page {at}"))
 
 
 def test_no_iv_is_used_twice(hv: ScriptedHypervisor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,8 @@ Source: ultravisor.rst, UV_SHARE_PAGE; decisions on shares that are refused or w
 
 import pytest
 
-from model.answers import Answer, afterwards, busy, first, honest, pretend, refuse, silent
-from model.scenes import (
+from harness.answers import Answer, afterwards, busy, first, honest, pretend, refuse, silent
+from harness.fixtures import (
     LPID,
     ZERO,
     frame_of,
@@ -19,8 +19,8 @@ from model.scenes import (
     svm_of,
     text,
 )
-from model.scripted import Held, ScriptedHypervisor, guest
-from pef_kit.operations import PATIENCE
+from harness.scripted import Held, ScriptedHypervisor, guest
+from pef_kit.core.effects import MAX_ATTEMPTS
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.hypercalls import SvmPageIn
@@ -119,7 +119,7 @@ def test_a_range_over_a_gap_between_slots_is_refused() -> None:
     assert hv.uv.digest() == before
 
 
-def offers(hv: ScriptedHypervisor, *gfns: int) -> None:
+def offered_moves(hv: ScriptedHypervisor, *gfns: int) -> None:
     """Offer pages, as if all went well."""
     assert hv.page_in(LPID, *gfns).code is UCode.U_SUCCESS
     hv.vms[LPID].letters.update(dict.fromkeys(gfns, "H"))
@@ -127,7 +127,7 @@ def offers(hv: ScriptedHypervisor, *gfns: int) -> None:
 
 def withdraws(hv: ScriptedHypervisor) -> None:
     """Offer a page and take it back."""
-    offers(hv, 2)
+    offered_moves(hv, 2)
     assert inval(hv, 2).code is UCode.U_SUCCESS
 
 
@@ -135,8 +135,8 @@ REFUSALS: dict[str, list[Answer]] = {
     "refused": [refuse(REFUSED)],
     "not supported": [refuse(HCode.H_UNSUPPORTED)],
     "busy, then refused": [busy(), refuse(REFUSED)],
-    "one page offered, then refused": [first(lambda hv: offers(hv, 2), refuse(REFUSED))],
-    "all pages offered, then refused": [first(lambda hv: offers(hv, *GFNS), refuse(REFUSED))],
+    "one page offered, then refused": [first(lambda hv: offered_moves(hv, 2), refuse(REFUSED))],
+    "all pages offered, then refused": [first(lambda hv: offered_moves(hv, *GFNS), refuse(REFUSED))],
     "a page offered and withdrawn, then refused": [first(withdraws, refuse(REFUSED))],
 }
 
@@ -151,7 +151,7 @@ def test_a_refused_share_leaves_everything_as_it_was(hv: ScriptedHypervisor, ans
 
 NO_OUTCOME: dict[str, Answer] = {
     "no answer": silent(),
-    "all pages offered, then no answer": first(lambda hv: offers(hv, *GFNS), silent()),
+    "all pages offered, then no answer": first(lambda hv: offered_moves(hv, *GFNS), silent()),
 }
 
 
@@ -168,7 +168,7 @@ def test_a_share_that_nobody_knows_the_outcome_of_ends_the_svm(
 
 
 def test_a_hypervisor_that_is_busy_for_ever(hv: ScriptedHypervisor) -> None:
-    hv.answers("H_SVM_PAGE_IN", *[busy()] * PATIENCE)
+    hv.answers("H_SVM_PAGE_IN", *[busy()] * MAX_ATTEMPTS)
     assert share(hv) is UCode.U_BUSY
     assert untouched(hv)
 
@@ -176,7 +176,7 @@ def test_a_hypervisor_that_is_busy_for_ever(hv: ScriptedHypervisor) -> None:
 def test_what_was_offered_is_given_back_before_a_busy_hypervisor_is_waited_for(
     hv: ScriptedHypervisor,
 ) -> None:
-    hv.answers("H_SVM_PAGE_IN", first(lambda hv: offers(hv, 2), busy()))
+    hv.answers("H_SVM_PAGE_IN", first(lambda hv: offered_moves(hv, 2), busy()))
     assert share(hv) is UCode.U_SUCCESS
     assert [ask.request.flags for ask in hv.asked if isinstance(ask.request, SvmPageIn)] == [1, 0, 1]
     assert sound(hv)
@@ -196,7 +196,7 @@ def test_a_page_that_can_not_be_zeroed_is_not_shared(hv: ScriptedHypervisor) -> 
 
 
 def test_a_hypervisor_that_keeps_a_page_whose_share_failed_ends_the_svm(hv: ScriptedHypervisor) -> None:
-    hv.answers("H_SVM_PAGE_IN", first(lambda hv: offers(hv, 2), refuse(REFUSED)), refuse(REFUSED))
+    hv.answers("H_SVM_PAGE_IN", first(lambda hv: offered_moves(hv, 2), refuse(REFUSED)), refuse(REFUSED))
     assert share(hv) is UCode.U_P2
     assert svm_of(hv).state is UvVmState.ABORT
     assert [state_of(hv, gfn) for gfn in range(8)] == [S.SECURE] * 8
@@ -218,7 +218,9 @@ def test_a_withdrawn_offer_ends_shared_but_unmapped(hv: ScriptedHypervisor) -> N
 
 
 @pytest.mark.parametrize(
-    "answer", [pretend(), first(lambda hv: offers(hv, 2), pretend())], ids=["none offered", "one offered"]
+    "answer",
+    [pretend(), first(lambda hv: offered_moves(hv, 2), pretend())],
+    ids=["none offered", "one offered"],
 )
 def test_success_without_an_offer_ends_the_svm(hv: ScriptedHypervisor, answer: Answer) -> None:
     hv.answers("H_SVM_PAGE_IN", answer)
@@ -284,7 +286,7 @@ def test_an_svm_that_is_terminated_meanwhile(hv: ScriptedHypervisor, answer: Ans
     assert share(hv) is UCode.U_INVALID
     assert len(hv.asked) == 1
     assert hv.uv.svm(LPID) is None
-    assert (hv.uv.promised, hv.uv.resident, hv.uv.normal_pages.used) == (0, 0, 0)
+    assert (hv.uv.reserved, hv.uv.resident, hv.uv.normal_pages.used) == (0, 0, 0)
 
 
 def test_an_svm_that_is_terminated_while_its_page_is_zeroed(hv: ScriptedHypervisor) -> None:
@@ -292,7 +294,7 @@ def test_an_svm_that_is_terminated_while_its_page_is_zeroed(hv: ScriptedHypervis
     hv.during_transfer(lambda hv: ending.append(hv.terminating(LPID)))
     assert share(hv) is UCode.U_INVALID
     assert ending[0].finish().code is UCode.U_SUCCESS
-    assert (hv.uv.promised, hv.uv.resident, hv.uv.normal_pages.used) == (0, 0, 0)
+    assert (hv.uv.reserved, hv.uv.resident, hv.uv.normal_pages.used) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("moment", ["before the offer", "after the offer", "while pages are zeroed"])

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from model.scenes import LPID, active_vm, machine, place, put, secure_vm, svm_of
-from model.scripted import ScriptedHypervisor
-from pef_kit.columns import gfn_set_of
-from pef_kit.operations import Ask, Effect, Operation, Pause
+from harness.fixtures import LPID, active_vm, machine, place, put, secure_vm, svm_of
+from harness.scripted import ScriptedHypervisor
+from pef_kit.core.columns import gfn_set_of
+from pef_kit.core.effects import Backoff, Effect, Operation, PeerCall
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode
 from pef_protocol.quantities import PAGE_SIZE, Gpa
@@ -34,17 +34,17 @@ def run_after_time(hv: ScriptedHypervisor, operation: Operation[Any]) -> tuple[s
             effect = operation.send(answer)
         except StopIteration:
             return tuple(made)
-        if isinstance(effect, Ask) and not effect.patient:
+        if isinstance(effect, PeerCall) and not effect.ignore_deadline:
             answer = Reply(HCode.H_BUSY)
             continue
-        if isinstance(effect, Ask):
+        if isinstance(effect, PeerCall):
             made.append(effect.name)
-        answer = effect.patient if isinstance(effect, Pause) else hv.perform(effect)
+        answer = effect.ignore_deadline if isinstance(effect, Backoff) else hv.perform(effect)
     message = f"it never ends: {made}"
     raise AssertionError(message)
 
 
-def way_back(hv: ScriptedHypervisor) -> Operation[Any]:
+def abort_path(hv: ScriptedHypervisor) -> Operation[Any]:
     """Have a VM go on as a normal one, after a UV_ESM that failed."""
     active_vm(hv, LPID, (0, 16, 4))
     return restore_normal_vm(hv.uv, svm_of(hv))
@@ -62,20 +62,20 @@ def store_to_a_page_that_is_out(hv: ScriptedHypervisor) -> Operation[Any]:
     """Store as UV_ESM stores the edited device tree, to a page that is paged out."""
     secure_vm(hv, LPID, (0, 16, 4))
     put(hv, 17, S.PAGEDOUT)
-    return store(hv.uv, svm_of(hv), Gpa(17 * PAGE_SIZE), bytes(PAGE_SIZE), patient=True)
+    return store(hv.uv, svm_of(hv), Gpa(17 * PAGE_SIZE), bytes(PAGE_SIZE), ignore_deadline=True)
 
 
 def store_where_room_is_short(hv: ScriptedHypervisor) -> Operation[Any]:
     """Store to such a page where another one has to go out first."""
     secure_vm(hv, LPID, (0, 16, 5))
     put(hv, 17, S.PAGEDOUT)
-    return store(hv.uv, svm_of(hv), Gpa(17 * PAGE_SIZE), bytes(PAGE_SIZE), patient=True)
+    return store(hv.uv, svm_of(hv), Gpa(17 * PAGE_SIZE), bytes(PAGE_SIZE), ignore_deadline=True)
 
 
 @pytest.mark.parametrize(
     ("begin", "made"),
     [
-        (way_back, ("H_SVM_INIT_ABORT",)),
+        (abort_path, ("H_SVM_INIT_ABORT",)),
         (undone_share, ("H_SVM_PAGE_IN",)),
         (store_to_a_page_that_is_out, ("H_SVM_PAGE_IN",)),
         (store_where_room_is_short, ("H_SVM_PAGE_OUT", "H_SVM_PAGE_IN")),

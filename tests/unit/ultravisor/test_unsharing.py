@@ -5,8 +5,8 @@ Source: ultravisor.rst, the calls of these names; decisions, "unshare-all with a
 
 import pytest
 
-from model.answers import Answer, afterwards, busy, first, refuse, silent
-from model.scenes import (
+from harness.answers import Answer, afterwards, busy, first, refuse, silent
+from harness.fixtures import (
     LPID,
     ZERO,
     frame_of,
@@ -19,8 +19,8 @@ from model.scenes import (
     svm_of,
     text,
 )
-from model.scripted import ScriptedHypervisor, guest
-from pef_kit.operations import PATIENCE
+from harness.scripted import ScriptedHypervisor, guest
+from pef_kit.core.effects import MAX_ATTEMPTS
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.hypercalls import SvmPageIn
 from pef_protocol.quantities import PAGE_ORDER, U64_MAX, Gfn, Lpid
@@ -165,7 +165,7 @@ def test_a_hypervisor_that_keeps_a_page_ends_the_svm(hv: ScriptedHypervisor, ans
 def test_a_hypervisor_that_is_busy_for_ever_ends_nothing(hv: ScriptedHypervisor, all_of_them: bool) -> None:
     assert inval(hv, 3) is UCode.U_SUCCESS
     before = hv.uv.digest()
-    hv.answers("H_SVM_PAGE_IN", *[busy()] * PATIENCE)
+    hv.answers("H_SVM_PAGE_IN", *[busy()] * MAX_ATTEMPTS)
     assert (unshare_all(hv) if all_of_them else unshare(hv, 1, 3)) is UCode.U_BUSY
     assert hv.uv.digest() == before
     assert sound(hv)
@@ -179,7 +179,7 @@ def test_a_busy_hypervisor_is_asked_again(hv: ScriptedHypervisor) -> None:
 def test_an_svm_that_is_terminated_meanwhile(hv: ScriptedHypervisor) -> None:
     hv.answers("H_SVM_PAGE_IN", afterwards(terminate))
     assert unshare(hv, 2, 1) is UCode.U_INVALID
-    assert (hv.uv.promised, hv.uv.resident, hv.uv.normal_pages.used) == (0, 0, 0)
+    assert (hv.uv.reserved, hv.uv.resident, hv.uv.normal_pages.used) == (0, 0, 0)
 
 
 def test_all_that_the_svm_shared_comes_back(hv: ScriptedHypervisor) -> None:
@@ -210,7 +210,7 @@ def test_a_refusal_leaves_the_rest_shared_and_can_be_tried_again(hv: ScriptedHyp
 def test_all_of_an_svm_that_is_terminated_meanwhile(hv: ScriptedHypervisor, turn: int) -> None:
     hv.at(turn, afterwards(terminate))
     assert unshare_all(hv) is UCode.U_INVALID
-    assert (hv.uv.promised, hv.uv.resident, hv.uv.normal_pages.used) == (0, 0, 0)
+    assert (hv.uv.reserved, hv.uv.resident, hv.uv.normal_pages.used) == (0, 0, 0)
 
 
 def test_all_of_an_svm_that_another_call_ends_meanwhile(hv: ScriptedHypervisor) -> None:

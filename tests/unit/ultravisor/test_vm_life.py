@@ -6,9 +6,9 @@ Source: ultravisor.rst, the calls of these names; decisions, "UV_WRITE_PATE on a
 
 import pytest
 
-from model.scenes import LPID, ZERO, active_vm, machine, place, put, secure_vm, sound, svm_of, text
-from model.scripted import Held, ScriptedHypervisor
-from pef_kit.operations import Pause, Transfer
+from harness.fixtures import LPID, ZERO, active_vm, machine, place, put, secure_vm, sound, svm_of, text
+from harness.scripted import Held, ScriptedHypervisor
+from pef_kit.core.effects import Backoff, Transfer
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_SIZE, SECURE_BIT, U64_MAX, Gpa, Lpid
 from pef_protocol.states import UvGfnState as S
@@ -109,7 +109,7 @@ def test_a_second_terminate_waits_for_the_same_bytes() -> None:
     store = Held(hv, guest_store(hv.uv, Lpid(LPID), Gpa(16 * PAGE_SIZE), text("last words"))).until(Transfer)
     endings = [hv.terminating(LPID), hv.terminating(LPID)]
     for ending in endings:
-        ending.until(Pause)
+        ending.until(Backoff)
     with pytest.raises(AccessFailure, match="has ended"):
         store.finish()
     assert [ending.finish().code for ending in endings] == [UCode.U_SUCCESS, UCode.U_INVALID]

@@ -8,7 +8,7 @@ from pef_explorer.actions.move import VM
 from pef_explorer.actions.oracle import Oracle
 from pef_explorer.machines.system import System
 from pef_explorer.plan import Plan, Troubles
-from pef_kit.operations import Operation
+from pef_kit.core.effects import Operation
 from pef_protocol.states import UvGfnState as S
 
 PRIVATE: Final = (S.SECURE, S.PAGEDOUT)

@@ -9,7 +9,7 @@ from pef_explorer.machines import operations
 from pef_explorer.machines.small_memory import TOKEN_BYTES
 from pef_explorer.machines.system import LPID
 from pef_hypervisor.outcome import Errno
-from pef_kit.operations import Operation
+from pef_kit.core.effects import Operation
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 

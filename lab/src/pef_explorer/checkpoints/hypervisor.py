@@ -207,7 +207,7 @@ class HvSpares:
         columns.slot.registered = record.registered
         columns.state[:] = record.state
         columns.marks[:] = record.marks
-        columns.slot.flights = 0
+        columns.slot.calls_in_flight = 0
         columns.slot.whole_in_flight = False
         return columns.slot
 

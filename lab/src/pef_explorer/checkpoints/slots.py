@@ -1,6 +1,6 @@
 """The memory slots that a VM has, put back as a whole."""
 
-from pef_kit.columns import SlotMap, SlotT
+from pef_kit.core.columns import SlotMap, SlotT
 
 
 def hold(held: SlotMap[SlotT], slots: list[SlotT]) -> None:

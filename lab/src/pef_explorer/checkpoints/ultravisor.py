@@ -85,7 +85,7 @@ class UvCheckpoint(NamedTuple):
     minted: int
     svms: tuple[SvmRecord, ...]
     dying: tuple[SvmRecord, ...]
-    promised: int
+    reserved: int
     clock_hand: tuple[int, int, int]
 
 
@@ -97,7 +97,7 @@ def checkpoint(uv: Ultravisor) -> UvCheckpoint:
         uv._minted,
         tuple([svm_record(uv.svms[lpid]) for lpid in sorted(uv.svms)]),
         tuple([svm_record(svm) for svm in uv.dying]),
-        uv.promised,
+        uv.reserved,
         uv.clock_hand,
     )
 
@@ -123,7 +123,7 @@ def restore(uv: Ultravisor, saved: UvCheckpoint, spares: "UvSpares | None" = Non
     uv._minted = saved.minted
     for svm in svms:
         svm.life.incarnation = uv.incarnation_of(svm.lpid)
-    uv.promised = saved.promised
+    uv.reserved = saved.reserved
     uv.clock_hand = saved.clock_hand
     uv.normal_pages._backing.fill(0)
     uv.normal_pages._pins.fill(0)
@@ -161,11 +161,11 @@ def rewind(sealer: Sealer, used: int) -> None:
 
 def count_columns(slot: FrameSlot) -> None:
     """Set the counts of a slot from its columns; no batch of pages is under way."""
-    slot.flights = 0
-    slot.away = int(np.count_nonzero(slot.state))
+    slot.calls_in_flight = 0
+    slot.absent = int(np.count_nonzero(slot.state))
     imported = slot.marked(slice(None), IMPORTED)
     slot.imported = int(np.count_nonzero(imported))
-    slot.imported_away = int(np.count_nonzero(slot.state[imported])) if slot.imported else 0
+    slot.imported_absent = int(np.count_nonzero(slot.state[imported])) if slot.imported else 0
 
 
 def slot_record(slot: FrameSlot) -> UvSlotRecord:

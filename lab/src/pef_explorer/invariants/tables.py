@@ -11,7 +11,7 @@ from pef_explorer.invariants.transition_tables import (
 from pef_explorer.machines.small_memory import TOKEN_BYTES
 from pef_explorer.world.observation import ABSENT
 from pef_explorer.world.step import Step
-from pef_hypervisor.gfn.columns import BUSY as HV_MOVING
+from pef_hypervisor.gfn.columns import BUSY as HV_BUSY
 from pef_lab.agreement import SHARED_STATES, TRANSIENT_STATES, agreeing_states
 from pef_protocol.states import HvGfnState as H
 from pef_protocol.states import HvVmState, UvVmState
@@ -42,8 +42,8 @@ def nothing_is_left_behind(step: Step) -> Iterator[str]:
     seen = step.after
     if not step.quiescent or seen.uv_vm is not None or seen.hv_vm[0] != HvVmState.NORMAL:
         return
-    if any(seen.pool[:3]) or seen.promised or any(seen.mapped) or any(seen.registered):
-        yield f"no SVM, but device pages {seen.pool[:3]}, promised {seen.promised}, slots {seen.registered}"
+    if any(seen.pool[:3]) or seen.reserved or any(seen.mapped) or any(seen.registered):
+        yield f"no SVM, but device pages {seen.pool[:3]}, promised {seen.reserved}, slots {seen.registered}"
     if any(page[TOKEN_BYTES:] != ZERO for page in seen.normal):
         yield "no SVM, but a normal page holds encrypted bytes"
 
@@ -56,7 +56,7 @@ def no_gfn_stays_in_between(step: Step) -> Iterator[str]:
         uv_state = state(step.after.uv, gfn)
         if uv_state in TRANSIENT_STATES:
             yield f"GFN {gfn} is {uv_state.name} while no call is open"
-        if step.after.hv_marks[gfn] & HV_MOVING or step.after.uv_marks[gfn] & IN_FLIGHT:
+        if step.after.hv_marks[gfn] & HV_BUSY or step.after.uv_marks[gfn] & IN_FLIGHT:
             yield f"GFN {gfn} is marked in flight while no call is open"
 
 

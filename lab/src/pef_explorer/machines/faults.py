@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
-from pef_kit.operations import Ask
+from pef_kit.core.effects import PeerCall
 from pef_lab.refusing import made_up
 from pef_protocol.calls import Reply
 from pef_protocol.runs import CodedRuns
@@ -33,7 +33,7 @@ OF_A_PEER: Final = (Fault.REFUSED, Fault.BUSY, Fault.DOUBLED, Fault.LOST)
 """What a peer does that refuses, or that speaks no slots."""
 
 
-def refusal(ask: Ask, fault: Fault) -> Reply:
+def refusal(ask: PeerCall, fault: Fault) -> Reply:
     """Return the answer of a peer that refuses a call, each of its runs, or that is busy."""
     code = made_up(ask.name, busy=fault is Fault.BUSY)
     runs: Iterable[tuple[int, ...]] = () if fault is Fault.BUSY else getattr(ask.request, "runs", ())

@@ -20,16 +20,26 @@ from pef_explorer.machines.faults import Fault, refusal
 from pef_explorer.machines.plain import plain
 from pef_explorer.machines.small_esm import OnePhase
 from pef_explorer.machines.wire import SENDERS, Message, NotDone, Wire, epoch_of
+from pef_kit.core.effects import (
+    Backoff,
+    Effect,
+    Offload,
+    Operation,
+    PeerCall,
+    PeerFailure,
+    Phase,
+    Transfer,
+    Turn,
+)
 from pef_kit.core.lease import Leased
 from pef_kit.core.life import Ended
-from pef_kit.operations import Ask, Effect, Operation, Pause, PeerFailure, Phase, Transfer, Turn, Work
 from pef_protocol.calls import Reply
 from pef_protocol.events import Side
 from pef_protocol.problems import ProblemType
 
 
 class Pending(StrEnum):
-    """What an open call waits for; the words of a schedule's `then`."""
+    """What an open call waits for; the words of a schedule's `next_state`."""
 
     REQUEST = "asks"
     REPLY = "answers"
@@ -66,9 +76,9 @@ class OpenCall:
         self._resume(None)
 
     @property
-    def asked(self) -> Ask | None:
+    def asked(self) -> PeerCall | None:
         """Return the request that is on its way, or None."""
-        return self._effect if isinstance(self._effect, Ask) else None
+        return self._effect if isinstance(self._effect, PeerCall) else None
 
     @property
     def depth(self) -> int:
@@ -82,7 +92,7 @@ class OpenCall:
 
     def described(self) -> str:
         """Say what it waits for, in the words of a schedule."""
-        if isinstance(self._effect, Ask):
+        if isinstance(self._effect, PeerCall):
             return f"asks {self._effect.name}"
         if isinstance(self._effect, Reply):
             return f"answers {self._effect.code.name}"
@@ -91,7 +101,7 @@ class OpenCall:
     def go_on(self, fault: Fault | None = None) -> None:
         """Perform what is pending; `fault` befalls the request, or the answer, that is pending."""
         effect = self._effect
-        if isinstance(effect, Ask):
+        if isinstance(effect, PeerCall):
             self._deliver(effect, fault)
         elif fault is Fault.ANSWER_LOST and self.message is not None:
             self._effect, self.pending = self.message.ask, Pending.REQUEST
@@ -106,7 +116,7 @@ class OpenCall:
                 self._resume(over)
             else:
                 self._resume(None)
-        elif isinstance(effect, Work):
+        elif isinstance(effect, Offload):
             self._resume(effect.run())
         else:
             self._resume(True)  # time never runs out here: what is tried again can be tried again
@@ -140,7 +150,7 @@ class OpenCall:
         for operation in reversed(self._stack):
             operation.close()
 
-    def _deliver(self, ask: Ask, fault: Fault | None) -> None:
+    def _deliver(self, ask: PeerCall, fault: Fault | None) -> None:
         if fault is Fault.LOST:
             self._answer(PeerFailure(ask.name, "peer", "no answer"))
             return
@@ -166,7 +176,7 @@ class OpenCall:
         self._stack.append(arrived)
         self._resume(None)
 
-    def _send(self, ask: Ask, fault: Fault | None) -> Message:
+    def _send(self, ask: PeerCall, fault: Fault | None) -> Message:
         if fault is Fault.DOUBLED:
             return self._wire.send_without_slot(ask)
         return self._wire.send(ask, len(self._stack), epoch=epoch_of(ask))
@@ -276,11 +286,11 @@ class OpenCall:
 
 
 _KINDS: Final[dict[type, Pending]] = {
-    Ask: Pending.REQUEST,
+    PeerCall: Pending.REQUEST,
     Transfer: Pending.TRANSFER,
-    Work: Pending.WORK,
+    Offload: Pending.WORK,
     Turn: Pending.WORK,
-    Pause: Pending.PAUSE,
+    Backoff: Pending.PAUSE,
 }
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from pef_explorer.machines.pair import Pair
 from pef_hypervisor.outcome import Errno, Outcome
-from pef_kit.operations import Operation
+from pef_kit.core.effects import Operation
 from pef_protocol.calls import Reply
 from pef_protocol.designs import Design
+from pef_protocol.http import Caller, Role
 from pef_protocol.quantities import PAGE_SIZE, Gfn, Lpid, gpa_of
 from pef_protocol.ultracalls import SharePage, UnshareAllPages, UnsharePage
-from pef_protocol.wire import Caller, Role
 from pef_ultravisor.dispatch import guest_load, guest_store, ultracall
 
 

@@ -12,16 +12,16 @@ from typing import Final, Generic, TypeVar
 
 from pef_explorer.machines.wire import Message, NotDone, Wire
 from pef_hypervisor.dispatch import Hypervisor
-from pef_kit.bus import NormalMemory, carry_out
+from pef_kit.core.effects import Operation, PeerCall, Transfer
 from pef_kit.core.fence import Fence
 from pef_kit.core.hello import Epochs, Hello
 from pef_kit.core.lease import leased
-from pef_kit.operations import Ask, Operation, Transfer
+from pef_kit.runtime.bus import NormalMemory, carry_out
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.events import Side
+from pef_protocol.http import Caller, Role
 from pef_protocol.identity import Epoch, InstanceId
 from pef_protocol.problems import ProblemType
-from pef_protocol.wire import Caller, Role
 from pef_ultravisor.dispatch import ultracall
 from pef_ultravisor.from_hypervisor.svm_terminate import end_epoch
 from pef_ultravisor.state import Ultravisor
@@ -140,7 +140,7 @@ class Pair(Wire, Generic[Memory]):
         else:
             self.hv.store.epoch = life
 
-    def handler(self, ask: Ask) -> Operation[Reply]:
+    def handler(self, ask: PeerCall) -> Operation[Reply]:
         """Return the operation by which the peer answers; the caller names the SVM that it means.
 
         Raise OtherIncarnation, now or at its first step, where that is not the one that there is.

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Self, TypeAlias
 
 from pef_explorer.plan import Part, Plan
-from pef_kit.operations import Effect, Operation, Phase
+from pef_kit.core.effects import Effect, Operation, Phase
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_SIZE

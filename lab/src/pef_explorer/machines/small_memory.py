@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 from cryptography.exceptions import InvalidTag
 
-from pef_kit.bus import NORMAL_BASE, NormalMemory
-from pef_kit.spans import I64, U8, U64, Mask
+from pef_kit.core.runs import I64, U8, U64, Mask
+from pef_kit.runtime.bus import NORMAL_BASE, NormalMemory
 from pef_protocol.quantities import PAGE_SIZE
 from pef_ultravisor.memory.frames import Frames
 from pef_ultravisor.memory.sealing import Sealer
@@ -32,7 +32,7 @@ class HeapMemory(NormalMemory):
         self.known = self.pages[:, :KNOWN_BYTES]
         """The bytes by which each page is known, as a view (pages x KNOWN_BYTES)."""
 
-    def let_go(self, ra: int, length: int) -> None:
+    def release(self, ra: int, length: int) -> None:
         """Do nothing: there is no file to which the bytes could be left."""
 
     def discard(self, ra: int, length: int) -> None:
@@ -49,7 +49,7 @@ class HeapFrames(Frames):
         self.known = self.pages[:, :KNOWN_BYTES]
         self._bytes = self.pages.reshape(-1)
 
-    def make_ready(self, first: int, count: int) -> None:
+    def populate(self, first: int, count: int) -> None:
         """Do nothing: the memory is there."""
 
     def scrub(self, first: int, count: int) -> None:

@@ -20,9 +20,9 @@ from pef_explorer.plan import Plan
 from pef_hypervisor.dispatch import Hypervisor
 from pef_hypervisor.outcome import Errno, Outcome
 from pef_hypervisor.state import Vm
-from pef_kit.bus import NORMAL_BASE
+from pef_kit.core.effects import Operation
 from pef_kit.core.hello import Epochs
-from pef_kit.operations import Operation
+from pef_kit.runtime.bus import NORMAL_BASE
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side
 from pef_protocol.identity import instance_of

@@ -11,12 +11,12 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Final
 
+from pef_kit.core.effects import Operation, PeerCall, PeerFailure, Transfer
 from pef_kit.core.fence import Answer, Fence, KeptAnswer, Refuse, Run
 from pef_kit.core.fence import Message as Arrival
 from pef_kit.core.lease import Ended, leased
 from pef_kit.core.life import Life, OtherIncarnation
-from pef_kit.core.slots import Session, Slot
-from pef_kit.operations import Ask, Operation, PeerFailure, Transfer
+from pef_kit.core.slots import SenderSlot, Session
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.events import Side
 from pef_protocol.identity import CallId, Epoch
@@ -44,11 +44,11 @@ class Message:
     """
 
     number: int
-    ask: Ask
+    ask: PeerCall
     epoch: Epoch | None
     call: CallId | None
     session: Session | None = None
-    slot: Slot | None = None
+    slot: SenderSlot | None = None
 
     @property
     def name(self) -> str:
@@ -68,15 +68,15 @@ class Message:
     def give_slot_back(self, *, received: bool) -> None:
         """Take its slot back with its outcome; `received`: its number is used up."""
         if self.session is not None and self.slot is not None:
-            self.session.give_back(self.slot, received=received)
+            self.session.release(self.slot, received=received)
 
 
-def answers(ask: Ask) -> Side:
+def answers(ask: PeerCall) -> Side:
     """Return the side that answers a call."""
     return Side.ULTRAVISOR if CALLS[ask.name].is_ultracall else Side.HYPERVISOR
 
 
-def epoch_of(ask: Ask) -> Epoch | None:
+def epoch_of(ask: PeerCall) -> Epoch | None:
     """Return the epoch for which the operation acts that makes a call, or None."""
     return next((life.epoch for life in ask.lives if life.epoch), None)
 
@@ -100,11 +100,11 @@ class Wire(ABC):
         self.acted: set[int] = set()
         self.wrong = ""
         """What a message did that it must not: it acted again, or for an epoch or an SVM of the past."""
-        self._latest: dict[Slot, int] = {}
+        self._latest: dict[SenderSlot, int] = {}
         """The message that each slot has carried last."""
 
     @abstractmethod
-    def handler(self, ask: Ask) -> Operation[Reply]:
+    def handler(self, ask: PeerCall) -> Operation[Reply]:
         """Return the operation by which the peer answers `ask`; the caller names the SVM that it means.
 
         Raise OtherIncarnation, now or at its first step, where that is not the one that there is.
@@ -144,19 +144,19 @@ class Wire(ABC):
         self.sessions[side] = Session(f"{side.value} {epoch}", SLOTS)
         return self.fences[side].begin(epoch)
 
-    def send(self, ask: Ask, depth: int, *, epoch: Epoch | None) -> Message:
+    def send(self, ask: PeerCall, depth: int, *, epoch: Epoch | None) -> Message:
         """Put a call on the wire, in a slot; `epoch` is the one of its operation."""
         self.sent += 1
         name, slot = self._slot(ask, depth)
         self._latest[slot] = self.sent
         return Message(self.sent, ask, epoch, name.call_id(slot), name, slot)
 
-    def send_without_slot(self, ask: Ask) -> Message:
+    def send_without_slot(self, ask: PeerCall) -> Message:
         """Put a call on the wire as a peer does that has no slots."""
         self.sent += 1
         return Message(self.sent, ask, epoch_of(ask), None)
 
-    def _slot(self, ask: Ask, depth: int) -> tuple[Session, Slot]:
+    def _slot(self, ask: PeerCall, depth: int) -> tuple[Session, SenderSlot]:
         session = self.sessions[SENDERS[answers(ask)]]
         slot = session.take(depth)
         if slot is None:

@@ -6,7 +6,7 @@ from pef_explorer.machines.faults import Fault
 from pef_explorer.machines.open_call import OpenCall, Pending
 from pef_explorer.machines.wire import Wire
 from pef_explorer.simulation.events import Start
-from pef_kit.operations import PATIENCE, Operation, Pause
+from pef_kit.core.effects import MAX_ATTEMPTS, Backoff, Operation
 from pef_protocol.events import Side
 
 
@@ -34,12 +34,12 @@ class Chain(OpenCall):
             self.go_on(Fault.ANSWER_LOST)
 
     def go_on(self, fault: Fault | None = None) -> None:
-        """Perform what is pending. Time is over for what was tried `PATIENCE` times.
+        """Perform what is pending. Time is over for what was tried `MAX_ATTEMPTS` times.
 
         What waits for a VM that must be reset is busy until somebody resets it.
         """
-        if isinstance(self._effect, Pause):
-            self._resume(self._effect.patient or self._effect.attempt < PATIENCE - 1)
+        if isinstance(self._effect, Backoff):
+            self._resume(self._effect.ignore_deadline or self._effect.attempt < MAX_ATTEMPTS - 1)
         else:
             super().go_on(fault)
 

@@ -155,8 +155,8 @@ class Judge:
             held = f"{pool.held} held, {pool.reserved} reserved, {pool.leaving} leaving"
             yield "pools_add_up", f"device pages: {held}; {secure} GFNs are secure"
         backed = sum(int(np.count_nonzero(slot.normal)) for slot in self._slots())
-        if uv.promised or uv.normal_pages.used != backed or uv.resident > uv.capacity.secure_pages:
-            counts = f"{uv.promised} promised, {uv.resident} resident, {uv.normal_pages.used} taken"
+        if uv.reserved or uv.normal_pages.used != backed or uv.resident > uv.capacity.secure_pages:
+            counts = f"{uv.reserved} promised, {uv.resident} resident, {uv.normal_pages.used} taken"
             yield "pools_add_up", f"secure memory: {counts}; {backed} GFNs are backed"
         for vm in store.vms.values():
             if vm.moving or vm.gate.open:

@@ -12,8 +12,8 @@ from pef_explorer.simulation.machines import Machines
 from pef_explorer.simulation.oracle import SimulationOracle
 from pef_explorer.simulation.pages import Watch
 from pef_hypervisor.outcome import Errno, Outcome
+from pef_kit.core.effects import Operation, PeerFailure
 from pef_kit.core.life import Ended
-from pef_kit.operations import Operation, PeerFailure
 from pef_protocol.calls import Reply
 from pef_protocol.events import Side
 from pef_ultravisor.access import AccessFailure

@@ -14,16 +14,16 @@ from pef_explorer.plan import Plan
 from pef_explorer.simulation.events import GUEST, SIZE, Seed, Start, token_of
 from pef_hypervisor.dispatch import Hypervisor
 from pef_hypervisor.outcome import Errno, Outcome
-from pef_kit.bus import NORMAL_BASE
-from pef_kit.operations import Operation
+from pef_kit.core.effects import Operation
+from pef_kit.runtime.bus import NORMAL_BASE
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side
+from pef_protocol.http import Caller, Role
 from pef_protocol.identity import instance_of
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid
 from pef_protocol.states import HvVmState, UvVmState
 from pef_protocol.ultracalls import Esm
-from pef_protocol.wire import Caller, Role
 from pef_ultravisor.checks import GuestCall
 from pef_ultravisor.from_guest.esm import CHECKS, enter
 from pef_ultravisor.state import Capacity, Ultravisor
@@ -147,7 +147,7 @@ class Machines(Pair[HeapMemory]):
     def _enter(self, lpid: Lpid, steps: tuple[Step, ...]) -> Operation[Reply]:
         """Answer UV_ESM as the service does, by the small steps."""
         call = GuestCall(self.uv, Caller(Role.GUEST, lpid), ENTRY)
-        refused = CHECKS.climb(call)
+        refused = CHECKS.first_failing(call)
         if refused:
             return Reply(refused.code)
         if call.found is not None:

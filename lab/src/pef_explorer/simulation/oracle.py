@@ -44,7 +44,7 @@ class SimulationOracle:
         known.epoch += 1
         known.life = ""
         for page in known.pages:
-            page.admit(ZERO, *page.pending)
+            page.require_role(ZERO, *page.pending)
             page.values -= self.secrets
             page.whose = Whose.UNKNOWN
 
@@ -87,7 +87,7 @@ class SimulationOracle:
     def _changing(vm: Vm, pages: list[Page]) -> Iterator[Stamp]:
         for page in pages:
             page.epoch += 1
-            page.admit(*page.pending)
+            page.require_role(*page.pending)
             yield vm.stamp(page)
             page.changers += 1
 
@@ -95,15 +95,15 @@ class SimulationOracle:
     def _open(vm: Vm, stamp: Stamp, action: ActionName, token: int) -> None:
         page = stamp.page
         if action is ActionName.STORE:
-            page.admit(token)
+            page.require_role(token)
         elif action is ActionName.HOST_WRITE:
             if vm.life == "secure" and stamp.alone and stamp.whose is Whose.PRIVATE:
                 page.pending.add(token)
             else:
-                page.admit(token)
+                page.require_role(token)
             page.tainted |= vm.life != "normal" and not (stamp.alone and stamp.whose is Whose.SHARED)
         else:
-            page.admit(ZERO)
+            page.require_role(ZERO)
             page.whose = Whose.UNKNOWN
 
     @staticmethod
@@ -115,9 +115,9 @@ class SimulationOracle:
         watch = Watch(start, token, [vm.stamp(page) for page in vm.pages], vm.life, whole=True)
         vm.changers += 1
         for page in vm.pages:
-            page.admit(*page.pending)
+            page.require_role(*page.pending)
             if start.action is not ActionName.UNSHARE_ALL or page.whose not in {Whose.PRIVATE, Whose.BOUNCE}:
-                page.admit(ZERO)
+                page.require_role(ZERO)
                 page.whose = Whose.UNKNOWN
         if start.action is not ActionName.UNSHARE_ALL:
             vm.life = ""

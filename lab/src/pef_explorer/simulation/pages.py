@@ -34,7 +34,7 @@ class Page:
     pending: set[int] = field(default_factory=set)
     loads: list[set[int]] = field(default_factory=list)
 
-    def admit(self, *values: int) -> None:
+    def require_role(self, *values: int) -> None:
         """Let a load find these, too."""
         self.values.update(values)
         for each in self.loads:
@@ -42,7 +42,7 @@ class Page:
 
     def settle(self, values: set[int]) -> None:
         """Let a load that begins from now on find one of these, and nothing else."""
-        self.admit(*values)
+        self.require_role(*values)
         self.values = set(values)
 
 

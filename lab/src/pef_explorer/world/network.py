@@ -13,9 +13,9 @@ from pef_explorer.machines.open_call import OpenCall, Pending
 from pef_explorer.machines.plain import plain
 from pef_explorer.machines.wire import KeptReply, Message, NotDone, Wire
 from pef_explorer.plan import Troubles
+from pef_kit.core.effects import Operation, PeerCall
 from pef_kit.core.fence import Message as Arrival
 from pef_kit.core.fence import Run
-from pef_kit.operations import Ask, Operation
 from pef_protocol.calls import Reply
 from pef_protocol.identity import CallId, Epoch, Incarnation
 
@@ -96,7 +96,7 @@ def put_back(wire: Wire, kept: tuple[Copy, ...]) -> None:
     wire.kept.clear()
     taken: list[Message] = []
     for copy in kept:
-        ask = Ask(copy.name, copy.request, copy.incarnation)
+        ask = PeerCall(copy.name, copy.request, copy.incarnation)
         message = Message(0, ask, copy.epoch, copy.call)
         if copy.epoch == wire.epoch:
             message = _sent_again(wire, copy, ask)
@@ -110,7 +110,7 @@ def put_back(wire: Wire, kept: tuple[Copy, ...]) -> None:
         message.give_slot_back(received=True)
 
 
-def _sent_again(wire: Wire, copy: Copy, ask: Ask) -> Message:
+def _sent_again(wire: Wire, copy: Copy, ask: PeerCall) -> Message:
     message = wire.send(ask, copy.call.depth, epoch=copy.epoch)
     fence = wire.fences[message.to]
     verdict = fence.receive(Arrival(message.epoch, message.call, b"%d" % message.number))

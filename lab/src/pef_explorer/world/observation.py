@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from pef_explorer.checkpoints.hypervisor import GateRecord, gate_record
 from pef_explorer.machines.small_memory import KNOWN_BYTES
 from pef_explorer.machines.system import LPID, System, known_of
-from pef_kit.bus import NORMAL_BASE
+from pef_kit.runtime.bus import NORMAL_BASE
 from pef_protocol.quantities import PAGE_ORDER, Gfn
 from pef_protocol.states import HvVmState, UvVmState
 
@@ -29,7 +29,7 @@ class Observation(NamedTuple):
     hv_vm: tuple[int, bool, bool, bool, GateRecord | None]
     pool: tuple[int, int, int, int]
     uv_vm: tuple[int, bool, bool, int] | None
-    promised: int
+    reserved: int
     hv: bytes
     hv_marks: bytes
     registered: tuple[bool, ...]
@@ -96,7 +96,7 @@ def observe(system: System) -> Observation:
         (int(vm.state), vm.must_abort, vm.abort_due, vm.must_reset, gate_record(vm.gate)) if vm else NO_VM,
         (pool.held, pool.reserved, pool.leaving, len(hv.memory.claims)),
         uv_vm,
-        system.uv.promised,
+        system.uv.reserved,
         hv_state,
         hv_marks,
         registered,

@@ -15,7 +15,7 @@ INERT: Final = bytes(mark & ~(REFERENCED | FRAME_POPULATED) & 0xFF for mark in r
 """REFERENCED chooses what is evicted, and nothing is; FRAME_POPULATED says that a frame must be scrubbed,
 and its bytes stand in the key themselves."""
 SECURED: Final = bytes(mark & ~SENT & 0xFF for mark in range(256))
-"""CARRIED says in a secure VM only what H_SVM_INIT_ABORT would have needed."""
+"""SENT says in a secure VM only what H_SVM_INIT_ABORT would have needed."""
 _SIDES: Final = int(HvVmState.SECURE)
 
 
@@ -26,7 +26,7 @@ def shape_of(seen: Observation) -> tuple[object, ...]:
         seen.hv_vm,
         seen.pool,
         seen.uv_vm,
-        seen.promised,
+        seen.reserved,
         seen.hv,
         seen.hv_marks.translate(SECURED) if secured else seen.hv_marks,
         seen.registered,

@@ -15,7 +15,7 @@ from pef_explorer.world.network import NETWORK, arrive_again, without
 from pef_explorer.world.records import Ending, Open
 from pef_explorer.world.state import WorldState
 from pef_kit.core.life import Ended
-from pef_kit.spans import columns_of
+from pef_kit.core.runs import columns_of
 from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_ORDER
 from pef_protocol.ultracalls import PageIn

@@ -16,7 +16,7 @@ from pef_lab.between.numbers import Numbers
 from pef_lab.between.passing import Answer, Passing
 from pef_lab.between.server import LOOPBACK, Server, drop
 from pef_protocol.events import Side
-from pef_protocol.wire import JSON
+from pef_protocol.http import JSON
 
 Conduct: TypeAlias = Callable[[Passing], Awaitable[web.StreamResponse]]
 """What is done with a request, well or ill; what it returns is answered."""
@@ -91,5 +91,5 @@ class GoBetween:
             if not self._open:
                 self._idle.set()
 
-    def _afterwards(self, deed: Awaitable[Answer]) -> None:
-        self._late.add(asyncio.ensure_future(deed))
+    def _afterwards(self, action: Awaitable[Answer]) -> None:
+        self._late.add(asyncio.ensure_future(action))

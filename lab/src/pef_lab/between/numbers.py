@@ -8,8 +8,8 @@ they are. A message that is refused for its number does nothing.
 from collections.abc import Mapping
 from dataclasses import replace
 
+from pef_protocol.http import SLOT
 from pef_protocol.identity import CallId
-from pef_protocol.wire import SLOT
 
 
 class Numbers:

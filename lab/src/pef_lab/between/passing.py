@@ -11,8 +11,7 @@ from aiohttp import web
 
 from pef_protocol.calls import CALLS
 from pef_protocol.events import Side
-from pef_protocol.problems import ProblemType
-from pef_protocol.wire import (
+from pef_protocol.http import (
     CALL_ID,
     FINGERPRINT,
     JSON,
@@ -22,8 +21,9 @@ from pef_protocol.wire import (
     PROBLEM,
     SLOT,
 )
+from pef_protocol.problems import ProblemType
 
-OURS: Final = "pef-"
+OWN: Final = "pef-"
 """What the headers of the protocol between the sides begin with: they pass both ways."""
 
 HOP_BY_HOP: Final = frozenset({"connection", "content-length", "host", "keep-alive", "transfer-encoding"})
@@ -66,9 +66,9 @@ class Answer:
 
     def response(self) -> web.Response:
         """Return the answer as it is passed back."""
-        ours = {name: text for name, text in self.headers.items() if name.lower().startswith(OURS)}
+        own = {name: text for name, text in self.headers.items() if name.lower().startswith(OWN)}
         return web.Response(
-            status=self.status, body=self.content, headers={**ours, "content-type": self.media}
+            status=self.status, body=self.content, headers={**own, "content-type": self.media}
         )
 
 

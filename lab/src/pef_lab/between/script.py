@@ -61,17 +61,17 @@ class ScriptedBetween(GoBetween):
         self._always: dict[str, Conduct] = {}
         self._at: dict[int, Conduct] = {}
 
-    def answers(self, name: str, *deeds: Conduct) -> None:
+    def answers(self, name: str, *actions: Conduct) -> None:
         """Treat the next requests of that name so; honestly after them."""
-        self._script[name].extend(deeds)
+        self._script[name].extend(actions)
 
-    def always(self, name: str, deed: Conduct) -> None:
+    def always(self, name: str, action: Conduct) -> None:
         """Treat every request of that name so."""
-        self._always[name] = deed
+        self._always[name] = action
 
-    def at(self, number: int, deed: Conduct) -> None:
+    def at(self, number: int, action: Conduct) -> None:
         """Treat request `number` since the last `honest_again`, from 1, so."""
-        self._at[number] = deed
+        self._at[number] = action
 
     def honest_again(self) -> None:
         """Forget all scripts, and count requests from here."""
@@ -92,10 +92,10 @@ class ScriptedBetween(GoBetween):
     async def _play(self, passing: Passing) -> web.StreamResponse:
         self.names.append(passing.name)
         queue = self._script[passing.name]
-        deed = self._at.pop(len(self.names), None)
-        if deed is None:
-            deed = queue.popleft() if queue else self._always.get(passing.name, honest)
-        return await deed(passing)
+        action = self._at.pop(len(self.names), None)
+        if action is None:
+            action = queue.popleft() if queue else self._always.get(passing.name, honest)
+        return await action(passing)
 
 
 async def honest(passing: Passing) -> web.StreamResponse:

@@ -15,7 +15,7 @@ from pef_lab.failures import WrongInput
 from pef_lab.pair import NormalMemoryForm, PairPlan, started
 from pef_lab.service_process import READY
 from pef_protocol.events import Side
-from pef_protocol.wire import Role
+from pef_protocol.http import Role
 
 SECURE_MEMORY: Final = 256 << 20
 """Bytes: no page has to make room for another."""

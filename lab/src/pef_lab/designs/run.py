@@ -7,9 +7,9 @@ from types import MappingProxyType
 from typing import Final
 
 from pef_lab.designs import boot, hot_plug, private_pages, sharing
+from pef_lab.designs.fixture import Fixture, set_up
 from pef_lab.designs.plan import plan_touched
 from pef_lab.designs.report import DesignReport, report_of
-from pef_lab.designs.scene import Scene, set_up
 from pef_lab.endpoints import Endpoints
 from pef_lab.failures import Unanswered, WrongInput
 from pef_lab.findings import Findings
@@ -28,7 +28,7 @@ SOME_PUBLIC_KEY: Final = bytes([9, *bytes(31)])
 MARGIN: Final = 256 << 20
 """Bytes of secure memory beyond twice the VM: for what the Ultravisor needs itself."""
 
-STEPS: Final[Mapping[str, Callable[[Scene], Awaitable[None]]]] = MappingProxyType(
+STEPS: Final[Mapping[str, Callable[[Fixture], Awaitable[None]]]] = MappingProxyType(
     {
         "host_reads": private_pages.host_reads,
         "guest_reads": private_pages.guest_reads,
@@ -115,23 +115,23 @@ async def run_design(
             async with Watch(endpoints) as watch:
                 image = image_for(ordered.size, await watch.machine_public_key())
             plan = plan_touched(ordered.size, ordered.touched, image)
-            async with set_up(design, plan, image, endpoints, findings, recording) as scene:
-                await _stages(scene, tell, costs)
+            async with set_up(design, plan, image, endpoints, findings, recording) as fixture:
+                await _stages(fixture, tell, costs)
     return report_of(design, costs[0] if costs else None, findings)
 
 
-async def _stages(scene: Scene, tell: Tell, costs: list[boot.Cost]) -> None:
-    tell(scene.design, "first_boot")
-    with scene.findings.step("first_boot"):
-        await boot.prepare(scene)
-        costs.append(await boot.enter_secure_mode(scene))
-        await boot.first_boot(scene)
+async def _stages(fixture: Fixture, tell: Tell, costs: list[boot.Cost]) -> None:
+    tell(fixture.design, "first_boot")
+    with fixture.findings.step("first_boot"):
+        await boot.prepare(fixture)
+        costs.append(await boot.enter_secure_mode(fixture))
+        await boot.first_boot(fixture)
     for name, step in STEPS.items():
-        tell(scene.design, name)
-        with scene.findings.step(name):
-            if scene.guest.world is not World.SECURE:
+        tell(fixture.design, name)
+        with fixture.findings.step(name):
+            if fixture.guest.world is not World.SECURE:
                 raise Unanswered(name, "not reached, for the VM is not secure")
-            await step(scene)
-    tell(scene.design, "second_esm")
-    with scene.findings.step("second_esm"):
-        await boot.second_esm(scene)
+            await step(fixture)
+    tell(fixture.design, "second_esm")
+    with fixture.findings.step("second_esm"):
+        await boot.second_esm(fixture)

@@ -1,7 +1,7 @@
 """What the discussion of 2020 leads one to expect of each design. Runs are compared with it.
 
 Of `pushed`, in any reading, nothing is expected: nobody had answered the reviewer's question by running it.
-Its repair must be sound. `broken` is as the patch series describes it: left-over GFNs are normal on one side
+Its repair must be sound. `broken` is as the patch series describes it: unmigrated GFNs are normal on one side
 only, so the host reads what was there before UV_ESM, and so does the VM after its next reboot.
 """
 

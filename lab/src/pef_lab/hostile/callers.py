@@ -7,9 +7,9 @@ from typing import Final
 
 import httpx
 
-from pef_lab.between.misdeeds import before, claim
+from pef_lab.between.fault_injections import before, claim
 from pef_lab.between.passing import Passing
-from pef_lab.door import Door
+from pef_lab.endpoint import Endpoint
 from pef_lab.hostile.attack import Attack
 from pef_lab.hostile.requests import (
     ENTRIES,
@@ -27,11 +27,11 @@ from pef_lab.minting import guest_token
 from pef_protocol.calls import HYPERCALLS, ULTRACALLS
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.events import Side
+from pef_protocol.http import GUEST_PATH, HYPERCALL_PATH, JSON, OBSERVER_PATH, ULTRACALL_PATH, Role
 from pef_protocol.hypercalls import SvmInitAbort, SvmInitDone, SvmInitStart, SvmPageIn, SvmPageOut
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, SlotId, gpa_of
 from pef_protocol.runs import PageRuns
 from pef_protocol.ultracalls import RegisterMemSlot, SvmTerminate, UnregisterMemSlot, WritePate
-from pef_protocol.wire import GUEST_PATH, HYPERCALL_PATH, JSON, OBSERVER_PATH, ULTRACALL_PATH, Role
 
 ONE, TWO = FREE, FREE + 1
 STRANGER_HAS: Final = 30.0
@@ -51,12 +51,14 @@ SLOTS: Final = (
 """Slots that can't be: address and bytes, and the code that the document gives."""
 
 
-async def guest_door(at: Trial, vm: Victim, *, problem_state: bool = False, lpid: int | None = None) -> Door:
+async def guest_door(
+    at: Trial, vm: Victim, *, problem_state: bool = False, lpid: int | None = None
+) -> Endpoint:
     """Return the Ultravisor's door as a guest enters it."""
     endpoints = at.ground.endpoints
     whose = vm.lpid if lpid is None else lpid
     token = await guest_token(endpoints, Side.ULTRAVISOR, whose, problem_state=problem_state)
-    return Door("Ultravisor", endpoints.ultravisor_url, token)
+    return Endpoint("Ultravisor", endpoints.ultravisor_url, token)
 
 
 async def wrong_lpids(at: Trial) -> None:
@@ -129,7 +131,7 @@ async def guest_makes_hypercalls(at: Trial) -> None:
         token = await guest_token(at.ground.endpoints, Side.HYPERVISOR, vm.lpid)
         runs = PageRuns.of((gpa_of(ONE), 1))
         digests = await at.ground.digests()
-        async with Door("Hypervisor", at.ground.endpoints.hypervisor_url, token) as guest:
+        async with Endpoint("Hypervisor", at.ground.endpoints.hypervisor_url, token) as guest:
             for request in (
                 *(SvmInitStart(vm.lpid), SvmInitDone(vm.lpid), SvmInitAbort(vm.lpid)),
                 *(make(vm.lpid, runs, 0, PAGE_ORDER) for make in (SvmPageIn, SvmPageOut)),

@@ -6,8 +6,8 @@ from typing import Final, TypeVar
 
 from aiohttp import web
 
+from pef_lab.between.fault_injections import before, dropped, forgotten, garbage, html, silent
 from pef_lab.between.go_between import Conduct
-from pef_lab.between.misdeeds import before, dropped, forgotten, garbage, html, silent
 from pef_lab.between.passing import Answer, Passing
 from pef_lab.hostile.attack import Attack
 from pef_lab.hostile.requests import hypervisor_only

@@ -9,20 +9,20 @@ import httpx
 from aiohttp import web
 
 from pef_kit.runtime.messages import encode_call
-from pef_lab.between.misdeeds import forgotten
+from pef_lab.between.fault_injections import forgotten
 from pef_lab.between.passing import Passing
 from pef_lab.between.script import honest
 from pef_lab.hostile.attack import Attack
 from pef_lab.hostile.requests import NAMES, NOBODY, hypervisor_only, page_out
 from pef_lab.hostile.trial import Trial
 from pef_lab.hostile.victim import FREE
+from pef_protocol.auth import mint_guest_token
 from pef_protocol.calls import CALLS, HYPERCALLS
 from pef_protocol.events import Side
+from pef_protocol.http import EPOCH, EPOCH_PATH, FINGERPRINT, HELLO_PATH, SLOT, Role
 from pef_protocol.identity import Epoch
 from pef_protocol.quantities import gpa_of
-from pef_protocol.tokens import mint_guest_token
 from pef_protocol.ultracalls import SvmTerminate
-from pef_protocol.wire import EPOCH, EPOCH_PATH, FINGERPRINT, HELLO_PATH, SLOT, Role
 
 ONE, TWO = FREE, FREE + 1
 ANSWERED_IN: Final = 30.0

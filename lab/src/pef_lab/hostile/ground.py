@@ -13,7 +13,7 @@ from typing import Final
 
 from pef_lab.between.script import Exchange, ScriptedBetween
 from pef_lab.between.wire import Between
-from pef_lab.door import Door
+from pef_lab.endpoint import Endpoint
 from pef_lab.endpoints import Endpoints
 from pef_lab.failures import Refusal, Unanswered
 from pef_lab.hostile.memory import NormalMemoryDoor
@@ -22,8 +22,8 @@ from pef_lab.vmm import Vmm
 from pef_lab.watch import Watch
 from pef_protocol.calls import Reply
 from pef_protocol.events import Side
+from pef_protocol.http import EPOCH_PATH, OBSERVER_PATH, Role
 from pef_protocol.quantities import PAGE_SIZE, Lpid
-from pef_protocol.wire import EPOCH_PATH, OBSERVER_PATH, Role
 
 PLACING: Final = frozenset({"UV_PAGE_IN", "UV_PAGE_OUT"})
 """Calls that name real addresses."""
@@ -43,9 +43,9 @@ class Ground:
     to_hypervisor: ScriptedBetween
     tokens: Mapping[Role, str] = field(repr=False)
     patience: float
-    hypervisor: Door
-    ultravisor: Door
-    observers: Mapping[Side, Door]
+    hypervisor: Endpoint
+    ultravisor: Endpoint
+    observers: Mapping[Side, Endpoint]
     vmm: Vmm
     watch: Watch
     memory: NormalMemoryDoor
@@ -112,8 +112,8 @@ async def occupied(between: Between[ScriptedBetween], patience: float) -> AsyncI
     urls = {Side.ULTRAVISOR: endpoints.ultravisor_url, Side.HYPERVISOR: endpoints.hypervisor_url}
     async with AsyncExitStack() as stack:
 
-        async def door(side: Side, token: str, epoch: str = "") -> Door:
-            return await stack.enter_async_context(Door(side.capitalize(), urls[side], token, epoch))
+        async def door(side: Side, token: str, epoch: str = "") -> Endpoint:
+            return await stack.enter_async_context(Endpoint(side.capitalize(), urls[side], token, epoch))
 
         observer = await door(Side.ULTRAVISOR, endpoints.observer_token)
         epoch = str((await observer.view(EPOCH_PATH))["epoch"])

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Final
 
-from pef_lab.between.misdeeds import after, before
+from pef_lab.between.fault_injections import after, before
 from pef_lab.between.passing import Passing
 from pef_lab.hostile.attack import Attack
 from pef_lab.hostile.requests import NAMES, NOBODY, page_in, page_out

@@ -8,8 +8,8 @@ import httpx
 from pef_kit.runtime.connections import client_of
 from pef_lab.between.passing import COUNT, ROW
 from pef_lab.failures import Unanswered
+from pef_protocol.http import EPOCH, NORMAL_MEMORY_PATH, OCTETS
 from pef_protocol.quantities import PAGE_SIZE
-from pef_protocol.wire import EPOCH, NORMAL_MEMORY_PATH, OCTETS
 
 PATIENCE: Final = 30.0
 """Seconds that a request may take."""

@@ -3,8 +3,8 @@
 import secrets
 from typing import Final
 
-from pef_kit.bus import NORMAL_BASE
-from pef_lab.between.misdeeds import instead
+from pef_kit.runtime.bus import NORMAL_BASE
+from pef_lab.between.fault_injections import instead
 from pef_lab.between.passing import Passing
 from pef_lab.hostile.attack import Attack
 from pef_lab.hostile.requests import inval, page_in, page_out

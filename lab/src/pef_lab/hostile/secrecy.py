@@ -10,8 +10,8 @@ from typing import Final
 
 import httpx
 
-from pef_lab.between.misdeeds import claim
-from pef_lab.door import Door
+from pef_lab.between.fault_injections import claim
+from pef_lab.endpoint import Endpoint
 from pef_lab.failures import Refusal
 from pef_lab.hostile.attack import Attack
 from pef_lab.hostile.canaries import CANARY_BYTES, Flock
@@ -22,9 +22,9 @@ from pef_lab.hostile.victim import DISK_KEY, FREE, MEMORY, Victim, flipped
 from pef_lab.minting import guest_token
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.events import Side
+from pef_protocol.http import JSON, OBSERVER_PATH, Role
 from pef_protocol.quantities import PAGE_SIZE, gpa_of
 from pef_protocol.ultracalls import EsmbGetFile
-from pef_protocol.wire import JSON, OBSERVER_PATH, Role
 
 PRIVATE: Final = range(FREE, FREE + 12)
 SHARED: Final = FREE + 20
@@ -47,7 +47,7 @@ async def plaintext_anywhere(at: Trial) -> None:
     async with at.vm(disk_key=disk_key) as vm:
         await vm.boot()
         token = await guest_token(at.ground.endpoints, Side.ULTRAVISOR, vm.lpid)
-        async with Door("Ultravisor", at.ground.endpoints.ultravisor_url, token) as guest:
+        async with Endpoint("Ultravisor", at.ground.endpoints.ultravisor_url, token) as guest:
             got = await guest.call("UV_ESMB_GET_FILE", EsmbGetFile(DISK_KEY, 0))
         given = str(got.outputs.get("bytes")).encode()
         at.saw_bytes("the attached file, for its guest", given, disk_key[:64].hex().encode(), AS_ATTACHED)

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Final
 
-from pef_lab.between.misdeeds import after, before, claim, instead
+from pef_lab.between.fault_injections import after, before, claim, instead
 from pef_lab.between.passing import Passing
 from pef_lab.failures import Refusal
 from pef_lab.hostile.attack import Attack

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from pef_lab.between.misdeeds import Deed
+from pef_lab.between.fault_injections import Action
 from pef_lab.between.passing import Passing
 from pef_lab.failures import Refusal, Unanswered
 from pef_lab.guest import Guest
@@ -103,7 +103,7 @@ class Trial:
         other = ZERO if not any(seen) else "other bytes"
         self.saw(what, words if seen == expected else other, words)
 
-    def happens(self, what: str, deed: Deed) -> Deed:
+    def happens(self, what: str, deed: Action) -> Action:
         """Have `deed` done on the wire; what goes wrong in it, or that it never comes to it, is trouble."""
         self._awaited.setdefault(what, False)
 

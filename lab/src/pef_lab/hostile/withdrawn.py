@@ -4,7 +4,7 @@ from typing import Final
 
 from aiohttp import web
 
-from pef_lab.between.misdeeds import before, claim, instead
+from pef_lab.between.fault_injections import before, claim, instead
 from pef_lab.between.passing import Passing
 from pef_lab.between.script import honest
 from pef_lab.hostile.attack import Attack

@@ -8,7 +8,7 @@ from pef_lab.between.wire import Ports
 from pef_lab.commandline import FAILED, run
 from pef_lab.replay import drawing
 from pef_lab.replay.counterexample import Counterexample, read
-from pef_lab.replay.player import Difference, Played, play
+from pef_lab.replay.player import Difference, Replayed, run_counterexample
 from pef_lab.replay.stage import fits
 from pef_lab.replay.wire import wired
 
@@ -18,7 +18,7 @@ def replay(file: Path, ports: Ports | None, console: Console, errors: Console) -
     found = read(file)
     fits(found)
     try:
-        played = run(_play(found, ports))
+        replayed = run(_play(found, ports))
     except Difference as difference:
         errors.print(
             f"✘ {file}: it came out otherwise at {difference.where}",
@@ -42,16 +42,16 @@ def replay(file: Path, ports: Ports | None, console: Console, errors: Console) -
         soft_wrap=True,
     )
     console.print(f"  {found.sentence}", markup=False, soft_wrap=True)
-    for gfn, (hypervisor, ultravisor) in played.tables.items():
-        look = played.observations[gfn]
-        line = drawing.row(gfn, (hypervisor, ultravisor), look)
+    for gfn, (hypervisor, ultravisor) in replayed.tables.items():
+        observe = replayed.observations[gfn]
+        line = drawing.row(gfn, (hypervisor, ultravisor), observe)
         console.print(f"  {line}", markup=False, soft_wrap=True)
     return 0
 
 
-async def _play(found: Counterexample, ports: Ports | None) -> Played:
+async def _play(found: Counterexample, ports: Ports | None) -> Replayed:
     async with wired(ports) as wire:
-        return await play(found, wire)
+        return await run_counterexample(found, wire)
 
 
 def draw(found: Counterexample, console: Console) -> None:

@@ -63,7 +63,7 @@ class _Open:
 
 
 @dataclass(slots=True)
-class _Scene:
+class _Fixture:
     """What is known while the steps are gone through."""
 
     found: Counterexample
@@ -109,25 +109,25 @@ class _Scene:
         following = self.found.steps[number : number + 1]
         if following and following[0].actor != step.actor:
             stop = {"waits": "waits", "works": "works", MOVES: "pages are about to move"}.get(step.leads_to)
-            told = stop or f"{step.leads_to.partition(' ')[2]} is on its way"
-            yield Arrow(number, step.actor, depth, here, here, f"{step.actor}: {told}", "note")
+            reported = stop or f"{step.leads_to.partition(' ')[2]} is on its way"
+            yield Arrow(number, step.actor, depth, here, here, f"{step.actor}: {reported}", "note")
         elif step.leads_to == "waits":
             yield Arrow(number, step.actor, depth, here, here, f"{step.actor}: waits", "note")
 
 
 def arrows_of(found: Counterexample) -> Iterator[Arrow]:
     """Yield the lines of a counterexample, and the violation where it comes."""
-    scene = _Scene(found)
+    fixture = _Fixture(found)
     if not found.violated_after:
         yield _violation(found)
     for number, step in enumerate(found.steps, start=1):
         if step.action == GO_ON:
-            yield from scene.gone_on(number, step, scene.opens[step.actor])
+            yield from fixture.gone_on(number, step, fixture.opens[step.actor])
         else:
-            yield scene.begun(number, step)
-        call = scene.opens[step.actor]
+            yield fixture.begun(number, step)
+        call = fixture.opens[step.actor]
         call.stop = step.leads_to
-        yield from scene.stopped(number, step, call)
+        yield from fixture.stopped(number, step, call)
         if number == found.violated_after:
             yield _violation(found)
 
@@ -136,15 +136,15 @@ def _violation(found: Counterexample) -> Arrow:
     return Arrow(found.violated_after, "", 0, "", "", f"✘ {found.invariant}: {found.sentence}", "note")
 
 
-def row(gfn: int | str, states: tuple[str, str], look: tuple[str, str] | None) -> str:
+def row(gfn: int | str, states: tuple[str, str], observe: tuple[str, str] | None) -> str:
     """Say what both tables, and both looks, are of one GFN."""
-    read = f"; in the end guest reads {look[0]}, host {look[1]}" if look else ""
+    read = f"; in the end guest reads {observe[0]}, host {observe[1]}" if observe else ""
     return f"GFN {gfn}: Hypervisor {states[0]}, Ultravisor {states[1]}{read}"
 
 
 def tables_of(found: Counterexample) -> list[str]:
     """Say what both tables, and both looks, are of each GFN."""
-    observations = {gfn: (look.guest, look.host) for gfn, look in found.observations.items()}
+    observations = {gfn: (observe.guest, observe.host) for gfn, observe in found.observations.items()}
     return [row(gfn, states, observations.get(gfn)) for gfn, states in found.tables.items()]
 
 
@@ -158,8 +158,8 @@ def table(found: Counterexample) -> Table:
         number = "" if arrow.number == last or not arrow.actor else str(arrow.number)
         last = arrow.number if arrow.actor else last
         style = "" if arrow.actor else "bold red"
-        told = Text(INDENT * arrow.depth + arrow.sentence, style)
-        drawn.add_row(number, arrow.actor if number else "", told)
+        reported = Text(INDENT * arrow.depth + arrow.sentence, style)
+        drawn.add_row(number, arrow.actor if number else "", reported)
     return drawn
 
 

@@ -18,7 +18,7 @@ from pef_lab.replay.traffic import Actor, Stop
 from pef_lab.replay.wire import Wire
 from pef_lab.replay.words import agrees
 
-PATIENCE: Final = 30.0
+TIMEOUT: Final = 30.0
 ROUNDS: Final = 3
 """Requests that a service answers until it has surely begun with one that was sent before them."""
 
@@ -32,23 +32,23 @@ class Difference(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Played:
+class Replayed:
     """What was seen: both tables at the violation, and what guest and host read in the end."""
 
     tables: dict[int, tuple[str, str]]
     observations: dict[int, tuple[str, str]]
 
 
-async def play(found: Counterexample, wire: Wire, patience: float = PATIENCE) -> Played:
+async def run_counterexample(found: Counterexample, wire: Wire, time_limit: float = TIMEOUT) -> Replayed:
     """Play `found` on a VM of its own; raise Difference at the first difference.
 
-    `patience`: seconds that are waited for whatever a step leads to.
+    `time_limit`: seconds that are waited for whatever a step leads to.
     """
     fits(found)
     async with set_up(found.system, found.design, wire.endpoints) as stage:
-        player = Player(found, stage, wire, patience)
+        player = Player(found, stage, wire, time_limit)
         try:
-            return await player.play()
+            return await player.run_counterexample()
         finally:
             await player.end()
 
@@ -61,20 +61,20 @@ class Player:
         found: Counterexample,
         stage: Stage,
         wire: Wire,
-        patience: float,
+        time_limit: float,
     ) -> None:
         self._found = found
         self._stage = stage
         self._traffic = wire.traffic
         self._endpoints = wire.endpoints
-        self._patience = patience
+        self._deadline = time_limit
         self._actors: dict[str, Actor] = {
             name: Actor(name) for name in sorted({step.actor for step in found.steps})
         }
         self._calls = 0
         self._traffic.follow(stage.lpid, stage.places.values(), self._actors)
 
-    async def play(self) -> Played:
+    async def run_counterexample(self) -> Replayed:
         """Play all steps; raise Difference at the first that leads elsewhere."""
         self._traffic.free = False
         tables = await self._tables(0)
@@ -82,14 +82,14 @@ class Player:
             await self._play(number, step)
             tables = await self._tables(number) or tables
         await self.end()
-        return Played(tables, await self._observations())
+        return Replayed(tables, await self._observations())
 
     async def end(self) -> None:
         """Let everything pass, and wait until every action has ended."""
         self._traffic.open_up()
         under_way = [actor.task for actor in self._actors.values() if actor.task is not None]
         if under_way:
-            _, late = await asyncio.wait(under_way, timeout=self._patience)
+            _, late = await asyncio.wait(under_way, timeout=self._deadline)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
@@ -100,7 +100,7 @@ class Player:
             await self._stage.before(step.action)
             await self._start(actor, step)
         elif actor.at is not None and actor.stops.empty():
-            actor.let_go(step.fault)
+            actor.release(step.fault)
         if step.leads_to in UNSEEN:
             await self._reached()
             if step.leads_to == WAITS and (ended := actor.ended):
@@ -130,15 +130,15 @@ class Player:
 
     async def _next_stop(self, actor: Actor) -> Stop:
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._deadline):
                 return await actor.stops.get()
         except TimeoutError:
-            return Stop(f"nothing, within {self._patience:g} s")
+            return Stop(f"nothing, within {self._deadline:g} s")
 
     async def _reached(self) -> None:
         """Wait until both services have begun with what was sent to them."""
         urls = (self._endpoints.ultravisor_url, self._endpoints.hypervisor_url)
-        async with httpx.AsyncClient(trust_env=False, timeout=self._patience) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=self._deadline) as client:
             for url in urls * ROUNDS:
                 await client.get(url + "/livez")
 

@@ -2,7 +2,7 @@
 
 | GFN of the small system | on the wire |
 |---|---|
-| `brought` | the page of a kernel of one byte, zero: the last page that UV_ESM asks for |
+| `imported` | the page of a kernel of one byte, zero: the last page that UV_ESM asks for |
 | `shared` | the Ultravisor's bounce page for the TPM |
 | `unmigrated` | a page that the image does not use |
 | of the slot to be plugged | the slot right behind the memory of the image |
@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pef_kit.runtime.messages import decode_reply, encode_call
-from pef_lab.designs.scene import SVM_STATES
-from pef_lab.door import Door
+from pef_lab.designs.fixture import SVM_STATES
+from pef_lab.endpoint import Endpoint
 from pef_lab.endpoints import Endpoints
 from pef_lab.failures import Refusal, Unanswered, WrongInput
 from pef_lab.guest import Guest, World
@@ -32,10 +32,10 @@ from pef_lab.watch import Watch
 from pef_protocol.calls import CALLS
 from pef_protocol.designs import Design
 from pef_protocol.events import Side
+from pef_protocol.http import CALL_ID
 from pef_protocol.quantities import PAGE_SIZE, Gfn, Gpa, Lpid, gfn_of, gpa_of
 from pef_protocol.states import HvVmState, UvGfnState, UvVmState
 from pef_protocol.ultracalls import Esm, SharePage, UnshareAllPages, UnsharePage
-from pef_protocol.wire import CALL_ID
 
 MEMORY: Final = 16 << 20
 FIRST_FREE: Final = 100
@@ -110,7 +110,7 @@ class Stage:
     vmm: Vmm
     watch: Watch
     guests: list[Guest]
-    ultravisor: Door
+    ultravisor: Endpoint
     image: GuestImage = field(repr=False)
     places: Mapping[int, int]
     entering: int = 0

@@ -19,17 +19,17 @@ from typing import Final
 
 from aiohttp import web
 
-from pef_lab.between.misdeeds import told
+from pef_lab.between.fault_injections import reported
 from pef_lab.between.passing import Answer, Passing, refusal
 from pef_lab.refusing import made_up
 from pef_lab.replay.counterexample import MOVES
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import Code, HCode, UCode
 from pef_protocol.events import Side
+from pef_protocol.http import JSON
 from pef_protocol.problems import ProblemType
 from pef_protocol.quantities import PAGE_SIZE
 from pef_protocol.runs import CodedRuns
-from pef_protocol.wire import JSON
 
 OK: Final = 200
 PLACED: Final = 3
@@ -79,7 +79,7 @@ class Actor:
         assert self.at.go is not None  # noqa: S101 - just made
         return await self.at.go
 
-    def let_go(self, fault: str | None = None) -> None:
+    def release(self, fault: str | None = None) -> None:
         """Let it go on, if it is held."""
         stop, self.at = self.at, None
         if stop is not None and stop.go is not None and not stop.go.done():
@@ -115,7 +115,7 @@ class Traffic:
         """Let everything pass from now on, and everybody go."""
         self.free = True
         for actor in self._actors:
-            actor.let_go()
+            actor.release()
 
     async def conduct(self, passing: Passing) -> web.StreamResponse:
         """See a message through; the go-betweens of both directions call this.
@@ -228,4 +228,4 @@ def _made_up(passing: Passing, *, busy: bool) -> Answer:
     code = made_up(name, busy=busy)
     runs = () if busy else passing.form.get("runs", ())
     refused = CodedRuns.from_rows((*run[-2:], code) for run in runs)
-    return Answer(200, JSON, json.dumps(told(name, Reply(code, refused=refused))).encode())
+    return Answer(200, JSON, json.dumps(reported(name, Reply(code, refused=refused))).encode())

@@ -11,7 +11,7 @@ import httpx
 
 from pef_lab.failures import Unanswered, WrongInput
 from pef_lab.rows.doors import HYPERVISOR, OBSERVER, ULTRAVISOR, VMM, Doors, Who, kernel_of
-from pef_protocol.wire import HYPERCALL_PATH, OBSERVER_PATH, PROBLEM, ULTRACALL_PATH, VMM_PATH
+from pef_protocol.http import HYPERCALL_PATH, OBSERVER_PATH, PROBLEM, ULTRACALL_PATH, VMM_PATH
 
 READY: Final = "/readyz"
 REFUSED: Final = frozenset({httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN})

@@ -17,9 +17,9 @@ from pef_kit.runtime.connections import client_of
 from pef_kit.runtime.messages import encode_call
 from pef_lab.failures import Unanswered
 from pef_lab.minting import incarnation_at
+from pef_protocol.auth import mint_guest_token
 from pef_protocol.calls import CALLS
-from pef_protocol.tokens import mint_guest_token
-from pef_protocol.wire import EPOCH, JSON, OBSERVER_PATH, PROBLEM, Role
+from pef_protocol.http import EPOCH, JSON, OBSERVER_PATH, PROBLEM, Role
 
 CONNECTIONS: Final = 32
 NAMES: Final = {call.request: call.name for call in CALLS.values()}

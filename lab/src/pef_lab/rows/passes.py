@@ -31,11 +31,11 @@ from pef_lab.starting import (
     LOOPBACK,
     ULTRAVISOR_SCRIPT,
     fresh_endpoints,
+    hypervisor_environment,
     on_free_ports,
-    told_the_hypervisor,
-    told_the_ultravisor,
+    ultravisor_environment,
 )
-from pef_protocol.wire import Role
+from pef_protocol.http import Role
 
 SECURE_MEMORY: Final = 1 << 30
 """Bytes of secure memory of what is started here: room for the SVMs of all rows that are played beside each
@@ -144,7 +144,7 @@ def own_ultravisor(patience: float) -> AbstractAsyncContextManager[Stage]:
         endpoints = fresh_endpoints()
         doors = doors_of(endpoints, Role.ULTRAVISOR, patience)
         async with played_hypervisor(doors, endpoints, Listening()) as played:
-            told = told_the_ultravisor(
+            told = ultravisor_environment(
                 endpoints, peer_url=played.url, normal_memory="", secure_memory=SECURE_MEMORY
             )
             async with (
@@ -167,7 +167,7 @@ def own_hypervisor(
         endpoints = fresh_endpoints()
         doors = doors_of(endpoints, Role.HYPERVISOR, patience)
         async with played_ultravisor(doors, endpoints, Listening()) as played:
-            told = told_the_hypervisor(
+            told = hypervisor_environment(
                 endpoints, peer_url=played.url, normal_memory="", secure_memory=secure_memory
             )
             async with (

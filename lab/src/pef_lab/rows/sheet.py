@@ -15,8 +15,8 @@ from pef_lab.rows.row import Finding, Kind, Row
 from pef_lab.rows.stage import Scene, Stage
 from pef_lab.rows.subject import Subject
 from pef_protocol.calls import Call
+from pef_protocol.check_orders import Check
 from pef_protocol.codes import HCode, UCode
-from pef_protocol.ladders import Rung
 
 Aspects: TypeAlias = Mapping[str, Any]
 Make: TypeAlias = Callable[[Stage, Any, Aspects], Awaitable[Answer]]
@@ -62,7 +62,7 @@ class Sheet:
     ready: Ready = field(default=nothing_more, repr=False)
 
     def __post_init__(self) -> None:
-        if (wanted := {rung.name for rung in self.call.ladder}) != set(self.wrong):
+        if (wanted := {rung.name for rung in self.call.check_order}) != set(self.wrong):
             odd = ", ".join(sorted(wanted ^ set(self.wrong)))
             raise IncompleteSheet(f"{self.call.name}: rungs without a way to be wrong, or unknown: {odd}")
         ways = [aspects for by_way in self.wrong.values() for aspects in by_way.values()]
@@ -78,12 +78,12 @@ class Sheet:
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows of all rungs, and of all pairs of rungs that can be told apart."""
-        for rung in self.call.ladder:
+        for rung in self.call.check_order:
             for way, aspects in self.wrong[rung.name].items():
                 name = f"{rung.name}:{way}" if way != THE_ONE_WAY else rung.name
                 clause = f"{self.call.name} refuses {rung.refuses}"
                 yield self._row(f"{self.path}/{name}", Kind.RUNG, clause, rung, aspects)
-        for first, second in combinations(self.call.ladder, 2):
+        for first, second in combinations(self.call.check_order, 2):
             both = self._both(first, second)
             if first.code is not second.code and both is not None:
                 clause = f"{self.call.name} looks for {first.refuses} before {second.refuses}"
@@ -92,19 +92,19 @@ class Sheet:
 
     def unmade(self) -> Iterator[Unmade]:
         """Yield the pairs of rungs that have no row."""
-        for first, second in combinations(self.call.ladder, 2):
+        for first, second in combinations(self.call.check_order, 2):
             if first.code is second.code:
                 yield Unmade(self.call.name, first.name, second.name, f"both answer {first.code.name}")
             elif self._both(first, second) is None:
                 yield Unmade(self.call.name, first.name, second.name, "no message is wrong in both ways")
 
-    def _both(self, first: Rung, second: Rung) -> Aspects | None:
+    def _both(self, first: Check, second: Check) -> Aspects | None:
         """Return aspects in which both rungs are wrong, or None; ways that need nothing played come first."""
         ways = product(self.wrong[first.name].values(), self.wrong[second.name].values())
         joined = [{**one, **other} for one, other in ways if agree(one, other)]
         return max(joined, key=lambda both: len(self.subjects({**self.well, **both})), default=None)
 
-    def _row(self, place: str, kind: Kind, clause: str, rung: Rung, wrong: Aspects) -> Row:
+    def _row(self, place: str, kind: Kind, clause: str, rung: Check, wrong: Aspects) -> Row:
         aspects = {**self.well, **wrong}
 
         async def play(stage: Stage) -> Finding:

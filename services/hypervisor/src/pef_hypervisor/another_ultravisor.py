@@ -12,7 +12,7 @@ from itertools import count
 from pef_hypervisor.memory.slots import drop_secure, make_plain
 from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.calls import write_pate
-from pef_kit.operations import Operation, Pause
+from pef_kit.core.effects import Backoff, Operation
 from pef_protocol.codes import UCode
 from pef_protocol.states import HvVmState
 
@@ -26,7 +26,7 @@ def end_operations(store: Store) -> Operation[None]:
     for attempt in count():
         if not store.in_the_making and not any(vm.in_epoch for vm in store.vms.values()):
             break
-        yield Pause(attempt, patient=True)
+        yield Backoff(attempt, ignore_deadline=True)
 
 
 def fit_new_ultravisor(store: Store) -> Operation[None]:
@@ -60,7 +60,7 @@ def _write_entry(vm: Vm) -> Operation[None]:
     for attempt in count():
         if answer.code is not UCode.U_BUSY:
             break
-        again: bool = yield Pause(attempt, patient=True)
+        again: bool = yield Backoff(attempt, ignore_deadline=True)
         if not again:
             break
         answer = yield from write_pate(vm.lpid, radix=vm.radix, vm=vm)

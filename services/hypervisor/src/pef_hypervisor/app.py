@@ -14,23 +14,23 @@ from pef_hypervisor.link import Link
 from pef_hypervisor.routes.bus import OwnBus, add_bus_routes
 from pef_hypervisor.routes.guest import add_guest_routes
 from pef_hypervisor.routes.vmm import add_vmm_routes
-from pef_kit.bus import NormalMemory
 from pef_kit.core.fence import Fence
 from pef_kit.runtime import openapi
 from pef_kit.runtime.app import Service, json_response
 from pef_kit.runtime.auth import Authenticator
+from pef_kit.runtime.bus import NormalMemory
 from pef_kit.runtime.peer import Peer
 from pef_kit.runtime.runner import EffectRunner
 from pef_kit.runtime.serve import build_and_serve
 from pef_kit.runtime.settings import GIBIBYTE, ServiceSettings, Token
 from pef_kit.runtime.trace import Observer
 from pef_kit.runtime.views import LongViews, add_common_routes, add_gfn_view, add_long_views, add_view
-from pef_kit.volume import Volume
+from pef_kit.runtime.volume import Volume
 from pef_protocol.calls import HYPERCALLS
 from pef_protocol.events import Side
+from pef_protocol.http import HELLO_PATH, Role
 from pef_protocol.identity import instance_of
 from pef_protocol.quantities import PAGE_SIZE
-from pef_protocol.wire import HELLO_PATH, Role
 
 
 class Settings(ServiceSettings):

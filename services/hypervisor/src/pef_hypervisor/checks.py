@@ -10,18 +10,18 @@ from typing import Final
 from pef_hypervisor.gfn.columns import BUSY, Codes, GfnSets, marked
 from pef_hypervisor.gfn.table import VmEvent, vm_cell
 from pef_hypervisor.state import Store, Vm
+from pef_kit.core.effects import Backoff, Operation
 from pef_kit.core.life import OtherIncarnation
-from pef_kit.operations import Operation, Pause
-from pef_kit.refusals import Refusals
-from pef_kit.spans import NOT_FOUND, Mask, columns_of
+from pef_kit.core.replies import Refusals
+from pef_kit.core.runs import NOT_FOUND, Mask, columns_of
 from pef_protocol.calls import Reply
+from pef_protocol.check_orders import Check
 from pef_protocol.codes import HCode
+from pef_protocol.http import Caller, Role
 from pef_protocol.hypercalls import SvmInitAbort, SvmInitDone, SvmInitStart, SvmPageIn, SvmPageOut
 from pef_protocol.identity import Incarnation
-from pef_protocol.ladders import Rung
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, gfn_of, pages_in
 from pef_protocol.states import HvVmState
-from pef_protocol.wire import Caller, Role
 
 HELD_BY_ANOTHER: Final = "another operation has the whole VM"
 MUST_RESET: Final = "the VM must be reset"
@@ -64,7 +64,7 @@ class PagingHypercall:
         return refusals.reply()
 
 
-def refusal(failed: Rung) -> Reply:
+def refusal(failed: Check) -> Reply:
     """Return the reply of a check that refuses the message as a whole: it names no run."""
     return Reply(HCode(failed.code))
 
@@ -157,7 +157,7 @@ def find_accessible(vm: Vm, gpa: Gpa, length: int) -> Operation[GfnSets | Refuse
             return Refused("no slot", gpa)
         if not marked(gfn_sets, BUSY).any():
             return gfn_sets
-        again: bool = yield Pause(attempt)
+        again: bool = yield Backoff(attempt)
         if not again:
             break
     return Refused("busy", gpa)

@@ -1,6 +1,6 @@
 """The Hypervisor as one object: which operation answers which call, under which lease.
 
-Every operation is a plain generator (see `pef_kit.operations`). Nothing here awaits, knows HTTP, draws a
+Every operation is a plain generator (see `pef_kit.core.effects`). Nothing here awaits, knows HTTP, draws a
 random number or reads a clock, so the same object runs in a service, in a test and under an explorer.
 """
 
@@ -30,14 +30,14 @@ from pef_hypervisor.gfn.columns import DevicePool
 from pef_hypervisor.normal_memory import RealMemory
 from pef_hypervisor.outcome import Outcome
 from pef_hypervisor.state import Store
-from pef_kit.bus import NormalMemory
+from pef_kit.core.effects import Operation
 from pef_kit.core.lease import leased
-from pef_kit.operations import Operation
+from pef_kit.runtime.bus import NormalMemory
 from pef_protocol.calls import HYPERCALLS, Reply
 from pef_protocol.codes import HCode
+from pef_protocol.http import Caller
 from pef_protocol.identity import Incarnation, InstanceId
 from pef_protocol.quantities import Gpa, Lpid, SlotId
-from pef_protocol.wire import Caller
 
 HANDLERS: Final[Mapping[str, Callable[[Store, Caller, Any], Operation[Reply]]]] = {
     "H_SVM_INIT_START": svm_init_start,

@@ -11,7 +11,7 @@ import numpy as np
 
 from pef_hypervisor.gfn.columns import BUSY, HOST_POPULATED, SENT, STAND_IN, VmSlot
 from pef_hypervisor.state import LPIDS, Store, Vm
-from pef_kit.spans import U8
+from pef_kit.core.runs import U8
 from pef_protocol.quantities import PAGE_SIZE
 from pef_protocol.states import HvGfnState, HvVmState
 
@@ -19,11 +19,11 @@ from pef_protocol.states import HvGfnState, HvVmState
 def resting(slot: VmSlot) -> Iterator[tuple[U8, U8]]:
     """Yield states and marks of the GFNs of `slot` that no call has in flight, block by block."""
     for block in slot.blocks():
-        still = ~slot.marked(block, BUSY)
-        if still.all():
+        settled = ~slot.marked(block, BUSY)
+        if settled.all():
             yield slot.state[block], slot.marks[block]
         else:
-            yield slot.state[block][still], slot.marks[block][still]
+            yield slot.state[block][settled], slot.marks[block][settled]
 
 
 def every_slot(store: Store) -> Iterator[tuple[Vm, VmSlot, str]]:

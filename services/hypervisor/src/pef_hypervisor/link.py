@@ -18,12 +18,12 @@ from enum import Enum
 from typing import Any, Final
 
 from pef_hypervisor.dispatch import Hypervisor
+from pef_kit.core.effects import PeerFailure
 from pef_kit.core.life import Ended
-from pef_kit.operations import PeerFailure
 from pef_kit.runtime.app import Service
 from pef_kit.runtime.peer import Peer
+from pef_protocol.http import EPOCH_PATH, HELLO_PATH
 from pef_protocol.identity import Epoch, InstanceId
-from pef_protocol.wire import EPOCH_PATH, HELLO_PATH
 
 FIRST_WAIT: Final = 0.02
 LONGEST_WAIT: Final = 1.0

@@ -12,10 +12,10 @@ from typing import Final
 import numpy as np
 
 from pef_hypervisor.gfn.columns import HOST_POPULATED, DevicePool, GfnSets, VmSlot, in_flight, mark
-from pef_kit.bus import NORMAL_BASE, NormalMemory
-from pef_kit.columns import GfnSet
-from pef_kit.operations import Operation, Pause, Work
-from pef_kit.spans import I64, breaks, stretches
+from pef_kit.core.columns import GfnSet
+from pef_kit.core.effects import Backoff, Offload, Operation
+from pef_kit.core.runs import I64, run_starts, runs_of_true
+from pef_kit.runtime.bus import NORMAL_BASE, NormalMemory
 from pef_protocol.quantities import PAGE_SIZE, Gpa, RealAddress, gpa_of
 
 AT_ONCE: Final = 64
@@ -122,7 +122,7 @@ class RealMemory:
         if gfns.pages <= AT_ONCE:
             self._discard(places, lengths)
         else:
-            yield Work(lambda: self._discard(places, lengths))
+            yield Offload(lambda: self._discard(places, lengths))
         return True
 
     def _at_rest(self, places: I64, lengths: I64) -> Operation[bool]:
@@ -132,7 +132,7 @@ class RealMemory:
         for attempt in itertools.count():
             if not self.requests.touch(firsts, ends):
                 return True
-            again: bool = yield Pause(attempt, patient=True)
+            again: bool = yield Backoff(attempt, ignore_deadline=True)
             if not again:
                 break
         return False
@@ -149,14 +149,14 @@ class RealMemory:
 
         def discard() -> None:
             for offsets in slot.where(HOST_POPULATED):
-                firsts, counts = breaks(len(offsets), (offsets, 1))
+                firsts, counts = run_starts(len(offsets), (offsets, 1))
                 self._discard(slot.real_addresses(offsets[firsts]), counts * PAGE_SIZE)
             self.bytes.discard(slot.base, length)  # what bears no mark is a hole, and costs nothing
 
         if slot.count <= AT_ONCE:
             discard()
         else:
-            yield Work(discard)
+            yield Offload(discard)
         self.release(slot.base, slot.count)
         return True
 
@@ -177,7 +177,7 @@ class RealMemory:
             place = slot.base + start - gpa_of(slot.first)
             seen[start - gpa : end - gpa] = self.bytes.at(place, end - start)
             if end - start >= LARGE:
-                self.bytes.let_go(place, end - start)
+                self.bytes.release(place, end - start)
         return seen
 
     def write(self, gfn_sets: GfnSets, gpa: Gpa, content: bytes) -> None:
@@ -192,12 +192,12 @@ class RealMemory:
             place = slot.base + start - gpa_of(slot.first)
             self.bytes.at(place, end - start)[:] = content[start - gpa : end - gpa]
             if end - start >= LARGE:
-                self.bytes.let_go(place, end - start)
+                self.bytes.release(place, end - start)
 
     @staticmethod
     def _touched(gfn_sets: GfnSets) -> Iterator[tuple[VmSlot, int, int]]:
         for gfns in gfn_sets:
-            firsts, counts = stretches(gfns.slot.marked(gfns.selection, HOST_POPULATED))
+            firsts, counts = runs_of_true(gfns.slot.marked(gfns.selection, HOST_POPULATED))
             for first, count in zip(firsts.tolist(), counts.tolist(), strict=True):
                 yield gfns.slot, first + int(gfns.offsets[0]), count
 
@@ -209,7 +209,7 @@ def copy_out(
     if length <= SMALL:
         return bytes(memory.read(gfn_sets, gpa, length))
     with in_flight(pool, gfn_sets):
-        seen: bytes = yield Work(lambda: bytes(memory.read(gfn_sets, gpa, length)))
+        seen: bytes = yield Offload(lambda: bytes(memory.read(gfn_sets, gpa, length)))
     return seen
 
 
@@ -222,4 +222,4 @@ def copy_in(
         memory.write(gfn_sets, gpa, content)
         return
     with in_flight(pool, gfn_sets):
-        yield Work(lambda: memory.write(gfn_sets, gpa, content))
+        yield Offload(lambda: memory.write(gfn_sets, gpa, content))

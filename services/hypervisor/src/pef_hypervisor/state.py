@@ -11,12 +11,12 @@ from typing import TypeVar
 from pef_hypervisor.designs import DESIGNS, DesignRow
 from pef_hypervisor.gfn.columns import HOST_POPULATED, DevicePool, VmSlot
 from pef_hypervisor.normal_memory import RealMemory
-from pef_kit.columns import SlotMap
+from pef_kit.core.columns import SlotMap
+from pef_kit.core.effects import Backoff, Operation
 from pef_kit.core.lease import leased
 from pef_kit.core.life import Life, keep_nothing
-from pef_kit.operations import Operation, Pause
-from pef_kit.parts import copied
-from pef_kit.spans import breaks
+from pef_kit.core.parts import copied
+from pef_kit.core.runs import run_starts
 from pef_protocol.designs import Design
 from pef_protocol.identity import Incarnation, InstanceId
 from pef_protocol.quantities import PAGE_SIZE, Lpid
@@ -117,7 +117,7 @@ class Gate:
         for attempt in count():
             if len(self._turns) == 1:
                 return True
-            again: bool = yield Pause(attempt, patient=True)
+            again: bool = yield Backoff(attempt, ignore_deadline=True)
             if not again:
                 break
         return False
@@ -275,7 +275,7 @@ class Store:
                 slot.digest_into(digest)
                 digest.update(repr((slot.base, slot.registered)).encode())
                 for offsets in slot.where(HOST_POPULATED):
-                    firsts, counts = breaks(len(offsets), (offsets, 1))
+                    firsts, counts = run_starts(len(offsets), (offsets, 1))
                     for ra, pages in zip(
                         slot.real_addresses(offsets[firsts]).tolist(), counts.tolist(), strict=True
                     ):

@@ -6,8 +6,8 @@ import numpy as np
 
 from pef_hypervisor.gfn.columns import BUSY, VmSlot
 from pef_hypervisor.state import Store
-from pef_kit.operations import Operation
-from pef_kit.parts import copied
+from pef_kit.core.effects import Operation
+from pef_kit.core.parts import copied
 from pef_protocol.quantities import PAGE_SIZE, gpa_of
 from pef_protocol.states import HvGfnState
 

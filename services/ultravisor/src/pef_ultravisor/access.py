@@ -12,8 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from pef_kit.operations import Operation, PeerFailure, Transfer, Work
-from pef_kit.spans import U8, Mask, among, breaks
+from pef_kit.core.effects import Offload, Operation, PeerFailure, Transfer
+from pef_kit.core.runs import U8, Mask, isin, run_starts
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa
 from pef_protocol.states import UvVmState
 from pef_ultravisor.gfn.columns import (
@@ -53,7 +53,7 @@ class Access:
     gpa: Gpa
     content: U8
     stores: bool
-    patient: bool = False
+    ignore_deadline: bool = False
 
     def pieces(self, secure_pages: int) -> "list[Access]":
         """Cut the access at page boundaries, each of few pages beside the `secure_pages` of the machine."""
@@ -63,7 +63,7 @@ class Access:
         while at < len(self.content):
             gpa = Gpa(self.gpa + at)
             room = (most << PAGE_ORDER) - gpa % PAGE_SIZE
-            pieces.append(Access(gpa, self.content[at : at + room], self.stores, self.patient))
+            pieces.append(Access(gpa, self.content[at : at + room], self.stores, self.ignore_deadline))
             at += room
         return pieces
 
@@ -75,10 +75,12 @@ class Access:
         if gfn_sets is None:
             raise AccessFailure("no slot", self.gpa)
         try:
-            judgements = yield from resolve_fault(uv, svm, gfn_sets, Event.TOUCH, patient=self.patient)
+            judgements = yield from resolve_fault(
+                uv, svm, gfn_sets, Event.TOUCH, ignore_deadline=self.ignore_deadline
+            )
             if any_of(judgements, Action.DENY):
                 raise AccessFailure("the Ultravisor's own bounce page", self.gpa)
-            shared = [among(judgement.does, Action.USE_NORMAL) for judgement in judgements]
+            shared = [isin(judgement.action, Action.USE_NORMAL) for judgement in judgements]
             yield from _pinned(uv, svm, gfn_sets, shared, self)
             require_running(svm)
         except (FaultError, PeerFailure) as reason:
@@ -114,7 +116,7 @@ def _pinned(
 def _move(gfns: Gfns, shared: Mask, access: Access) -> Operation[None]:
     """Copy the part of an access that lies in `gfns`; `shared` tells which GFNs are normal pages."""
     slot, begin = gfns.slot, int(gfns.offsets[0])
-    for first, count in zip(*breaks(len(shared), (shared.view(np.uint8), 0)), strict=True):
+    for first, count in zip(*run_starts(len(shared), (shared.view(np.uint8), 0)), strict=True):
         offset = begin + int(first)
         lowest = max(access.gpa, slot.first + offset << PAGE_ORDER)
         end = min(access.gpa + len(access.content), slot.first + offset + int(count) << PAGE_ORDER)
@@ -127,7 +129,7 @@ def _move(gfns: Gfns, shared: Mask, access: Access) -> Operation[None]:
             slot.mark(slice(offset, offset + int(count)), FRAME_POPULATED)
         copy = _in_frames(slot, offset, within, end - lowest, start, access)
         if end - lowest > AT_ONCE:
-            yield Work(copy)
+            yield Offload(copy)
         else:
             copy()
 
@@ -145,7 +147,7 @@ def _over_the_bus(
     """Return the transfer of `length` bytes from byte `within` of the normal page of GFN `offset` on."""
     addresses = slot.normal[offset : offset + -(-(within + length) >> PAGE_ORDER)].astype(np.int64)
     pieces: list[tuple[int, int]] = []
-    for first, count in zip(*breaks(len(addresses), (addresses, PAGE_SIZE)), strict=True):
+    for first, count in zip(*run_starts(len(addresses), (addresses, PAGE_SIZE)), strict=True):
         low = within if first == 0 else 0
         high = min(int(count) << PAGE_ORDER, within + length - (int(first) << PAGE_ORDER))
         pieces.append((int(addresses[first]) + low, high - low))

@@ -11,25 +11,25 @@ from typing import Annotated, Final
 from fastapi import FastAPI, Response
 from pydantic import Field, SecretStr
 
-from pef_kit.bus import Bus, MappedBus, OwnerBus
+from pef_kit.core.effects import PeerFailure
 from pef_kit.core.fence import Fence
 from pef_kit.core.hello import Epochs
-from pef_kit.operations import PeerFailure
 from pef_kit.runtime import openapi
 from pef_kit.runtime.app import Service, json_response
 from pef_kit.runtime.auth import Authenticator
+from pef_kit.runtime.bus import Bus, HttpBus, MmapBus
 from pef_kit.runtime.peer import Peer
 from pef_kit.runtime.runner import EffectRunner
 from pef_kit.runtime.serve import build_and_serve
 from pef_kit.runtime.settings import GIBIBYTE, ServiceSettings
 from pef_kit.runtime.trace import Observer
 from pef_kit.runtime.views import LongViews, add_common_routes, add_gfn_view, add_long_views, add_view
-from pef_kit.volume import Volume
+from pef_kit.runtime.volume import Volume
 from pef_protocol.calls import ULTRACALLS
 from pef_protocol.designs import Design
 from pef_protocol.events import Side
+from pef_protocol.http import HELLO_PATH, Role
 from pef_protocol.quantities import PAGE_ORDER
-from pef_protocol.wire import HELLO_PATH, Role
 from pef_ultravisor import invariants, views
 from pef_ultravisor.dispatch import ultracall
 from pef_ultravisor.epoch import Reception, add_epoch_routes
@@ -68,8 +68,8 @@ def build(settings: UltravisorSettings, entropy: Callable[[int], bytes] = secret
         give_up=settings.give_up,
     )
     volume = Volume(settings.normal_memory, Side.ULTRAVISOR) if settings.normal_memory else None
-    mapped = MappedBus(threads) if volume else None
-    bus: Bus = mapped or OwnerBus(peer, threads)
+    mapped = MmapBus(threads) if volume else None
+    bus: Bus = mapped or HttpBus(peer, threads)
     capacity = Capacity(settings.secure_memory >> PAGE_ORDER, settings.normal_memory_size)
     kept = settings.machine_key.get_secret_value().encode() if settings.machine_key else None
     uv = Ultravisor(capacity, entropy, designs=settings.designs, machine_key=kept)

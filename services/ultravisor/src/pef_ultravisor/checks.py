@@ -12,15 +12,15 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from pef_kit.ladder import Codes
-from pef_kit.refusals import Refusals
-from pef_kit.spans import I64, NOT_FOUND, Mask, columns_of
-from pef_kit.transitions import Judgement
+from pef_kit.core.checks import Codes
+from pef_kit.core.replies import Refusals
+from pef_kit.core.runs import I64, NOT_FOUND, Mask, columns_of
+from pef_kit.core.table import Judgement
 from pef_protocol.codes import UCode
+from pef_protocol.http import Caller, Role
 from pef_protocol.quantities import PAGE_ORDER, SLOT_IDS, Gfn, Lpid, SlotId
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import PageIn, PageInval, PageOut
-from pef_protocol.wire import Caller, Role
 from pef_ultravisor.gfn.columns import BUSY, FrameSlot, Gfns, GfnSets
 from pef_ultravisor.gfn.table import Action
 from pef_ultravisor.state import Svm, Ultravisor
@@ -216,8 +216,8 @@ def judged(gfns: Gfns, judgement: Judgement) -> Judgement:
     busy = gfns.slot.marked(gfns.selection, BUSY)
     if np.count_nonzero(busy):
         judgement.code[busy] = UCode.U_BUSY
-        judgement.does[busy] = Action.WAIT
-        judgement.then[busy] = gfns.slot.state[gfns.selection][busy]
+        judgement.action[busy] = Action.WAIT
+        judgement.next_state[busy] = gfns.slot.state[gfns.selection][busy]
     return judgement
 
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from pef_kit.core.effects import Operation
 from pef_kit.core.lease import Ended, leased
 from pef_kit.core.life import OtherIncarnation
-from pef_kit.operations import Operation
 from pef_protocol.calls import ULTRACALLS, Reply
 from pef_protocol.codes import Code, UCode
+from pef_protocol.http import Caller, Role
 from pef_protocol.quantities import Gpa, Lpid
-from pef_protocol.wire import Caller, Role
 from pef_ultravisor.access import AccessFailure
 from pef_ultravisor.from_guest.esm import uv_esm
 from pef_ultravisor.from_guest.esmb_get_file import uv_esmb_get_file
@@ -54,7 +54,7 @@ HANDLERS: Final[Mapping[str, Handler]] = {
 ENDING: Final = frozenset({"UV_SVM_TERMINATE"})
 """Calls that end the SVM that they name, and go on after it."""
 NO_SVM: Final[Mapping[str, Code]] = {
-    call.name: next(rung.code for rung in call.ladder if rung.name in {"lpid", "secure"})
+    call.name: next(check.code for check in call.check_order if check.name in {"lpid", "secure"})
     for call in ULTRACALLS
 } | {"UV_ESM": UCode.U_STATE}
 """What each ultracall answers where the SVM that it names has ended. UV_ESM made its own: it failed."""

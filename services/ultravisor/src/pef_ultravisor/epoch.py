@@ -12,18 +12,18 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pef_kit.bus import MappedBus, NormalMemory
 from pef_kit.core.fence import DEPTHS, SESSIONS, SLOTS
 from pef_kit.core.hello import Epochs, Hello
 from pef_kit.runtime import openapi
 from pef_kit.runtime.app import Service
 from pef_kit.runtime.auth import Problem
+from pef_kit.runtime.bus import MmapBus, NormalMemory
 from pef_kit.runtime.edge import SMALL
 from pef_kit.runtime.peer import Peer
-from pef_kit.volume import Misnamed, Volume
+from pef_kit.runtime.volume import Misnamed, Volume
+from pef_protocol.http import EPOCH_PATH, HELLO_PATH, Role
 from pef_protocol.identity import Epoch, InstanceId
 from pef_protocol.problems import ProblemType
-from pef_protocol.wire import EPOCH_PATH, HELLO_PATH, Role
 from pef_ultravisor.from_hypervisor.svm_terminate import end_epoch
 from pef_ultravisor.state import Ultravisor
 
@@ -73,7 +73,7 @@ class Reception:
     uv: Ultravisor
     epochs: Epochs
     peer: Peer
-    bus: MappedBus | None
+    bus: MmapBus | None
     volume: Volume | None
     under_way: bool = False
 

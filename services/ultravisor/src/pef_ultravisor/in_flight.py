@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from pef_kit.spans import I64, U64
+from pef_kit.core.runs import I64, U64
 from pef_ultravisor.gfn.columns import RESERVED, FrameSlot, Gfns
 from pef_ultravisor.state import Svm, Ultravisor
 
@@ -36,11 +36,11 @@ def in_flight(
     chosen = [(gfns.slot, gfns.selection) for gfns in gfn_sets]
     slots = [*(slot for slot, _ in chosen), *changing]
     pinned = [each.astype(np.uint64) for each in pages]
-    promised = sum(gfns.pages for gfns in gfn_sets) if mark & RESERVED else 0
+    reserved = sum(gfns.pages for gfns in gfn_sets) if mark & RESERVED else 0
     svm.open_calls += 1
-    uv.promised += room + promised
+    uv.reserved += room + reserved
     for slot in slots:
-        slot.flights += 1
+        slot.calls_in_flight += 1
     for slot, selection in chosen if mark else ():
         slot.mark(selection, mark)
     for each in pinned:
@@ -52,9 +52,9 @@ def in_flight(
             uv.normal_pages.unpin(each)
         for slot, selection in chosen if mark else ():
             if mark & RESERVED:
-                uv.redeem(slot, selection)
+                uv.unreserve(slot, selection)
             slot.unmark(selection, mark)
         for slot in slots:
-            slot.flights -= 1
-        uv.promised -= room
+            slot.calls_in_flight -= 1
+        uv.reserved -= room
         svm.open_calls -= 1

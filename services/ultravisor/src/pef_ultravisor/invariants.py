@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pef_kit.spans import U64, Mask, among
+from pef_kit.core.runs import U64, Mask, isin
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_ultravisor.gfn.columns import FRAME_POPULATED, IMPORTED, IN_FLIGHT, REQUESTED, FrameSlot
@@ -25,7 +25,7 @@ def _of_svms(uv: Ultravisor) -> Iterator[str]:
     for svm in uv.svms.values():
         for slot in svm.slots:
             wrong: Counter[str] = Counter()
-            wrong["counted as moved out"] = slot.away - int(np.count_nonzero(slot.state))
+            wrong["counted as moved out"] = slot.absent - int(np.count_nonzero(slot.state))
             for block in slot.blocks():
                 wrong.update(_wrong_in(svm, slot, block))
             for sentence, gfns in wrong.items():
@@ -55,9 +55,9 @@ def _wrong_in(svm: Svm, slot: FrameSlot, block: slice) -> dict[str, int]:
     """Count, for each invariant, the GFNs of a block for which it does not hold."""
     state, filled = slot.state[block], slot.marked(block, FRAME_POPULATED)
     backed = slot.normal[block] != 0
-    out = among(state, S.PAGEDOUT)
-    kept_shared = among(state, S.SHARED, S.SHARED_INV, S.SHARED_IMPLICIT, S.SHARED_IMPLICIT_INV)
-    mapped = among(state, S.SHARED, S.SHARED_IMPLICIT, S.PSEUDO_SHARED, S.HV_SHARED)
+    out = isin(state, S.PAGEDOUT)
+    kept_shared = isin(state, S.SHARED, S.SHARED_INV, S.SHARED_IMPLICIT, S.SHARED_IMPLICIT_INV)
+    mapped = isin(state, S.SHARED, S.SHARED_IMPLICIT, S.PSEUDO_SHARED, S.HV_SHARED)
     rules: dict[str, Mask] = {
         "paged out without a sealing record": out & (slot.counter[block] == 0) if out.any() else out,
         "paged out, yet its frame is not scrubbed": out & filled,

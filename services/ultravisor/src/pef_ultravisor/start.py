@@ -25,7 +25,7 @@ FORGETFUL: Final = {
             "glibc.malloc.tcache_count=0",
             # From this size on a block is a mapping of its own, which the kernel gets back at once. Fixed: it
             # would grow with what is freed. Larger than a chunk of page bytes on its way, for fresh memory is
-            # slow. Columns are no blocks (`pef_kit.allocation`).
+            # slow. Columns are no blocks (`pef_kit.core.allocation`).
             "glibc.malloc.mmap_threshold=8388608",
             "glibc.malloc.trim_threshold=33554432",
         )

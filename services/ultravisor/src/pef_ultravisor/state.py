@@ -12,11 +12,11 @@ from typing import Final
 
 import numpy as np
 
-from pef_kit.columns import SlotMap
+from pef_kit.core.columns import SlotMap
+from pef_kit.core.effects import Offload, Operation
 from pef_kit.core.life import Life, keep_nothing
-from pef_kit.operations import Operation, Work
-from pef_kit.parts import copied, part_by_part
-from pef_kit.spans import Selection
+from pef_kit.core.parts import copied, part_by_part
+from pef_kit.core.runs import Selection
 from pef_protocol.designs import Design
 from pef_protocol.identity import Incarnation, instance_of
 from pef_protocol.quantities import Lpid
@@ -82,7 +82,7 @@ class Svm:
         other.leaving.update(zip(copies[len(staying) :], leaving.values(), strict=True))
         return other
 
-    def let_go(self, slot: FrameSlot) -> None:
+    def release(self, slot: FrameSlot) -> None:
         """Have no call find a slot any more; what it holds counts until it is scrubbed."""
         if self.slots.get(slot.slot_id) is slot:
             self.leaving[slot] = self.resident_in(slot)
@@ -105,7 +105,7 @@ class Svm:
 
     def resident_in(self, slot: FrameSlot) -> int:
         """Count those of one slot."""
-        return slot.count - slot.away if self.whole else slot.imported - slot.imported_away
+        return slot.count - slot.absent if self.whole else slot.imported - slot.imported_absent
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class Ultravisor:
         """Where the search for pages not used lately goes on: lpid, first GFN of the slot, offset."""
         self.gfns_a_message = 0
         """Most GFNs that a message of UV_ESM asks for; 0: no bound. 1 is how it was done in 2020."""
-        self.promised = 0
+        self.reserved = 0
         """Pages that have been given room in secure memory and do not count as resident yet."""
         self._digest_key = entropy(DIGEST_KEY_BYTES)
         self.instance = instance_of(entropy(INSTANCE_BYTES))
@@ -206,21 +206,21 @@ class Ultravisor:
     @property
     def free(self) -> int:
         """Count the pages of secure memory that are neither resident nor promised."""
-        return self.capacity.secure_pages - self.resident - self.promised
+        return self.capacity.secure_pages - self.resident - self.reserved
 
     @property
     def everything_fits(self) -> bool:
         """Tell whether every GFN of every SVM could be resident at once: then nobody need count."""
         gfns = sum(slot.count for svm in self.holders for slot in svm.held_slots)
-        return gfns + self.promised <= self.capacity.secure_pages
+        return gfns + self.reserved <= self.capacity.secure_pages
 
     def has_room(self, pages: int, *, new: bool = False) -> bool:
         """Tell whether `pages` more may become resident: of the SVMs' pages, or `new` ones being plugged."""
         return (self.everything_fits and not new) or pages <= self.free
 
-    def redeem(self, slot: FrameSlot, chosen: Selection) -> None:
+    def unreserve(self, slot: FrameSlot, chosen: Selection) -> None:
         """Keep no room any more for the chosen GFNs: they are here, or won't come."""
-        self.promised -= int(np.count_nonzero(slot.marked(chosen, RESERVED)))
+        self.reserved -= int(np.count_nonzero(slot.marked(chosen, RESERVED)))
         slot.unmark(chosen, RESERVED)
 
     def release_slot(self, svm: Svm, slot: FrameSlot) -> Operation[None]:
@@ -229,12 +229,12 @@ class Ultravisor:
         Two may do so at once: each returns when nothing of the slot is left.
         Invariant: an open call that still knows the slot finds no normal page in it.
         """
-        svm.let_go(slot)
+        svm.release(slot)
         yield from part_by_part([slot], self._free_normal_pages)
         if slot.count <= AT_ONCE:
             slot.frames.scrub(0, slot.count)
         else:
-            yield Work(lambda: slot.frames.scrub(0, slot.count))
+            yield Offload(lambda: slot.frames.scrub(0, slot.count))
         svm.leaving.pop(slot, None)
 
     def _free_normal_pages(self, slot: FrameSlot, part: slice) -> None:
@@ -243,7 +243,7 @@ class Ultravisor:
                 np.flatnonzero(slot.state[block]) + block.start
             )  # none backs a secure GFN, whose state is 0
             if len(used):
-                self.normal_pages.give_back(slot.normal[used])
+                self.normal_pages.release(slot.normal[used])
                 slot.normal[used] = 0
                 slot.put(used, UvGfnState.SECURE)
 

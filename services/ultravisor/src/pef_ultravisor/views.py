@@ -4,8 +4,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from pef_kit.operations import Operation
-from pef_kit.parts import copied
+from pef_kit.core.effects import Operation
+from pef_kit.core.parts import copied
 from pef_protocol.states import UvGfnState, UvVmState
 from pef_ultravisor.gfn.columns import FrameSlot
 from pef_ultravisor.state import Svm, Ultravisor

@@ -18,8 +18,8 @@ Source: rules 8 and 14 of ARCHITECTURE.md, "Identity and time".
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from pef_protocol.http import Role
 from pef_protocol.identity import Incarnation
-from pef_protocol.wire import Role
 
 MOST_OF_A_VM: Final = 256
 MOST_OF_THE_VMM: Final = 4096
@@ -61,7 +61,7 @@ class ClientOperation:
     key: str
     """Empty where the request has none."""
     fingerprint: bytes
-    told: bool = False
+    reported: bool = False
     """Somebody was told its id, and may ask for its outcome."""
     answer: OperationAnswer | None = None
     ended: float = 0.0
@@ -129,7 +129,7 @@ class ClientOperations:
             return
         if not acted:
             book.unkey(kept)
-        if kept.told or (acted and kept.key):
+        if kept.reported or (acted and kept.key):
             kept.answer, kept.ended = answer, now
             book.answered[kept.operation] = kept
             return

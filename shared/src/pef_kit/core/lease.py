@@ -18,8 +18,8 @@ from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
+from pef_kit.core.effects import Backoff, Effect, Offload, Operation, PeerCall, Transfer
 from pef_kit.core.life import Ended, Life
-from pef_kit.operations import Ask, Effect, Operation, Pause, Transfer, Work
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import HCode, UCode
 
@@ -38,7 +38,7 @@ class Leased(Generator[Effect, Any, T]):
         self.operation = operation
         self.lives = lives
         self._moves = False
-        self._told = False
+        self._reported = False
 
     def send(self, value: Any) -> Effect:
         """Go on with the answer to the last effect, or end where a life is over."""
@@ -78,13 +78,13 @@ class Leased(Generator[Effect, Any, T]):
             # The step itself may have ended a life; and an operation that was told so may not yield again.
             if over := self._over():
                 effect = self.operation.throw(self._end(over))
-            elif isinstance(effect, Pause) and self._ending():
+            elif isinstance(effect, Backoff) and self._ending():
                 effect = self.operation.send(False)
-            elif isinstance(effect, Ask) and self._ending():
+            elif isinstance(effect, PeerCall) and self._ending():
                 effect = self.operation.send(_busy(effect.name))
             else:
                 break
-        if isinstance(effect, Transfer | Work):
+        if isinstance(effect, Transfer | Offload):
             self._moves = True
             for life in self.lives:
                 life.moving += 1
@@ -100,19 +100,21 @@ class Leased(Generator[Effect, Any, T]):
         return any(life.ending for life in self.lives)
 
     def _end(self, life: Life) -> Ended:
-        if self._told:
+        if self._reported:
             self.operation.close()
             raise Ended(life)
-        self._told = True
+        self._reported = True
         return Ended(life)
 
     def _of_this_life(self, effect: Effect) -> Effect:
         """Name the incarnation in a call to the peer; have a transfer stop once a life is over."""
-        if isinstance(effect, Ask):
+        if isinstance(effect, PeerCall):
             named = effect.incarnation or next(
                 (life.incarnation for life in self.lives if life.incarnation), None
             )
-            return Ask(effect.name, effect.request, named, (*effect.lives, *self.lives), effect.patient)
+            return PeerCall(
+                effect.name, effect.request, named, (*effect.lives, *self.lives), effect.ignore_deadline
+            )
         if isinstance(effect, Transfer):
             each, check = effect.each, self._require_alive
 

@@ -11,7 +11,7 @@ from pef_protocol.identity import CallId
 
 
 @dataclass(eq=False, slots=True)
-class Slot:
+class SenderSlot:
     """One slot of a session at one depth; `number` is that of its last call that was received."""
 
     depth: int
@@ -25,20 +25,20 @@ class Session:
 
     name: str
     size: int
-    _free: dict[int, list[Slot]] = field(default_factory=dict)
+    _free: dict[int, list[SenderSlot]] = field(default_factory=dict)
 
-    def take(self, depth: int) -> Slot | None:
+    def take(self, depth: int) -> SenderSlot | None:
         """Return a slot that carries no call, or None."""
         free = self._free.get(depth)
         if free is None:
-            free = self._free[depth] = [Slot(depth, place) for place in reversed(range(self.size))]
+            free = self._free[depth] = [SenderSlot(depth, place) for place in reversed(range(self.size))]
         return free.pop() if free else None
 
-    def call_id(self, slot: Slot) -> CallId:
+    def call_id(self, slot: SenderSlot) -> CallId:
         """Return the id of the call that `slot` carries: the number after its last one."""
         return CallId(self.name, slot.depth, slot.place, slot.number + 1)
 
-    def give_back(self, slot: Slot, *, received: bool) -> None:
+    def release(self, slot: SenderSlot, *, received: bool) -> None:
         """Take a slot back with the outcome of its call; `received` tells whether its number is used up."""
         slot.number += received
         self._free[slot.depth].append(slot)

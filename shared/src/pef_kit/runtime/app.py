@@ -20,10 +20,10 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
+from pef_kit.core.effects import Operation, RunEffect
 from pef_kit.core.fence import Fence, Refuse
 from pef_kit.core.lease import leased
 from pef_kit.core.life import Ended
-from pef_kit.operations import Operation, Perform
 from pef_kit.runtime import document, edge, openapi
 from pef_kit.runtime.auth import SCHEMES, Authenticator, Problem
 from pef_kit.runtime.calls import BROKEN, CallEndpoint, Handle, as_response, refusal, unknown_call
@@ -33,8 +33,8 @@ from pef_kit.runtime.runner import Check, OperationRunner, begun_if
 from pef_kit.runtime.trace import Observer
 from pef_protocol.calls import Call
 from pef_protocol.events import Side
+from pef_protocol.http import HYPERCALL_PATH, JSON, ULTRACALL_PATH, Caller, Role
 from pef_protocol.problems import ProblemType
-from pef_protocol.wire import HYPERCALL_PATH, JSON, ULTRACALL_PATH, Caller, Role
 
 T = TypeVar("T")
 PATHS: Final[Mapping[Side, str]] = {Side.ULTRAVISOR: ULTRACALL_PATH, Side.HYPERVISOR: HYPERCALL_PATH}
@@ -60,7 +60,7 @@ class Service:
         handle: Handle,
         *,
         authenticator: Authenticator,
-        perform: Perform,
+        perform: RunEffect,
         observer: Observer,
         fence: Fence,
         answer_within: float = ANSWER_WITHIN,
@@ -196,7 +196,7 @@ class Service:
         caller: Caller,
         work: Callable[[Check], Awaitable[Response]],
         *,
-        looks: bool = False,
+        reads: bool = False,
     ) -> Response:
         """Answer a guest's request by `work`, which runs its operation under the check that it is given."""
 
@@ -204,7 +204,7 @@ class Service:
             self.authenticator.require_current(caller)
 
         current()
-        return await self.clients.act(request, caller, current, lambda: work(current), looks=looks)
+        return await self.clients.act(request, caller, current, lambda: work(current), reads=reads)
 
 
 async def _problem(request: Request, refused: Exception) -> Response:

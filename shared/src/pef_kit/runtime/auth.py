@@ -16,11 +16,11 @@ from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
+from pef_protocol.auth import read_guest_token
+from pef_protocol.http import PROBLEM, Caller, Role
 from pef_protocol.identity import Incarnation
 from pef_protocol.problems import ProblemType
 from pef_protocol.quantities import Lpid
-from pef_protocol.tokens import read_guest_token
-from pef_protocol.wire import PROBLEM, Caller, Role
 
 BEARER: Final = "bearer "
 CALLER: Final = "pef.caller"

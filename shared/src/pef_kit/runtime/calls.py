@@ -14,25 +14,22 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from fastapi import Request, Response
 from starlette.datastructures import Headers
 
+from pef_kit.core.checks import with_check
+from pef_kit.core.effects import Operation
 from pef_kit.core.fence import Answer, Join, KeptAnswer, Message, Refuse, Run
 from pef_kit.core.lease import leased
 from pef_kit.core.life import Ended, Life, OtherIncarnation
-from pef_kit.ladder import with_check
-from pef_kit.operations import Operation
+from pef_kit.core.runs import pages_in
 from pef_kit.runtime import messages
 from pef_kit.runtime.auth import CALLER, Problem
 from pef_kit.runtime.clients import NothingDone
 from pef_kit.runtime.edge import NAMES, VISORS, Names
 from pef_kit.runtime.runner import Check, begun_if
 from pef_kit.runtime.trace import Recorded, event_fields
-from pef_kit.spans import pages_in
 from pef_protocol.calls import Call, Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.events import Side
-from pef_protocol.identity import Incarnation
-from pef_protocol.problems import ProblemType
-from pef_protocol.runs import WORD_BYTES, CodedRuns, Runs
-from pef_protocol.wire import (
+from pef_protocol.http import (
     FINGERPRINT,
     INCARNATION,
     JSON,
@@ -45,6 +42,9 @@ from pef_protocol.wire import (
     Caller,
     Role,
 )
+from pef_protocol.identity import Incarnation
+from pef_protocol.problems import ProblemType
+from pef_protocol.runs import WORD_BYTES, CodedRuns, Runs
 
 if TYPE_CHECKING:
     from pef_kit.runtime.app import Service

@@ -30,8 +30,8 @@ from pef_kit.core.life import Ended
 from pef_kit.runtime.auth import Problem
 from pef_kit.runtime.messages import MEMORY, Number
 from pef_kit.runtime.runner import Check
+from pef_protocol.http import IDEMPOTENCY_KEY, JSON, OPERATIONS_PATH, REPLAYED, Caller
 from pef_protocol.identity import Incarnation
-from pef_protocol.wire import IDEMPOTENCY_KEY, JSON, OPERATIONS_PATH, REPLAYED, Caller
 
 KEY_FORM: Final = re.compile("[ -~]{1,255}")
 ANSWER_WITHIN: Final = 60.0
@@ -103,14 +103,14 @@ class Clients:
         check: Check,
         work: Callable[[], Awaitable[Response]],
         *,
-        looks: bool = False,
+        reads: bool = False,
     ) -> Response:
         """Answer a request whose last byte has come: by `work`, or as a request with its key was answered.
 
-        `check` says whether it may begin. A request that only `looks` has no key.
+        `check` says whether it may begin. A request that only `reads` has no key.
         """
         scope = _scope_of(caller)
-        key = _key_of(request, looks=looks)
+        key = _key_of(request, reads=reads)
         fingerprint = _fingerprint(request, await request.body()) if key else b""
         try:
             known = self._kept.known(scope, key, fingerprint, self._clock())
@@ -158,7 +158,7 @@ class Clients:
         else:
             await asyncio.wait({task}, timeout=self._within)
             if not task.done():
-                kept.told = True
+                kept.reported = True
                 detail = f"still open: read its outcome at {OPERATIONS_PATH}{kept.operation}"
                 raise Problem(503, detail, headers={"retry-after": "1"}, operation=kept.operation)
             response = task.result()
@@ -188,11 +188,11 @@ def _scope_of(caller: Caller) -> Scope:
     return Scope(caller.role, caller.incarnation, caller.problem_state)
 
 
-def _key_of(request: Request, *, looks: bool) -> str:
+def _key_of(request: Request, *, reads: bool) -> str:
     key = request.headers.get(IDEMPOTENCY_KEY, "")
     if not key:
         return ""
-    if looks:
+    if reads:
         raise Problem(422, "a load or read has no key: repeat it", IDEMPOTENCY_KEY)
     if not KEY_FORM.fullmatch(key):
         raise Problem(422, "not 1 to 255 characters of ASCII", IDEMPOTENCY_KEY)

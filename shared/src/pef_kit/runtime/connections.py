@@ -20,10 +20,10 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 from httpx_aiohttp.transport import AiohttpResponseStream
 
+from pef_kit.core.effects import PeerFailure
 from pef_kit.core.life import Life
-from pef_kit.operations import PeerFailure
 from pef_kit.runtime.trace import CURRENT, CallContext
-from pef_protocol.wire import DEPTH, EPOCH, JSON, MAX_DEPTH, OCTETS
+from pef_protocol.http import DEPTH, EPOCH, JSON, MAX_DEPTH, OCTETS
 
 KEEPALIVE: Final = 120.0
 """Seconds that an idle connection is kept; services keep their end far longer."""

@@ -16,9 +16,7 @@ from pef_kit.runtime.openapi import BINARY, TAGS, ProblemBody, problem
 from pef_protocol.calls import Call, Reply
 from pef_protocol.codes import Code
 from pef_protocol.events import Side
-from pef_protocol.quantities import U64_MAX
-from pef_protocol.runs import WORD_BYTES
-from pef_protocol.wire import (
+from pef_protocol.http import (
     CALL_ID,
     DEPTH,
     EPOCH,
@@ -36,6 +34,8 @@ from pef_protocol.wire import (
     ULTRACALL_PATH,
     Role,
 )
+from pef_protocol.quantities import U64_MAX
+from pef_protocol.runs import WORD_BYTES
 
 WORD: Final = {"type": "integer", "minimum": 0, "maximum": U64_MAX}
 OF_CALL: Final = (400, 401, 408, 409, 413, 422, 425, 429, 500, 503)
@@ -132,7 +132,7 @@ def description_of(call: Call) -> str:
         + "\n".join(
             f"| {place} | {check.name} | {check.code.name} | {check.refuses} | "
             f"{'each run' if check.per_run else 'the message'} |"
-            for place, check in enumerate(call.ladder, 1)
+            for place, check in enumerate(call.check_order, 1)
         ),
     ]
     if call.later:
@@ -147,7 +147,7 @@ def description_of(call: Call) -> str:
 
 def codes_of(call: Call) -> list[Code]:
     """Return the codes of a call: success, then those of its checks in order, then the others."""
-    wanted = [call.success, *(check.code for check in call.ladder), *call.later, *sorted(call.elsewhere)]
+    wanted = [call.success, *(check.code for check in call.check_order), *call.later, *sorted(call.elsewhere)]
     return list(dict.fromkeys(wanted))
 
 
@@ -168,7 +168,7 @@ def answer_schema(call: Call) -> dict[str, Any]:
         "required": ["name", "refuses"],
         "additionalProperties": False,
         "properties": {
-            "name": {"type": "string", "enum": list(dict.fromkeys(check.name for check in call.ladder))},
+            "name": {"type": "string", "enum": list(dict.fromkeys(check.name for check in call.check_order))},
             "refuses": {"type": "string"},
         },
     }

@@ -35,10 +35,7 @@ from starlette.types import Message as AsgiMessage
 from pef_kit.core.fence import Fence, Message, Refuse
 from pef_kit.runtime.auth import CALLER, Authenticator, Problem, require_role
 from pef_protocol.calls import Call
-from pef_protocol.identity import CallId, Epoch
-from pef_protocol.problems import ProblemType
-from pef_protocol.runs import WORD_BYTES
-from pef_protocol.wire import (
+from pef_protocol.http import (
     EPOCH,
     FINGERPRINT,
     IDEMPOTENCY_KEY,
@@ -49,6 +46,9 @@ from pef_protocol.wire import (
     Caller,
     Role,
 )
+from pef_protocol.identity import CallId, Epoch
+from pef_protocol.problems import ProblemType
+from pef_protocol.runs import WORD_BYTES
 
 SMALL: Final = 4 << 10
 JSON_OF_RUNS: Final = 64 << 10

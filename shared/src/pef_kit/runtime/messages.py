@@ -6,7 +6,7 @@ argument, has one too many or one of the wrong kind is refused here with the nam
 
 | refused runs of an answer | body |
 |---|---|
-| up to `RUNS_IN_JSON` | the JSON object of `pef_protocol.wire` |
+| up to `RUNS_IN_JSON` | the JSON object of `pef_protocol.http` |
 | more | 8 bytes, the length of that object; the object, its `refused` empty; rows of `CodedRuns` as words |
 
 Trust: an answer is a claim. A code that the call may not give, or a refused run with the code of success, is
@@ -30,13 +30,10 @@ from pydantic import (
     create_model,
 )
 
-from pef_kit.spans import columns_of
+from pef_kit.core.runs import columns_of
 from pef_protocol.calls import CALLS, Call, Reply
 from pef_protocol.codes import Code, HCode, UCode
-from pef_protocol.problems import ProblemType
-from pef_protocol.quantities import U64_MAX
-from pef_protocol.runs import WORD_BYTES, CodedRuns, PageRuns, PlacedRuns, Runs
-from pef_protocol.wire import (
+from pef_protocol.http import (
     HYPERCALL_PATH,
     JSON,
     OCTETS,
@@ -44,6 +41,9 @@ from pef_protocol.wire import (
     RUNS_IN_JSON,
     ULTRACALL_PATH,
 )
+from pef_protocol.problems import ProblemType
+from pef_protocol.quantities import U64_MAX
+from pef_protocol.runs import WORD_BYTES, CodedRuns, PageRuns, PlacedRuns, Runs
 
 U64 = Annotated[int, Field(strict=True, ge=0, le=U64_MAX)]
 U64_DIGITS: Final = 20
@@ -194,7 +194,7 @@ LONGEST_OCTETS: Final = LONGEST_JSON + PAGES_AT_ONCE * CodedRuns.WIDTH * WORD_BY
 
 
 CHECKS: Final[Mapping[tuple[str, str], str]] = {
-    (call.name, check.name): check.refuses for call in CALLS.values() for check in call.ladder
+    (call.name, check.name): check.refuses for call in CALLS.values() for check in call.check_order
 }
 """What each check refuses, by the names of its call and of the check."""
 
@@ -265,11 +265,11 @@ def require_possible(call: Call, refused: CodedRuns) -> None:
         raise ValueError(message)
 
 
-def refused_of(told: Any, rows: bytes | None) -> CodedRuns:
+def refused_of(reported: Any, rows: bytes | None) -> CodedRuns:
     """Return the refused runs of an answer: `rows` where they are octets, else what JSON says."""
     if rows is not None:
         return CodedRuns(rows)
-    return CodedRuns.from_rows(told)
+    return CodedRuns.from_rows(reported)
 
 
 def _parted(body: bytes) -> tuple[bytes, bytes]:

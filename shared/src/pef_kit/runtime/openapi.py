@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pef_kit.runtime.edge import Rule
 from pef_kit.runtime.messages import MEMORY
-from pef_protocol.wire import JSON, OCTETS, PROBLEM, Role
+from pef_protocol.http import JSON, OCTETS, PROBLEM, Role
 
 HEALTH: Final = "health"
 VMM: Final = Role.VMM.value

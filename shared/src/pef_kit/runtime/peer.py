@@ -18,16 +18,14 @@ from urllib.parse import urlencode
 
 import httpx
 
+from pef_kit.core.effects import PeerCall, PeerFailure
 from pef_kit.core.life import Ended, Life
-from pef_kit.core.slots import Session, Slot
-from pef_kit.operations import Ask, PeerFailure
+from pef_kit.core.slots import SenderSlot, Session
 from pef_kit.runtime.connections import NoOutcome, PeerConnections, headers_of, transport_of
 from pef_kit.runtime.messages import decode_reply, encode_call, fingerprint_of, longest_answer, problem_type
 from pef_kit.runtime.trace import CURRENT, CallContext, nested_headers
 from pef_protocol.calls import CALLS, Call, Reply
-from pef_protocol.identity import Epoch
-from pef_protocol.problems import ProblemType
-from pef_protocol.wire import (
+from pef_protocol.http import (
     EPOCH,
     FINGERPRINT,
     INCARNATION,
@@ -35,6 +33,8 @@ from pef_protocol.wire import (
     SLOT,
     TIME_LEFT,
 )
+from pef_protocol.identity import Epoch
+from pef_protocol.problems import ProblemType
 
 SMALL_BODY: Final = 16 << 10
 """Bytes of a body that a repeat brings along; a longer one is sent again only where it never came."""
@@ -51,13 +51,13 @@ TOO_EARLY: Final = 425
 class _Asking:
     """One call on its way: what is sent, in which slot, and what came of it so far."""
 
-    ask: Ask
+    ask: PeerCall
     call: Call
     depth: int
     form: dict[str, Any] = field(repr=False)
     turn: asyncio.Semaphore
     session: Session | None = None
-    slot: Slot | None = None
+    slot: SenderSlot | None = None
     with_body: bool = True
     reason: str = ""
     settled: bool = True
@@ -81,7 +81,7 @@ class _Asking:
     def end(self) -> None:
         """Give slot and turn back: there is an outcome."""
         if self.session is not None and self.slot is not None and not self.out_of_step:
-            self.session.give_back(self.slot, received=self.received)
+            self.session.release(self.slot, received=self.received)
         self.turn.release()
 
 
@@ -118,7 +118,7 @@ class Peer(PeerConnections):
         self._asked_for: set[asyncio.Task[None]] = set()
         """Calls that nobody waits for any more, and whose slots stay taken until there is an outcome."""
 
-    async def call(self, ask: Ask) -> Reply:
+    async def call(self, ask: PeerCall) -> Reply:
         """Make a call and return its reply.
 
         Raise PeerFailure where its outcome can't be had, or the message was refused; Ended where a life that
@@ -277,9 +277,9 @@ class Peer(PeerConnections):
         asking.out_of_step = kind in {ProblemType.SLOT, ProblemType.LATE}
         raise PeerFailure(name, self.name, reason, done=False)
 
-    def _time_left(self, ask: Ask, seconds: float) -> float:
+    def _time_left(self, ask: PeerCall, seconds: float) -> float:
         deadline = (CURRENT.get() or CallContext()).deadline
-        if deadline is None or ask.patient:
+        if deadline is None or ask.ignore_deadline:
             return seconds
         return max(0.0, min(seconds, deadline - asyncio.get_running_loop().time() - MARGIN))
 

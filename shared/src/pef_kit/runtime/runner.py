@@ -5,8 +5,19 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Executor
 from typing import Any, Final, TypeAlias, TypeVar, assert_never
 
-from pef_kit.bus import Bus
-from pef_kit.operations import PATIENCE, Ask, Effect, Operation, Pause, Perform, Phase, Transfer, Turn, Work
+from pef_kit.core.effects import (
+    MAX_ATTEMPTS,
+    Backoff,
+    Effect,
+    Offload,
+    Operation,
+    PeerCall,
+    Phase,
+    RunEffect,
+    Transfer,
+    Turn,
+)
+from pef_kit.runtime.bus import Bus
 from pef_kit.runtime.peer import Peer
 from pef_kit.runtime.trace import CURRENT, CallContext, Observer
 from pef_protocol.calls import CALLS, Reply
@@ -17,8 +28,8 @@ T = TypeVar("T")
 Check: TypeAlias = Callable[[], None]
 """Raises where an operation must not begin."""
 
-FIRST_PAUSE: Final = 0.0005
-LONGEST_PAUSE: Final = 0.05
+FIRST_BACKOFF: Final = 0.0005
+LONGEST_BACKOFF: Final = 0.05
 
 
 def time_is_over() -> bool:
@@ -39,9 +50,9 @@ class EffectRunner:
     async def __call__(self, effect: Effect) -> Any:
         """Perform one effect and return its answer."""
         match effect:
-            case Ask(name):
+            case PeerCall(name):
                 # Order: once the caller's time is over nothing more is begun. Busy: nothing was done.
-                if time_is_over() and not effect.patient:
+                if time_is_over() and not effect.ignore_deadline:
                     return Reply(UCode.U_BUSY if CALLS[name].is_ultracall else HCode.H_BUSY)
                 return await self._peer.call(effect)
             case Transfer(pieces=pieces, writes=writes):
@@ -52,18 +63,18 @@ class EffectRunner:
             case Turn():
                 await asyncio.sleep(0)
                 return None
-            case Work(run):
+            case Offload(run):
                 return await asyncio.get_running_loop().run_in_executor(self._threads, run)
-            case Pause(attempt, patient):
-                await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * (attempt + 1)))
-                return patient or (attempt < PATIENCE - 1 and not time_is_over())
+            case Backoff(attempt, ignore_deadline):
+                await asyncio.sleep(min(LONGEST_BACKOFF, FIRST_BACKOFF * (attempt + 1)))
+                return ignore_deadline or (attempt < MAX_ATTEMPTS - 1 and not time_is_over())
             case Phase():
                 return None
             case _:
                 assert_never(effect)
 
 
-async def drive(operation: Operation[T], perform: Perform) -> T:
+async def drive(operation: Operation[T], perform: RunEffect) -> T:
     """Run an operation to its end, performing what it yields.
 
     Whatever goes wrong outside is thrown into the operation, so that it leaves a defined state behind.
@@ -88,7 +99,7 @@ async def drive(operation: Operation[T], perform: Perform) -> T:
 class OperationRunner:
     """Runs the operations of a service, and counts their steps."""
 
-    def __init__(self, perform: Perform) -> None:
+    def __init__(self, perform: RunEffect) -> None:
         self.perform = perform
         self.steps = 0
         """As long as it is the same, nothing has changed."""

@@ -27,7 +27,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from pef_kit.runtime.settings import ServiceSettings
-from pef_kit.volume import VolumeTaken
+from pef_kit.runtime.volume import VolumeTaken
 
 S = TypeVar("S", bound=ServiceSettings)
 

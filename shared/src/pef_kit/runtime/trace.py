@@ -18,10 +18,10 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from starlette.datastructures import Headers
 
-from pef_kit.spans import pages_in
+from pef_kit.core.runs import pages_in
 from pef_protocol.events import CallEvent, Side
+from pef_protocol.http import CALL_ID, DEPTH, MAX_DEPTH, PARENT_ID, TRACEPARENT, Caller, Role
 from pef_protocol.runs import Runs
-from pef_protocol.wire import CALL_ID, DEPTH, MAX_DEPTH, PARENT_ID, TRACEPARENT, Caller, Role
 
 RING: Final = 65536
 """Events that are kept; older ones are forgotten."""

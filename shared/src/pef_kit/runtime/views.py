@@ -13,20 +13,20 @@ import numpy as np
 from fastapi import Header, Path, Query, Response
 from pydantic import BaseModel
 
-from pef_kit.columns import Slot, SlotT
-from pef_kit.operations import Operation, Work
+from pef_kit.core.columns import Slot, SlotT
+from pef_kit.core.effects import Offload, Operation
 from pef_kit.runtime import openapi
 from pef_kit.runtime.app import Service, json_response
 from pef_kit.runtime.auth import Problem, TheCaller
 from pef_kit.runtime.messages import Number
 from pef_kit.runtime.runner import drive
 from pef_protocol.events import CallEvent
+from pef_protocol.http import GUESTS_PATH, JSON, OBSERVER_PATH, OCTETS, OPERATIONS_PATH, Role
 from pef_protocol.problems import ProblemType
 from pef_protocol.quantities import U64_MAX, Lpid
-from pef_protocol.wire import GUESTS_PATH, JSON, OBSERVER_PATH, OCTETS, OPERATIONS_PATH, Role
 
 T = TypeVar("T")
-LOOKS: Final = 8
+VIEW_ATTEMPTS: Final = 8
 """How often a view that is to be of one moment is tried."""
 LONGEST_POLL: Final = 30
 """Seconds that a request for the trace may wait."""
@@ -162,18 +162,18 @@ class LongViews:
     async def show(
         self,
         copy: Callable[[], Operation[T]],
-        look: Callable[[T], object],
+        observe: Callable[[T], object],
         *,
         whole: bool = False,
     ) -> Response:
-        """Answer with what `look` makes, in a thread, of what `copy` has copied part by part.
+        """Answer with what `observe` makes, in a thread, of what `copy` has copied part by part.
 
         A `whole` view is of one moment, or 503 where calls never left time for it; else each part of a large
         slot is of a moment of its own.
         """
         service = self._service
         async with self._looking:
-            for _ in range(LOOKS):
+            for _ in range(VIEW_ATTEMPTS):
                 before = service.runner.steps
                 seen = [await drive(copy(), service.runner.perform)]
                 if not whole or service.runner.steps == before:
@@ -181,7 +181,7 @@ class LongViews:
             else:
                 raise Problem(503, "calls went on all the time: look again", kind=ProblemType.NOT_NOW)
             # Order: the copy goes in the thread, too: to give so much memory back takes long.
-            shown = await service.runner.perform(Work(lambda: encoded(look(seen.pop()))))
+            shown = await service.runner.perform(Offload(lambda: encoded(observe(seen.pop()))))
         return Response(shown, media_type=OCTETS if isinstance(shown, bytes) else JSON)
 
 
@@ -194,9 +194,9 @@ def add_gfn_view(
     service: Service,
     views: LongViews,
     copied: Callable[[int], Operation[tuple[int, list[SlotT]]]],
-    look: Callable[[tuple[int, list[SlotT]]], dict[str, Any]],
+    observe: Callable[[tuple[int, list[SlotT]]], dict[str, Any]],
 ) -> None:
-    """Add the view of a VM's GFN states: `copied` copies the slots of an lpid, `look` shows them as runs."""
+    """Add the view of a VM's GFN states: `copied` copies the slots of an lpid, `observe` gives their runs."""
 
     async def gfns(
         lpid: Number,
@@ -209,7 +209,7 @@ def add_gfn_view(
         Where octets are accepted: one octet per GFN from `first` on, 255 for one in no slot.
         """
         if not accept.startswith(OCTETS):
-            return await views.show(lambda: copied(lpid), lambda seen: within(look(seen), first, count))
+            return await views.show(lambda: copied(lpid), lambda seen: within(observe(seen), first, count))
         if count > MOST_OCTETS:
             raise Problem(422, f"count: at most {MOST_OCTETS} where they are octets", "count")
         return await views.show(lambda: copied(lpid), lambda seen: state_octets(seen[1], first, count))

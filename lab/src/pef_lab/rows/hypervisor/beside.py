@@ -1,6 +1,7 @@
 """One run of a message is refused and the others are done: it alone is named.
 
-Source: `pef_protocol.calls.Reply` (runs that are not named were done); `pef_protocol.ladders.Rung.per_run`.
+Source: `pef_protocol.calls.Reply` (runs that are not named were done);
+`pef_protocol.check_orders.Rung.per_run`.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping

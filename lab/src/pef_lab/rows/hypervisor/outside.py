@@ -12,10 +12,10 @@ from pef_lab.rows.playing.ultravisor import Heard, PlayedUltravisor
 from pef_lab.rows.stage import Stage
 from pef_lab.rows.subject import NoScene
 from pef_protocol.designs import Design
+from pef_protocol.http import GUEST_PATH, OCTETS, VMM_PATH
 from pef_protocol.hypercalls import SvmPageIn, SvmPageOut
 from pef_protocol.quantities import H_PAGE_IN_SHARED, PAGE_ORDER, PAGE_SIZE, Lpid, gpa_of
 from pef_protocol.runs import PageRuns
-from pef_protocol.wire import GUEST_PATH, OCTETS, VMM_PATH
 
 VMS: Final = VMM_PATH + "vms"
 OK: Final = "OK"

@@ -54,7 +54,7 @@ def rows() -> Iterator[Row]:
 
 def _refused_moves() -> Iterator[Row]:
     for name, (call, deed, ultracall, letters) in MOVES.items():
-        codes = {rung.code for rung in CALLS[ultracall].ladder} | set(CALLS[ultracall].later)
+        codes = {rung.code for rung in CALLS[ultracall].check_order} | set(CALLS[ultracall].later)
         for letter in letters:
             plan = VmPlan(Life.TRANSIENT, slots=ONE_PAGE, gfns={0: letter})
             where = f"{name}-{letter.name}"

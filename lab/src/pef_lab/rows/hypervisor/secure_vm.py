@@ -10,9 +10,9 @@ from pef_lab.rows.doors import Answer, Doors, json_of, kernel_of
 from pef_lab.rows.hypervisor.outside import OCTETS_SENT, Outside, must
 from pef_lab.rows.hypervisor.vms import Letter, MadeVm, SlotPlan, VmPlan, created, page_of
 from pef_lab.rows.stage import Stage
+from pef_protocol.http import GUEST_PATH, OCTETS
 from pef_protocol.quantities import PAGE_SIZE, Gfn, gpa_of, pages_in
 from pef_protocol.ultracalls import Esm, SharePage, UnsharePage
-from pef_protocol.wire import GUEST_PATH, OCTETS
 
 MEMORY: Final = 16 << 20
 SLOTS: Final = (SlotPlan(5, 0, pages_in(MEMORY)),)

@@ -1,6 +1,6 @@
 """The sheets of the five hypercalls: how each is made well, and how each rung is made to refuse it.
 
-Source: specification of the Hypervisor, section 5; `pef_protocol.ladders`.
+Source: specification of the Hypervisor, section 5; `pef_protocol.check_orders`.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -14,10 +14,10 @@ from pef_lab.rows.hypervisor.vms import SLOTS, SOUND, Letter, Life, SlotPlan, Vm
 from pef_lab.rows.playing.normal_memory import read_normal
 from pef_lab.rows.playing.pages import BLANK
 from pef_lab.rows.row import Finding, Kind, Row
+from pef_protocol.http import RUNS_IN_JSON
 from pef_protocol.hypercalls import SvmInitStart, SvmPageIn
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Lpid, gpa_of
 from pef_protocol.runs import PageRuns
-from pef_protocol.wire import RUNS_IN_JSON
 
 N, S, P, H = Letter.N, Letter.S, Letter.P, Letter.H
 TRANSIENT: Final = Life.TRANSIENT

@@ -13,7 +13,7 @@ from pef_lab.rows.sheet import refused
 from pef_lab.rows.stage import Stage
 from pef_lab.rows.subject import Subject
 from pef_protocol.codes import HCode
-from pef_protocol.wire import HYPERCALL_PATH
+from pef_protocol.http import HYPERCALL_PATH
 
 NAMES: Final = ("H_SVM_TPM_COMM", "H_SVM_NOTHING", "UV_PAGE_IN")
 """One of the real machine that nobody serves here, one of none, one of the other side."""

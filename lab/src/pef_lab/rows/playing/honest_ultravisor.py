@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pef_kit.bus import NORMAL_BASE
+from pef_kit.runtime.bus import NORMAL_BASE
 from pef_lab.rows.doors import Doors
 from pef_lab.rows.playing.normal_memory import read_normal, write_normal
 from pef_lab.rows.playing.pages import BLANK, Page, Place, PlayedSvm, Sealer, gfns_of, placed

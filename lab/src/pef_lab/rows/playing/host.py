@@ -9,14 +9,14 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import httpx
 
-from pef_kit.bus import NORMAL_BASE
+from pef_kit.runtime.bus import NORMAL_BASE
 from pef_lab.failures import Unanswered
 from pef_lab.rows.doors import ULTRAVISOR, VMM, Doors, json_of
 from pef_lab.rows.playing.normal_memory import FORM, read_normal, write_normal
 from pef_lab.rows.subject import NoScene
 from pef_protocol.designs import Design
+from pef_protocol.http import NORMAL_MEMORY_PATH, OCTETS, VMM_PATH
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, gpa_of
-from pef_protocol.wire import NORMAL_MEMORY_PATH, OCTETS, VMM_PATH
 
 VMS: Final = VMM_PATH + "vms"
 LARGEST_NORMAL: Final = 1 << 32

@@ -23,11 +23,11 @@ from pef_lab.rows.playing.wire import NotOurs, problem, read_call, require_token
 from pef_lab.rows.subject import NoScene
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
+from pef_protocol.http import HYPERCALL_PATH, NORMAL_MEMORY_PATH
 from pef_protocol.hypercalls import SvmInitStart
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Lpid, gpa_of
 from pef_protocol.runs import PlacedRuns
 from pef_protocol.ultracalls import PageOut, SvmTerminate, WritePate
-from pef_protocol.wire import HYPERCALL_PATH, NORMAL_MEMORY_PATH
 
 LPIDS: Final = range(1, 2048)
 """From these a VM gets the first that is free."""

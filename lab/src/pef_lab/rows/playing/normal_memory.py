@@ -8,7 +8,7 @@ import httpx
 
 from pef_lab.failures import Unanswered
 from pef_lab.rows.doors import ULTRAVISOR, Doors
-from pef_protocol.wire import NORMAL_MEMORY_PATH, OCTETS
+from pef_protocol.http import NORMAL_MEMORY_PATH, OCTETS
 
 Piece: TypeAlias = tuple[int, int]
 """A real address and a length, in bytes."""

@@ -8,12 +8,12 @@ from typing import Final
 
 from aiohttp import web
 
-from pef_kit.bus import NORMAL_BASE, NormalMemory
+from pef_kit.runtime.bus import NORMAL_BASE, NormalMemory
 from pef_lab.rows.playing.script import Held
 from pef_lab.rows.playing.wire import NotOurs
 from pef_lab.rows.subject import NoScene
+from pef_protocol.http import OCTETS
 from pef_protocol.quantities import PAGE_ORDER
-from pef_protocol.wire import OCTETS
 
 SIZE: Final = 1 << 38
 """Bytes of normal memory; it costs what is touched."""

@@ -27,8 +27,8 @@ from pef_lab.rows.playing.honest_ultravisor import Honesty, refusing
 from pef_lab.rows.playing.pages import PlayedSvm, Sealer, gfns_of
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import UCode
+from pef_protocol.http import EPOCH_PATH, HELLO_PATH, JSON, OCTETS, PROBLEM, ULTRACALL_PATH
 from pef_protocol.identity import Epoch, instance_of
-from pef_protocol.wire import EPOCH_PATH, HELLO_PATH, JSON, OCTETS, PROBLEM, ULTRACALL_PATH
 
 BEARER: Final = "bearer "
 FORGOTTEN: Final = 100_000

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from pef_kit.runtime.messages import Malformed, from_json, from_octets
 from pef_protocol.calls import CALLS, Call, Reply
-from pef_protocol.wire import JSON, OCTETS, PROBLEM
+from pef_protocol.http import JSON, OCTETS, PROBLEM
 
 BEARER: Final = "bearer"
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pef_kit.bus import NORMAL_BASE
+from pef_kit.runtime.bus import NORMAL_BASE
 from pef_lab.rows.sheet import Aspects
 from pef_lab.rows.ultravisor.scene import (
     KERNEL,

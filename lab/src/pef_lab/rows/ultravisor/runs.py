@@ -132,7 +132,7 @@ def rows() -> Iterator[Row]:
 
 
 async def _play(stage: Stage, message: Message, rung: str) -> Finding:
-    codes: Mapping[str, int] = {each.name: int(each.code) for each in CALLS[message.call].ladder}
+    codes: Mapping[str, int] = {each.name: int(each.code) for each in CALLS[message.call].check_order}
     code = codes.get(rung, codes["state"])
     async with pages_of_svm(stage) as pages:
         ra = await pages.vm.host.spare(3)

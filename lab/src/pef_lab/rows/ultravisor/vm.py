@@ -16,9 +16,9 @@ from pef_lab.rows.playing.script import Held
 from pef_lab.rows.stage import Stage
 from pef_lab.rows.subject import NoScene
 from pef_protocol.codes import UCode
+from pef_protocol.http import GUEST_PATH, OCTETS
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid, gfn_of, gpa_of, pages_in
 from pef_protocol.ultracalls import Esm, SvmTerminate
-from pef_protocol.wire import GUEST_PATH, OCTETS
 
 PAGES: Final = 256
 """GFNs of a VM's memory, in slot 0."""

@@ -9,8 +9,8 @@ Source: specification of the Hypervisor, section 3, "start VM".
 from pef_hypervisor.checks import Refused, find_accessible, why_access_refused
 from pef_hypervisor.normal_memory import copy_out
 from pef_hypervisor.state import Store, Vm
+from pef_kit.core.effects import Operation
 from pef_kit.core.lease import leased
-from pef_kit.operations import Operation
 from pef_protocol.quantities import Gpa, Lpid
 
 

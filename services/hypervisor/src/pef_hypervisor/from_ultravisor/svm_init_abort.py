@@ -13,13 +13,13 @@ from pef_hypervisor.memory.restore import restore_cleartext
 from pef_hypervisor.memory.slots import make_plain
 from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.calls import Obstacle, end_svm
-from pef_kit.ladder import Ladder
-from pef_kit.operations import Operation
-from pef_protocol import ladders
+from pef_kit.core.checks import CheckOrder
+from pef_kit.core.effects import Operation
+from pef_protocol import check_orders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
+from pef_protocol.http import Caller
 from pef_protocol.hypercalls import SvmInitAbort
-from pef_protocol.wire import Caller
 
 
 def started(call: Hypercall) -> bool:
@@ -27,8 +27,8 @@ def started(call: Hypercall) -> bool:
     return call.vm.abort_due or vm_cell(VmEvent.INIT_ABORT, call.vm.state).code is not HCode.H_UNSUPPORTED
 
 
-CHECKS: Final = Ladder[Hypercall](
-    ladders.SVM_INIT_ABORT,
+CHECKS: Final = CheckOrder[Hypercall](
+    check_orders.SVM_INIT_ABORT,
     {
         "caller": from_ultravisor,
         "started": started,
@@ -49,7 +49,7 @@ def svm_init_abort(store: Store, caller: Caller, request: SvmInitAbort) -> Opera
     vm = call.vm
 
     # checks
-    failed = CHECKS.climb(call)
+    failed = CHECKS.first_failing(call)
     if failed is not None:
         return refusal(failed)
     if why := why_busy(vm, exclusive=True):
@@ -75,6 +75,6 @@ def _abort(store: Store, vm: Vm) -> Operation[Reply]:
     if obstacle or vm.must_reset:
         return Reply(HCode.H_BUSY if obstacle.busy else HCode.H_STATE, detail=obstacle.why)
     yield from make_plain(vm)
-    vm.state = vm_cell(VmEvent.UV_SVM_TERMINATE, vm.state).then
+    vm.state = vm_cell(VmEvent.UV_SVM_TERMINATE, vm.state).next_state
     vm.must_abort = vm.abort_due = False
     return Reply(HCode.H_PARAMETER, detail=f"{lost} pages were refused, and read as zero" if lost else "")

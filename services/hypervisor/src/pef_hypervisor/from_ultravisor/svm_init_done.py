@@ -10,14 +10,14 @@ from pef_hypervisor.checks import Hypercall, allowed, from_ultravisor, refusal, 
 from pef_hypervisor.gfn.table import GfnEvent, VmEvent, vm_cell
 from pef_hypervisor.memory.migrate_remaining import migrate_remaining
 from pef_hypervisor.state import Store
-from pef_kit.ladder import Ladder
-from pef_kit.operations import Operation
-from pef_protocol import ladders
+from pef_kit.core.checks import CheckOrder
+from pef_kit.core.effects import Operation
+from pef_protocol import check_orders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode
+from pef_protocol.http import Caller
 from pef_protocol.hypercalls import SvmInitDone
 from pef_protocol.states import HvVmState
-from pef_protocol.wire import Caller
 
 
 def started(call: Hypercall) -> bool:
@@ -25,8 +25,8 @@ def started(call: Hypercall) -> bool:
     return vm_cell(VmEvent.INIT_DONE, call.vm.state).code is not HCode.H_UNSUPPORTED
 
 
-CHECKS: Final = Ladder[Hypercall](
-    ladders.SVM_INIT_DONE,
+CHECKS: Final = CheckOrder[Hypercall](
+    check_orders.SVM_INIT_DONE,
     {
         "caller": from_ultravisor,
         "started": started,
@@ -46,7 +46,7 @@ def svm_init_done(store: Store, caller: Caller, request: SvmInitDone) -> Operati
     vm = call.vm
 
     # checks
-    failed = CHECKS.climb(call)
+    failed = CHECKS.first_failing(call)
     if failed is not None:
         return refusal(failed)
     if why := why_busy(vm, exclusive=True):
@@ -57,7 +57,7 @@ def svm_init_done(store: Store, caller: Caller, request: SvmInitDone) -> Operati
         migrating = migrate_remaining(store, vm, vm.slots, GfnEvent.INIT_DONE)
         obstacle = yield from store.leased(vm, turn, migrating)
         if not obstacle and not vm.must_reset:
-            vm.state = vm_cell(VmEvent.INIT_DONE, vm.state).then
+            vm.state = vm_cell(VmEvent.INIT_DONE, vm.state).next_state
 
     # reply
     if vm.state is HvVmState.SECURE:

@@ -11,17 +11,17 @@ from pef_hypervisor.gfn.columns import VmSlot
 from pef_hypervisor.gfn.table import VmEvent, vm_cell
 from pef_hypervisor.memory.slots import register, unregister
 from pef_hypervisor.state import Store, Vm
-from pef_kit.ladder import Ladder
-from pef_kit.operations import Operation
-from pef_protocol import ladders
+from pef_kit.core.checks import CheckOrder
+from pef_kit.core.effects import Operation
+from pef_protocol import check_orders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode
+from pef_protocol.http import Caller
 from pef_protocol.hypercalls import SvmInitStart
 from pef_protocol.states import HvVmState
-from pef_protocol.wire import Caller
 
-CHECKS: Final = Ladder[Hypercall](
-    ladders.SVM_INIT_START,
+CHECKS: Final = CheckOrder[Hypercall](
+    check_orders.SVM_INIT_START,
     {
         "caller": from_ultravisor,
         "lpid": lambda call: call.vm.life.alive,
@@ -47,7 +47,7 @@ def svm_init_start(store: Store, caller: Caller, request: SvmInitStart) -> Opera
     vm = call.vm
 
     # checks
-    failed = CHECKS.climb(call)
+    failed = CHECKS.first_failing(call)
     if failed is not None:
         if failed.name in DENIALS:
             vm.abort_due = True
@@ -58,7 +58,7 @@ def svm_init_start(store: Store, caller: Caller, request: SvmInitStart) -> Opera
 
     # effect
     with vm.gate.held("H_SVM_INIT_START") as turn:
-        vm.state = vm_cell(VmEvent.INIT_START, vm.state).then
+        vm.state = vm_cell(VmEvent.INIT_START, vm.state).next_state
         vm.must_abort, vm.abort_due = True, False
         _learn_svm(vm, caller)
         complaint = yield from store.leased(vm, turn, _register_all(vm))

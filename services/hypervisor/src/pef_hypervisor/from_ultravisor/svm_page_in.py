@@ -27,19 +27,19 @@ from pef_hypervisor.gfn.columns import (
 from pef_hypervisor.gfn.table import GfnAction, GfnEvent
 from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.paging import PageBatch, page_in, scrub_pages, send_batch
-from pef_kit.ladder import Ladder
-from pef_kit.operations import Operation
-from pef_kit.spans import U8, Mask, among
-from pef_protocol import ladders
+from pef_kit.core.checks import CheckOrder
+from pef_kit.core.effects import Operation
+from pef_kit.core.runs import U8, Mask, isin
+from pef_protocol import check_orders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode
+from pef_protocol.http import Caller
 from pef_protocol.hypercalls import SvmPageIn
 from pef_protocol.quantities import H_PAGE_IN_SHARED
 from pef_protocol.states import HvGfnState
-from pef_protocol.wire import Caller
 
-CHECKS: Final = Ladder[PagingHypercall](
-    ladders.SVM_PAGE_IN,
+CHECKS: Final = CheckOrder[PagingHypercall](
+    check_orders.SVM_PAGE_IN,
     {
         "caller": checks.from_ultravisor,
         "started": checks.started,
@@ -61,7 +61,7 @@ def svm_page_in(store: Store, caller: Caller, request: SvmPageIn) -> Operation[R
     event = GfnEvent.SHARE if request.flags == H_PAGE_IN_SHARED else GfnEvent.PAGE_IN
 
     # checks
-    failed, run_codes = CHECKS.climb_runs(call, len(call.gpas))
+    failed, run_codes = CHECKS.check_runs(call, len(call.gpas))
     if failed is not None:
         return refusal(failed)
     vm, gfn_sets = call.vm, call.gfn_sets(run_codes)
@@ -82,17 +82,17 @@ def _page_in(store: Store, vm: Vm, event: GfnEvent, gfn_sets: GfnSets) -> Operat
     judged = vm.design.table.judge(event, states)
     codes = judged.code
     codes[marked(gfn_sets, BUSY)] = HCode.H_BUSY
-    wanting = (codes == 0) & among(judged.does, GfnAction.PAGE_IN)
+    wanting = (codes == 0) & isin(judged.action, GfnAction.PAGE_IN)
     refuse_without_device_page(store.pool, gfn_sets, wanting, codes)
 
-    accepted = (codes == 0) & (judged.does != GfnAction.NOTHING)
-    zero = accepted & among(judged.does, GfnAction.PAGE_IN) & untouched(gfn_sets, states)
-    set_states(only(gfn_sets, zero), judged.then[zero])
+    accepted = (codes == 0) & (judged.action != GfnAction.NOTHING)
+    zero = accepted & isin(judged.action, GfnAction.PAGE_IN) & untouched(gfn_sets, states)
+    set_states(only(gfn_sets, zero), judged.next_state[zero])
     store.pool.take(int(np.count_nonzero(zero)))
 
     sent = accepted & ~zero
     move = share if event is GfnEvent.SHARE else page_in
-    batch = yield from move(store, vm, only(gfn_sets, sent), judged.then[sent])
+    batch = yield from move(store, vm, only(gfn_sets, sent), judged.next_state[sent])
     codes[sent] = batch.hypercall_codes
     return codes, batch.detail
 
@@ -113,7 +113,7 @@ def refuse_without_device_page(pool: DevicePool, gfn_sets: GfnSets, wanting: Mas
 
 def untouched(gfn_sets: GfnSets, states: U8) -> Mask:
     """Mark the normal GFNs that nobody ever wrote: the Ultravisor's frame is zero already, as the page is."""
-    return among(states, HvGfnState.NORMAL) & ~marked(gfn_sets, HOST_POPULATED | SENT)
+    return isin(states, HvGfnState.NORMAL) & ~marked(gfn_sets, HOST_POPULATED | SENT)
 
 
 def share(store: Store, vm: Vm, gfn_sets: GfnSets, next_states: U8) -> Operation[PageBatch]:
@@ -123,7 +123,7 @@ def share(store: Store, vm: Vm, gfn_sets: GfnSets, next_states: U8) -> Operation
     refuses, the fresh page goes and the secure one stays.
     """
     batch = PageBatch(vm, gfn_sets)
-    fresh = among(states_of(gfn_sets), HvGfnState.SECURE)
+    fresh = isin(states_of(gfn_sets), HvGfnState.SECURE)
 
     def commit(sent: Mask, _: Reservation) -> Operation[None]:
         done = sent & batch.accepted

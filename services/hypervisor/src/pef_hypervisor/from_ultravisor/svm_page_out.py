@@ -11,17 +11,17 @@ from pef_hypervisor.gfn.columns import BUSY, Codes, GfnSets, marked, only, state
 from pef_hypervisor.gfn.table import GfnAction, GfnEvent
 from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.paging import page_out
-from pef_kit.ladder import Ladder
-from pef_kit.operations import Operation
-from pef_kit.spans import among
-from pef_protocol import ladders
+from pef_kit.core.checks import CheckOrder
+from pef_kit.core.effects import Operation
+from pef_kit.core.runs import isin
+from pef_protocol import check_orders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode
+from pef_protocol.http import Caller
 from pef_protocol.hypercalls import SvmPageOut
-from pef_protocol.wire import Caller
 
-CHECKS: Final = Ladder[PagingHypercall](
-    ladders.SVM_PAGE_OUT,
+CHECKS: Final = CheckOrder[PagingHypercall](
+    check_orders.SVM_PAGE_OUT,
     {
         "caller": checks.from_ultravisor,
         "started": checks.started,
@@ -42,7 +42,7 @@ def svm_page_out(store: Store, caller: Caller, request: SvmPageOut) -> Operation
     call = PagingHypercall(store, caller, request)
 
     # checks
-    failed, run_codes = CHECKS.climb_runs(call, len(call.gpas))
+    failed, run_codes = CHECKS.check_runs(call, len(call.gpas))
     if failed is not None:
         return refusal(failed)
     vm, gfn_sets = call.vm, call.gfn_sets(run_codes)
@@ -62,7 +62,7 @@ def _page_out(store: Store, vm: Vm, gfn_sets: GfnSets) -> Operation[tuple[Codes,
     judged = vm.design.table.judge(GfnEvent.PAGE_OUT, states_of(gfn_sets))
     codes = judged.code
     codes[marked(gfn_sets, BUSY)] = HCode.H_BUSY
-    sent = (codes == 0) & among(judged.does, GfnAction.PAGE_OUT)
-    batch = yield from page_out(store, vm, only(gfn_sets, sent), judged.then[sent])
+    sent = (codes == 0) & isin(judged.action, GfnAction.PAGE_OUT)
+    batch = yield from page_out(store, vm, only(gfn_sets, sent), judged.next_state[sent])
     codes[sent] = batch.hypercall_codes
     return codes, batch.detail

@@ -9,7 +9,7 @@ from pef_hypervisor.memory.migrate_remaining import migrate_remaining
 from pef_hypervisor.memory.slots import drop, register, unregister_at_rest
 from pef_hypervisor.outcome import DONE, Errno, Outcome, barred, no_vm, refused
 from pef_hypervisor.state import Store, Vm
-from pef_kit.operations import Operation
+from pef_kit.core.effects import Operation
 from pef_protocol.quantities import PAGE_SIZE, SLOT_IDS, Gpa, Lpid, SlotId, gfn_of
 
 
@@ -79,7 +79,7 @@ def _plug(store: Store, vm: Vm, slot: VmSlot) -> Operation[Outcome]:
     Where there are too few device pages the Ultravisor is asked all the same: it makes room for the slot by
     H_SVM_PAGE_OUT, which frees device pages here, too.
     """
-    secured = vm.design.table.cells[GfnEvent.PLUG][N].does is not GfnAction.NOTHING
+    secured = vm.design.table.cells[GfnEvent.PLUG][N].action is not GfnAction.NOTHING
     first = vm.design.plugged_secure and slot.count <= store.pool.free
     if first:
         vm.slots.add(slot)

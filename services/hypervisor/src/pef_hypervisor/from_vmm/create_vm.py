@@ -7,8 +7,8 @@ from pef_hypervisor.designs import DESIGNS, DesignName
 from pef_hypervisor.outcome import Errno, Outcome, refused
 from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.calls import write_pate
+from pef_kit.core.effects import Operation
 from pef_kit.core.lease import leased
-from pef_kit.operations import Operation
 
 
 def create_vm(store: Store, design: DesignName, *, secure_guest: bool, radix: bool) -> Operation[Outcome]:

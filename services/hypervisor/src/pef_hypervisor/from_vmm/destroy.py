@@ -7,7 +7,7 @@ from pef_hypervisor.memory.slots import drop, drop_secure
 from pef_hypervisor.outcome import DONE, HELD, OPEN, Outcome, no_vm, refused
 from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.calls import clear_pate, end_svm
-from pef_kit.operations import Operation
+from pef_kit.core.effects import Operation
 from pef_protocol.quantities import Lpid
 from pef_protocol.states import HvVmState
 

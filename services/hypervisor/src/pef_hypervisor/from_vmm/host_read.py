@@ -7,7 +7,7 @@ from pef_hypervisor.memory.host_access import fetch_for_host
 from pef_hypervisor.normal_memory import copy_out
 from pef_hypervisor.outcome import Outcome, barred, no_vm
 from pef_hypervisor.state import Store, Vm
-from pef_kit.operations import Operation
+from pef_kit.core.effects import Operation
 from pef_protocol.quantities import Gpa, Lpid
 
 

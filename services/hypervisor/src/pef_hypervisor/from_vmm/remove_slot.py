@@ -7,7 +7,7 @@ from pef_hypervisor.gfn.columns import VmSlot
 from pef_hypervisor.memory.slots import drop, unregister_at_rest
 from pef_hypervisor.outcome import DONE, OPEN, Errno, Outcome, barred, no_vm, refused
 from pef_hypervisor.state import Store, Vm
-from pef_kit.operations import Operation
+from pef_kit.core.effects import Operation
 from pef_protocol.quantities import Lpid, SlotId
 
 
@@ -27,7 +27,7 @@ def remove_slot(store: Store, lpid: Lpid, slot_id: SlotId) -> Operation[Outcome]
         return Outcome(Errno.ENOENT, f"there is no slot {slot_id}")
     if why := barred(vm, exclusive=True):
         return why
-    if slot.flights and not slot.registered:
+    if slot.calls_in_flight and not slot.registered:
         return Outcome(Errno.EBUSY, "a page of the slot is in flight")
 
     # effect

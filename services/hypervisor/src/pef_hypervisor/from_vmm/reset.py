@@ -8,7 +8,7 @@ from pef_hypervisor.memory.slots import drop_secure, make_plain, unregister_if_i
 from pef_hypervisor.outcome import DONE, HELD, OPEN, Outcome, no_vm, refused
 from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.calls import Answer, end_svm, renew_pate
-from pef_kit.operations import Operation
+from pef_kit.core.effects import Operation
 from pef_protocol.quantities import Lpid
 from pef_protocol.states import HvVmState
 
@@ -46,7 +46,7 @@ def _reset(store: Store, vm: Vm) -> Operation[Outcome]:
     if not answer.succeeded:
         return refused(answer)
     yield from make_plain(vm)
-    vm.state = vm_cell(VmEvent.UV_SVM_TERMINATE, vm.state).then
+    vm.state = vm_cell(VmEvent.UV_SVM_TERMINATE, vm.state).next_state
     vm.must_abort = vm.abort_due = vm.must_reset = False
     return DONE
 

@@ -12,12 +12,12 @@ from pef_hypervisor.gfn.table import GfnAction, GfnEvent
 from pef_hypervisor.outcome import DONE, Errno, Outcome, barred, no_vm
 from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.paging import PageBatch, send_batch
-from pef_kit.operations import Operation, Pause, Turn
-from pef_kit.spans import Mask, among
+from pef_kit.core.effects import Backoff, Operation, Turn
+from pef_kit.core.runs import Mask, isin
 from pef_protocol.codes import UCode
+from pef_protocol.http import PAGES_AT_ONCE
 from pef_protocol.quantities import PAGE_SIZE, Gfn, Gpa, Lpid, gfn_of
 from pef_protocol.states import HvGfnState
-from pef_protocol.wire import PAGES_AT_ONCE
 
 
 def unmap(store: Store, lpid: Lpid, gpa: Gpa, pages: int) -> Operation[Outcome]:
@@ -66,7 +66,7 @@ def _unmap_part(store: Store, vm: Vm, first: Gfn, pages: int) -> Operation[Outco
             return Outcome(Errno.EFAULT, "the range is not all in slots")
         if not marked(gfn_sets, BUSY).any():
             return (yield from _invalidate(store, vm, gfn_sets))
-        again: bool = yield Pause(attempt)
+        again: bool = yield Backoff(attempt)
         if not again:
             break
     return Outcome(Errno.EBUSY, "pages of the range are in flight")
@@ -76,7 +76,7 @@ def _invalidate(store: Store, vm: Vm, gfn_sets: GfnSets) -> Operation[Outcome]:
     """Tell the Ultravisor of what may be shared; what it holds as secure it refuses, which is as well."""
     registered = [gfns for gfns in gfn_sets if gfns.slot.registered]
     judged = vm.design.table.judge(GfnEvent.UNMAP, states_of(registered))
-    batch = PageBatch(vm, only(registered, among(judged.does, GfnAction.INVALIDATE)))
+    batch = PageBatch(vm, only(registered, isin(judged.action, GfnAction.INVALIDATE)))
 
     def commit(_: Mask, __: Reservation) -> Operation[None]:
         yield from ()

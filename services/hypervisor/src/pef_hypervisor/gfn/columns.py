@@ -19,8 +19,8 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pef_kit.columns import GfnSet, Slot
-from pef_kit.spans import I64, U8, Mask, Selection, breaks
+from pef_kit.core.columns import GfnSet, Slot
+from pef_kit.core.runs import I64, U8, Mask, Selection, run_starts
 from pef_protocol.quantities import PAGE_SIZE, Gfn, RealAddress, SlotId
 from pef_protocol.states import HvGfnState
 
@@ -64,7 +64,7 @@ class VmSlot(Slot):
         self.base = base
         self.registered = False
         """The Ultravisor knows the slot."""
-        self.flights = 0
+        self.calls_in_flight = 0
         """Calls that have GFNs of the slot in flight."""
         self.whole_in_flight = False
         """One of them has every GFN in flight, whatever the marks say."""
@@ -92,7 +92,7 @@ class VmSlot(Slot):
 
     @property
     def moving(self) -> bool:
-        """Tell whether a GFN of the slot is in flight, as the columns say; `flights` is what calls say."""
+        """Tell whether the columns have a GFN of the slot in flight; calls count themselves in `calls_in_flight`."""
         return self.whole_in_flight or any(
             bool(self.marked(block, BUSY).any()) for block in self.marked_blocks()
         )
@@ -106,7 +106,7 @@ Batch: TypeAlias = Sequence[tuple[VmSlot, slice]]
 
 def gfn_set_at(slot: VmSlot, offsets: I64) -> GfnSet[VmSlot]:
     """Return the GFNs at `offsets` (pages, in any order) of a slot as a set; each run goes upwards."""
-    firsts, counts = breaks(len(offsets), (offsets, 1))
+    firsts, counts = run_starts(len(offsets), (offsets, 1))
     return GfnSet(slot, np.arange(len(firsts)), offsets[firsts], counts)
 
 
@@ -245,22 +245,22 @@ def in_flight(
     with pool.reserving(taking) as reserved, pool.freeing(leaving):
         for gfns in gfn_sets:
             gfns.slot.mark(gfns.selection, BUSY)
-            gfns.slot.flights += 1
+            gfns.slot.calls_in_flight += 1
         try:
             yield reserved
         finally:
             for gfns in gfn_sets:
                 gfns.slot.unmark(gfns.selection, BUSY)
-                gfns.slot.flights -= 1
+                gfns.slot.calls_in_flight -= 1
 
 
 @contextmanager
 def whole_in_flight(slot: VmSlot) -> Iterator[None]:
     """Have every GFN of a slot in flight, however many there are. The caller has seen that none is."""
-    slot.flights += 1
+    slot.calls_in_flight += 1
     slot.whole_in_flight = True
     try:
         yield
     finally:
         slot.whole_in_flight = False
-        slot.flights -= 1
+        slot.calls_in_flight -= 1

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Final, TypeAlias
 
-from pef_kit.transitions import Cell, Table
+from pef_kit.core.table import Cell, Table
 from pef_protocol.codes import Code, HCode
 from pef_protocol.states import HvGfnState, HvVmState
 
@@ -119,9 +119,11 @@ GfnCells: TypeAlias = Mapping[GfnEvent, Mapping[HvGfnState, GfnCell]]
 GfnTable: TypeAlias = Table[HvGfnState, GfnEvent, GfnAction]
 
 
-def to(then: HvGfnState, does: GfnAction = GfnAction.NOTHING, code: Code = HCode.H_SUCCESS) -> GfnCell:
+def to(
+    next_state: HvGfnState, action: GfnAction = GfnAction.NOTHING, code: Code = HCode.H_SUCCESS
+) -> GfnCell:
     """Return a cell of the GFN table."""
-    return Cell(then, code, does)
+    return Cell(next_state, code, action)
 
 
 STAY: Final[Mapping[HvGfnState, GfnCell]] = {state: to(state) for state in HvGfnState}
@@ -166,7 +168,7 @@ def cells_of(states: frozenset[HvGfnState], cells: GfnCells) -> GfnCells:
     four[GfnEvent.UNMAP] = {**FOUR_STATES_CELLS[GfnEvent.UNMAP], **unmapped, **cells.get(GfnEvent.UNMAP, {})}
     return {
         event: {
-            state: Cell(cell.then if cell.then in states else N, cell.code, cell.does)
+            state: Cell(cell.next_state if cell.next_state in states else N, cell.code, cell.action)
             for state, cell in row.items()
         }
         for event, row in four.items()
@@ -175,7 +177,7 @@ def cells_of(states: frozenset[HvGfnState], cells: GfnCells) -> GfnCells:
 
 def wanting(table: GfnTable, event: GfnEvent, *actions: GfnAction) -> tuple[HvGfnState, ...]:
     """Return the states of a GFN in which `event` wants one of `actions`."""
-    return tuple(state for state in HvGfnState if table.cells[event][state].does in actions)
+    return tuple(state for state in HvGfnState if table.cells[event][state].action in actions)
 
 
 NORMAL: Final = HvVmState.NORMAL
@@ -199,9 +201,9 @@ Set by H_SVM_INIT_DONE alone; only reset and destroy lead on. Invariant: `starte
 VmCell: TypeAlias = Cell[HvVmState, VmAction]
 
 
-def into(then: HvVmState, does: VmAction = VmAction.NOTHING, code: Code = HCode.H_SUCCESS) -> VmCell:
+def into(next_state: HvVmState, action: VmAction = VmAction.NOTHING, code: Code = HCode.H_SUCCESS) -> VmCell:
     """Return a cell of the VM table."""
-    return Cell(then, code, does)
+    return Cell(next_state, code, action)
 
 
 def error(state: HvVmState, code: HCode) -> VmCell:

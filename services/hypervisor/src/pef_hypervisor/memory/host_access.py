@@ -11,8 +11,8 @@ from pef_hypervisor.gfn.table import GfnAction, GfnEvent
 from pef_hypervisor.outcome import Errno, Outcome
 from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.paging import page_out
-from pef_kit.operations import Operation, Pause
-from pef_kit.spans import U8, among
+from pef_kit.core.effects import Backoff, Operation
+from pef_kit.core.runs import U8, isin
 from pef_protocol.quantities import PAGE_SIZE, Gpa, gfn_of, pages_in
 
 BUS_ERROR: Final = "bus error"
@@ -39,7 +39,7 @@ def fetch_for_host(store: Store, vm: Vm, gpa: Gpa, length: int) -> Operation[Out
                 return Outcome(errno, refused if errno is Errno.EBUSY else f"{BUS_ERROR}: {refused}")
         # What is out may be in again by now; the first look after it needs no pause.
         if moving or attempt:
-            again: bool = yield Pause(attempt)
+            again: bool = yield Backoff(attempt)
             if not again:
                 break
     return Outcome(Errno.EBUSY, "pages of the range are in flight")
@@ -48,5 +48,5 @@ def fetch_for_host(store: Store, vm: Vm, gpa: Gpa, length: int) -> Operation[Out
 def secure_for_host(vm: Vm, gfn_sets: GfnSets) -> tuple[GfnSets, U8]:
     """Return the GFNs that must come out before the host touches them, and the next state of each (uint8)."""
     judged = vm.design.table.judge(GfnEvent.HOST_TOUCH, states_of(gfn_sets))
-    out = among(judged.does, GfnAction.PAGE_OUT)
-    return only(gfn_sets, out), judged.then[out]
+    out = isin(judged.action, GfnAction.PAGE_OUT)
+    return only(gfn_sets, out), judged.next_state[out]

@@ -27,8 +27,8 @@ from pef_hypervisor.gfn.table import GfnAction, GfnEvent, wanting
 from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.calls import Obstacle
 from pef_hypervisor.to_ultravisor.paging import PageBatch, page_in, scrub_pages
-from pef_kit.operations import Operation, Pause, Turn
-from pef_kit.parts import batches, part_by_part
+from pef_kit.core.effects import Backoff, Operation, Turn
+from pef_kit.core.parts import batches, part_by_part
 from pef_protocol.codes import UCode
 from pef_protocol.states import HvGfnState
 
@@ -108,14 +108,14 @@ def _wait_until_idle(vm: Vm, batch: Batch, event: GfnEvent) -> Operation[Obstacl
     for attempt in count():
         if not any(_in_flight(slot, part, unmigrated) for slot, part in batch):
             break
-        again: bool = yield Pause(attempt)
+        again: bool = yield Backoff(attempt)
         if not again:
             return Obstacle("unmigrated GFNs are in flight for other calls", busy=True)
     return Obstacle()
 
 
 def _in_flight(slot: VmSlot, part: slice, states: tuple[HvGfnState, ...]) -> bool:
-    return bool(slot.flights) and any(
+    return bool(slot.calls_in_flight) and any(
         bool(is_in(slot.state[block][moving], states).any())
         for block in slot.blocks_of(part)
         if (moving := slot.marked(block, BUSY)).any()
@@ -152,7 +152,7 @@ def _scrub_and_send(store: Store, vm: Vm, event: GfnEvent, done: MigrationPass) 
     done.to_scrub, done.to_send, done.needed = [], [], 0
     with in_flight(store.pool, to_scrub + to_send, taking=needed):
         yield from scrub_pages(store, vm, to_scrub)
-    next_states = vm.design.table.judge(event, states_of(to_send)).then
+    next_states = vm.design.table.judge(event, states_of(to_send)).next_state
     return (yield from page_in(store, vm, to_send, next_states))
 
 

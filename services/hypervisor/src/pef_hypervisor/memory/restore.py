@@ -35,12 +35,12 @@ from pef_hypervisor.gfn.table import GfnAction, GfnEvent, wanting
 from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.calls import Obstacle
 from pef_hypervisor.to_ultravisor.paging import PageBatch, page_in, scrub_pages, send_batch
-from pef_kit.operations import Operation, Turn
-from pef_kit.parts import batches, part_by_part
-from pef_kit.spans import Mask, among
+from pef_kit.core.effects import Operation, Turn
+from pef_kit.core.parts import batches, part_by_part
+from pef_kit.core.runs import Mask, isin
 from pef_protocol.codes import UCode
+from pef_protocol.http import PAGES_AT_ONCE
 from pef_protocol.states import HvGfnState
-from pef_protocol.wire import PAGES_AT_ONCE
 
 SCARCE: Final = UCode.U_RETRY
 """A refusal that may be none once other pages have left secure memory."""
@@ -61,12 +61,12 @@ def restore_cleartext(store: Store, vm: Vm) -> Operation[tuple[int, Obstacle]]:
         some = [gfn_set_at(slot, offsets[: min(store.pool.free, PAGES_AT_ONCE)])]
         if not some[0].pages:
             return lost, Obstacle("there are not enough device pages")
-        next_states = vm.design.table.judge(GfnEvent.PAGE_IN, states_of(some)).then
+        next_states = vm.design.table.judge(GfnEvent.PAGE_IN, states_of(some)).next_state
         batch = yield from page_in(store, vm, some, next_states)
         obstacle = batch.obstacle
         if not obstacle:
             refused = ~batch.accepted
-            hopeless = refused & (~among(batch.codes, SCARCE) | refused.all())
+            hopeless = refused & (~isin(batch.codes, SCARCE) | refused.all())
             lost += yield from _give_up(store, vm, only(some, hopeless))
         more, why = yield from _fetch_secure(store, vm)
         lost, obstacle = lost + more, obstacle or why
@@ -114,7 +114,7 @@ def _find_paged_out_of(store: Store, vm: Vm, parts: Batch) -> Operation[tuple[Gf
     chosen = _wanting(vm, parts, GfnAction.RESTORE_STAND_IN)
     # Order: descending, so that each page is a run of its own: one of shared and other pages is refused.
     gfn_sets = _reversed(only(chosen, marked(chosen, STAND_IN)))
-    next_states = vm.design.table.judge(GfnEvent.INIT_ABORT, states_of(gfn_sets)).then
+    next_states = vm.design.table.judge(GfnEvent.INIT_ABORT, states_of(gfn_sets)).next_state
     batch = PageBatch(vm, gfn_sets)
 
     def commit(sent: Mask, _: Reservation) -> Operation[None]:
@@ -127,7 +127,7 @@ def _find_paged_out_of(store: Store, vm: Vm, parts: Batch) -> Operation[tuple[Gf
     yield from send_batch(store.pool, batch, "UV_PAGE_OUT", commit)
     if batch.obstacle:
         return [], 0, batch.obstacle
-    out = among(batch.codes, UCode.U_PARAMETER)
+    out = isin(batch.codes, UCode.U_PARAMETER)
     lost = yield from _give_up(store, vm, only(gfn_sets, ~batch.accepted & ~out))
     return _reversed(only(gfn_sets, out)), lost, Obstacle()
 
@@ -154,9 +154,9 @@ def _fetch_secure_of(store: Store, vm: Vm, parts: Batch) -> Operation[tuple[int,
     secure = _wanting(vm, parts, GfnAction.RESTORE_CLEARTEXT)
     judged = vm.design.table.judge(GfnEvent.INIT_ABORT, states_of(secure))
     imported = marked(secure, SENT)
-    set_states(only(secure, ~imported), judged.then[~imported])
+    set_states(only(secure, ~imported), judged.next_state[~imported])
     store.pool.release(int(np.count_nonzero(~imported)))
-    gfn_sets, next_states = only(secure, imported), judged.then[imported]
+    gfn_sets, next_states = only(secure, imported), judged.next_state[imported]
     batch = PageBatch(vm, gfn_sets)
 
     def commit(sent: Mask, _: Reservation) -> Operation[None]:
@@ -181,7 +181,7 @@ def _give_up(store: Store, vm: Vm, gfn_sets: GfnSets) -> Operation[int]:
     for gfns in gfn_sets:
         states = states_of([gfns])
         store.pool.release(int(np.count_nonzero(states == HvGfnState.SECURE)))
-        set_states([gfns], vm.design.table.judge(GfnEvent.FORGET, states).then)
+        set_states([gfns], vm.design.table.judge(GfnEvent.FORGET, states).next_state)
         yield from scrub_pages(store, vm, [gfns])
     return imported
 

@@ -19,8 +19,8 @@ from pef_hypervisor.gfn.table import GfnEvent
 from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.calls import Answer, call_once, call_with_retry
 from pef_hypervisor.to_ultravisor.paging import scrub_pages
-from pef_kit.operations import Operation, Pause, Turn
-from pef_kit.parts import part_by_part
+from pef_kit.core.effects import Backoff, Operation, Turn
+from pef_kit.core.parts import part_by_part
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_SIZE, gpa_of
 from pef_protocol.states import HvGfnState, HvVmState
@@ -67,13 +67,13 @@ def unregister_at_rest(store: Store, vm: Vm, slot: VmSlot) -> Operation[Answer]:
     """
     answer = Answer(UCode.U_BUSY, "a page of the slot is in flight")
     for attempt in count():
-        if not slot.flights:
+        if not slot.calls_in_flight:
             with whole_in_flight(slot):
                 request = UnregisterMemSlot(vm.lpid, slot.slot_id)
                 answer = yield from call_once("UV_UNREGISTER_MEM_SLOT", request, vm, vm.svm_incarnation)
             if answer.code is not UCode.U_BUSY or vm.state is HvVmState.TRANSIENT:
                 break
-        again: bool = yield Pause(attempt)
+        again: bool = yield Backoff(attempt)
         if not again:
             break
     if answer.code in NOT_THERE:

@@ -1,6 +1,6 @@
 """The memory bus over HTTP: the Ultravisor reads and writes normal memory by real address.
 
-Bodies are those of `pef_kit.bus.OwnerBus`. All addresses are checked before a byte moves.
+Bodies are those of `pef_kit.runtime.bus.HttpBus`. All addresses are checked before a byte moves.
 """
 
 import asyncio
@@ -14,13 +14,13 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from pef_hypervisor.normal_memory import RealMemory
-from pef_kit.bus import NormalMemory, carry_out, chunks, zero
-from pef_kit.operations import Transfer
+from pef_kit.core.effects import Transfer
 from pef_kit.runtime import openapi
 from pef_kit.runtime.app import Service
 from pef_kit.runtime.auth import Problem
+from pef_kit.runtime.bus import NormalMemory, carry_out, chunks, zero
 from pef_kit.runtime.clients import Octets
-from pef_protocol.wire import NORMAL_MEMORY_PATH, OCTETS, RUNS_AT_ONCE, Role
+from pef_protocol.http import NORMAL_MEMORY_PATH, OCTETS, RUNS_AT_ONCE, Role
 
 ROW_BYTES = 16
 COUNT_BYTES = 8

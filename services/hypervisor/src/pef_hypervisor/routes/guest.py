@@ -10,7 +10,7 @@ from pef_kit.runtime.auth import TheGuest
 from pef_kit.runtime.clients import Access, Keyed, Length, Octets, access_refused
 from pef_kit.runtime.messages import MEMORY, Number
 from pef_kit.runtime.runner import Check
-from pef_protocol.wire import GUEST_PATH, OCTETS, Role
+from pef_protocol.http import GUEST_PATH, OCTETS, Role
 
 
 def add_guest_routes(service: Service, hypervisor: Hypervisor) -> None:
@@ -25,7 +25,7 @@ def add_guest_routes(service: Service, hypervisor: Hypervisor) -> None:
                 return access_refused(seen.reason, seen.gpa)
             return Response(seen, media_type=OCTETS)
 
-        return await service.as_guest(request, guest.caller, loaded, looks=True)
+        return await service.as_guest(request, guest.caller, loaded, reads=True)
 
     async def store(request: Request, guest: TheGuest, gpa: Number, content: Octets, _: Keyed) -> Response:
         """Store the octets of the body into guest memory as the VM."""

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pef_hypervisor.dispatch import Hypervisor
 from pef_hypervisor.outcome import Errno, Outcome
-from pef_kit.operations import Operation
+from pef_kit.core.effects import Operation
 from pef_kit.runtime import openapi
 from pef_kit.runtime.app import Service, json_response
 from pef_kit.runtime.auth import Problem, TheCaller
@@ -20,8 +20,8 @@ from pef_kit.runtime.clients import Keyed, Length, Octets
 from pef_kit.runtime.edge import SMALL
 from pef_kit.runtime.messages import MEMORY, U64, Number
 from pef_protocol.designs import Design
+from pef_protocol.http import IF_MATCH, OCTETS, VMM_PATH, Caller, Role
 from pef_protocol.identity import Incarnation
-from pef_protocol.wire import IF_MATCH, OCTETS, VMM_PATH, Caller, Role
 
 VMS: Final = VMM_PATH + "vms"
 VM: Final = VMS + "/{lpid}"
@@ -107,7 +107,7 @@ class Operations:
         *,
         lpid: int | None = None,
         etag: str | None = None,
-        looks: bool = False,
+        reads: bool = False,
     ) -> Response:
         """Answer by the operation that `begin` gives, once the body is there; raise Problem 412."""
 
@@ -121,7 +121,7 @@ class Operations:
                 return Response(outcome, media_type=OCTETS)
             return answer(outcome, self._hypervisor.incarnation_of(outcome.outputs.get("lpid", 0)))
 
-        return await self._service.clients.act(request, caller, check, worked, looks=looks)
+        return await self._service.clients.act(request, caller, check, worked, reads=reads)
 
     def require_match(self, lpid: int, etag: str) -> None:
         """Raise Problem 412 where `lpid` is not the VM that `etag` names."""
@@ -181,7 +181,7 @@ def add_vmm_routes(service: Service, hypervisor: Hypervisor) -> None:
             lambda: hypervisor.host_read(lpid, gpa, length),
             lpid=lpid,
             etag=etag,
-            looks=True,
+            reads=True,
         )
 
     async def write(

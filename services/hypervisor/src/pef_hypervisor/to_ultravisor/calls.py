@@ -17,7 +17,7 @@ from itertools import count
 from typing import Final
 
 from pef_hypervisor.state import Vm
-from pef_kit.operations import Ask, Operation, Pause, PeerFailure
+from pef_kit.core.effects import Backoff, Operation, PeerCall, PeerFailure
 from pef_protocol.calls import Reply
 from pef_protocol.codes import Code, UCode
 from pef_protocol.identity import Incarnation
@@ -54,7 +54,7 @@ def call_once(
 ) -> Operation[Answer]:
     """Make an ultracall for `vm` and say what came of it; `incarnation` is that of the SVM it is about."""
     try:
-        reply: Reply = yield Ask(name, request, incarnation)
+        reply: Reply = yield PeerCall(name, request, incarnation)
     except PeerFailure as failure:
         return Answer(UNMADE, note_failure(vm, failure), known=failure.done is False)
     detail = f"{name}: {reply.code.name} {reply.detail}".rstrip()
@@ -76,7 +76,7 @@ def call_with_retry(
     for attempt in count():
         if answer.code is not UCode.U_BUSY:
             break
-        again: bool = yield Pause(attempt)
+        again: bool = yield Backoff(attempt)
         if not again:
             break
         answer = yield from call_once(name, request, vm, incarnation)
@@ -132,7 +132,7 @@ def _replace_pate(vm: Vm, entry: WritePate) -> Operation[Answer]:
     for attempt in count():
         if answer.code is not UCode.U_PERMISSION:
             break
-        again: bool = yield Pause(attempt)
+        again: bool = yield Backoff(attempt)
         if not again:
             break
         answer = yield from end_svm(vm)

@@ -34,14 +34,14 @@ from pef_hypervisor.gfn.columns import (
 )
 from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.calls import PEER, UNMADE, Obstacle, note_failure
-from pef_kit.operations import Ask, Operation, Pause, PeerFailure
-from pef_kit.spans import I64, U8, Mask, breaks, columns_of, spread, words_of
+from pef_kit.core.effects import Backoff, Operation, PeerCall, PeerFailure
+from pef_kit.core.runs import I64, U8, Mask, columns_of, run_starts, spread, words_of
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import HCode, UCode
+from pef_protocol.http import PAGES_AT_ONCE, RUNS_AT_ONCE
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
 from pef_protocol.runs import PageRuns, PlacedRuns
 from pef_protocol.ultracalls import PageIn, PageInval, PageOut
-from pef_protocol.wire import PAGES_AT_ONCE, RUNS_AT_ONCE
 
 PagingCall: TypeAlias = Literal["UV_PAGE_IN", "UV_PAGE_OUT", "UV_PAGE_INVAL"]
 Commit: TypeAlias = Callable[[Mask, Reservation], Operation[None]]
@@ -95,11 +95,11 @@ class PageBatch:
 
     def unchanged(self, chosen: Mask) -> Mask:
         """Return those of the `chosen` GFNs that are still as they were, and that nobody has in flight."""
-        still: Mask = chosen & (states_of(self.gfn_sets) == self._states) & ~marked(self.gfn_sets, BUSY)
+        settled: Mask = chosen & (states_of(self.gfn_sets) == self._states) & ~marked(self.gfn_sets, BUSY)
         for gfns, piece in pieces(self.gfn_sets):
             if self.vm.slots.get(gfns.slot.slot_id) is not gfns.slot:
-                still[piece] = False
-        return still
+                settled[piece] = False
+        return settled
 
     def send(self, name: PagingCall, chosen: Mask) -> Operation[None]:
         """Send the `chosen` GFNs by ultracall `name` once, and note their codes."""
@@ -108,13 +108,13 @@ class PageBatch:
         # A run lies in one slot, though slots may abut here and there, and in one message.
         message_of = np.arange(len(places)) // PAGES_AT_ONCE
         cuts = (gfns, 1), (ras, PAGE_SIZE), (self._set_of[places], 0), (message_of, 0)
-        firsts, counts = breaks(len(places), *cuts)
+        firsts, counts = run_starts(len(places), *cuts)
         for message in messages(message_of[firsts]):
             some, pages = firsts[message], counts[message]
             sent = slice(int(some[0]), int(some[-1] + pages[-1]))
             request = self._request(name, ras[some], gfns[some] << PAGE_ORDER, pages)
             try:
-                reply: Reply = yield Ask(name, request, self.vm.svm_incarnation)
+                reply: Reply = yield PeerCall(name, request, self.vm.svm_incarnation)
                 self.codes[places[sent]] = codes_of(name, reply, gfns[sent])
                 if not (reply.code.succeeded or reply.code is UCode.U_BUSY or len(reply.refused)):
                     self.failure = f"{name}: {reply.code.name} {reply.detail}".rstrip()
@@ -150,8 +150,8 @@ class PageBatch:
         """Return the codes by which a hypercall tells of these: busy stays busy, a refusal is H_PARAMETER."""
         if not np.count_nonzero(self.codes):
             return np.zeros(len(self), np.int16)
-        told = np.where(self.busy, HCode.H_BUSY, HCode.H_PARAMETER)
-        return np.where(self.accepted, HCode.H_SUCCESS, told).astype(np.int16)
+        reported = np.where(self.busy, HCode.H_BUSY, HCode.H_PARAMETER)
+        return np.where(self.accepted, HCode.H_SUCCESS, reported).astype(np.int16)
 
 
 def messages(message_of: I64) -> Iterator[slice]:
@@ -189,7 +189,7 @@ def send_batch(
         busy = batch.busy
         if batch.failure or not busy.any():
             break
-        again: bool = yield Pause(attempt)
+        again: bool = yield Backoff(attempt)
         if not again:
             break
         pending = batch.unchanged(busy)

@@ -15,10 +15,10 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from pef_kit.columns import gfn_set_of
-from pef_kit.operations import Operation, PeerFailure, Turn, Work, pause
-from pef_kit.parts import part_by_part
-from pef_kit.spans import I64, Mask, among, words_of
+from pef_kit.core.columns import gfn_set_of
+from pef_kit.core.effects import Offload, Operation, PeerFailure, Turn, pause
+from pef_kit.core.parts import part_by_part
+from pef_kit.core.runs import I64, Mask, isin, words_of
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
 from pef_protocol.runs import PageRuns
@@ -114,7 +114,7 @@ def import_all(uv: Ultravisor, svm: Svm) -> Operation[None]:
 
 def _not_imported(gfns: Gfns) -> Mask:
     """Tell which GFNs are secure by default, and were never asked for."""
-    secure: Mask = among(gfns.slot.state[gfns.selection], S.SECURE)
+    secure: Mask = isin(gfns.slot.state[gfns.selection], S.SECURE)
     return secure & ~gfns.slot.marked(gfns.selection, IMPORTED)
 
 
@@ -152,7 +152,7 @@ def with_pinned(
     if extent.size <= AT_ONCE:
         return use(_bytes(gfn_sets, extent))
     with in_flight(uv, svm, BUSY, gfn_sets):
-        outcome: T = yield Work(lambda: use(_bytes(gfn_sets, extent)))
+        outcome: T = yield Offload(lambda: use(_bytes(gfn_sets, extent)))
     return outcome
 
 
@@ -166,7 +166,7 @@ def _bytes(gfn_sets: GfnSets, extent: Extent) -> memoryview:
 
 def unimported(svm: Svm) -> int:
     """Count the pages that no H_SVM_PAGE_IN asked for."""
-    return sum(slot.count - slot.away - slot.imported + slot.imported_away for slot in svm.slots)
+    return sum(slot.count - slot.absent - slot.imported + slot.imported_absent for slot in svm.slots)
 
 
 def clear_imported(svm: Svm) -> Operation[None]:
@@ -187,12 +187,12 @@ def restore_shared(uv: Ultravisor, svm: Svm) -> Operation[None]:
     """
     found: list[tuple[FrameSlot, I64]] = []
 
-    def look(slot: FrameSlot, part: slice) -> None:
-        shared = among(slot.state[part], S.PSEUDO_SHARED) & slot.marked(part, IMPORTED)
+    def observe(slot: FrameSlot, part: slice) -> None:
+        shared = isin(slot.state[part], S.PSEUDO_SHARED) & slot.marked(part, IMPORTED)
         if shared.any():
             found.append((slot, np.flatnonzero(shared) + part.start))
 
-    yield from part_by_part(svm.slots, look)
+    yield from part_by_part(svm.slots, observe)
     for slot, candidates in found:
         offsets = candidates[~slot.in_flight(candidates)]
         if svm.slots.get(slot.slot_id) is not slot or not len(offsets):

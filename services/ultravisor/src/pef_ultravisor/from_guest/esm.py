@@ -17,18 +17,18 @@ from functools import partial
 from itertools import count
 from typing import Final
 
+from pef_kit.core.checks import CheckOrder
+from pef_kit.core.effects import Operation, Phase, pause
 from pef_kit.core.lease import Ended, leased
-from pef_kit.ladder import Ladder
-from pef_kit.operations import Operation, Phase, pause
-from pef_protocol import ladders
+from pef_protocol import check_orders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.designs import Design
+from pef_protocol.http import Caller
 from pef_protocol.hypercalls import SvmInitAbort, SvmInitDone, SvmInitStart
 from pef_protocol.quantities import PAGE_SIZE
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import Esm
-from pef_protocol.wire import Caller
 from pef_ultravisor import checks
 from pef_ultravisor.access import AccessFailure
 from pef_ultravisor.boot.blob import BLOB_LIMIT, MalformedBlob, NoLockbox, OpenedBlob, open_blob
@@ -67,8 +67,8 @@ RTAS_LIMIT: Final = 16 << 20
 ROUNDS: Final = 4
 """How often H_SVM_INIT_DONE is made where the Hypervisor has too few device pages."""
 
-CHECKS: Final = Ladder[GuestCall[Esm]](
-    ladders.ESM,
+CHECKS: Final = CheckOrder[GuestCall[Esm]](
+    check_orders.ESM,
     {
         "caller": checks.from_vm_kernel,
         "kernel_base": lambda call: call.asked.kernel_base > 0 and call.asked.kernel_base % PAGE_SIZE == 0,
@@ -87,7 +87,7 @@ def uv_esm(uv: Ultravisor, caller: Caller, asked: Esm) -> Operation[Reply]:
     entry = {"kernel_base": asked.kernel_base, "fdt": asked.fdt}
 
     # checks
-    refused = CHECKS.climb(call)
+    refused = CHECKS.first_failing(call)
     if refused:
         return Reply(refused.code)
     if call.found is not None:  # the VM is secure already
@@ -262,7 +262,7 @@ def commit(svm: Svm, files: Mapping[str, bytes]) -> Operation[None]:
 def write_tree_back(uv: Ultravisor, svm: Svm, asked: Esm, tree: bytes) -> Operation[None]:
     """Store the device tree, with the bounce pages reserved, where the guest looks for it."""
     try:
-        yield from store(uv, svm, asked.fdt, tree, patient=True)
+        yield from store(uv, svm, asked.fdt, tree, ignore_deadline=True)
     except AccessFailure as failure:
         raise EsmFailure(UCode.U_STATE, f"the device tree can't be written back: {failure}") from None
 
@@ -292,7 +292,7 @@ def restore_normal_vm(uv: Ultravisor, svm: Svm) -> Operation[str]:
         return "; the SVM is aborted"
     yield from restore_shared(uv, svm)
     try:
-        yield from request(svm, "H_SVM_INIT_ABORT", SvmInitAbort(svm.lpid), patient=True)
+        yield from request(svm, "H_SVM_INIT_ABORT", SvmInitAbort(svm.lpid), ignore_deadline=True)
     except Refused as answer:
         if answer.code not in {HCode.H_PARAMETER, HCode.H_UNSUPPORTED}:
             return f"; {answer}: the SVM waits for UV_SVM_TERMINATE"

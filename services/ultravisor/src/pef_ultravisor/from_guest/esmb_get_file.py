@@ -7,13 +7,13 @@ Source: specification of the Ultravisor, 1.4, minus defects D3 and D4.
 
 from typing import Final
 
-from pef_kit.ladder import Ladder
-from pef_kit.operations import Operation
-from pef_protocol import ladders
+from pef_kit.core.checks import CheckOrder
+from pef_kit.core.effects import Operation
+from pef_protocol import check_orders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
+from pef_protocol.http import Caller
 from pef_protocol.ultracalls import EsmbGetFile
-from pef_protocol.wire import Caller
 from pef_ultravisor import checks
 from pef_ultravisor.checks import GuestCall
 from pef_ultravisor.state import Ultravisor
@@ -35,8 +35,8 @@ def goes_on(call: Call) -> bool:
     return svm is not None and svm.handed_out.get(name, 0) <= offset <= len(svm.files[name])
 
 
-CHECKS: Final = Ladder[Call](
-    ladders.ESMB_GET_FILE, {**checks.SECURE_ONLY, "name": is_attached, "offset": goes_on}
+CHECKS: Final = CheckOrder[Call](
+    check_orders.ESMB_GET_FILE, {**checks.SECURE_ONLY, "name": is_attached, "offset": goes_on}
 )
 
 
@@ -46,7 +46,7 @@ def uv_esmb_get_file(uv: Ultravisor, caller: Caller, asked: EsmbGetFile) -> Oper
     call = Call(uv, caller, asked)
 
     # checks
-    refused = CHECKS.climb(call)
+    refused = CHECKS.first_failing(call)
     if refused:
         return Reply(refused.code)
     svm = call.svm

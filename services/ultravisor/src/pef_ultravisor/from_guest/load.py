@@ -5,7 +5,7 @@ Trust: what a load returns goes to the guest that made it, and to nobody else.
 
 import numpy as np
 
-from pef_kit.operations import Operation
+from pef_kit.core.effects import Operation
 from pef_protocol.quantities import Gpa
 from pef_ultravisor.access import Access, require_secure
 from pef_ultravisor.state import Svm, Ultravisor

@@ -16,18 +16,18 @@ from typing import Final, Literal
 
 import numpy as np
 
-from pef_kit.ladder import Ladder
-from pef_kit.operations import Operation, PeerFailure, Turn, pause
-from pef_kit.spans import among
-from pef_protocol import ladders
+from pef_kit.core.checks import CheckOrder
+from pef_kit.core.effects import Operation, PeerFailure, Turn, pause
+from pef_kit.core.runs import isin
+from pef_protocol import check_orders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
+from pef_protocol.http import Caller
 from pef_protocol.hypercalls import SvmPageIn
 from pef_protocol.quantities import PAGE_ORDER
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import SharePage
-from pef_protocol.wire import Caller
 from pef_ultravisor import checks
 from pef_ultravisor.checks import RangeCall
 from pef_ultravisor.gfn.columns import (
@@ -52,7 +52,7 @@ from pef_ultravisor.to_hypervisor.faults import FaultBusy, FaultError, require_r
 Commit = Literal[Event.COMMIT_SHARED, Event.COMMIT_IMPLICIT, Event.COMMIT_PSEUDO]
 """How a page is shared: the event that commits it."""
 
-CHECKS: Final = Ladder[RangeCall[SharePage]](ladders.SHARE_PAGE, checks.RANGE)
+CHECKS: Final = CheckOrder[RangeCall[SharePage]](check_orders.SHARE_PAGE, checks.RANGE)
 
 
 def uv_share_page(uv: Ultravisor, caller: Caller, asked: SharePage) -> Operation[Reply]:
@@ -61,7 +61,7 @@ def uv_share_page(uv: Ultravisor, caller: Caller, asked: SharePage) -> Operation
     call = RangeCall(uv, caller, asked)
 
     # checks
-    refused = CHECKS.climb(call)
+    refused = CHECKS.first_failing(call)
     if refused:
         return Reply(refused.code)
     svm = call.svm
@@ -86,8 +86,8 @@ def share(uv: Ultravisor, svm: Svm, gfn_sets: GfnSets, commit: Commit) -> Operat
     """Share the GFNs of `gfn_sets`; raise FaultError, with everything as it was, where that can't be."""
     for attempt in count():
         judgements = yield from resolve_fault(uv, svm, gfn_sets, Event.SHARE)
-        fresh = picked(gfn_sets, [among(each.does, Action.REQUEST_CHANGE) for each in judgements])
-        already = picked(gfn_sets, [among(each.does, Action.ZERO) for each in judgements])
+        fresh = picked(gfn_sets, [isin(each.action, Action.REQUEST_CHANGE) for each in judgements])
+        already = picked(gfn_sets, [isin(each.action, Action.ZERO) for each in judgements])
         with in_flight(uv, svm, 0, fresh, room=count_pages(fresh)):
             try:
                 with in_flight(uv, svm, BUSY, already, pages=normal_pages_of(already)):
@@ -143,7 +143,7 @@ def revert(uv: Ultravisor, svm: Svm, fresh: GfnSets) -> Operation[None]:
         return
     try:
         wanted = SvmPageIn(svm.lpid, page_runs(granted), NONSHARED, PAGE_ORDER)
-        yield from request(svm, "H_SVM_PAGE_IN", wanted, patient=True)
+        yield from request(svm, "H_SVM_PAGE_IN", wanted, ignore_deadline=True)
         require_running(svm)
     except (Refused, FaultError) as refusal:
         svm.state = UvVmState.ABORT  # its pages keep their bytes and stay out of reach

@@ -9,15 +9,15 @@ Source: ultravisor.rst, UV_UNSHARE_ALL_PAGES; decisions on what a refusal means.
 from itertools import count
 from typing import Final
 
-from pef_kit.columns import gfn_set_of
-from pef_kit.ladder import Ladder
-from pef_kit.operations import Operation, Turn, pause
-from pef_kit.spans import among
-from pef_protocol import ladders
+from pef_kit.core.checks import CheckOrder
+from pef_kit.core.columns import gfn_set_of
+from pef_kit.core.effects import Operation, Turn, pause
+from pef_kit.core.runs import isin
+from pef_protocol import check_orders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
+from pef_protocol.http import Caller
 from pef_protocol.ultracalls import UnshareAllPages
-from pef_protocol.wire import Caller
 from pef_ultravisor import checks
 from pef_ultravisor.checks import GuestCall
 from pef_ultravisor.from_guest.unshare_page import commit_granted, reclaim, revert_not_begun
@@ -29,7 +29,7 @@ from pef_ultravisor.state import Svm, Ultravisor
 from pef_ultravisor.to_hypervisor.calls import Busy, Refused
 from pef_ultravisor.to_hypervisor.faults import FaultBusy, FaultError, resolve_with_room
 
-CHECKS: Final = Ladder[GuestCall[UnshareAllPages]](ladders.UNSHARE_ALL_PAGES, checks.SECURE_ONLY)
+CHECKS: Final = CheckOrder[GuestCall[UnshareAllPages]](check_orders.UNSHARE_ALL_PAGES, checks.SECURE_ONLY)
 
 
 def uv_unshare_all_pages(uv: Ultravisor, caller: Caller, asked: UnshareAllPages) -> Operation[Reply]:
@@ -38,7 +38,7 @@ def uv_unshare_all_pages(uv: Ultravisor, caller: Caller, asked: UnshareAllPages)
     call = GuestCall(uv, caller, asked)
 
     # checks
-    refused = CHECKS.climb(call)
+    refused = CHECKS.first_failing(call)
     if refused:
         return Reply(refused.code)
     svm = call.svm
@@ -64,7 +64,7 @@ def unshare_all(uv: Ultravisor, svm: Svm, gfn_sets: GfnSets) -> Operation[None]:
     """Take back every GFN of `gfn_sets` that the SVM shared itself; raise FaultError at a refusal."""
     for attempt in count():
         judgements = yield from resolve_with_room(uv, svm, gfn_sets, Event.UNSHARE_ALL, Action.REQUEST_CHANGE)
-        shared = picked(gfn_sets, [among(each.does, Action.REQUEST_CHANGE) for each in judgements])
+        shared = picked(gfn_sets, [isin(each.action, Action.REQUEST_CHANGE) for each in judgements])
         asked: GfnSets = []
         with in_flight(uv, svm, 0, shared, room=count_pages(shared)):
             advance(uv.normal_pages, shared, Event.UNSHARE_ALL)

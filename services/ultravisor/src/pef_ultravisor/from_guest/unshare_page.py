@@ -12,17 +12,17 @@ from typing import Final
 
 import numpy as np
 
-from pef_kit.ladder import Ladder
-from pef_kit.operations import Operation, Turn, pause
-from pef_kit.spans import among
-from pef_protocol import ladders
+from pef_kit.core.checks import CheckOrder
+from pef_kit.core.effects import Operation, Turn, pause
+from pef_kit.core.runs import isin
+from pef_protocol import check_orders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
+from pef_protocol.http import Caller
 from pef_protocol.quantities import PAGE_ORDER
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import UnsharePage
-from pef_protocol.wire import Caller
 from pef_ultravisor import checks
 from pef_ultravisor.checks import RangeCall
 from pef_ultravisor.gfn.columns import BUSY, GfnSets, count_pages, in_parts, page_runs, picked
@@ -45,15 +45,15 @@ KEPT_SHARED: Final = (
 def none_kept_shared(call: RangeCall[UnsharePage]) -> bool:
     """Pass where no frame is implicitly or pseudo-shared."""
     return not any(
-        bool(among(part.slot.state[block], *KEPT_SHARED).any())
+        bool(isin(part.slot.state[block], *KEPT_SHARED).any())
         for part in call.gfn_sets
         for block in part.slot.blocks_of(slice(int(part.offsets[0]), int(part.offsets[0]) + part.pages))
-        if part.slot.away and part.slot.state[block].any()
+        if part.slot.absent and part.slot.state[block].any()
     )
 
 
-CHECKS: Final = Ladder[RangeCall[UnsharePage]](
-    ladders.UNSHARE_PAGE, {**checks.RANGE, "state": none_kept_shared}
+CHECKS: Final = CheckOrder[RangeCall[UnsharePage]](
+    check_orders.UNSHARE_PAGE, {**checks.RANGE, "state": none_kept_shared}
 )
 
 
@@ -63,7 +63,7 @@ def uv_unshare_page(uv: Ultravisor, caller: Caller, asked: UnsharePage) -> Opera
     call = RangeCall(uv, caller, asked)
 
     # checks
-    refused = CHECKS.climb(call)
+    refused = CHECKS.first_failing(call)
     if refused:
         return Reply(refused.code)
     svm = call.svm
@@ -88,8 +88,8 @@ def unshare(uv: Ultravisor, svm: Svm, gfn_sets: GfnSets) -> Operation[None]:
     """Take the GFNs of `gfn_sets` back, zero; raise FaultError where they can't be."""
     for attempt in count():
         judgements = yield from resolve_with_room(uv, svm, gfn_sets, Event.UNSHARE, Action.REQUEST_CHANGE)
-        shared = picked(gfn_sets, [among(each.does, Action.REQUEST_CHANGE) for each in judgements])
-        secure = picked(gfn_sets, [among(each.does, Action.SCRUB) for each in judgements])
+        shared = picked(gfn_sets, [isin(each.action, Action.REQUEST_CHANGE) for each in judgements])
+        secure = picked(gfn_sets, [isin(each.action, Action.SCRUB) for each in judgements])
         changing = [part.slot for part in shared]
         with in_flight(uv, svm, BUSY, secure, changing=changing, room=count_pages(shared)):
             advance(uv.normal_pages, shared, Event.UNSHARE)

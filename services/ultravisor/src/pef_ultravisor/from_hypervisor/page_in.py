@@ -12,16 +12,16 @@ from typing import Final
 
 import numpy as np
 
-from pef_kit.ladder import Codes, Ladder
-from pef_kit.operations import Operation, PeerFailure
-from pef_kit.spans import I64, U8, Mask, among
-from pef_kit.transitions import Judgement
-from pef_protocol import ladders
+from pef_kit.core.checks import CheckOrder, Codes
+from pef_kit.core.effects import Operation, PeerFailure
+from pef_kit.core.runs import I64, U8, Mask, isin
+from pef_kit.core.table import Judgement
+from pef_protocol import check_orders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
+from pef_protocol.http import Caller
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.ultracalls import PageIn
-from pef_protocol.wire import Caller
 from pef_ultravisor import checks
 from pef_ultravisor.checks import Paging
 from pef_ultravisor.gfn.columns import (
@@ -60,13 +60,13 @@ def not_aborted(call: Paging[PageIn]) -> Mask:
 
     def served(gfns: Gfns) -> Mask:
         imported = gfns.slot.marked(gfns.selection, IMPORTED)
-        return imported & among(gfns.slot.state[gfns.selection], S.SECURE, S.PAGEDOUT)
+        return imported & isin(gfns.slot.state[gfns.selection], S.SECURE, S.PAGEDOUT)
 
     return checks.not_aborted_or(call, served)
 
 
-CHECKS: Final = Ladder[Paging[PageIn]](
-    ladders.PAGE_IN, {**checks.PLACED, "ra": source_is_normal, "aborted": not_aborted}
+CHECKS: Final = CheckOrder[Paging[PageIn]](
+    check_orders.PAGE_IN, {**checks.PLACED, "ra": source_is_normal, "aborted": not_aborted}
 )
 
 
@@ -77,7 +77,7 @@ def uv_page_in(uv: Ultravisor, caller: Caller, asked: PageIn) -> Operation[Reply
     refusals = call.new_refusals()
 
     # checks
-    refused, codes = CHECKS.climb_runs(call, call.runs)
+    refused, codes = CHECKS.check_runs(call, call.runs)
     refusals.add_runs(codes)
     if refused or codes.all():
         return refusals.reply(refused)
@@ -94,15 +94,15 @@ def uv_page_in(uv: Ultravisor, caller: Caller, asked: PageIn) -> Operation[Reply
             refuse_without_room(uv, svm, gfns, judged)
             refusals.add_pages(gfns, judged.code)
 
-            mapped = among(judged.does, Action.MAP)
+            mapped = isin(judged.action, Action.MAP)
             if np.count_nonzero(mapped):
                 map_pages(uv, slot, offsets[mapped], addresses[mapped])
-            enters = among(judged.does, Action.IMPORT, Action.DECRYPT)
-            done = among(judged.code, UCode.U_SUCCESS) & ~enters
-            slot.put(offsets[done], judged.then[done])
+            enters = isin(judged.action, Action.IMPORT, Action.DECRYPT)
+            done = isin(judged.code, UCode.U_SUCCESS) & ~enters
+            slot.put(offsets[done], judged.next_state[done])
 
             for action in (Action.IMPORT, Action.DECRYPT):
-                chosen = among(judged.does, action)
+                chosen = isin(judged.action, action)
                 if not np.count_nonzero(chosen):
                     continue
                 pages, sources = gfns.where(chosen), addresses[chosen]
@@ -131,17 +131,17 @@ def events_of(svm: Svm, gfns: Gfns) -> U8:
     slot, chosen, policy = gfns.slot, gfns.selection, svm.settings
     events = np.full(gfns.pages, policy.page_in, np.uint8)
     if svm.done_outstanding:
-        frozen = slot.marked(chosen, IMPORTED) & among(slot.state[chosen], S.SECURE)
+        frozen = slot.marked(chosen, IMPORTED) & isin(slot.state[chosen], S.SECURE)
         events[~frozen] = policy.page_in_at_done
     if policy.exempt:
         events[slot.marked(chosen, policy.exempt)] = Event.PAGE_IN
-    events[slot.marked(chosen, REQUESTED)] = Event.PAGE_IN_WANTED
+    events[slot.marked(chosen, REQUESTED)] = Event.PAGE_IN_REQUESTED
     return events
 
 
 def not_counted(svm: Svm, gfns: Gfns) -> Mask:
     """Tell which GFNs neither the resident nor the promised pages include yet."""
-    counted = among(gfns.slot.state[gfns.selection], S.SECURE)
+    counted = isin(gfns.slot.state[gfns.selection], S.SECURE)
     if not svm.whole:
         counted &= gfns.slot.marked(gfns.selection, IMPORTED)
     counted |= gfns.slot.marked(gfns.selection, RESERVED)
@@ -150,18 +150,18 @@ def not_counted(svm: Svm, gfns: Gfns) -> Mask:
 
 def refuse_without_room(uv: Ultravisor, svm: Svm, gfns: Gfns, judged: Judgement) -> None:
     """Have GFNs that would take room in secure memory answered U_RETRY where there is not enough for all."""
-    enters = among(judged.does, Action.IMPORT, Action.DECRYPT)
+    enters = isin(judged.action, Action.IMPORT, Action.DECRYPT)
     if not np.count_nonzero(enters):
         return
     new = enters & not_counted(svm, gfns)
     if not uv.has_room(int(np.count_nonzero(new))):
         judged.code[new] = UCode.U_RETRY
-        judged.does[new] = Action.WAIT
+        judged.action[new] = Action.WAIT
 
 
 def map_pages(uv: Ultravisor, slot: FrameSlot, offsets: I64, addresses: I64) -> None:
     """Have normal pages (`addresses`: bytes, one per GFN) back the GFNs at `offsets`, and no others."""
-    uv.normal_pages.give_back(slot.normal[offsets])
+    uv.normal_pages.release(slot.normal[offsets])
     uv.normal_pages.take(addresses.astype(np.uint64))
     slot.normal[offsets] = addresses
 
@@ -177,7 +177,7 @@ def import_pages(uv: Ultravisor, gfns: Gfns, addresses: I64) -> Operation[None]:
         slot.unmark(offsets, IMPORTED)
         raise
     slot.mark(offsets, IMPORTED | REFERENCED)
-    uv.redeem(slot, offsets)
+    uv.unreserve(slot, offsets)
 
 
 def decrypt_pages(uv: Ultravisor, svm: Svm, gfns: Gfns, addresses: I64) -> Operation[Codes]:
@@ -192,7 +192,7 @@ def decrypt_pages(uv: Ultravisor, svm: Svm, gfns: Gfns, addresses: I64) -> Opera
     slot.scrub(offsets[~genuine])
     slot.put(offsets[genuine], S.SECURE)
     slot.mark(offsets[genuine], REFERENCED)
-    uv.redeem(slot, offsets[genuine])
+    uv.unreserve(slot, offsets[genuine])
     slot.counter[offsets[genuine]] = 0
     slot.tag[offsets[genuine]] = 0
     return np.where(genuine, UCode.U_SUCCESS, UCode.U_P3).astype(np.int16)

@@ -7,22 +7,22 @@ Source: ultravisor.rst, UV_PAGE_INVAL; decisions, "UV_PAGE_INVAL bad address".
 
 from typing import Final
 
-from pef_kit.ladder import Ladder
-from pef_kit.operations import Operation
-from pef_kit.spans import among
-from pef_protocol import ladders
+from pef_kit.core.checks import CheckOrder
+from pef_kit.core.effects import Operation
+from pef_kit.core.runs import isin
+from pef_protocol import check_orders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
+from pef_protocol.http import Caller
 from pef_protocol.ultracalls import PageInval
-from pef_protocol.wire import Caller
 from pef_ultravisor import checks
 from pef_ultravisor.checks import Paging
 from pef_ultravisor.gfn.table import GFN, Action, Event
 from pef_ultravisor.memory.normal_pages import unmap
 from pef_ultravisor.state import Ultravisor
 
-CHECKS: Final = Ladder[Paging[PageInval]](
-    ladders.PAGE_INVAL,
+CHECKS: Final = CheckOrder[Paging[PageInval]](
+    check_orders.PAGE_INVAL,
     {
         "caller": checks.from_hypervisor,
         "order": checks.order_is_known,
@@ -40,7 +40,7 @@ def uv_page_inval(uv: Ultravisor, caller: Caller, asked: PageInval) -> Operation
     refusals = call.new_refusals()
 
     # checks
-    refused, codes = CHECKS.climb_runs(call, call.runs)
+    refused, codes = CHECKS.check_runs(call, call.runs)
     refusals.add_runs(codes)
     if refused or codes.all():
         return refusals.reply(refused)
@@ -49,9 +49,9 @@ def uv_page_inval(uv: Ultravisor, caller: Caller, asked: PageInval) -> Operation
     for gfns in call.gfn_sets(codes):
         slot, offsets = gfns.slot, gfns.each_offset()
         judged = checks.judged(gfns, GFN.judge(Event.PAGE_INVAL, slot.state[gfns.selection]))
-        unmap(uv.normal_pages, slot, offsets[among(judged.does, Action.UNMAP)])
-        done = among(judged.code, UCode.U_SUCCESS)
-        slot.put(offsets[done], judged.then[done])
+        unmap(uv.normal_pages, slot, offsets[isin(judged.action, Action.UNMAP)])
+        done = isin(judged.code, UCode.U_SUCCESS)
+        slot.put(offsets[done], judged.next_state[done])
         refusals.add_pages(gfns, judged.code)
 
     # reply

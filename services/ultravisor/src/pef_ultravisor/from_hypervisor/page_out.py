@@ -11,16 +11,16 @@ from typing import Final
 
 import numpy as np
 
-from pef_kit.ladder import Ladder
-from pef_kit.operations import Operation, PeerFailure
-from pef_kit.spans import I64, Mask, among
-from pef_protocol import ladders
+from pef_kit.core.checks import CheckOrder
+from pef_kit.core.effects import Operation, PeerFailure
+from pef_kit.core.runs import I64, Mask, isin
+from pef_protocol import check_orders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
+from pef_protocol.http import Caller
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import PageOut
-from pef_protocol.wire import Caller
 from pef_ultravisor import checks
 from pef_ultravisor.checks import Paging
 from pef_ultravisor.gfn.columns import BUSY, HCALL_PENDING, IMPORTED, Gfns
@@ -49,14 +49,14 @@ def not_aborted(call: Paging[PageOut]) -> Mask:
     """Pass runs of an SVM that is not aborted; of an aborted one imported GFNs, and those that are out."""
 
     def served(gfns: Gfns) -> Mask:
-        out = among(gfns.slot.state[gfns.selection], S.PAGEDOUT)
+        out = isin(gfns.slot.state[gfns.selection], S.PAGEDOUT)
         return out | gfns.slot.marked(gfns.selection, IMPORTED)
 
     return checks.not_aborted_or(call, served)
 
 
-CHECKS: Final = Ladder[Paging[PageOut]](
-    ladders.PAGE_OUT, {**checks.PLACED, "ra": target_is_free, "aborted": not_aborted}
+CHECKS: Final = CheckOrder[Paging[PageOut]](
+    check_orders.PAGE_OUT, {**checks.PLACED, "ra": target_is_free, "aborted": not_aborted}
 )
 
 
@@ -67,7 +67,7 @@ def uv_page_out(uv: Ultravisor, caller: Caller, asked: PageOut) -> Operation[Rep
     refusals = call.new_refusals()
 
     # checks
-    refused, codes = CHECKS.climb_runs(call, call.runs)
+    refused, codes = CHECKS.check_runs(call, call.runs)
     refusals.add_runs(codes)
     if refused or codes.all():
         return refusals.reply(refused)
@@ -83,7 +83,7 @@ def uv_page_out(uv: Ultravisor, caller: Caller, asked: PageOut) -> Operation[Rep
             slot, chosen = gfns.slot, gfns.selection
             event = Event.PAGE_OUT_ABORTED if in_clear else Event.PAGE_OUT
             judged = checks.judged(gfns, GFN.judge(event, slot.state[chosen]))
-            leaves = among(judged.does, Action.ENCRYPT, Action.RESTORE_CLEARTEXT)
+            leaves = isin(judged.action, Action.ENCRYPT, Action.RESTORE_CLEARTEXT)
             pending = leaves & slot.marked(chosen, HCALL_PENDING)
             judged.code[pending] = UCode.U_BUSY
             leaves &= ~pending

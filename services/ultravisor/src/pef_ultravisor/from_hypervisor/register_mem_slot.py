@@ -9,16 +9,16 @@ Source: ultravisor.rst, UV_REGISTER_MEM_SLOT; decisions, "slot calls".
 
 from typing import Final
 
-from pef_kit.columns import gfn_set_of
-from pef_kit.ladder import Ladder
-from pef_kit.operations import Operation
-from pef_protocol import ladders
+from pef_kit.core.checks import CheckOrder
+from pef_kit.core.columns import gfn_set_of
+from pef_kit.core.effects import Operation
+from pef_protocol import check_orders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
+from pef_protocol.http import Caller
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, gfn_of
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import RegisterMemSlot
-from pef_protocol.wire import Caller
 from pef_ultravisor import checks
 from pef_ultravisor.checks import SlotCall
 from pef_ultravisor.gfn.columns import FrameSlot, page_runs
@@ -49,8 +49,8 @@ def range_is_free(call: Call) -> bool:
     return call.found is None or call.found.slots.overlapping(first, count) is None
 
 
-CHECKS: Final = Ladder[Call](
-    ladders.REGISTER_MEM_SLOT,
+CHECKS: Final = CheckOrder[Call](
+    check_orders.REGISTER_MEM_SLOT,
     {
         "caller": checks.from_hypervisor,
         "start_gpa": lambda call: call.asked.start_gpa % PAGE_SIZE == 0,
@@ -72,7 +72,7 @@ def uv_register_mem_slot(uv: Ultravisor, caller: Caller, asked: RegisterMemSlot)
     pages = asked.size >> PAGE_ORDER
 
     # checks
-    refused = CHECKS.climb(call)
+    refused = CHECKS.first_failing(call)
     if refused:
         return Reply(refused.code)
     if pages > most_of(uv):
@@ -82,7 +82,7 @@ def uv_register_mem_slot(uv: Ultravisor, caller: Caller, asked: RegisterMemSlot)
         if not (yield from make_room(uv, pages, new=True)):
             return Reply(UCode.U_RETRY, detail="secure memory is full")
         call = Call(uv, caller, asked)
-        refused = CHECKS.climb(call)
+        refused = CHECKS.first_failing(call)
         if refused:
             return Reply(refused.code)
     svm = call.svm

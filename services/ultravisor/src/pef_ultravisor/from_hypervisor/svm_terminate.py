@@ -10,20 +10,20 @@ Source: ultravisor.rst, UV_SVM_TERMINATE; decisions, "UV_SVM_TERMINATE".
 from itertools import count
 from typing import Final
 
+from pef_kit.core.checks import CheckOrder
+from pef_kit.core.effects import Operation, pause
 from pef_kit.core.life import Life
-from pef_kit.ladder import Ladder
-from pef_kit.operations import Operation, pause
-from pef_protocol import ladders
+from pef_protocol import check_orders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
+from pef_protocol.http import Caller
 from pef_protocol.ultracalls import SvmTerminate
-from pef_protocol.wire import Caller
 from pef_ultravisor import checks
 from pef_ultravisor.checks import HypervisorCall
 from pef_ultravisor.state import Svm, Ultravisor
 
-CHECKS: Final = Ladder[HypervisorCall[SvmTerminate]](
-    ladders.SVM_TERMINATE,
+CHECKS: Final = CheckOrder[HypervisorCall[SvmTerminate]](
+    check_orders.SVM_TERMINATE,
     {
         "caller": checks.from_hypervisor,
         "lpid": lambda call: call.uv.knows(call.lpid),
@@ -38,7 +38,7 @@ def uv_svm_terminate(uv: Ultravisor, caller: Caller, asked: SvmTerminate) -> Ope
     call = HypervisorCall(uv, caller, asked)
 
     # checks
-    refused = CHECKS.climb(call)
+    refused = CHECKS.first_failing(call)
     if refused and refused.name == "caller":
         return Reply(refused.code)
 
@@ -80,4 +80,4 @@ def wait_until_still(life: Life) -> Operation[None]:
     for attempt in count():
         if not life.moving:
             return
-        yield from pause(attempt, patient=True)
+        yield from pause(attempt, ignore_deadline=True)

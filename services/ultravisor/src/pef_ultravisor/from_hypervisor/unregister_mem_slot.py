@@ -5,14 +5,14 @@ Source: ultravisor.rst, UV_UNREGISTER_MEM_SLOT; decisions, "slot calls".
 
 from typing import Final
 
-from pef_kit.ladder import Ladder
-from pef_kit.operations import Operation
-from pef_protocol import ladders
+from pef_kit.core.checks import CheckOrder
+from pef_kit.core.effects import Operation
+from pef_protocol import check_orders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
+from pef_protocol.http import Caller
 from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import UnregisterMemSlot
-from pef_protocol.wire import Caller
 from pef_ultravisor import checks
 from pef_ultravisor.checks import SlotCall
 from pef_ultravisor.state import Ultravisor
@@ -25,11 +25,11 @@ def may_go(call: Call) -> bool:
     if call.located is None:
         return False
     measured = call.is_in(UvVmState.ACTIVE) and call.located.imported > 0
-    return not measured and not call.located.flights
+    return not measured and not call.located.calls_in_flight
 
 
-CHECKS: Final = Ladder[Call](
-    ladders.UNREGISTER_MEM_SLOT,
+CHECKS: Final = CheckOrder[Call](
+    check_orders.UNREGISTER_MEM_SLOT,
     {
         "caller": checks.from_hypervisor,
         "slotid": checks.slot_id_is_known,
@@ -46,7 +46,7 @@ def uv_unregister_mem_slot(uv: Ultravisor, caller: Caller, asked: UnregisterMemS
     call = Call(uv, caller, asked)
 
     # checks
-    refused = CHECKS.climb(call)
+    refused = CHECKS.first_failing(call)
     if refused:
         return Reply(refused.code)
 

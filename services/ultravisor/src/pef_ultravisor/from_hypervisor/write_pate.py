@@ -5,13 +5,13 @@ Source: ultravisor.rst, UV_WRITE_PATE; decisions, "UV_WRITE_PATE on an SVM".
 
 from typing import Final
 
-from pef_kit.ladder import Ladder
-from pef_kit.operations import Operation
-from pef_protocol import ladders
+from pef_kit.core.checks import CheckOrder
+from pef_kit.core.effects import Operation
+from pef_protocol import check_orders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
+from pef_protocol.http import Caller
 from pef_protocol.ultracalls import WritePate
-from pef_protocol.wire import Caller
 from pef_ultravisor import checks
 from pef_ultravisor.checks import HypervisorCall
 from pef_ultravisor.memory.normal_pages import table_in_normal_memory
@@ -19,8 +19,8 @@ from pef_ultravisor.state import Ultravisor
 
 LPIDS: Final = 1 << 12
 
-CHECKS: Final = Ladder[HypervisorCall[WritePate]](
-    ladders.WRITE_PATE,
+CHECKS: Final = CheckOrder[HypervisorCall[WritePate]](
+    check_orders.WRITE_PATE,
     {
         "caller": checks.from_hypervisor,
         "dw0": lambda call: table_in_normal_memory(call.asked.dw0),
@@ -38,7 +38,7 @@ def uv_write_pate(uv: Ultravisor, caller: Caller, asked: WritePate) -> Operation
     entry = asked.dw0, asked.dw1
 
     # checks
-    refused = CHECKS.climb(call)
+    refused = CHECKS.first_failing(call)
     if refused:
         return Reply(refused.code)
 

@@ -17,13 +17,13 @@ from typing import Final, Protocol, Self, TypeAlias
 
 import numpy as np
 
-from pef_kit.allocation import column, copy_written
-from pef_kit.columns import GfnSet, Slot, gfn_set_of
-from pef_kit.spans import I64, U8, U64, Mask, Selection, among, breaks, stretches, words_of
+from pef_kit.core.allocation import column, copy_written
+from pef_kit.core.columns import GfnSet, Slot, gfn_set_of
+from pef_kit.core.runs import I64, U8, U64, Mask, Selection, isin, run_starts, runs_of_true, words_of
+from pef_protocol.http import PAGES_AT_ONCE
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gfn, SlotId
 from pef_protocol.runs import PageRuns
 from pef_protocol.states import UvGfnState as S
-from pef_protocol.wire import PAGES_AT_ONCE
 from pef_ultravisor.gfn.table import IS_BACKED, IS_TRANSIENT
 
 BUSY: Final = 1
@@ -65,7 +65,7 @@ RESERVED: Final = 64
 """Room in secure memory is kept for this GFN, which the Ultravisor asked for.
 
 Bytes: says nothing of them. Set by `in_flight`; cleared there, or as soon as the page has come. Invariant:
-`Ultravisor.promised` counts each GFN that bears it.
+`Ultravisor.reserved` counts each GFN that bears it.
 """
 
 TAG_BYTES: Final = 16
@@ -81,7 +81,7 @@ class SlotFrames(Protocol):
     def at(self, first: int, length: int, offset: int = 0) -> U8:
         """Return `length` bytes from byte `offset` of frame `first`, as an array that can be written."""
 
-    def make_ready(self, first: int, count: int) -> None:
+    def populate(self, first: int, count: int) -> None:
         """Have memory given to frames that are about to be written."""
 
     def scrub(self, first: int, count: int) -> None:
@@ -97,13 +97,13 @@ class FrameSlot(Slot):
         self.normal: U64 = column(count, np.uint64)
         self.counter: U64 = column(count, np.uint64)
         self.tag: U8 = column(count, np.uint8, TAG_BYTES)
-        self.flights = 0
+        self.calls_in_flight = 0
         """Open calls with GFNs of the slot in flight; without one none is in flight or between states."""
-        self.away = 0
+        self.absent = 0
         """GFNs that are not SECURE."""
         self.imported = 0
         """GFNs that bear IMPORTED."""
-        self.imported_away = 0
+        self.imported_absent = 0
         """Those of them that are not SECURE."""
 
     def mark(self, chosen: Selection, bit: int) -> None:
@@ -111,7 +111,7 @@ class FrameSlot(Slot):
         if bit & IMPORTED:
             new = ~self.marked(chosen, IMPORTED)
             self.imported += int(np.count_nonzero(new))
-            self.imported_away += int(np.count_nonzero(self.state[chosen][new]))
+            self.imported_absent += int(np.count_nonzero(self.state[chosen][new]))
         super().mark(chosen, bit)
 
     def unmark(self, chosen: Selection, bit: int) -> None:
@@ -119,28 +119,28 @@ class FrameSlot(Slot):
         if bit & IMPORTED and self.imported:
             old = self.marked(chosen, IMPORTED)
             self.imported -= int(np.count_nonzero(old))
-            self.imported_away -= int(np.count_nonzero(self.state[chosen][old]))
+            self.imported_absent -= int(np.count_nonzero(self.state[chosen][old]))
         super().unmark(chosen, bit)
 
     def put(self, chosen: Selection, states: U8 | int) -> None:
         """Give the chosen GFNs their next `states` (one for all, or one each), and count."""
         before = self.state[chosen]
         imported = self.marked(chosen, IMPORTED) if self.imported else None
-        self.away -= int(np.count_nonzero(before))
+        self.absent -= int(np.count_nonzero(before))
         if imported is not None:
-            self.imported_away -= int(np.count_nonzero(before[imported]))
+            self.imported_absent -= int(np.count_nonzero(before[imported]))
         self.state[chosen] = states
         after = self.state[chosen]
-        self.away += int(np.count_nonzero(after))
+        self.absent += int(np.count_nonzero(after))
         if imported is not None:
-            self.imported_away += int(np.count_nonzero(after[imported]))
+            self.imported_absent += int(np.count_nonzero(after[imported]))
 
     def scrub(self, offsets: I64) -> None:
         """Zero the frames at `offsets` (pages from the slot's start, ascending) that were filled."""
         filled = offsets[self.marked(offsets, FRAME_POPULATED)]
         if not len(filled):
             return
-        for first, count in zip(*breaks(len(filled), (filled, 1)), strict=True):
+        for first, count in zip(*run_starts(len(filled), (filled, 1)), strict=True):
             self.frames.scrub(int(filled[first]), int(count))
         self.unmark(offsets, FRAME_POPULATED)
 
@@ -157,7 +157,7 @@ class FrameSlot(Slot):
         super().copy_part(other, part)
         for block in self.blocks_of(part):
             copy_written(self.normal[block], other.normal[block])
-            if among(self.state[block], S.PAGEDOUT).any():
+            if isin(self.state[block], S.PAGEDOUT).any():
                 other.counter[block] = self.counter[block]
                 other.tag[block] = self.tag[block]
 
@@ -175,10 +175,10 @@ class FrameSlot(Slot):
         for block in self.blocks():
             state = self.state[block]
             if state.any():
-                sealed = among(state, S.PAGEDOUT)
+                sealed = isin(state, S.PAGEDOUT)
                 digest.update(self.normal[block][IS_BACKED[state]].tobytes())
                 digest.update(self.counter[block][sealed].tobytes() + self.tag[block][sealed].tobytes())
-            for first, count in zip(*stretches(self.marked(block, FRAME_POPULATED)), strict=True):
+            for first, count in zip(*runs_of_true(self.marked(block, FRAME_POPULATED)), strict=True):
                 digest.update(self.frames.at(block.start + int(first), int(count) * PAGE_SIZE).data)
 
 
@@ -190,7 +190,7 @@ GfnSets: TypeAlias = list[Gfns]
 
 def held_pages(slot: FrameSlot, chosen: Selection) -> Mask:
     """Tell which GFNs of a VM that is becoming secure are in secure memory: imported and not moved out."""
-    held: Mask = among(slot.state[chosen], S.SECURE) & slot.marked(chosen, IMPORTED)
+    held: Mask = isin(slot.state[chosen], S.SECURE) & slot.marked(chosen, IMPORTED)
     return held
 
 
@@ -213,7 +213,7 @@ def narrowed(gfns: Gfns, mask: Mask) -> Gfns | None:
 
 def gfn_set_at(slot: FrameSlot, offsets: I64) -> Gfns:
     """Return the GFNs at `offsets` of a slot (ascending, at least one) as a set."""
-    firsts, counts = breaks(len(offsets), (offsets, 1))
+    firsts, counts = run_starts(len(offsets), (offsets, 1))
     return GfnSet(slot, np.arange(len(firsts)), offsets[firsts], counts)
 
 
@@ -225,7 +225,7 @@ def picked(gfn_sets: GfnSets, masks: list[Mask]) -> GfnSets:
 
 def in_state(gfn_sets: GfnSets, *states: S) -> GfnSets:
     """Return the GFNs of `gfn_sets` that are in one of `states`."""
-    return picked(gfn_sets, [among(part.slot.state[part.selection], *states) for part in gfn_sets])
+    return picked(gfn_sets, [isin(part.slot.state[part.selection], *states) for part in gfn_sets])
 
 
 def count_pages(gfn_sets: GfnSets) -> int:

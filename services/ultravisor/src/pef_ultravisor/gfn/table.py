@@ -32,7 +32,7 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from pef_kit.transitions import Cell, Table
+from pef_kit.core.table import Cell, Table
 from pef_protocol.codes import UCode
 from pef_protocol.states import UvGfnState as S
 
@@ -46,7 +46,7 @@ class Event(IntEnum):
     SHARE = 3
     UNSHARE = 4
     UNSHARE_ALL = 5
-    PAGE_IN_WANTED = 6
+    PAGE_IN_REQUESTED = 6
     """UV_PAGE_IN while our own H_SVM_PAGE_IN for a GFN not yet imported is outstanding."""
     PAGE_IN_AT_DONE = 7
     """UV_PAGE_IN of a GFN never imported, while our H_SVM_INIT_DONE is outstanding."""
@@ -142,15 +142,15 @@ BACKED: Final = (S.SHARED, S.SHARED_IMPLICIT, S.PSEUDO_SHARED, S.HV_SHARED, S.HV
 _OK, _BUSY = UCode.U_SUCCESS, UCode.U_BUSY
 
 
-def _to(state: S, does: Action = Action.NOTHING) -> GfnCell:
-    return Cell(state, _OK, does)
+def _to(state: S, action: Action = Action.NOTHING) -> GfnCell:
+    return Cell(state, _OK, action)
 
 
-def _kept(*states: S, code: UCode = _OK, does: Action = Action.NOTHING) -> dict[S, GfnCell]:
-    return {state: Cell(state, code, does) for state in states}
+def _kept(*states: S, code: UCode = _OK, action: Action = Action.NOTHING) -> dict[S, GfnCell]:
+    return {state: Cell(state, code, action) for state in states}
 
 
-_BUSY_WHILE_OPEN: Final = _kept(*OPEN_CALLS, code=_BUSY, does=Action.WAIT)
+_BUSY_WHILE_OPEN: Final = _kept(*OPEN_CALLS, code=_BUSY, action=Action.WAIT)
 
 _PAGE_IN: Final[Mapping[S, GfnCell]] = {
     **_kept(S.SECURE, code=UCode.U_P2),
@@ -194,15 +194,15 @@ CELLS: Final[Mapping[Event, Mapping[S, GfnCell]]] = {
     },
     Event.SHARE: {
         S.SECURE: _to(S.HV_SHARING, Action.REQUEST_CHANGE),
-        **_kept(S.PAGEDOUT, does=Action.PAGE_IN),
-        **_kept(S.SHARED, does=Action.ZERO),
-        **_kept(S.SHARED_INV, does=Action.PAGE_IN_SHARED),
+        **_kept(S.PAGEDOUT, action=Action.PAGE_IN),
+        **_kept(S.SHARED, action=Action.ZERO),
+        **_kept(S.SHARED_INV, action=Action.PAGE_IN_SHARED),
         **_kept(S.SHARED_IMPLICIT, S.SHARED_IMPLICIT_INV, S.PSEUDO_SHARED, S.PSEUDO_SHARED_INV),
         **_BUSY_WHILE_OPEN,
     },
     Event.UNSHARE: {
-        **_kept(S.SECURE, does=Action.SCRUB),
-        **_kept(S.PAGEDOUT, does=Action.PAGE_IN),
+        **_kept(S.SECURE, action=Action.SCRUB),
+        **_kept(S.PAGEDOUT, action=Action.PAGE_IN),
         S.SHARED: _to(S.HV_UNSHARING, Action.REQUEST_CHANGE),
         S.SHARED_INV: _to(S.HV_UNSHARING_INV, Action.REQUEST_CHANGE),
         **_kept(S.SHARED_IMPLICIT, S.SHARED_IMPLICIT_INV, code=UCode.U_P2),
@@ -216,16 +216,16 @@ CELLS: Final[Mapping[Event, Mapping[S, GfnCell]]] = {
         **_kept(S.SHARED_IMPLICIT, S.SHARED_IMPLICIT_INV, S.PSEUDO_SHARED, S.PSEUDO_SHARED_INV),
         **_BUSY_WHILE_OPEN,
     },
-    Event.PAGE_IN_WANTED: _IMPORTS,
+    Event.PAGE_IN_REQUESTED: _IMPORTS,
     Event.PAGE_IN_AT_DONE: _IMPORTS,
     Event.PAGE_IN_PUSHED: {**_IMPORTS, **_kept(*SHARED_STATES, code=UCode.U_P2)},
     Event.PAGE_OUT_ABORTED: {**_PAGE_OUT, S.SECURE: _to(S.SECURE, Action.RESTORE_CLEARTEXT)},
     Event.TOUCH: {
-        **_kept(S.SECURE, S.PSEUDO_SHARED, S.PSEUDO_SHARED_INV, does=Action.USE_FRAME),
-        **_kept(S.SHARED, does=Action.USE_NORMAL),
-        **_kept(S.PAGEDOUT, does=Action.PAGE_IN),
-        **_kept(S.SHARED_INV, does=Action.PAGE_IN_SHARED),
-        **_kept(S.SHARED_IMPLICIT, S.SHARED_IMPLICIT_INV, does=Action.DENY),
+        **_kept(S.SECURE, S.PSEUDO_SHARED, S.PSEUDO_SHARED_INV, action=Action.USE_FRAME),
+        **_kept(S.SHARED, action=Action.USE_NORMAL),
+        **_kept(S.PAGEDOUT, action=Action.PAGE_IN),
+        **_kept(S.SHARED_INV, action=Action.PAGE_IN_SHARED),
+        **_kept(S.SHARED_IMPLICIT, S.SHARED_IMPLICIT_INV, action=Action.DENY),
         **_BUSY_WHILE_OPEN,
     },
     Event.COMMIT_SHARED: {

@@ -12,8 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from pef_kit.operations import Operation, Transfer
-from pef_kit.spans import I64, U8, U64, Mask, breaks
+from pef_kit.core.effects import Operation, Transfer
+from pef_kit.core.runs import I64, U8, U64, Mask, run_starts
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
 from pef_ultravisor.gfn.columns import TAG_BYTES, FrameSlot, Gfns
 from pef_ultravisor.memory.sealing import Sealer
@@ -99,7 +99,7 @@ def _decrypt(
 def _batches(gfns: Gfns, addresses: I64) -> Iterator[tuple[I64, I64]]:
     """Yield offsets and addresses in parts of at most `PIECES` pieces, each for one transfer."""
     offsets = gfns.each_offset()
-    firsts, _ = breaks(len(offsets), (offsets, 1), (addresses, PAGE_SIZE))
+    firsts, _ = run_starts(len(offsets), (offsets, 1), (addresses, PAGE_SIZE))
     edges = [*firsts[::PIECES].tolist(), len(offsets)]
     for start, end in pairwise(edges):
         yield offsets[start:end], addresses[start:end]
@@ -110,14 +110,14 @@ def _transfer(slot: FrameSlot, offsets: I64, addresses: I64, each: Each, *, writ
 
     `offsets` (pages from the slot's start) and `addresses` (bytes) have an element per page.
     """
-    firsts, counts = breaks(len(offsets), (offsets, 1), (addresses, PAGE_SIZE))
+    firsts, counts = run_starts(len(offsets), (offsets, 1), (addresses, PAGE_SIZE))
     sizes = counts << PAGE_ORDER
     pieces = list(zip(addresses[firsts].tolist(), sizes.tolist(), strict=True))
 
     def of_view(index: int, offset: int, view: memoryview) -> None:
         first, count = int(firsts[index]) + (offset >> PAGE_ORDER), len(view) >> PAGE_ORDER
         if not writes:
-            slot.frames.make_ready(int(offsets[first]), count)
+            slot.frames.populate(int(offsets[first]), count)
         frames = slot.frames.at(int(offsets[first]), count << PAGE_ORDER)
         each(np.frombuffer(view, np.uint8), frames, slice(first, first + count))
 

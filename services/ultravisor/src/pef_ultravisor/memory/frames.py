@@ -13,8 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from pef_kit.advice import GIVE_BACK, KEEP_FROM_CHILDREN, KEEP_FROM_DUMPS, MAKE_READY, advise
-from pef_kit.spans import U8
+from pef_kit.core.advice import MADV_DONTDUMP, MADV_DONTFORK, MADV_DONTNEED, MADV_POPULATE_WRITE, advise
+from pef_kit.core.runs import U8
 from pef_protocol.quantities import PAGE_SIZE
 
 _MAP_NORESERVE: Final = 0x4000
@@ -39,24 +39,24 @@ class Frames:
             raise NoSecureMemory(message) from None
         self._bytes = np.frombuffer(self._map, np.uint8)
         self._address = self._bytes.ctypes.data
-        self._advise(0, count, KEEP_FROM_DUMPS)
-        self._advise(0, count, KEEP_FROM_CHILDREN)
+        self._advise(0, count, MADV_DONTDUMP)
+        self._advise(0, count, MADV_DONTFORK)
 
     def at(self, first: int, length: int, offset: int = 0) -> U8:
         """Return `length` bytes from byte `offset` of frame `first`, as an array that can be written."""
         start = first * PAGE_SIZE + offset
         return self._bytes[start : start + length]
 
-    def make_ready(self, first: int, count: int) -> None:
+    def populate(self, first: int, count: int) -> None:
         """Have memory given to frames that are about to be written, by one request."""
         if count >= WORTH_ASKING:
             with suppress(OSError):  # older kernels do without
-                self._advise(first, count, MAKE_READY)
+                self._advise(first, count, MADV_POPULATE_WRITE)
 
     def scrub(self, first: int, count: int) -> None:
         """Zero `count` frames from `first` and give their memory back."""
         if count:
-            self._advise(first, count, GIVE_BACK)
+            self._advise(first, count, MADV_DONTNEED)
 
     def _advise(self, first: int, count: int, advice: int) -> None:
         advise(self._address + first * PAGE_SIZE, count * PAGE_SIZE, advice)

@@ -9,10 +9,10 @@ from typing import Final
 
 import numpy as np
 
-from pef_kit.allocation import column, copy_written
-from pef_kit.bus import NORMAL_BASE
-from pef_kit.operations import Operation, Turn
-from pef_kit.spans import I64, U8, U64, Mask, among, page_aligned, repeats, spread
+from pef_kit.core.allocation import column, copy_written
+from pef_kit.core.effects import Operation, Turn
+from pef_kit.core.runs import I64, U8, U64, Mask, isin, page_aligned, repeats, spread
+from pef_kit.runtime.bus import NORMAL_BASE
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
 from pef_ultravisor.gfn.columns import FRAME_POPULATED, FrameSlot, GfnSets
 from pef_ultravisor.gfn.table import GFN, Action, Event
@@ -79,7 +79,7 @@ class NormalPages:
         """Mark pages (one address each) as backing a GFN."""
         self._backing[self._place(addresses)] = 1
 
-    def give_back(self, addresses: U64) -> None:
+    def release(self, addresses: U64) -> None:
         """Mark pages (one address each, 0 meaning none) as backing nothing."""
         self._backing[self._place(addresses[addresses != 0])] = 0
 
@@ -123,16 +123,16 @@ def advance(normal_pages: NormalPages, gfn_sets: GfnSets, event: Event) -> None:
     for gfns in gfn_sets:
         slot, chosen = gfns.slot, gfns.selection
         judgement = GFN.judge(event, slot.state[chosen])
-        lost = among(judgement.does, Action.UNMAP)
+        lost = isin(judgement.action, Action.UNMAP)
         if np.count_nonzero(lost):
             unmap(normal_pages, slot, gfns.each_offset()[lost])
-        filled = among(judgement.does, Action.SCRUB) & slot.marked(chosen, FRAME_POPULATED)
+        filled = isin(judgement.action, Action.SCRUB) & slot.marked(chosen, FRAME_POPULATED)
         if np.count_nonzero(filled):
             slot.scrub(gfns.each_offset()[filled])
-        slot.put(chosen, judgement.then)
+        slot.put(chosen, judgement.next_state)
 
 
 def unmap(normal_pages: NormalPages, slot: FrameSlot, offsets: I64) -> None:
     """Have no normal page back the GFNs at `offsets` (pages from the slot's start)."""
-    normal_pages.give_back(slot.normal[offsets])
+    normal_pages.release(slot.normal[offsets])
     slot.normal[offsets] = 0

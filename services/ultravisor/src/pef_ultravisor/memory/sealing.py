@@ -14,7 +14,7 @@ import numpy as np
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from pef_kit.spans import I64, U8, U64, Mask
+from pef_kit.core.runs import I64, U8, U64, Mask
 from pef_protocol.quantities import PAGE_SIZE, U64_MAX, Lpid
 from pef_ultravisor.gfn.columns import TAG_BYTES
 

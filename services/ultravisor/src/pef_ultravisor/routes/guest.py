@@ -9,8 +9,8 @@ from pef_kit.runtime.auth import TheGuest
 from pef_kit.runtime.clients import Access, Keyed, Length, Octets, access_refused
 from pef_kit.runtime.messages import MEMORY, Number
 from pef_kit.runtime.runner import Check
+from pef_protocol.http import GUEST_PATH, OCTETS, Role
 from pef_protocol.quantities import Gpa
-from pef_protocol.wire import GUEST_PATH, OCTETS, Role
 from pef_ultravisor.access import AccessFailure
 from pef_ultravisor.dispatch import guest_load, guest_store
 from pef_ultravisor.state import Ultravisor
@@ -36,7 +36,7 @@ def add_guest_routes(service: Service, uv: Ultravisor) -> None:
                 return access_refused(failure.reason, failure.gpa)
             return Response(content, media_type=OCTETS)
 
-        return await service.as_guest(request, guest.caller, loaded, looks=True)
+        return await service.as_guest(request, guest.caller, loaded, reads=True)
 
     async def store(request: Request, guest: TheGuest, gpa: Number, content: Octets, _: Keyed) -> Response:
         """Store the octets of the body into guest memory as the SVM."""

@@ -18,15 +18,15 @@ from typing import Final
 
 import numpy as np
 
-from pef_kit.operations import Operation, PeerFailure, ask, pause
-from pef_kit.spans import I64, columns_of, pages_in, spread, words_of
+from pef_kit.core.effects import Operation, PeerFailure, ask, pause
+from pef_kit.core.runs import I64, columns_of, pages_in, spread, words_of
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode
+from pef_protocol.http import PAGES_AT_ONCE, RUNS_AT_ONCE
 from pef_protocol.hypercalls import SvmPageIn, SvmPageOut
 from pef_protocol.quantities import H_PAGE_IN_SHARED, PAGE_ORDER, PAGE_SIZE
 from pef_protocol.runs import PageRuns
 from pef_protocol.states import UvVmState
-from pef_protocol.wire import PAGES_AT_ONCE, RUNS_AT_ONCE
 from pef_ultravisor.state import Svm
 
 NONSHARED: Final = 0
@@ -58,13 +58,15 @@ class NoOutcome(Refused):
     """Nobody can say what became of a hypercall. The SVM that it was for is aborted by now."""
 
 
-def request_once(svm: Svm, name: str, arguments: object, *, patient: bool = False) -> Operation[Reply]:
+def request_once(
+    svm: Svm, name: str, arguments: object, *, ignore_deadline: bool = False
+) -> Operation[Reply]:
     """Make a hypercall for `svm` and return the reply of its success; raise Refused else.
 
-    `patient`: it is made also once time is over.
+    `ignore_deadline`: it is made also once time is over.
     """
     try:
-        reply = yield from ask(name, arguments, patient=patient)
+        reply = yield from ask(name, arguments, ignore_deadline=ignore_deadline)
     except PeerFailure as failure:
         if failure.done is not None:
             raise Refused(name, None, str(failure), arguments) from None
@@ -73,12 +75,12 @@ def request_once(svm: Svm, name: str, arguments: object, *, patient: bool = Fals
     if reply.code.succeeded:
         return reply
     busy = reply.code is HCode.H_BUSY
-    told = f"{reply.code.name} {reply.detail}".rstrip()
-    raise (Busy if busy else Refused)(name, HCode(reply.code), told, what_is_left(arguments, reply))
+    reported = f"{reply.code.name} {reply.detail}".rstrip()
+    raise (Busy if busy else Refused)(name, HCode(reply.code), reported, what_remains(arguments, reply))
 
 
-def request(svm: Svm, name: str, arguments: object, *, patient: bool = False) -> Operation[Reply]:
-    """Make a hypercall, again while it is answered H_BUSY and there is time; `patient`: there is always time.
+def request(svm: Svm, name: str, arguments: object, *, ignore_deadline: bool = False) -> Operation[Reply]:
+    """Make a hypercall, again while it is answered H_BUSY and there is time (`ignore_deadline`: always).
 
     Order: only by those who hold nothing that others may wait for, or who undo what they hold.
 
@@ -86,15 +88,15 @@ def request(svm: Svm, name: str, arguments: object, *, patient: bool = False) ->
     """
     for attempt in count():
         try:
-            return (yield from request_once(svm, name, arguments, patient=patient))
+            return (yield from request_once(svm, name, arguments, ignore_deadline=ignore_deadline))
         except Busy as busy:
-            if not (yield from pause(attempt, patient=patient)):
+            if not (yield from pause(attempt, ignore_deadline=ignore_deadline)):
                 raise
             arguments = busy.left
     raise AssertionError
 
 
-def what_is_left(arguments: object, reply: Reply) -> object:
+def what_remains(arguments: object, reply: Reply) -> object:
     """Return a call with the runs that were refused; the same call where it has none.
 
     Trust: runs that were never asked for are no answer, and then all of them count as refused.
@@ -115,25 +117,25 @@ def pages_of(runs: PageRuns) -> I64:
     return spread(gpas.view(np.int64), counts.view(np.int64), PAGE_SIZE)
 
 
-def page_in(svm: Svm, runs: PageRuns, flags: int, *, patient: bool = False) -> Operation[None]:
-    """Ask once for pages by H_SVM_PAGE_IN, `flags` being NONSHARED or SHARED; `patient`: at any time."""
+def page_in(svm: Svm, runs: PageRuns, flags: int, *, ignore_deadline: bool = False) -> Operation[None]:
+    """Ask once for pages by H_SVM_PAGE_IN; `flags`: NONSHARED or SHARED; `ignore_deadline`: at any time."""
     calls = [SvmPageIn(svm.lpid, some, flags, PAGE_ORDER) for some in messages(runs)]
-    return _in_turn(svm, "H_SVM_PAGE_IN", calls, patient=patient)
+    return _in_turn(svm, "H_SVM_PAGE_IN", calls, ignore_deadline=ignore_deadline)
 
 
-def page_out(svm: Svm, runs: PageRuns, *, patient: bool = False) -> Operation[None]:
-    """Ask the Hypervisor once to take pages out, by H_SVM_PAGE_OUT; `patient`: at any time."""
+def page_out(svm: Svm, runs: PageRuns, *, ignore_deadline: bool = False) -> Operation[None]:
+    """Ask the Hypervisor once to take pages out, by H_SVM_PAGE_OUT; `ignore_deadline`: at any time."""
     calls = [SvmPageOut(svm.lpid, some, 0, PAGE_ORDER) for some in messages(runs)]
-    return _in_turn(svm, "H_SVM_PAGE_OUT", calls, patient=patient)
+    return _in_turn(svm, "H_SVM_PAGE_OUT", calls, ignore_deadline=ignore_deadline)
 
 
 def _in_turn(
-    svm: Svm, name: str, calls: Sequence[SvmPageIn | SvmPageOut], *, patient: bool
+    svm: Svm, name: str, calls: Sequence[SvmPageIn | SvmPageOut], *, ignore_deadline: bool
 ) -> Operation[None]:
     """Make calls one after the other; raise Refused at the first that is not done, for all that were not."""
     for place, call in enumerate(calls):
         try:
-            yield from request_once(svm, name, call, patient=patient)
+            yield from request_once(svm, name, call, ignore_deadline=ignore_deadline)
         except Refused as refusal:
             if refusal.runs is not None:
                 words = [refusal.runs.words, *(later.runs.words for later in calls[place + 1 :])]

@@ -11,14 +11,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pef_kit import parts
-from pef_kit.allocation import column
+from pef_kit.core import parts
+from pef_kit.core.allocation import column
+from pef_kit.core.effects import Operation, Turn
 from pef_kit.core.lease import Ended, leased
-from pef_kit.operations import Operation, Turn
-from pef_kit.spans import Mask, among
+from pef_kit.core.runs import Mask, isin
+from pef_protocol.http import PAGES_AT_ONCE
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState
-from pef_protocol.wire import PAGES_AT_ONCE
 from pef_ultravisor.gfn.columns import (
     IN_FLIGHT,
     REFERENCED,
@@ -33,11 +33,13 @@ from pef_ultravisor.state import Svm, Ultravisor
 from pef_ultravisor.to_hypervisor.calls import Refused, page_out
 
 
-def make_room(uv: Ultravisor, pages: int, *, new: bool = False, patient: bool = False) -> Operation[bool]:
+def make_room(
+    uv: Ultravisor, pages: int, *, new: bool = False, ignore_deadline: bool = False
+) -> Operation[bool]:
     """Have enough pages moved out for `pages` more to come in; return whether there is room.
 
     `new` pages are those of a slot being plugged, which no SVM has yet. Each page that may go is tried once,
-    and, where that is `patient`, also once time is over.
+    and, where that is `ignore_deadline`, also once time is over.
 
     Order: the caller holds no mark and no reservation, for victims may be waiting for it.
     """
@@ -49,14 +51,14 @@ def make_room(uv: Ultravisor, pages: int, *, new: bool = False, patient: bool = 
         if not found:
             return False
         for svm, gfns in found:
-            yield from _evict(svm, gfns, patient=patient)
+            yield from _evict(svm, gfns, ignore_deadline=ignore_deadline)
     return True
 
 
-def _evict(svm: Svm, gfns: Gfns, *, patient: bool) -> Operation[None]:
+def _evict(svm: Svm, gfns: Gfns, *, ignore_deadline: bool) -> Operation[None]:
     """Ask for pages of one SVM to be taken out, under a lease on it."""
     try:
-        yield from leased(page_out(svm, page_runs([gfns]), patient=patient), svm.life)
+        yield from leased(page_out(svm, page_runs([gfns]), ignore_deadline=ignore_deadline), svm.life)
     except Ended as ended:
         if ended.life is not svm.life:
             raise
@@ -110,7 +112,7 @@ def _pick(
 def _candidates(svm: Svm, slot: FrameSlot, part: slice) -> Mask:
     """Tell which GFNs of a part of a slot may go out: resident, and in nobody's hand."""
     secure = svm.state is UvVmState.SECURE
-    resident = among(slot.state[part], S.SECURE) if secure else held_pages(slot, part)
+    resident = isin(slot.state[part], S.SECURE) if secure else held_pages(slot, part)
     free: Mask = resident & ~slot.marked(part, IN_FLIGHT | REQUESTED)
     return free
 

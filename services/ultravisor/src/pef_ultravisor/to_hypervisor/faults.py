@@ -9,9 +9,9 @@ from typing import Final
 
 import numpy as np
 
-from pef_kit.operations import Operation, pause
-from pef_kit.spans import among
-from pef_kit.transitions import Judgement
+from pef_kit.core.effects import Operation, pause
+from pef_kit.core.runs import isin
+from pef_kit.core.table import Judgement
 from pef_protocol.states import UvVmState
 from pef_ultravisor.gfn.columns import HCALL_PENDING, RESERVED, Gfns, GfnSets, narrowed, page_runs
 from pef_ultravisor.gfn.table import GFN, IS_AWAY, Action, Event
@@ -33,12 +33,12 @@ class FaultBusy(FaultError):
 
 
 def resolve_fault(
-    uv: Ultravisor, svm: Svm, gfn_sets: GfnSets, event: Event, *, patient: bool = False
+    uv: Ultravisor, svm: Svm, gfn_sets: GfnSets, event: Event, *, ignore_deadline: bool = False
 ) -> Operation[list[Judgement]]:
     """Return the judgements of `event` for `gfn_sets` once no GFN needs waiting or fetching first.
 
     Raise FaultError where that does not come to pass. Nothing was yielded since the judgements were made, and
-    nothing is held. `patient`: there is always time.
+    nothing is held. `ignore_deadline`: there is always time.
     """
     fetched = 0
     for attempt in count():
@@ -49,7 +49,7 @@ def resolve_fault(
             (flags, part)
             for gfns, judgement in zip(gfn_sets, judgements, strict=True)
             for flags, action in ((NONSHARED, Action.PAGE_IN), (SHARED, Action.PAGE_IN_SHARED))
-            if (part := narrowed(gfns, among(judgement.does, action)))
+            if (part := narrowed(gfns, isin(judgement.action, action)))
         ]
         obstacle = "another call has the page in hand" if any(map(_is_in_flight, gfn_sets)) else ""
         if not missing and not obstacle:
@@ -58,11 +58,11 @@ def resolve_fault(
             message = "the Hypervisor says that it brought a page, and did not"
             raise FaultError(message)
         for flags, part in () if obstacle else missing:
-            obstacle = yield from fetch(uv, svm, part, flags, patient=patient)
+            obstacle = yield from fetch(uv, svm, part, flags, ignore_deadline=ignore_deadline)
             if obstacle:
                 break
         fetched += not obstacle
-        if obstacle and not (yield from pause(attempt, patient=patient)):
+        if obstacle and not (yield from pause(attempt, ignore_deadline=ignore_deadline)):
             raise FaultBusy(obstacle)
     raise AssertionError
 
@@ -73,7 +73,7 @@ def resolve_with_room(
     """Return the judgements of `resolve_fault` once there is room for the GFNs that need `action`."""
     while True:
         judgements = yield from resolve_fault(uv, svm, gfn_sets, event)
-        pages = sum(int(np.count_nonzero(among(judgement.does, action))) for judgement in judgements)
+        pages = sum(int(np.count_nonzero(isin(judgement.action, action))) for judgement in judgements)
         if uv.has_room(pages):
             return judgements
         if not (yield from make_room(uv, pages)):
@@ -103,12 +103,14 @@ def require_registered(svm: Svm, gfn_sets: GfnSets) -> None:
         raise FaultError(message)
 
 
-def fetch(uv: Ultravisor, svm: Svm, part: Gfns, flags: int, *, patient: bool = False) -> Operation[str]:
+def fetch(
+    uv: Ultravisor, svm: Svm, part: Gfns, flags: int, *, ignore_deadline: bool = False
+) -> Operation[str]:
     """Have the Hypervisor bring the GFNs of `part` back; raise FaultError where it refuses.
 
     Return why it is worth another try; nothing where it is done, or where `part` must be judged anew.
     """
-    if flags == NONSHARED and not (yield from make_room(uv, part.pages, patient=patient)):
+    if flags == NONSHARED and not (yield from make_room(uv, part.pages, ignore_deadline=ignore_deadline)):
         return "secure memory is full"
     require_running(svm)
     require_registered(svm, [part])
@@ -117,7 +119,7 @@ def fetch(uv: Ultravisor, svm: Svm, part: Gfns, flags: int, *, patient: bool = F
     mark = HCALL_PENDING | RESERVED if flags == NONSHARED else HCALL_PENDING
     with in_flight(uv, svm, mark, [part]):
         try:
-            yield from page_in(svm, page_runs([part]), flags, patient=patient)
+            yield from page_in(svm, page_runs([part]), flags, ignore_deadline=ignore_deadline)
         except Busy as busy:
             return str(busy)
         except Refused as refusal:
@@ -127,4 +129,4 @@ def fetch(uv: Ultravisor, svm: Svm, part: Gfns, flags: int, *, patient: bool = F
 
 def any_of(judgements: list[Judgement], action: Action) -> bool:
     """Tell whether any GFN is judged to need `action`."""
-    return any(bool(np.count_nonzero(among(judgement.does, action))) for judgement in judgements)
+    return any(bool(np.count_nonzero(isin(judgement.action, action))) for judgement in judgements)

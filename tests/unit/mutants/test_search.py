@@ -1,0 +1,56 @@
+"""The counterexamples of the mutants, made again in this process: with it they fall, without they don't.
+
+This is the proof that the explorer can see (`python -m mutants.search` writes the files).
+Source: issue 3, point 4.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from harness.replayed import plan_of, replayed
+from mutants.registry import MUTANTS
+from pef_explorer.actions.move import Move
+from pef_explorer.actions.table import ESM_FAILS, UV_ESM
+from pef_explorer.invariants import EVERY_CALL_ENDS, INVARIANTS
+from pef_explorer.search.counterexample import comes_again
+from pef_explorer.search.search import Violation
+from pef_lab.replay.counterexample import Counterexample, read
+from pef_protocol.designs import Design
+
+pytestmark = pytest.mark.verify
+
+FOLDER = Path(__file__).parents[3] / "docs" / "counterexamples" / "mutants"
+FILES = sorted(FOLDER.glob("*.json"))
+NAMES = {EVERY_CALL_ENDS, *(each.__name__ for each in INVARIANTS)}
+AT_LEAST = {"D2b", "D7", "D8", "D10", "D12", "D14", "K1", "K2", "K3", "K4", "K5", "K6", "K10", "K11"}
+"""The defects that the issue wants to be found."""
+
+
+def test_every_defect_that_must_be_found_was_found() -> None:
+    assert AT_LEAST - {file.stem for file in FILES} == set()
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.stem))
+def test_a_mutant_falls_and_sound_code_does_not(file: Path) -> None:
+    found, mutant = read(file), MUTANTS[file.stem]
+    assert (found.mutant, found.design, found.invariant in NAMES) == (file.stem, Design.TRACKED, True)
+    with mutant.triggered():
+        with ExitStack() as mutated:
+            mutated.enter_context(mutant.applied())
+            again = replayed(found)
+            assert again.leads_to == [step.leads_to for step in found.steps]
+            assert {gfn: tuple(states) for gfn, states in again.tables.items()} == found.tables
+            violations = [*endings(found, tuple(again.moves[: again.broken_by]))]
+            assert any(comes_again(plan_of(found), violation) for violation in violations)
+        assert not any(comes_again(plan_of(found), violation) for violation in violations)
+
+
+def endings(found: Counterexample, moves: tuple[Move, ...]) -> Iterator[Violation]:
+    """Yield the fall with and without phases of UV_ESM at its end: a file tells them with the step before."""
+    yield Violation(found.invariant, found.sentence, moves)
+    while moves[-1].action in {UV_ESM, ESM_FAILS}:
+        moves = moves[:-1]
+        yield Violation(found.invariant, found.sentence, moves)
