@@ -64,7 +64,7 @@ def neighbours_refused() -> Iterator[None]:
         wrong = codes[codes != 0]
         return check, np.full(runs, wrong[0], np.int16) if len(wrong) else codes
 
-    with attribute(CheckOrder, "climb_runs", check_runs):
+    with attribute(CheckOrder, "check_runs", check_runs):
         yield
 
 

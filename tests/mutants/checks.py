@@ -80,7 +80,7 @@ def swapped(call: Call, first: Check, second: Check) -> Iterator[None]:
     """Have the check order of `call` climb two neighbouring checks the wrong way round."""
     check_order = CHECK_ORDERS[call.name]
     other = {first: second, second: first}
-    with attribute(check_order, "rungs", tuple(other.get(check, check) for check in check_order.checks)):
+    with attribute(check_order, "checks", tuple(other.get(check, check) for check in check_order.checks)):
         yield
 
 

@@ -31,7 +31,7 @@ from pef_ultravisor.state import Svm, Ultravisor
 @contextmanager
 def normal_pages_kept() -> Iterator[None]:
     """Count a normal page as in use for ever, once it has backed a GFN."""
-    with attribute(NormalPages, "give_back", lambda *_: None):
+    with attribute(NormalPages, "release", lambda *_: None):
         yield
 
 

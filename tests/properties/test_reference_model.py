@@ -282,7 +282,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def both_sides_are_as_the_reference_model_says(self) -> None:
-        if not hasattr(self, "twin"):
+        if not hasattr(self, "reference_model"):
             return
         uv, hv = self.reference_model.states()
         assert uv_states(self.pair, self.lpid) == uv

@@ -151,7 +151,7 @@ def busy(step: Step) -> Step:
 class Case:
     """An invariant, what breaks it, and what differs from that and does not."""
 
-    run_starts: tuple[Change, ...]
+    breaking: tuple[Change, ...]
     spares: tuple[Change, ...] = ()
 
 

@@ -42,7 +42,7 @@ def test_a_sound_step_breaks_nothing(design: Design) -> None:
     assert broken(a_step(design), frozenset()) == []
 
 
-@pytest.mark.parametrize(("name", "change"), changes("breaks"))
+@pytest.mark.parametrize(("name", "change"), changes("breaking"))
 def test_an_invariant_falls(name: str, change: Change) -> None:
     reported = [*INVARIANT[name](change(a_step()))]
     assert reported
@@ -71,7 +71,7 @@ def test_two_states_hide_where_a_page_is_out_but_not_that_it_is_secure() -> None
 
 @pytest.mark.parametrize("name", ["the_tables_agree", "what_is_asked_succeeds"])
 def test_what_a_tampered_message_brought_about_is_not_held_against_the_tables(name: str) -> None:
-    step = CASES[name].run_starts[0](a_step())
+    step = CASES[name].breaking[0](a_step())
     step.world.faulty = True
     assert [*INVARIANT[name](step)] == []
 

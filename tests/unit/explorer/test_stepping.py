@@ -84,7 +84,7 @@ def test_a_call_stops_at_each_thing_that_it_needs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "told", "outcome", "deliveries"),
+    ("fault", "reported", "outcome", "deliveries"),
     [
         (None, "answers H_SUCCESS", "H_SUCCESS", 1),
         (Fault.REFUSED, "answers H_PARAMETER", "H_PARAMETER", 0),

@@ -48,7 +48,7 @@ def svm_in(uv: Ultravisor) -> Svm:
 CHANGES: dict[str, Callable[[Ultravisor], object]] = {
     "a partition-table entry": lambda uv: uv.pates.update({Lpid(9): (1, 2)}),
     "an incarnation": lambda uv: uv.renew(Lpid(LPID)),
-    "pages promised": lambda uv: setattr(uv, "promised", 3),
+    "pages promised": lambda uv: setattr(uv, "reserved", 3),
     "the clock's hand": lambda uv: setattr(uv, "clock_hand", (1, 16, 5)),
     "the SVM's state": lambda uv: setattr(svm_in(uv), "state", UvVmState.ABORT),
     "its design": lambda uv: setattr(svm_in(uv), "design", Design.EAGER),

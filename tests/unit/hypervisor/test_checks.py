@@ -132,7 +132,9 @@ def test_every_check_has_a_fault() -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "rungs"), ALONE + PAIRS, ids=lambda value: "+".join([value] if isinstance(value, str) else value)
+    ("call", "checks"),
+    ALONE + PAIRS,
+    ids=lambda value: "+".join([value] if isinstance(value, str) else value),
 )
 def test_the_first_check_gives_the_code_and_nothing_changes(call: str, checks: tuple[str, ...]) -> None:
     world, attempt = prepared(call, checks)

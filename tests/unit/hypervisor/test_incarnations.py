@@ -99,7 +99,7 @@ def test_no_svm_begins_that_ended_before_this_side_heard_of_it(code: UCode, ends
     assert world.call("H_SVM_INIT_START", SvmInitStart(world.lpid), following).code.succeeded
 
 
-@pytest.mark.parametrize("told", [{}, {"incarnation": "no incarnation"}], ids=["nothing", "junk"])
+@pytest.mark.parametrize("reported", [{}, {"incarnation": "no incarnation"}], ids=["nothing", "junk"])
 def test_an_ultravisor_that_tells_no_incarnation_begins_any_svm(reported: dict[str, str]) -> None:
     world = World()
     world.uv.answers("UV_SVM_TERMINATE", lambda *_: Reply(UCode.U_SUCCESS, reported))

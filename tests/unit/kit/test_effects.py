@@ -128,4 +128,4 @@ async def test_cancelling_closes_the_operation_at_once() -> None:
 def test_an_effect_shows_what_it_asks_but_no_memory() -> None:
     transfer = Transfer(((1 << 32, 8),), lambda *_: None, writes=True)
     assert repr(transfer) == "Transfer(pieces=((4294967296, 8),), writes=True)"
-    assert repr(Offload(lambda: b"secret")) == "Work()"
+    assert repr(Offload(lambda: b"secret")) == "Offload()"

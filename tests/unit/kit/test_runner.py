@@ -71,7 +71,7 @@ async def test_each_effect_is_performed(threads: ThreadPoolExecutor, monkeypatch
     assert 0 < waits[0] < waits[2] < waits[4] == performer_module.LONGEST_BACKOFF
 
 
-@pytest.mark.parametrize(("patient", "answered"), [(False, UCode.U_BUSY), (True, UCode.U_SUCCESS)])
+@pytest.mark.parametrize(("ignore_deadline", "answered"), [(False, UCode.U_BUSY), (True, UCode.U_SUCCESS)])
 async def test_once_time_is_over_only_a_waiting_call_is_made(
     threads: ThreadPoolExecutor, answered: UCode, *, ignore_deadline: bool
 ) -> None:

@@ -125,7 +125,7 @@ async def test_a_script_is_followed_in_its_order(between: ScriptedBetween) -> No
 
 
 @pytest.mark.parametrize(
-    ("deed", "carried_out"), [(dropped, 0), (forgotten, 1)], ids=["dropped", "forgotten"]
+    ("action", "carried_out"), [(dropped, 0), (forgotten, 1)], ids=["dropped", "forgotten"]
 )
 async def test_a_broken_connection_is_no_answer(
     service: tuple[Service, str], between: ScriptedBetween, action: Conduct, carried_out: int
@@ -136,7 +136,7 @@ async def test_a_broken_connection_is_no_answer(
     assert len(service[0].bodies) == carried_out
 
 
-@pytest.mark.parametrize(("deed", "carried_out"), [(silent, 0), (unanswered, 1), (late, 1)])
+@pytest.mark.parametrize(("action", "carried_out"), [(silent, 0), (unanswered, 1), (late, 1)])
 async def test_silence_lasts_until_whoever_asked_gives_up(
     service: tuple[Service, str], between: ScriptedBetween, action: Conduct, carried_out: int
 ) -> None:
@@ -148,7 +148,7 @@ async def test_silence_lasts_until_whoever_asked_gives_up(
 
 
 @pytest.mark.parametrize(
-    ("deed", "text", "carried_out"),
+    ("action", "text", "carried_out"),
     [
         (html, "<html><body>It works!</body></html>", 0),
         (garbage(b"{"), "{", 0),

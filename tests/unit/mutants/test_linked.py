@@ -130,7 +130,7 @@ SECURE = ("SECURE", "SECURE", "SECURE")
 
 
 @pytest.mark.parametrize(
-    ("name", "scene", "sound", "faulty"),
+    ("name", "fixture", "sound", "faulty"),
     [
         (
             "D2b",

@@ -238,7 +238,7 @@ def test_passes_unspoilt(name: str) -> None:
     assert reply.code is UCode.U_SUCCESS
 
 
-@pytest.mark.parametrize(("name", "rung", "later"), list(pairs()))
+@pytest.mark.parametrize(("name", "check", "later"), list(pairs()))
 def test_the_first_check_that_fails_answers(name: str, check: Check, later: Check | None) -> None:
     attempt = attempt_at(name)
     if later:

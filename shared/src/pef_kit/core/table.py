@@ -35,7 +35,7 @@ class Cell(Generic[StateT, ActionT]):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a table says of some GFNs: next state (uint8), code (int16) and action (uint8), one each per GFN."""
+    """What a table says of some GFNs: next state (uint8), code (int16) and action (uint8), each per GFN."""
 
     next_state: NDArray[np.uint8]
     code: NDArray[np.int16]

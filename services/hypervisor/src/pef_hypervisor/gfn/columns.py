@@ -92,7 +92,7 @@ class VmSlot(Slot):
 
     @property
     def moving(self) -> bool:
-        """Tell whether the columns have a GFN of the slot in flight; calls count themselves in `calls_in_flight`."""
+        """Tell whether the columns have a GFN of the slot in flight; calls count in `calls_in_flight`."""
         return self.whole_in_flight or any(
             bool(self.marked(block, BUSY).any()) for block in self.marked_blocks()
         )
