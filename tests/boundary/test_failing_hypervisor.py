@@ -45,7 +45,7 @@ NO_OUTCOME: dict[str, Conduct] = {
     "an_impossible_code": impossible,
     "another_epoch": refused(ProblemType.OTHER_EPOCH, 409),
     "not_now": refused(ProblemType.NOT_NOW, 503),
-    "unheard": unanswered,
+    "unanswered": unanswered,
     "late": late,
 }
 EVERY = [pytest.param(answer, id=name) for name, answer in NO_OUTCOME.items()]

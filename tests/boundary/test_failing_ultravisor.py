@@ -50,7 +50,7 @@ NO_OUTCOME: dict[str, Conduct] = {
     "not_now": refused(ProblemType.NOT_NOW, 503),
     "another_epoch": ANOTHER_EPOCH,
     "another_epoch_after_it": another_epoch_after_it,
-    "unheard": unanswered,
+    "unanswered": unanswered,
     "late": late,
 }
 EVERY = [pytest.param(answer, id=name) for name, answer in NO_OUTCOME.items()]

@@ -1,4 +1,4 @@
-"""A fall as a counterexample: the steps that anybody could watch; calls that wait for each other for ever."""
+"""A violation as a counterexample: the steps that anybody could watch; calls that wait for each other."""
 
 import json
 from dataclasses import replace
@@ -35,12 +35,12 @@ def divided() -> Violation:
 
 
 def content_of(plan: Plan, violation: Violation) -> tuple[dict[str, Any], Counterexample]:
-    """Return a fall as a file has it, and as it is read."""
+    """Return a violation as a file has it, and as it is read."""
     content = json.loads(json.dumps(counterexample(plan, violation, "pef explore …", "abc1234")))
     return content, Counterexample.model_validate_json(json.dumps(content))
 
 
-def test_a_fall_is_told_as_a_file_that_can_be_read() -> None:
+def test_a_violation_is_told_as_a_file_that_can_be_read() -> None:
     content, found = content_of(PLAN, divided())
     assert {name: content[name] for name in ("format", "title", "mutant", "invariant", "found_by")} == {
         "format": "pef-counterexample/2",

@@ -16,7 +16,7 @@ from pef_ultravisor.dispatch import guest_load, guest_store
 from pef_ultravisor.state import Ultravisor
 
 
-class MachineKey(BaseModel):
+class ShownMachineKey(BaseModel):
     """The machine's public key, which images are sealed for, in hexadecimal digits."""
 
     public_key: str
@@ -76,4 +76,4 @@ def add_guest_routes(service: Service, uv: Ultravisor) -> None:
         needs_epoch=True,
         openapi_extra=openapi.MEMORY_BODY,
     )
-    service.add("GET", "/v1/machine-key", machine_key, tag=openapi.GUEST, answer=MachineKey)
+    service.add("GET", "/v1/machine-key", machine_key, tag=openapi.GUEST, answer=ShownMachineKey)
