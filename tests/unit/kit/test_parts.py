@@ -1,6 +1,7 @@
 """What is done to whole slots is done in bounded parts, with a turn for everybody else between two."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,10 +10,9 @@ from hypothesis import strategies as st
 
 from harness.linked import run_now
 from pef_kit.core import parts
-from pef_kit.core.columns import Slot
+from pef_kit.core.columns import GfnSet, Slot, gfn_set_of
 from pef_kit.core.effects import Effect, Operation, Turn
-from pef_kit.core.parts import batches, copied, page_by_page, part_by_part
-from pef_kit.core.runs import I64
+from pef_kit.core.parts import batches, copied, part_by_part, set_by_set
 from pef_protocol.quantities import Gfn, SlotId
 
 PART = 5
@@ -87,21 +87,21 @@ def test_runs_are_the_states(states: list[int]) -> None:
     assert (np.diff(slot.state[firsts].astype(int)) != 0).all()
 
 
-@given(sizes=st.lists(st.integers(0, PART), max_size=8))
-def test_found_pages_have_a_turn_between_them_only_where_they_are_many(sizes: list[int]) -> None:
+@given(sizes=st.lists(st.integers(1, PART), max_size=8))
+def test_sets_have_a_turn_between_them_only_where_they_are_many(sizes: list[int]) -> None:
     slot = Slot(SlotId(0), Gfn(0), PART)
     since_a_turn: list[int] = [0]
 
     def perform(effect: Effect) -> None:
         assert isinstance(effect, Turn)
-        assert since_a_turn[-1] > 0
         since_a_turn.append(0)
 
-    def do(_: Slot, offsets: I64) -> Operation[None]:
-        since_a_turn[-1] += len(offsets)
+    def do(gfns: GfnSet[Slot]) -> Operation[int]:
+        since_a_turn[-1] += gfns.pages
         yield from ()
+        return gfns.pages
 
-    run_now(page_by_page([(slot, np.arange(size)) for size in sizes], do), perform)
+    assert run_now(set_by_set([gfn_set_of(slot, 0, size) for size in sizes], do), perform) == sizes
     assert sum(since_a_turn) == sum(sizes)
     assert max(since_a_turn) <= PART
-    assert len(since_a_turn) == 1 or sum(sizes) > PART
+    assert all(first + second > PART for first, second in pairwise(since_a_turn))

@@ -1,12 +1,13 @@
 """What is done to whole slots, part by part: everybody else has a turn between two parts of a large one."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import Final, TypeVar
 
-from pef_kit.core.columns import SlotT
+from pef_kit.core.columns import GfnSet, SlotT
 from pef_kit.core.effects import Operation, Turn
-from pef_kit.core.runs import I64
 from pef_protocol.http import PAGES_AT_ONCE
+
+T = TypeVar("T")
 
 PART: Final = PAGES_AT_ONCE
 """GFNs of whole slots that are treated before others have a turn: as many as a message names."""
@@ -43,20 +44,22 @@ def part_by_part(slots: Iterable[SlotT], do: Callable[[SlotT, slice], None]) -> 
             do(slot, part)
 
 
-def page_by_page(
-    found: Iterable[tuple[SlotT, I64]], do: Callable[[SlotT, I64], Operation[None]]
-) -> Operation[None]:
-    """Run `do(slot, offsets)` for pages that were found in slots; after PART GFNs everybody else has a turn.
+def set_by_set(
+    found: Iterable[GfnSet[SlotT]], do: Callable[[GfnSet[SlotT]], Operation[T]]
+) -> Operation[list[T]]:
+    """Run `do` for each set of GFNs, return what each returned; after PART GFNs everybody else has a turn.
 
-    Order: few pages have no turn between them, in how many slots or blocks they may lie.
+    Order: few GFNs have no turn between them, whatever number of slots they lie in.
     """
+    outcomes: list[T] = []
     treated = 0
-    for slot, offsets in found:
-        treated += len(offsets)
+    for gfns in found:
+        treated += gfns.pages
         if treated > PART:
             yield Turn()
-            treated = len(offsets)
-        yield from do(slot, offsets)
+            treated = gfns.pages
+        outcomes.append((yield from do(gfns)))
+    return outcomes
 
 
 def copied(slots: Iterable[SlotT]) -> Operation[list[SlotT]]:

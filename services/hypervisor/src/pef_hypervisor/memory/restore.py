@@ -36,7 +36,7 @@ from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.calls import Obstacle
 from pef_hypervisor.to_ultravisor.paging import PageBatch, page_in, scrub_pages, send_batch
 from pef_kit.core.effects import Operation, Turn
-from pef_kit.core.parts import batches, part_by_part
+from pef_kit.core.parts import batches, part_by_part, set_by_set
 from pef_kit.core.runs import Mask, isin
 from pef_protocol.codes import UCode
 from pef_protocol.http import PAGES_AT_ONCE
@@ -200,9 +200,5 @@ def _scrub_unknown(store: Store, vm: Vm) -> Operation[int]:
                 found.append(gfn_set_at(slot, unknown))
 
     yield from part_by_part(vm.slots, find)
-    lost = 0
-    for place, gfns in enumerate(found):
-        if place:
-            yield Turn()
-        lost += yield from _give_up(store, vm, [gfns])
-    return lost
+    lost = yield from set_by_set(found, lambda gfns: _give_up(store, vm, [gfns]))
+    return sum(lost)

@@ -19,8 +19,8 @@ from pef_hypervisor.gfn.table import GfnEvent
 from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.calls import Answer, call_once, call_with_retry
 from pef_hypervisor.to_ultravisor.paging import scrub_pages
-from pef_kit.core.effects import Backoff, Operation, Turn
-from pef_kit.core.parts import part_by_part
+from pef_kit.core.effects import Backoff, Operation
+from pef_kit.core.parts import part_by_part, set_by_set
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_SIZE, gpa_of
 from pef_protocol.states import HvGfnState, HvVmState
@@ -132,10 +132,7 @@ def scrub_stand_ins(store: Store, vm: Vm) -> Operation[None]:
         found.extend(gfn_set_at(slot, offsets) for offsets in slot.where(STAND_IN, part))
 
     yield from part_by_part(vm.slots, find)
-    for place, gfns in enumerate(found):
-        if place:
-            yield Turn()
-        yield from scrub_pages(store, vm, [gfns])
+    yield from set_by_set(found, lambda gfns: scrub_pages(store, vm, [gfns]))
 
 
 def make_plain(vm: Vm) -> Operation[None]:
