@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from pef_kit.core.fence import Answer, Fence, KeptAnswer, Message, Refuse, Run
-from pef_kit.core.slots import SenderSlot, Session
+from pef_kit.core.fence import Answer, Fence, KeptAnswer, Message, Refuse, Run, SenderSlot, Session
 from pef_protocol.identity import CallId, Epoch, InstanceId
 from pef_protocol.problems import ProblemType
 from properties.searching import Step

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from pef_kit.core.fence import Answer, Kept, KeptAnswer, Message, Refuse, Run, no_life
+from pef_kit.core.fence import Answer, Kept, KeptAnswer, Message, Refuse, Run, SenderSlot, Session, no_life
 from pef_kit.core.hello import Epochs, Hello
-from pef_kit.core.slots import SenderSlot, Session
 from pef_protocol.identity import CallId, Epoch, InstanceId
 from pef_protocol.problems import ProblemType
 from properties.fence_world import Rules, World

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from pef_kit.core.effects import Operation, PeerCall, PeerFailure, Transfer
-from pef_kit.core.fence import Answer, Fence, KeptAnswer, Refuse, Run
+from pef_kit.core.fence import Answer, Fence, KeptAnswer, Refuse, Run, SenderSlot, Session
 from pef_kit.core.fence import Message as Arrival
 from pef_kit.core.lease import Ended, leased
 from pef_kit.core.life import Life, OtherIncarnation
-from pef_kit.core.slots import SenderSlot, Session
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.events import Side
 from pef_protocol.identity import CallId, Epoch

@@ -3,6 +3,7 @@
 import os
 import secrets
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from fastapi import FastAPI, Response
 from pydantic import Field
@@ -59,7 +60,7 @@ def build(settings: Settings) -> FastAPI:
         settings.hypervisor_token.get_secret_value(),
         connections=settings.peer_connections,
         timeout=settings.peer_timeout,
-        new_id=lambda: secrets.token_hex(8),
+        new_id=partial(secrets.token_hex, 8),
         other_epoch=lambda: link.doubt(),  # noqa: PLW0108 - the link is made below, of this peer
     )
     bus = OwnBus(memory, threads)

@@ -64,7 +64,7 @@ def build(settings: UltravisorSettings, entropy: Callable[[int], bytes] = secret
         settings.ultravisor_token.get_secret_value(),
         connections=settings.peer_connections,
         timeout=settings.peer_timeout,
-        new_id=lambda: secrets.token_hex(8),
+        new_id=partial(secrets.token_hex, 8),
         give_up=settings.give_up,
     )
     volume = Volume(settings.normal_memory, Side.ULTRAVISOR) if settings.normal_memory else None

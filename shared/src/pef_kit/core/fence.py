@@ -1,7 +1,7 @@
 """The fence: each message between the sides acts once or not at all, and never late.
 
-This is the receiving half, one pure object, the same in a service, in a linked pair and in a search. It is
-told of every arrival and says what becomes of it:
+`Fence` is the receiving half, one pure object, the same in a service, in a linked pair and in a search. It is
+given every arrival and says what becomes of it:
 
 | verdict | when | what to do |
 |---|---|---|
@@ -15,9 +15,12 @@ done twice however often it arrives, and nothing that arrives late is done. All 
 and messages of an earlier epoch are refused by its name. Two budgets bound what is kept: sessions, and bytes
 of answers, reserved before anything is done.
 
+`Session` is the sending half: a call takes a slot, and releases it with its outcome. A slot whose call has no
+outcome yet stays taken, whether anybody still waits for it or not: its number must not be used again.
+
 Trust: nothing here decides for the peer. A fence only refuses, or repeats an answer to the same role.
 
-Source: rules 2, 4, 6, 7 and 16 of ARCHITECTURE.md, "Identity and time"; attack catalogue, rows 48, 49, 59.
+Source: rules 2, 4, 6, 7, 9 and 16 of ARCHITECTURE.md, "Identity and time"; attack catalogue, rows 48, 49, 59.
 """
 
 from dataclasses import dataclass, field
@@ -185,3 +188,40 @@ class Fence:
         if run.life is self.life and run.life.alive and kept.number:
             self.held += len(answer.content) - kept.reserved
             kept.reserved = len(answer.content)
+
+
+# The sending half
+
+
+@dataclass(eq=False, slots=True)
+class SenderSlot:
+    """One slot of a session at one depth; `number` is that of its last call that was received."""
+
+    depth: int
+    place: int
+    number: int = 0
+
+
+@dataclass(slots=True)
+class Session:
+    """One speaker in one epoch: `size` slots at each depth. `name` never comes again."""
+
+    name: str
+    size: int
+    _free: dict[int, list[SenderSlot]] = field(default_factory=dict)
+
+    def take(self, depth: int) -> SenderSlot | None:
+        """Return a slot that carries no call, or None."""
+        free = self._free.get(depth)
+        if free is None:
+            free = self._free[depth] = [SenderSlot(depth, place) for place in reversed(range(self.size))]
+        return free.pop() if free else None
+
+    def call_id(self, slot: SenderSlot) -> CallId:
+        """Return the id of the call that `slot` carries: the number after its last one."""
+        return CallId(self.name, slot.depth, slot.place, slot.number + 1)
+
+    def release(self, slot: SenderSlot, *, received: bool) -> None:
+        """Take a slot back with the outcome of its call; `received` tells whether its number is used up."""
+        slot.number += received
+        self._free[slot.depth].append(slot)

@@ -19,8 +19,8 @@ from urllib.parse import urlencode
 import httpx
 
 from pef_kit.core.effects import PeerCall, PeerFailure
+from pef_kit.core.fence import SenderSlot, Session
 from pef_kit.core.life import Ended, Life
-from pef_kit.core.slots import SenderSlot, Session
 from pef_kit.runtime.connections import NoOutcome, PeerConnections, headers_of, transport_of
 from pef_kit.runtime.messages import decode_reply, encode_call, fingerprint_of, longest_answer, problem_type
 from pef_kit.runtime.trace import CURRENT, CallContext, nested_headers
