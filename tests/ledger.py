@@ -118,9 +118,9 @@ def mutants() -> Iterator[tuple[str, Fact]]:
 
 
 def explorer() -> Iterator[tuple[str, Fact]]:
-    """Yield what the explorer finds of each design, with one GFN in each slot."""
+    """Yield what the explorer finds of each design, with one GFN and no slot to plug."""
     with Processes(processors()) as engine:
-        for row in explore(engine, tuple(Design), Bounds((1, 1)), lambda *_: None, None):
+        for row in explore(engine, tuple(Design), Bounds((1, 0)), lambda *_: None, None):
             for found in row.found:
                 name = f"{row.design.value}, {' '.join(found.plan.image)}"
                 yield f"{name}: states", found.states
