@@ -62,7 +62,7 @@ def designs_table(reports: Sequence[DesignReport], title: str) -> Table:
     }
     for side in (Side.HYPERVISOR, Side.ULTRAVISOR):
         kept = [f"{cost.bytes_per_gfn[side]:.2g}" if cost else "-" for cost in costs]
-        rows[f"bytes a GFN, {side}"] = kept
+        rows[f"bytes per GFN, {side}"] = kept
     for name, cells in rows.items():
         table.add_row(name, *cells, end_section=name.endswith(Side.ULTRAVISOR))
     for step in VERDICTS:

@@ -117,7 +117,7 @@ def _introduce(guide: Guide, pair: Pair) -> None:
     guide.chapter(
         "Two visors, two processes",
         f"The Ultravisor is process {pair.ultravisor.pid}, the Hypervisor {pair.hypervisor.pid}.",
-        "They speak HTTP and share no code of their rules.",
+        "They speak HTTP, and share neither protocol logic nor secure memory.",
         "The Hypervisor owns normal memory; "
         + (
             f"both map it ({pair.normal_memory})."
@@ -132,7 +132,7 @@ def _introduce_standing(guide: Guide, standing: Endpoints) -> None:
     guide.chapter(
         "Two visors, two processes",
         f"The Ultravisor answers at {standing.ultravisor_url}, the Hypervisor at {standing.hypervisor_url}.",
-        "They speak HTTP and share no code of their rules.",
+        "They speak HTTP, and share neither protocol logic nor secure memory.",
         "The Hypervisor owns normal memory. Secure memory is a private mapping of the Ultravisor:",
         "no file, no segment, no request shows it.",
     )
