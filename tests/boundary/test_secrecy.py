@@ -32,12 +32,12 @@ pytestmark = [pytest.mark.sockets, pytest.mark.slow]
 
 PRIVATE = range(FREE, FREE + 12)
 SHARED = FREE + 20
-VERBOSE_LOGGING = Path(__file__).with_name("talkative")
+VERBOSE_LOGGING = Path(__file__).with_name("verbose_logging")
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["over_http", "mapped"])
 async def pair(request: pytest.FixtureRequest) -> AsyncIterator[LivePair]:
-    """Start a talkative pair, with either form of the memory bus."""
+    """Start a pair that logs everything, with either form of the memory bus."""
     variables = (("PYTHONPATH", str(VERBOSE_LOGGING)),)
     async with live_pair(LivePlan(mapped=request.param, variables=variables)) as running:
         yield running
@@ -140,7 +140,7 @@ async def test_44_plaintext_of_private_pages_is_nowhere(pair: LivePair) -> None:
         assert await seen(pair, vm, private) == set()
     assert await seen(pair, vm, private) == set()
     assert await pair.broken() == []
-    assert all(content for _, content in logs(pair)), "a talkative service said nothing"
+    assert all(content for _, content in logs(pair)), "a service that logs everything said nothing"
 
 
 @pytest.mark.parametrize("pair", [pytest.param(False, id="over_http")], indirect=True)

@@ -1,4 +1,4 @@
-"""Makes a service as talkative as it can be: Python runs this before it, where PYTHONPATH leads here.
+"""Make a service log as much as it can: Python runs this before it, where PYTHONPATH leads here.
 
 Every logger of the process says all it has to say, uvicorn's trace of messages and access log included.
 """
