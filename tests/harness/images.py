@@ -10,8 +10,8 @@ import random
 from dataclasses import replace
 from typing import Final
 
-from harness.fixtures import LPID, machine
-from harness.scripted import ScriptedHypervisor, guest
+from harness.scripted_hypervisor import ScriptedHypervisor, guest
+from harness.ultravisor_fixtures import LPID, machine
 from pef_kit.core.effects import Operation
 from pef_lab.image import GuestImage, build_image
 from pef_protocol.calls import Reply

@@ -5,8 +5,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from harness.held import may_go_on
 from pef_hypervisor.dispatch import Hypervisor
-from pef_kit.core.effects import MAX_ATTEMPTS, Backoff, Effect, Offload, Operation, PeerCall, Transfer
+from pef_kit.core.effects import Backoff, Effect, Offload, Operation, PeerCall, Transfer
 from pef_kit.runtime.bus import NormalMemory, carry_out
 from pef_kit.runtime.runner import drive
 from pef_protocol.calls import CALLS, Reply
@@ -70,11 +71,8 @@ class LinkedPair:
                 carry_out(self.memory, effect)
             case Offload(run):
                 return run()
-            case Backoff(attempt, ignore_deadline):
-                assert not ignore_deadline or attempt < MAX_ATTEMPTS, (
-                    "an operation waits for what nobody ends"
-                )
-                return ignore_deadline or attempt < MAX_ATTEMPTS - 1
+            case Backoff():
+                return may_go_on(effect)
         return None
 
     def run(self, operation: Operation[T]) -> T:

@@ -13,6 +13,7 @@ import uvicorn
 from pydantic import SecretStr
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from harness.loopback import Server
 from pef_hypervisor.app import Settings
 from pef_hypervisor.app import build as build_hypervisor
 from pef_kit.runtime.connections import client_of
@@ -24,7 +25,6 @@ from pef_protocol.http import PROBLEM
 from pef_protocol.quantities import PAGE_SIZE, Lpid
 from pef_ultravisor.app import UltravisorSettings
 from pef_ultravisor.app import build as build_ultravisor
-from unit.kit.loopback import Server
 
 LPID: Final = Lpid(1)
 MEMORY: Final = 16 << 20

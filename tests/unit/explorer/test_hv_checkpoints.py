@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from harness.hypervisor_fixtures import HypervisorUnderTest
 from pef_explorer.checkpoints.hypervisor import HvSpares, checkpoint, restore, restore_gate
 from pef_hypervisor.designs import DESIGNS
 from pef_hypervisor.dispatch import Hypervisor
@@ -16,14 +17,13 @@ from pef_protocol.designs import Design
 from pef_protocol.identity import Incarnation, InstanceId
 from pef_protocol.quantities import Lpid, gfn_of
 from pef_protocol.states import HvGfnState, HvVmState
-from unit.hypervisor.world import World
 
 PLUGGED = 1
 
 
-def fixture() -> World:
+def fixture() -> HypervisorUnderTest:
     """Return a Hypervisor whose VM has two slots, one of them written to."""
-    world = World()
+    world = HypervisorUnderTest()
     assert world.plug(PLUGGED, 40, 3).errno is Errno.OK
     assert world.write(2, b"content").errno is Errno.OK
     return world
@@ -125,7 +125,7 @@ def test_spares_give_the_same_slots_back() -> None:
 
 
 def test_a_slot_of_another_place_is_another_slot() -> None:
-    world, other = World(pages=4), World(pages=8)
+    world, other = HypervisorUnderTest(pages=4), HypervisorUnderTest(pages=8)
     restore(other.hv, checkpoint(world.hv))
     assert checkpoint(other.hv) == checkpoint(world.hv)
     assert slot_of(other.hv).end == gfn_of(0) + 4

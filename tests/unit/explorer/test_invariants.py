@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from harness.broken_steps import CASES, Change, a_step, done, seen
 from pef_explorer.actions.move import GUESTS, MEMORY, VMM
 from pef_explorer.actions.oracle import ZERO
 from pef_explorer.actions.table import UV_ESM
@@ -17,7 +18,6 @@ from pef_explorer.world.world import World
 from pef_protocol.designs import Design
 from pef_protocol.states import HvGfnState as H
 from pef_protocol.states import UvGfnState as S
-from unit.explorer.breaking import CASES, Change, a_step, done, seen
 
 INVARIANT = {each.__name__: each for each in INVARIANTS}
 

@@ -7,10 +7,10 @@ from typing import Final
 
 import pytest
 
+from harness.broken_rules import break_rule
 from pef_explorer.simulation.campaign import simulate_seed
 from pef_explorer.simulation.events import Seed
 from pef_protocol.designs import Design
-from unit.explorer.broken_rules import break_rule
 
 STEPS: Final = 300
 FOUND: Final = [

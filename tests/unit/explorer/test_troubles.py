@@ -7,10 +7,10 @@ from typing import Final
 
 import pytest
 
+from harness.broken_rules import break_rule
 from pef_explorer.plan import NO_TROUBLES, Part, Plan, Troubles
 from pef_explorer.search.search import Found, Search
 from pef_protocol.designs import Design
-from unit.explorer.broken_rules import break_rule
 
 HARM_ONLY: Final = frozenset({"a_message_acts_once"})
 

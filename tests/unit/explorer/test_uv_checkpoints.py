@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from harness.fixtures import LPID, frame_of, machine, put, secure_vm, sound, state_of, svm_of, text
-from harness.scripted import ScriptedHypervisor
+from harness.scripted_hypervisor import ScriptedHypervisor
+from harness.ultravisor_fixtures import LPID, frame_of, machine, put, secure_vm, sound, state_of, svm_of, text
 from pef_explorer.checkpoints.ultravisor import UvSpares, checkpoint, restore
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design

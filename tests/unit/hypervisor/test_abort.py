@@ -5,30 +5,21 @@ Source: decisions, "H_SVM_INIT_ABORT".
 
 import pytest
 
+from harness.hypervisor_fixtures import ULTRAVISOR, HypervisorUnderTest
+from harness.scripted_peer import first, honest, refuse, silent, turned_away
+from harness.scripted_ultravisor import ZERO_PAGE, Answer, refuse_gfns, rows
 from pef_hypervisor.outcome import Errno
 from pef_kit.core.effects import MAX_ATTEMPTS
 from pef_protocol.codes import UCode
 from pef_protocol.designs import PUSHING, Design
 from pef_protocol.hypercalls import SvmInitAbort
-from unit.hypervisor.scripted_ultravisor import (
-    ZERO_PAGE,
-    Answer,
-    first,
-    honest,
-    refuse,
-    refuse_gfns,
-    rows,
-    silent,
-    turned_away,
-)
-from unit.hypervisor.world import ULTRAVISOR, World
 
 IMPORTED, OUT, SHARED, LEFT, ASKED_UNTOUCHED, BOTH = range(6)
 
 
-def failed_esm(design: Design = Design.TRACKED, *, device_pages: int = 64) -> World:
+def failed_esm(design: Design = Design.TRACKED, *, device_pages: int = 64) -> HypervisorUnderTest:
     """Return a transient VM with a page of each kind."""
-    world = World(design, pages=6, device_pages=device_pages)
+    world = HypervisorUnderTest(design, pages=6, device_pages=device_pages)
     for gfn in (IMPORTED, OUT, LEFT):
         world.write(gfn, b"GFN %d" % gfn)
     world.init_start()
@@ -67,7 +58,7 @@ def test_two_states_can_not_tell_what_is_paged_out_so_it_is_scrubbed_and_counted
     assert world.sound()
 
 
-def replaced(design: Design) -> World:
+def replaced(design: Design) -> HypervisorUnderTest:
     """Return a failed UV_ESM with a page that was imported and then shared, beside the others."""
     world = failed_esm(design)
     world.write(BOTH, b"before")
@@ -203,7 +194,7 @@ def test_paged_out_pages_that_stay_busy_are_as_they_were() -> None:
 
 
 def test_with_one_device_page_paged_out_pages_come_back_one_by_one() -> None:
-    world = World(pages=4, device_pages=2)
+    world = HypervisorUnderTest(pages=4, device_pages=2)
     for gfn in range(4):
         world.write(gfn, b"%d" % gfn)
     world.init_start()
@@ -220,7 +211,7 @@ def test_with_one_device_page_paged_out_pages_come_back_one_by_one() -> None:
 
 
 def test_without_a_device_page_the_call_waits_for_better_times() -> None:
-    world = World(pages=2, device_pages=1)
+    world = HypervisorUnderTest(pages=2, device_pages=1)
     world.write(0, b"text")
     world.init_start()
     world.page_in((0, 1))
@@ -233,7 +224,7 @@ def test_without_a_device_page_the_call_waits_for_better_times() -> None:
 
 
 def test_where_secure_memory_is_short_pages_that_went_in_come_back_before_the_rest() -> None:
-    world = World(pages=2)
+    world = HypervisorUnderTest(pages=2)
     for gfn in range(2):
         world.write(gfn, b"%d" % gfn)
     world.init_start()
@@ -247,7 +238,7 @@ def test_nothing_else_may_begin_while_the_vm_goes_back() -> None:
     world = failed_esm()
     seen: list[str] = []
 
-    def meanwhile() -> None:
+    def meanwhile(_: object) -> None:
         seen.append(world.page_in((LEFT, 1)).code.name)
         seen.append(world.init_abort().code.name)
         seen.extend(outcome.errno.name for outcome in (world.plug(5, 500, 1), world.unplug(0)))

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
+from harness.hypervisor_fixtures import HypervisorUnderTest, secured
+from harness.scripted_peer import refuse
 from pef_kit.core.effects import Backoff, PeerCall
 from pef_kit.core.lease import Ended, Life
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_SIZE
-from unit.hypervisor.scripted_ultravisor import refuse
-from unit.hypervisor.world import World, secured
 
 
-def joined(world: World) -> None:
+def joined(world: HypervisorUnderTest) -> None:
     """Let hello be answered by an Ultravisor that knows nothing, and this side fit it."""
     world.uv.slots.clear()
     world.uv.pages.clear()
@@ -61,7 +61,7 @@ def test_a_vm_in_which_an_operation_was_cut_off_must_be_reset() -> None:
 
 
 def test_a_normal_vm_goes_on_while_its_entry_is_written() -> None:
-    world = World(pages=64)
+    world = HypervisorUnderTest(pages=64)
     storing = world.start(world.hv.store_bytes(world.lpid, 0, b"x" * (2 << 20)))
     world.run(world.hv.end_operations())
     assert world.run(world.hv.load(world.lpid, 40 * PAGE_SIZE, 1)) == bytes(1)
@@ -86,7 +86,7 @@ def test_nothing_that_needs_the_ultravisor_begins_in_between() -> None:
 
 
 def test_a_vm_whose_entry_is_refused_must_be_reset() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.run(world.hv.end_operations())
     world.uv.answers("UV_WRITE_PATE", refuse(UCode.U_PERMISSION))
     joined(world)
@@ -96,7 +96,7 @@ def test_a_vm_whose_entry_is_refused_must_be_reset() -> None:
 
 
 def test_a_vm_in_the_making_is_waited_for_and_not_made() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     making = world.start(world.hv.create_vm(Design.TRACKED, secure_guest=True, radix=True))
     ending = world.start(world.hv.end_operations())
     assert isinstance(ending.effect, Backoff)

@@ -6,11 +6,11 @@ Source: rule 13 of ARCHITECTURE.md, "Identity and time".
 import numpy as np
 import pytest
 
+from harness.hypervisor_fixtures import HypervisorUnderTest, secured
 from pef_hypervisor.normal_memory import BusRequests
 from pef_kit.core.effects import Backoff
 from pef_kit.runtime.bus import NORMAL_BASE
 from pef_protocol.quantities import PAGE_SIZE
-from unit.hypervisor.world import World, secured
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_a_request_touches_the_ranges_that_it_names_a_byte_of(
 
 
 def test_destroy_hands_no_range_over_that_a_request_still_names() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     base = world.slot.base
     with world.hv.store.memory.requests.under_way([(base + PAGE_SIZE, 1)]):
         destroying = world.start(world.hv.destroy(world.lpid)).step().step()
@@ -42,13 +42,13 @@ def test_destroy_hands_no_range_over_that_a_request_still_names() -> None:
 
 
 def test_what_is_beside_a_request_does_not_wait_for_it() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     with world.hv.store.memory.requests.under_way([(NORMAL_BASE + world.slot.count * PAGE_SIZE, PAGE_SIZE)]):
         assert world.run(world.hv.destroy(world.lpid)).errno.name == "OK"
 
 
 def test_a_destroy_whose_time_is_over_can_be_repeated() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     with world.hv.store.memory.requests.under_way([(world.slot.base, 1)]):
         assert world.run(world.hv.destroy(world.lpid)).errno.name == "EBUSY"
         assert world.run(world.hv.load(world.lpid, 0, 1)).reason == "must be reset"  # type: ignore[union-attr]

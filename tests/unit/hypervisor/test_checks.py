@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from harness.hypervisor_fixtures import ULTRAVISOR, HypervisorUnderTest, gfn_runs
 from pef_protocol.calls import CALLS
 from pef_protocol.http import Caller, Role
 from pef_protocol.hypercalls import SvmInitAbort, SvmInitDone, SvmInitStart, SvmPageIn, SvmPageOut
 from pef_protocol.quantities import PAGE_ORDER, Lpid, PageOrder
-from unit.hypervisor.world import ULTRAVISOR, World, gfn_runs
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Attempt:
 
     call: str
     options: dict[str, Any] = field(default_factory=dict)
-    actions: list[Callable[[World], object]] = field(default_factory=list)
+    actions: list[Callable[[HypervisorUnderTest], object]] = field(default_factory=list)
     caller: Caller = ULTRAVISOR
     changes: dict[str, Any] = field(default_factory=dict)
 
@@ -111,12 +111,12 @@ PAIRS: list[tuple[str, tuple[str, ...]]] = [
 ]
 
 
-def prepared(call: str, checks: tuple[str, ...]) -> tuple[World, Attempt]:
+def prepared(call: str, checks: tuple[str, ...]) -> tuple[HypervisorUnderTest, Attempt]:
     """Return a world in which exactly these checks refuse the call."""
     attempt = Attempt(call)
     for check in checks:
         FAULTS[call][check](attempt)
-    world = World(**attempt.options)
+    world = HypervisorUnderTest(**attempt.options)
     if call != "H_SVM_INIT_START":
         world.init_start()
     for action in attempt.actions:
@@ -162,7 +162,7 @@ def test_without_a_fault_the_call_does_its_work(call: str) -> None:
 
 @pytest.mark.parametrize("later", [{"radix": False}, {"secure_guest": False}], ids=str)
 def test_a_started_vm_is_h_state_whatever_else_is_wrong(later: dict[str, bool]) -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.init_start()
     for name, value in later.items():
         setattr(world.vm, name, value)
@@ -188,5 +188,5 @@ def test_a_vm_that_there_is_not_was_never_started(call: str) -> None:
 
 
 def test_an_unknown_call_is_h_function() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     assert world.run(world.hv.hypercall(ULTRAVISOR, "H_SVM_TPM_COMM", None)).code.name == "H_FUNCTION"

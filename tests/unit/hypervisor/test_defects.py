@@ -7,31 +7,32 @@ calls that there are.
 
 import pytest
 
+from harness.hypervisor_fixtures import ULTRAVISOR, HypervisorUnderTest
+from harness.scripted_peer import first, honest, refuse
+from harness.scripted_ultravisor import ZERO_PAGE, refuse_gfns, rows
 from pef_kit.core.effects import MAX_ATTEMPTS
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
 from pef_protocol.http import Caller
-from unit.hypervisor.scripted_ultravisor import ZERO_PAGE, first, honest, refuse, refuse_gfns, rows
-from unit.hypervisor.world import ULTRAVISOR, World
 
 
 @pytest.mark.parametrize("denial", [{"secure_guest": False}, {"radix": False}, {"device_pages": 0}], ids=str)
 def test_k1_init_done_after_a_denied_init_start(denial: dict[str, int]) -> None:
-    world = World(**denial)  # type: ignore[arg-type]
+    world = HypervisorUnderTest(**denial)  # type: ignore[arg-type]
     assert not world.init_start().code.succeeded
     assert world.init_done().code.name == "H_UNSUPPORTED"
     assert world.vm.state.name == "NORMAL"
 
 
 def test_k1_init_done_after_a_failed_init_start() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.uv.answers("UV_REGISTER_MEM_SLOT", refuse(UCode.U_P3))
     assert not world.init_start().code.succeeded
     assert world.init_done().code.name == "H_STATE"
 
 
 def test_k2_the_rollback_unregisters_what_was_registered() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.plug(1, 100, 4)
     world.uv.answers("UV_REGISTER_MEM_SLOT", honest, refuse(UCode.U_P3))
     world.init_start()
@@ -42,7 +43,7 @@ def test_k2_the_rollback_unregisters_what_was_registered() -> None:
 
 @pytest.mark.parametrize("secure", [False, True], ids=["transient", "secure"])
 def test_k3_a_second_init_start(*, secure: bool) -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.init_start()
     if secure:
         world.init_done()
@@ -53,7 +54,7 @@ def test_k3_a_second_init_start(*, secure: bool) -> None:
 
 @pytest.mark.parametrize("code", [UCode.U_BUSY, UCode.U_P2], ids=["busy", "refused"])
 def test_k4_a_refused_page_in_leaks_no_device_page_and_can_be_repeated(code: UCode) -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.write(0, b"text")
     world.init_start()
     world.uv.answers("UV_PAGE_IN", *[refuse(code)] * MAX_ATTEMPTS)
@@ -65,7 +66,7 @@ def test_k4_a_refused_page_in_leaks_no_device_page_and_can_be_repeated(code: UCo
 
 
 def test_k5_a_refused_share_of_a_secure_page_keeps_its_contents() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.write(0, b"text")
     world.init_start()
     world.page_in((0, 1))
@@ -77,7 +78,7 @@ def test_k5_a_refused_share_of_a_secure_page_keeps_its_contents() -> None:
 
 
 def test_k6_a_refusal_in_init_abort_leaves_no_secure_page_in_a_normal_vm() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.write(0, b"mine")
     world.write(1, b"lost")
     world.init_start()
@@ -91,7 +92,7 @@ def test_k6_a_refusal_in_init_abort_leaves_no_secure_page_in_a_normal_vm() -> No
 
 
 def test_k6_an_svm_that_can_not_be_ended_keeps_its_vm_from_running() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.init_start()
     world.uv.answers("UV_SVM_TERMINATE", refuse(UCode.U_PERMISSION))
     assert world.init_abort().code.name == "H_STATE"
@@ -103,7 +104,7 @@ def test_k6_an_svm_that_can_not_be_ended_keeps_its_vm_from_running() -> None:
 
 @pytest.mark.parametrize("way", ["init_abort", "reset"])
 def test_k7_cycles_leave_nothing_behind(way: str) -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.plug(1, 100, 4)
     seen = set()
     for _ in range(3):
@@ -116,7 +117,7 @@ def test_k7_cycles_leave_nothing_behind(way: str) -> None:
 
 
 def test_k8_a_busy_registration_is_not_a_success() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.uv.answers("UV_REGISTER_MEM_SLOT", refuse(UCode.U_BUSY), refuse(UCode.U_BUSY))
     assert world.init_start().code.succeeded
     assert world.uv.names == ["UV_REGISTER_MEM_SLOT"] * 3
@@ -130,7 +131,7 @@ def test_k8_a_busy_registration_is_not_a_success() -> None:
     ("code", "errno"), [(UCode.U_RETRY, "ENOMEM"), (UCode.U_P3, "EINVAL"), (UCode.U_P2, "EINVAL")]
 )
 def test_k9_a_failed_hot_add_is_told_and_undone(code: UCode, errno: str) -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.init_start()
     before = world.hv.digest()
     world.uv.answers("UV_REGISTER_MEM_SLOT", refuse(code))
@@ -141,7 +142,7 @@ def test_k9_a_failed_hot_add_is_told_and_undone(code: UCode, errno: str) -> None
 
 
 def test_k10_asking_for_a_page_that_the_ultravisor_holds_leaves_it_there() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.init_start()
     world.page_in((0, 1))
     world.page_in((0, 1))
@@ -149,7 +150,7 @@ def test_k10_asking_for_a_page_that_the_ultravisor_holds_leaves_it_there() -> No
 
 
 def test_k11_a_reset_that_is_refused_leaves_a_secure_vm_or_one_that_only_waits_for_reset() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.init_start()
     world.init_done()
     before = world.hv.digest()
@@ -167,7 +168,7 @@ def test_k11_a_reset_that_is_refused_leaves_a_secure_vm_or_one_that_only_waits_f
 
 
 def test_k13_a_page_shared_during_uv_esm_is_invalidated_when_it_is_unmapped() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.init_start()
     world.share((4, 2))
     assert world.unmap(3, 3).errno.name == "OK"
@@ -176,7 +177,7 @@ def test_k13_a_page_shared_during_uv_esm_is_invalidated_when_it_is_unmapped() ->
 
 @pytest.mark.parametrize("design", Design)
 def test_k14_pages_that_replaced_secure_ones_are_zero_after_reset(design: Design) -> None:
-    world = World(design)
+    world = HypervisorUnderTest(design)
     for gfn in range(3):
         world.write(gfn, b"secret")
     world.init_start()
@@ -191,7 +192,7 @@ def test_k14_pages_that_replaced_secure_ones_are_zero_after_reset(design: Design
 
 
 def test_k15_a_paged_out_page_is_not_left_encrypted_by_init_abort() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.write(0, b"text")
     world.init_start()
     world.page_in((0, 1))
@@ -202,7 +203,7 @@ def test_k15_a_paged_out_page_is_not_left_encrypted_by_init_abort() -> None:
 
 
 def test_k16_a_page_that_was_sent_in_is_no_longer_called_paged_out() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.write(0, b"text")
     world.init_start()
     world.page_in((0, 1))
@@ -212,11 +213,11 @@ def test_k16_a_page_that_was_sent_in_is_no_longer_called_paged_out() -> None:
 
 
 def test_k17_a_page_that_is_being_offered_can_not_be_unmapped_meanwhile() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.init_start()
     unmapping = []
 
-    def unmap_meanwhile() -> None:
+    def unmap_meanwhile(_: object) -> None:
         unmapping.append(world.start(world.hv.unmap(world.lpid, 0, 1)))
 
     world.uv.sharing = True

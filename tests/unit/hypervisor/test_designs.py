@@ -10,12 +10,12 @@ from typing import Final
 
 import pytest
 
+from harness.hypervisor_fixtures import HypervisorUnderTest
 from pef_hypervisor.designs import BUILT_IN, DESIGNS, UnknownDesign, designs_named, load_designs
 from pef_hypervisor.gfn.table import GfnAction, GfnEvent, cells_of
 from pef_hypervisor.outcome import Errno
 from pef_protocol.designs import Design
 from pef_protocol.states import HvGfnState
-from unit.hypervisor.world import World
 
 MODULE: Final = """
     from pef_hypervisor.designs import DesignName, DesignRow
@@ -98,7 +98,7 @@ def registered(names: str) -> Iterator[None]:
 @pytest.mark.usefixtures("outside")
 def test_a_vm_of_a_design_from_outside_goes_its_way() -> None:
     with registered("patient"):
-        world = World("patient")
+        world = HypervisorUnderTest("patient")
     world.init_start()
     world.page_in((0, 2))
     assert world.init_done().code.succeeded
@@ -107,7 +107,7 @@ def test_a_vm_of_a_design_from_outside_goes_its_way() -> None:
 
 
 def test_a_vm_of_a_design_that_there_is_not_is_not_made() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     outcome = world.run(world.hv.create_vm("nobodys", secure_guest=True, radix=True))
     assert (outcome.errno, outcome.detail) == (Errno.EINVAL, "there is no design nobodys")
     assert len(world.hv.store.vms) == 1

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import pytest
 
+from harness.hypervisor_fixtures import ULTRAVISOR, HypervisorUnderTest, secured
+from harness.scripted_peer import refuse
 from pef_hypervisor.outcome import Outcome
 from pef_kit.core.effects import Backoff, Offload, Operation, PeerCall
 from pef_kit.core.lease import Ended
@@ -16,10 +18,8 @@ from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
 from pef_protocol.hypercalls import SvmInitAbort, SvmInitDone
 from pef_protocol.quantities import PAGE_SIZE
-from unit.hypervisor.scripted_ultravisor import refuse
-from unit.hypervisor.world import ULTRAVISOR, World, secured
 
-Begin = Callable[[World], Operation[Any]]
+Begin = Callable[[HypervisorUnderTest], Operation[Any]]
 
 LARGE: Final = bytes(2 << 20)
 
@@ -57,7 +57,7 @@ def is_busy(outcome: Any) -> bool:
     return outcome.errno.name == "EBUSY" if isinstance(outcome, Outcome) else outcome.reason == "busy"
 
 
-def page_out_under_way(world: World) -> Any:
+def page_out_under_way(world: HypervisorUnderTest) -> Any:
     """Return a host's read that waits for its UV_PAGE_OUT."""
     read_now = world.start(world.hv.host_read(world.lpid, 2 * PAGE_SIZE, 8))
     assert isinstance(read_now.effect, PeerCall)
@@ -131,7 +131,7 @@ def test_hypercalls_are_served_while_a_slot_is_added() -> None:
 
 
 def test_a_large_store_beside_destroy_is_waited_for_and_never_lands_in_the_next_vm() -> None:
-    world = World(pages=64)
+    world = HypervisorUnderTest(pages=64)
     storing = world.start(world.hv.store_bytes(world.lpid, 0, LARGE))
     assert isinstance(storing.effect, Offload)
     destroying = world.start(world.hv.destroy(world.lpid))
@@ -151,7 +151,7 @@ def test_an_operation_that_needs_the_ultravisor_ends_with_the_epoch() -> None:
 
 
 def test_an_access_of_a_normal_vm_outlasts_the_epoch() -> None:
-    world = World(pages=64)
+    world = HypervisorUnderTest(pages=64)
     storing = world.start(world.hv.store_bytes(world.lpid, 0, LARGE))
     world.hv.store.epoch.end()
     assert storing.finish() is None

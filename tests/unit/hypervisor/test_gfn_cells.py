@@ -8,19 +8,19 @@ from typing import NamedTuple
 
 import pytest
 
+from harness.hypervisor_fixtures import HypervisorUnderTest, refused
+from harness.scripted_peer import refuse
 from pef_hypervisor.outcome import Errno, Outcome
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
-from unit.hypervisor.scripted_ultravisor import refuse
-from unit.hypervisor.world import World, refused
 
 GFN = 3
 TEXT = b"clear text"
 
 
-def transient(letter: str, **options: int) -> World:
+def transient(letter: str, **options: int) -> HypervisorUnderTest:
     """Return a transient VM whose GFN, touched before, is in the state of that letter."""
-    world = World(**options)  # type: ignore[arg-type]
+    world = HypervisorUnderTest(**options)  # type: ignore[arg-type]
     world.write(GFN, TEXT)
     assert world.init_start().code.succeeded
     if letter in "SP":
@@ -43,7 +43,7 @@ class Seen(NamedTuple):
     pool: int
 
 
-EVENTS: dict[str, Callable[[World], object]] = {
+EVENTS: dict[str, Callable[[HypervisorUnderTest], object]] = {
     "H_SVM_PAGE_IN": lambda world: world.page_in((GFN, 1)),
     "H_SVM_PAGE_IN shared": lambda world: world.share((GFN, 1)),
     "H_SVM_PAGE_OUT": lambda world: world.page_out((GFN, 1)),
@@ -110,7 +110,7 @@ CELLS: dict[str, dict[str, Seen]] = {
 }
 
 
-def happens(world: World, event: str) -> Seen:
+def happens(world: HypervisorUnderTest, event: str) -> Seen:
     """Let an event happen and return what it did, to the one GFN that the VM has."""
     before = world.used
     answer = EVENTS[event](world)

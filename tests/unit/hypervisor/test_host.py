@@ -7,27 +7,18 @@ from typing import Any
 
 import pytest
 
+from harness.hypervisor_fixtures import ULTRAVISOR, HypervisorUnderTest, secured
+from harness.scripted_peer import first, honest, refuse, silent, turned_away
+from harness.scripted_ultravisor import ZERO_PAGE, Answer, refuse_gfns, rows
 from pef_hypervisor.checks import Refused
 from pef_kit.core.effects import MAX_ATTEMPTS
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_SIZE, Gpa
-from unit.hypervisor.scripted_ultravisor import (
-    ZERO_PAGE,
-    Answer,
-    first,
-    honest,
-    refuse,
-    refuse_gfns,
-    rows,
-    silent,
-    turned_away,
-)
-from unit.hypervisor.world import ULTRAVISOR, World, secured
 
 
 def test_what_is_written_is_read_across_pages_and_slots_that_abut() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.plug(1, 16, 4)
     text = bytes(range(256)) * 16
     at = 16 * PAGE_SIZE - 1000
@@ -38,7 +29,7 @@ def test_what_is_written_is_read_across_pages_and_slots_that_abut() -> None:
 
 
 def test_reading_untouched_memory_costs_nothing() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     before = world.hv.digest()
     assert world.read(3, 3 * PAGE_SIZE) == bytes(3 * PAGE_SIZE)
     assert world.hv.digest() == before
@@ -46,7 +37,7 @@ def test_reading_untouched_memory_costs_nothing() -> None:
 
 
 def test_a_large_access_is_copied_in_a_thread_while_its_pages_are_in_flight() -> None:
-    world = World(pages=64)
+    world = HypervisorUnderTest(pages=64)
     text = bytes(range(256)) * (1 << 13)
     write = world.start(world.hv.host_write(world.lpid, 100, text))
     world.init_start()
@@ -94,7 +85,7 @@ def test_a_page_out_that_nobody_answers_is_a_bus_error_and_the_page_stays_secure
     world = secured()
     world.uv.answers("UV_PAGE_OUT", silent())
     outcome: Any = world.read(1)
-    said = "bus error: UV_PAGE_OUT to ultravisor: no connection"
+    said = "bus error: UV_PAGE_OUT to ultravisor: no answer"
     assert (outcome.errno.name, outcome.detail) == ("EIO", said)
     assert world.states()[1] == "S"
     assert world.sound()
@@ -157,7 +148,7 @@ def test_two_states_tell_the_ultravisor_of_every_page_and_ignore_that_some_are_s
 
 
 def test_unmapping_in_a_normal_vm_is_silent_and_keeps_the_bytes() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.write(1, b"text")
     assert world.unmap(0, 4).errno.name == "OK"
     assert (world.uv.asked, world.read(1, 4)) == ([], b"text")
@@ -195,19 +186,19 @@ def test_an_invalidation_that_is_not_taken_is_told(answers: list[Any], errno: st
     ("gpa", "count", "errno"), [(1, 1, "EINVAL"), (0, 17, "EFAULT"), (0, 1 << 63, "EFAULT")]
 )
 def test_ranges_that_can_not_be_unmapped(gpa: int, count: int, errno: str) -> None:
-    world = World()
+    world = HypervisorUnderTest()
     assert world.run(world.hv.unmap(world.lpid, gpa, count)).errno.name == errno
 
 
 def test_a_normal_guest_loads_what_it_stored() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     assert world.run(world.hv.store_bytes(world.lpid, 65000, b"guest text" * 100)) is None
     assert world.run(world.hv.load(world.lpid, 65000, 10)) == b"guest text"
     assert world.run(world.hv.host_read(world.lpid, 65000, 10)) == b"guest text"
 
 
 def test_a_guest_that_does_not_run_here_is_told_why() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     hv, lpid = world.hv, world.lpid
     assert world.run(hv.load(lpid, 1 << 40, 8)) == Refused("no slot", Gpa(1 << 40))
     assert world.run(hv.store_bytes(9, 5, b"x")) == Refused("no VM", Gpa(5))
@@ -221,7 +212,7 @@ def test_a_guest_that_does_not_run_here_is_told_why() -> None:
 
 
 def test_a_guest_access_waits_for_another_one_and_gives_up_in_the_end() -> None:
-    world = World(pages=64)
+    world = HypervisorUnderTest(pages=64)
     write = world.start(world.hv.host_write(world.lpid, 0, b"x" * (2 << 20)))
     assert world.run(world.hv.load(world.lpid, 0, 1)) == Refused("busy", Gpa(0))
     load = world.start(world.hv.load(world.lpid, 0, 1)).step()
@@ -230,10 +221,10 @@ def test_a_guest_access_waits_for_another_one_and_gives_up_in_the_end() -> None:
 
 
 def test_a_page_that_goes_secure_is_zero_in_normal_memory_and_takes_none() -> None:
-    world = World(pages=80, device_pages=80)
+    world = HypervisorUnderTest(pages=80, device_pages=80)
     world.write(0, b"\x01" * (80 * PAGE_SIZE))
     world.init_start()
-    world.uv.answers("UV_PAGE_IN", first(lambda: None, honest))
+    world.uv.answers("UV_PAGE_IN", first(lambda _: None, honest))
     assert world.page_in((0, 80)).code.succeeded
     assert all(world.normal_page(gfn) == ZERO_PAGE for gfn in (0, 40, 79))
     assert world.sound()

@@ -7,13 +7,13 @@ from typing import Final
 
 import pytest
 
+from harness.hypervisor_fixtures import HypervisorUnderTest
 from pef_kit.core.life import OtherIncarnation
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.http import Caller, Role
 from pef_protocol.hypercalls import SvmInitAbort, SvmInitDone, SvmInitStart
 from pef_protocol.identity import Incarnation, InstanceId
-from unit.hypervisor.world import World
 
 ONE, TWO = InstanceId("1" * 32), InstanceId("2" * 32)
 SECOND: Final = Incarnation(ONE, 2)
@@ -24,9 +24,9 @@ def means(incarnation: Incarnation | None) -> Caller:
     return Caller(Role.ULTRAVISOR, incarnation=incarnation)
 
 
-def started(incarnation: Incarnation = SECOND) -> World:
+def started(incarnation: Incarnation = SECOND) -> HypervisorUnderTest:
     """Return a VM whose H_SVM_INIT_START named that incarnation."""
-    world = World()
+    world = HypervisorUnderTest()
     world.write(0, b"text")
     assert world.call("H_SVM_INIT_START", SvmInitStart(world.lpid), means(incarnation)).code.succeeded
     return world
@@ -83,7 +83,7 @@ def test_an_svm_must_be_a_later_one_than_any_before(late: Incarnation) -> None:
 @pytest.mark.parametrize("code", [UCode.U_SUCCESS, UCode.U_INVALID], ids=lambda code: code.name)
 def test_no_svm_begins_that_ended_before_this_side_heard_of_it(code: UCode, ends: str) -> None:
     """Its H_SVM_INIT_START was on its way while UV_SVM_TERMINATE ended it: the answer names the next one."""
-    world = started() if ends == "abort" else World()
+    world = started() if ends == "abort" else HypervisorUnderTest()
     terminated = Reply(code, {"incarnation": str(Incarnation(ONE, 5))})
     world.uv.answers("UV_SVM_TERMINATE", lambda *_: terminated)
     if ends == "abort":
@@ -101,14 +101,14 @@ def test_no_svm_begins_that_ended_before_this_side_heard_of_it(code: UCode, ends
 
 @pytest.mark.parametrize("reported", [{}, {"incarnation": "no incarnation"}], ids=["nothing", "junk"])
 def test_an_ultravisor_that_tells_no_incarnation_begins_any_svm(reported: dict[str, str]) -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.uv.answers("UV_SVM_TERMINATE", lambda *_: Reply(UCode.U_SUCCESS, reported))
     world.reset()
     assert world.call("H_SVM_INIT_START", SvmInitStart(world.lpid), means(SECOND)).code.succeeded
 
 
 def test_another_ultravisor_begins_its_own_svms() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     terminated = Reply(UCode.U_SUCCESS, {"incarnation": str(Incarnation(ONE, 5))})
     world.uv.answers("UV_SVM_TERMINATE", lambda *_: terminated)
     world.reset()
@@ -135,7 +135,7 @@ def test_a_late_abort_of_an_svm_that_is_over_does_nothing() -> None:
 
 
 def test_the_abort_of_a_denied_svm_ends_that_one_alone() -> None:
-    world = World(secure_guest=False)
+    world = HypervisorUnderTest(secure_guest=False)
     world.call("H_SVM_INIT_START", SvmInitStart(world.lpid), means(SECOND))
     world.uv.asked.clear()
     assert world.call("H_SVM_INIT_ABORT", SvmInitAbort(world.lpid), means(SECOND)).code.name == "H_PARAMETER"

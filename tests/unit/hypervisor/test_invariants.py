@@ -4,17 +4,17 @@ from collections.abc import Callable
 
 import pytest
 
+from harness.hypervisor_fixtures import HypervisorUnderTest
 from pef_hypervisor import invariants, views
 from pef_hypervisor.gfn.columns import BUSY, HOST_POPULATED, SENT, STAND_IN, VmSlot
 from pef_protocol.designs import Design
 from pef_protocol.quantities import Gfn, RealAddress, SlotId
 from pef_protocol.states import HvVmState
-from unit.hypervisor.world import World
 
 
-def started(design: Design = Design.TRACKED) -> World:
+def started(design: Design = Design.TRACKED) -> HypervisorUnderTest:
     """Return a transient VM with S, P, H and N."""
-    world = World(design)
+    world = HypervisorUnderTest(design)
     world.init_start()
     world.page_in((0, 2))
     world.page_out((1, 1))
@@ -22,34 +22,34 @@ def started(design: Design = Design.TRACKED) -> World:
     return world
 
 
-def set_state(gfn: int, state: int) -> Callable[[World], None]:
+def set_state(gfn: int, state: int) -> Callable[[HypervisorUnderTest], None]:
     """Return a corruption of the state column."""
 
-    def corrupt(world: World) -> None:
+    def corrupt(world: HypervisorUnderTest) -> None:
         world.slot.state[gfn] = state
 
     return corrupt
 
 
-def mark(gfn: int, bit: int) -> Callable[[World], None]:
+def mark(gfn: int, bit: int) -> Callable[[HypervisorUnderTest], None]:
     """Return a corruption of the marks."""
     return lambda world: world.slot.mark(slice(gfn, gfn + 1), bit)
 
 
-def unmark(gfn: int, bit: int) -> Callable[[World], None]:
+def unmark(gfn: int, bit: int) -> Callable[[HypervisorUnderTest], None]:
     """Return another corruption of the marks."""
     return lambda world: world.slot.unmark(slice(gfn, gfn + 1), bit)
 
 
-def be_normal(world: World) -> None:
+def be_normal(world: HypervisorUnderTest) -> None:
     """Forget that the VM is transient."""
     world.vm.state = HvVmState.NORMAL
 
 
-def second_slot(first: int) -> Callable[[World], None]:
+def second_slot(first: int) -> Callable[[HypervisorUnderTest], None]:
     """Return the corruption of having slot 0 twice in one place of real memory."""
 
-    def corrupt(world: World) -> None:
+    def corrupt(world: HypervisorUnderTest) -> None:
         slot = VmSlot(SlotId(0), Gfn(first), 16, world.slot.base)
         slot.registered = True
         world.vm.slots.add(slot)
@@ -57,7 +57,7 @@ def second_slot(first: int) -> Callable[[World], None]:
     return corrupt
 
 
-CORRUPTIONS: dict[str, tuple[Callable[[World], object], str]] = {
+CORRUPTIONS: dict[str, tuple[Callable[[HypervisorUnderTest], object], str]] = {
     "unknown state": (set_state(9, 7), "slot 0 of VM 1: a GFN is in a state that tracked does not keep"),
     "lost secure page": (set_state(0, 0), "1 device pages are held for 0 secure GFNs"),
     "gained secure page": (set_state(9, 1), "1 device pages are held for 2 secure GFNs"),

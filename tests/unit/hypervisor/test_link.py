@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from harness.in_process import toy_service
 from pef_hypervisor.dispatch import Hypervisor
 from pef_hypervisor.link import Link, LinkState
 from pef_kit.core.effects import Backoff, Effect, Operation, PeerFailure
@@ -15,7 +16,6 @@ from pef_kit.runtime.auth import Problem
 from pef_kit.runtime.peer import Peer
 from pef_protocol.events import Side
 from pef_protocol.identity import Epoch, InstanceId
-from unit.kit.in_process import toy_service
 
 OWN = InstanceId("a" * 32)
 TURNS = 1000

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 import pytest
 
+from harness.hypervisor_fixtures import ULTRAVISOR, HypervisorUnderTest, refused
+from harness.scripted_peer import first, honest, turned_away
+from harness.scripted_ultravisor import ZERO_PAGE, ScriptedUltravisor, refuse_gfns, rows
 from pef_kit.core.effects import PeerCall
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
@@ -16,23 +19,13 @@ from pef_protocol.http import Caller
 from pef_protocol.hypercalls import SvmInitDone
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
 from pef_protocol.runs import CodedRuns
-from unit.hypervisor.scripted_ultravisor import (
-    ZERO_PAGE,
-    ScriptedUltravisor,
-    first,
-    honest,
-    refuse_gfns,
-    rows,
-    turned_away,
-)
-from unit.hypervisor.world import ULTRAVISOR, World, refused
 
 ASKED, HOST_POPULATED, UNTOUCHED, SHARED, PAGED_OUT = range(5)
 
 
-def before_done(design: Design) -> World:
+def before_done(design: Design) -> HypervisorUnderTest:
     """Return a transient VM with one GFN of each kind; all but UNTOUCHED were written to."""
-    world = World(design, pages=5)
+    world = HypervisorUnderTest(design, pages=5)
     for gfn in (ASKED, HOST_POPULATED, SHARED, PAGED_OUT):
         world.write(gfn, b"GFN %d" % gfn)
     world.init_start()
@@ -105,7 +98,7 @@ def test_pushed_leaves_a_paged_out_page_for_which_the_ultravisor_has_no_room() -
 
 @pytest.mark.parametrize("shared", [(0, 1, 2), (1, 3, 5), (3, 4, 5)], ids=["first", "between", "last"])
 def test_pushed_needs_no_device_page_for_good_for_what_is_refused(shared: tuple[int, ...]) -> None:
-    world = World(Design.PUSHED, pages=6, device_pages=4)
+    world = HypervisorUnderTest(Design.PUSHED, pages=6, device_pages=4)
     for gfn in range(6):
         world.write(gfn, b"GFN %d" % gfn)
     world.init_start()
@@ -120,7 +113,7 @@ def test_pushed_needs_no_device_page_for_good_for_what_is_refused(shared: tuple[
 
 
 def test_pushed_stops_where_all_device_pages_are_in_use() -> None:
-    world = World(Design.PUSHED, pages=6, device_pages=4)
+    world = HypervisorUnderTest(Design.PUSHED, pages=6, device_pages=4)
     world.write(0, bytes(6 * PAGE_SIZE))
     world.init_start()
     world.share((0, 1))
@@ -132,7 +125,7 @@ def test_pushed_stops_where_all_device_pages_are_in_use() -> None:
 
 
 def test_a_page_that_goes_out_before_its_slot_is_plugged_whole_is_not_called_secure_again() -> None:
-    world = World(Design.PUSHED_FIXED)
+    world = HypervisorUnderTest(Design.PUSHED_FIXED)
     world.init_start()
     world.init_done()
 
@@ -167,7 +160,7 @@ def test_a_message_that_is_refused_at_init_done_is_named_and_the_call_is_repeate
 
 @pytest.mark.parametrize("design", [Design.TRACKED, Design.TRACKED_PAGEIN, Design.PUSHED])
 def test_too_few_device_pages_are_seen_before_the_first_gfn_is_marked(design: Design) -> None:
-    world = World(design, pages=16, device_pages=10)
+    world = HypervisorUnderTest(design, pages=16, device_pages=10)
     world.write(0, b"text")
     world.init_start()
     world.uv.asked.clear()
@@ -181,7 +174,7 @@ def test_only_one_operation_has_the_whole_vm() -> None:
     world = before_done(Design.TRACKED_PAGEIN)
     seen: list[str] = []
 
-    def meanwhile() -> None:
+    def meanwhile(_: object) -> None:
         seen.extend((world.init_done().code.name, world.init_abort().code.name))
         seen.append(world.page_out((ASKED, 1)).code.name)
 
@@ -192,7 +185,7 @@ def test_only_one_operation_has_the_whole_vm() -> None:
 
 
 def test_init_done_waits_for_a_left_over_gfn_that_is_in_flight() -> None:
-    world = World(pages=64)
+    world = HypervisorUnderTest(pages=64)
     big = world.start(world.hv.host_write(world.lpid, 0, bytes(2 << 20)))
     assert world.vm.moving
     world.init_start()
@@ -204,7 +197,7 @@ def test_init_done_waits_for_a_left_over_gfn_that_is_in_flight() -> None:
 
 
 def test_a_large_pass_scrubs_in_a_thread_while_the_gfns_are_in_flight() -> None:
-    world = World(pages=128, device_pages=128)
+    world = HypervisorUnderTest(pages=128, device_pages=128)
     world.write(0, b"\x01" * (100 << 16))
     world.init_start()
     done = world.start(world.hv.hypercall(*as_ultravisor_done(world)))
@@ -215,7 +208,7 @@ def test_a_large_pass_scrubs_in_a_thread_while_the_gfns_are_in_flight() -> None:
     assert world.sound()
 
 
-def as_ultravisor_done(world: World) -> tuple[Caller, str, object]:
+def as_ultravisor_done(world: HypervisorUnderTest) -> tuple[Caller, str, object]:
     """Return the arguments of an H_SVM_INIT_DONE by the Ultravisor."""
     return ULTRAVISOR, "H_SVM_INIT_DONE", SvmInitDone(world.lpid)
 
@@ -232,14 +225,14 @@ def as_ultravisor_done(world: World) -> tuple[Caller, str, object]:
     ],
 )
 def test_a_plugged_slot(design: Design, states: str, nested: str, *, secure: bool) -> None:
-    world = World(design)
+    world = HypervisorUnderTest(design)
     world.init_start()
     if secure:
         world.init_done()
     seen: list[str] = []
     world.uv.asked.clear()
     world.uv.answers(
-        "UV_REGISTER_MEM_SLOT", first(lambda: seen.append(world.page_in((100, 2)).code.name), honest)
+        "UV_REGISTER_MEM_SLOT", first(lambda _: seen.append(world.page_in((100, 2)).code.name), honest)
     )
     assert world.plug(1, 100, 4).errno.name == "OK"
     assert (seen, world.states(1)) == ([nested], states)

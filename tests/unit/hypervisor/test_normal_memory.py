@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.hypervisor_fixtures import HypervisorUnderTest
 from pef_hypervisor.normal_memory import Misplaced, RealMemory
 from pef_hypervisor.routes.bus import COUNT_BYTES, ROWS_LIMIT, Filling, head_bytes, rows_of
 from pef_kit.runtime.auth import Problem
 from pef_kit.runtime.bus import NORMAL_BASE, NormalMemory
 from pef_protocol.http import RUNS_AT_ONCE
 from pef_protocol.quantities import PAGE_SIZE, RealAddress
-from unit.hypervisor.world import World
 
 PAGES = 32
 
@@ -56,7 +56,7 @@ def test_a_range_that_was_never_handed_out_is_not_taken_back(base: int, pages: i
 
 
 def test_a_slot_that_goes_leaves_zeroes_for_the_next() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.plug(1, 100, 4)
     world.write(100, b"old tenant")
     world.unplug(1)

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from harness.hypervisor_fixtures import HypervisorUnderTest
 from pef_hypervisor.app import Settings, add_views, build
 from pef_hypervisor.routes.bus import OwnBus, add_bus_routes
 from pef_hypervisor.routes.guest import add_guest_routes
@@ -26,7 +27,6 @@ from pef_protocol.events import Side
 from pef_protocol.http import EPOCH, Role
 from pef_protocol.identity import Epoch, InstanceId
 from pef_protocol.states import HvGfnState
-from unit.hypervisor.world import World
 
 TOKENS = {role: f"the token of the {role}" for role in Role}
 EPOCH_OF_TESTS = Epoch(InstanceId("0" * 32), 1)
@@ -35,10 +35,10 @@ U64 = (1 << 64) - 1
 
 
 class Routes:
-    """A World behind its doors."""
+    """A HypervisorUnderTest behind its doors."""
 
     def __init__(self) -> None:
-        self.world = World()
+        self.world = HypervisorUnderTest()
         self.service = Service(
             Side.HYPERVISOR,
             HYPERCALLS,

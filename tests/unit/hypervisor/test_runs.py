@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+from harness.hypervisor_fixtures import ULTRAVISOR, HypervisorUnderTest, refused
+from harness.scripted_peer import first, honest, refuse, turned_away
+from harness.scripted_ultravisor import refuse_gfns, rows
 from pef_hypervisor.to_ultravisor.paging import codes_of
 from pef_kit.core.effects import MAX_ATTEMPTS, PeerFailure
 from pef_protocol.calls import Reply
@@ -11,15 +14,13 @@ from pef_protocol.designs import Design
 from pef_protocol.http import Caller
 from pef_protocol.quantities import PAGE_ORDER
 from pef_protocol.runs import CodedRuns
-from unit.hypervisor.scripted_ultravisor import first, honest, refuse, refuse_gfns, rows, turned_away
-from unit.hypervisor.world import ULTRAVISOR, World, refused
 
 
 def started(
     design: Design = Design.TRACKED, *, touched: tuple[int, ...] = (), device_pages: int = 64
-) -> World:
+) -> HypervisorUnderTest:
     """Return a transient VM with two slots that abut nothing, some GFNs of the first one touched."""
-    world = World(design, device_pages=device_pages)
+    world = HypervisorUnderTest(design, device_pages=device_pages)
     world.plug(1, 100, 8)
     for gfn in touched:
         world.write(gfn, bytes([gfn + 1]))
@@ -170,7 +171,7 @@ def test_a_call_that_is_given_up_leaves_no_mark_and_no_reservation() -> None:
     assert world.sound()
 
 
-def as_ultravisor(world: World, *runs: tuple[int, int]) -> tuple[Caller, str, object]:
+def as_ultravisor(world: HypervisorUnderTest, *runs: tuple[int, int]) -> tuple[Caller, str, object]:
     """Return the arguments of an H_SVM_PAGE_IN by the Ultravisor."""
     return ULTRAVISOR, "H_SVM_PAGE_IN", world.paging_in(*runs)
 
@@ -206,7 +207,7 @@ def test_nonsense_from_the_ultravisor_moves_nothing_and_the_vm_must_be_reset() -
 def test_a_nested_call_may_come_while_a_page_is_under_way() -> None:
     world = started(touched=(0, 1))
     nested: list[str] = []
-    world.uv.answers("UV_PAGE_IN", first(lambda: nested.append(world.page_in((1, 1)).code.name), honest))
+    world.uv.answers("UV_PAGE_IN", first(lambda _: nested.append(world.page_in((1, 1)).code.name), honest))
     assert world.page_in((0, 1)).code.succeeded
     assert nested == ["H_SUCCESS"]
     assert world.states()[:2] == "SS"

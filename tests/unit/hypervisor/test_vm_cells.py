@@ -7,16 +7,17 @@ from collections.abc import Callable
 
 import pytest
 
+from harness.hypervisor_fixtures import HypervisorUnderTest
+from harness.scripted_peer import first, refuse, turned_away
+from harness.scripted_ultravisor import refuse_gfns
 from pef_hypervisor.checks import Refused
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
-from unit.hypervisor.scripted_ultravisor import first, refuse, refuse_gfns, turned_away
-from unit.hypervisor.world import World
 
 
-def in_state(state: str, design: Design = Design.TRACKED) -> World:
+def in_state(state: str, design: Design = Design.TRACKED) -> HypervisorUnderTest:
     """Return a VM in that state, with a touched page 0."""
-    world = World(design)
+    world = HypervisorUnderTest(design)
     world.write(0, b"kernel")
     if state != "NORMAL":
         world.init_start()
@@ -27,7 +28,7 @@ def in_state(state: str, design: Design = Design.TRACKED) -> World:
     return world
 
 
-EVENTS: dict[str, Callable[[World], str]] = {
+EVENTS: dict[str, Callable[[HypervisorUnderTest], str]] = {
     "start VM": lambda world: (
         "refused" if isinstance(world.run(world.hv.load(world.lpid, 0, 6)), Refused) else "runs"
     ),
@@ -71,7 +72,7 @@ def test_every_cell(cell: tuple[str, str], design: Design) -> None:
 
 
 def test_slots_are_registered_in_descending_order_and_the_design_is_told() -> None:
-    world = World(Design.PUSHED)
+    world = HypervisorUnderTest(Design.PUSHED)
     world.plug(7, 100, 4)
     world.plug(3, 50, 4)
     reply = world.init_start()
@@ -82,7 +83,7 @@ def test_slots_are_registered_in_descending_order_and_the_design_is_told() -> No
 
 @pytest.mark.parametrize("answer", [refuse(UCode.U_RETRY), turned_away()], ids=["refused", "turned away"])
 def test_init_start_that_fails_undoes_in_reverse_and_waits_for_the_abort(answer: object) -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.plug(1, 50, 4)
     world.plug(2, 100, 4)
     world.uv.answers("UV_REGISTER_MEM_SLOT", *[lambda uv, ask: uv.honest(ask)] * 2, answer)  # type: ignore[arg-type]
@@ -104,7 +105,7 @@ def test_init_start_that_fails_undoes_in_reverse_and_waits_for_the_abort(answer:
 
 
 def test_an_init_start_whose_svm_is_over_leaves_a_normal_vm() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     before = world.hv.digest()
     world.uv.answers("UV_REGISTER_MEM_SLOT", turned_away())
     assert world.init_start().code.name == "H_PARAMETER"
@@ -117,7 +118,7 @@ def test_an_init_start_whose_svm_is_over_leaves_a_normal_vm() -> None:
 
 
 def test_a_denied_init_start_changes_nothing_and_its_abort_is_accepted() -> None:
-    world = World(secure_guest=False)
+    world = HypervisorUnderTest(secure_guest=False)
     before = world.hv.digest()
     assert world.init_start().code.name == "H_AUTHORITY"
     assert world.hv.digest() == before
@@ -129,7 +130,7 @@ def test_a_denied_init_start_changes_nothing_and_its_abort_is_accepted() -> None
 
 
 def test_init_done_short_of_device_pages_changes_nothing_and_is_repeated() -> None:
-    world = World(pages=16, device_pages=10)
+    world = HypervisorUnderTest(pages=16, device_pages=10)
     world.init_start()
     assert world.init_done().code.name == "H_STATE"
     assert (world.states(), world.used, world.vm.state.name) == ("N" * 16, 0, "TRANSIENT")
@@ -140,7 +141,7 @@ def test_init_done_short_of_device_pages_changes_nothing_and_is_repeated() -> No
 
 
 def test_init_done_of_tracked_pagein_that_is_refused_is_repeated() -> None:
-    world = World(Design.TRACKED_PAGEIN)
+    world = HypervisorUnderTest(Design.TRACKED_PAGEIN)
     world.write(1, b"text")
     world.write(3, b"more")
     world.init_start()
@@ -153,10 +154,10 @@ def test_init_done_of_tracked_pagein_that_is_refused_is_repeated() -> None:
 
 
 def test_while_slots_are_registered_the_vm_is_closed() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     seen: list[str] = []
 
-    def meanwhile() -> None:
+    def meanwhile(_: object) -> None:
         seen.extend((world.init_start().code.name, world.init_done().code.name, world.init_abort().code.name))
         seen.extend(outcome.errno.name for outcome in (world.plug(1, 100, 1), world.unplug(0), world.reset()))
 
@@ -166,16 +167,16 @@ def test_while_slots_are_registered_the_vm_is_closed() -> None:
 
 
 def test_a_slot_that_is_being_plugged_keeps_the_abort_away() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.init_start()
     seen: list[str] = []
-    world.uv.answers("UV_REGISTER_MEM_SLOT", first(lambda: seen.append(world.init_abort().code.name)))
+    world.uv.answers("UV_REGISTER_MEM_SLOT", first(lambda _: seen.append(world.init_abort().code.name)))
     assert world.plug(1, 100, 1).errno.name == "OK"
     assert (seen, world.vm.state.name) == (["H_BUSY"], "TRANSIENT")
 
 
 def test_a_vm_with_no_memory_becomes_secure_and_normal_again() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.unplug(0)
     assert world.init_start().code.succeeded
     assert world.init_done().code.succeeded

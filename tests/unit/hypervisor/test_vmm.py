@@ -7,21 +7,22 @@ from typing import Any
 
 import pytest
 
+from harness.hypervisor_fixtures import ULTRAVISOR, HypervisorUnderTest
+from harness.scripted_peer import first, honest, refuse, silent, turned_away
+from harness.scripted_ultravisor import ZERO_PAGE, Answer
 from pef_hypervisor.state import LPIDS
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_SIZE, SECURE_BIT
-from unit.hypervisor.scripted_ultravisor import ZERO_PAGE, Answer, first, honest, refuse, silent, turned_away
-from unit.hypervisor.world import ULTRAVISOR, World
 
 
-def create(world: World) -> Any:
+def create(world: HypervisorUnderTest) -> Any:
     """Create one more VM."""
     return world.run(world.hv.create_vm(Design.TRACKED, secure_guest=True, radix=True))
 
 
 def test_a_vm_gets_an_lpid_that_no_vm_had_and_its_entry_is_written() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     assert (world.lpid, create(world).outputs["lpid"], create(world).outputs["lpid"]) == (1, 2, 3)
     request: Any = world.uv.asked[-1].request
     assert (world.uv.names[-1], request.lpid) == ("UV_WRITE_PATE", 3)
@@ -31,7 +32,7 @@ def test_a_vm_gets_an_lpid_that_no_vm_had_and_its_entry_is_written() -> None:
 
 
 def test_lpids_are_reused_when_all_were_used_the_least_recently_freed_first() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.hv.store.in_the_making.update(set(LPIDS) - {1, 2, 3})
     assert [create(world).outputs["lpid"] for _ in range(2)] == [2, 3]
     for lpid in (3, 1, 2):
@@ -41,7 +42,7 @@ def test_lpids_are_reused_when_all_were_used_the_least_recently_freed_first() ->
 
 
 def test_each_vm_has_an_incarnation_of_its_own_whatever_lpid_it_has() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.hv.store.in_the_making.update(set(LPIDS) - {1})
     first = world.hv.store.vms[1].incarnation
     world.run(world.hv.destroy(1))
@@ -60,7 +61,7 @@ def test_each_vm_has_an_incarnation_of_its_own_whatever_lpid_it_has() -> None:
     ids=["refused", "an SVM is there", "turned away", "silent"],
 )
 def test_a_vm_whose_entry_is_not_taken_is_not_made(answer: Answer, errno: str) -> None:
-    world = World()
+    world = HypervisorUnderTest()
     before = world.hv.digest()
     world.uv.answers("UV_WRITE_PATE", answer)
     outcome = create(world)
@@ -71,7 +72,7 @@ def test_a_vm_whose_entry_is_not_taken_is_not_made(answer: Answer, errno: str) -
 
 
 def test_two_vms_made_at_once_get_two_lpids_and_all_may_be_taken() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     one = world.start(world.hv.create_vm(Design.EAGER, secure_guest=True, radix=True))
     two = world.start(world.hv.create_vm(Design.EAGER, secure_guest=True, radix=True))
     assert {one.finish().outputs["lpid"], two.finish().outputs["lpid"]} == {2, 3}
@@ -81,7 +82,7 @@ def test_two_vms_made_at_once_get_two_lpids_and_all_may_be_taken() -> None:
 
 @pytest.mark.parametrize("code", [UCode.U_PARAMETER, UCode.U_INVALID])
 def test_reset_of_a_normal_vm_ends_what_may_have_begun_behind_it_and_no_more(code: UCode) -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.write(0, b"text")
     before = world.hv.digest()
     world.uv.answers("UV_SVM_TERMINATE", refuse(code))
@@ -90,14 +91,14 @@ def test_reset_of_a_normal_vm_ends_what_may_have_begun_behind_it_and_no_more(cod
 
 
 def test_reset_of_a_normal_vm_that_was_denied_an_svm_leaves_nothing_to_abort() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.vm.abort_due = True
     assert world.reset().errno.name == "OK"
     assert not world.vm.abort_due
 
 
 def test_reset_of_a_normal_vm_that_must_be_reset_writes_its_entry() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.vm.must_reset = True
     assert world.reset().errno.name == "OK"
     assert world.uv.names == ["UV_SVM_TERMINATE", "UV_WRITE_PATE"]
@@ -105,7 +106,7 @@ def test_reset_of_a_normal_vm_that_must_be_reset_writes_its_entry() -> None:
 
 
 def test_reset_ends_the_svm_in_the_order_of_the_specification() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.plug(1, 100, 4)
     world.write(0, b"kernel")
     world.init_start()
@@ -127,7 +128,7 @@ def test_reset_ends_the_svm_in_the_order_of_the_specification() -> None:
 
 @pytest.mark.parametrize("design", [Design.EAGER, Design.BROKEN])
 def test_after_reset_left_over_pages_are_what_the_host_had(design: Design) -> None:
-    world = World(design)
+    world = HypervisorUnderTest(design)
     world.write(5, b"stale")
     world.init_start()
     world.init_done()
@@ -136,7 +137,7 @@ def test_after_reset_left_over_pages_are_what_the_host_had(design: Design) -> No
 
 
 def test_reset_is_busy_while_a_call_of_the_vm_is_open() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.write(0, b"text")
     world.init_start()
     open_call = world.start(world.hv.hypercall(ULTRAVISOR, "H_SVM_PAGE_IN", world.paging_in((0, 1))))
@@ -149,7 +150,7 @@ def test_reset_is_busy_while_a_call_of_the_vm_is_open() -> None:
 
 @pytest.mark.parametrize(("answer", "errno"), [(turned_away(), "EINVAL"), (silent(), "EIO")])
 def test_reset_whose_entry_is_refused_can_be_repeated(answer: Answer, errno: str) -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.init_start()
     world.uv.answers("UV_WRITE_PATE", answer)
     assert world.reset().errno.name == errno
@@ -160,7 +161,7 @@ def test_reset_whose_entry_is_refused_can_be_repeated(answer: Answer, errno: str
 
 @pytest.mark.parametrize("code", [UCode.U_PARAMETER, UCode.U_INVALID])
 def test_where_the_ultravisor_has_no_svm_there_is_nothing_to_end(code: UCode) -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.init_start()
     world.uv.answers("UV_SVM_TERMINATE", refuse(code))
     assert (world.reset().errno.name, world.vm.state.name) == ("OK", "NORMAL")
@@ -168,7 +169,7 @@ def test_where_the_ultravisor_has_no_svm_there_is_nothing_to_end(code: UCode) ->
 
 @pytest.mark.parametrize("secure", [False, True], ids=["normal", "secure"])
 def test_destroy_empties_the_entry_and_gives_everything_back(*, secure: bool) -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.write(0, b"text")
     base = world.slot.base
     if secure:
@@ -188,7 +189,7 @@ def test_destroy_empties_the_entry_and_gives_everything_back(*, secure: bool) ->
 
 @pytest.mark.parametrize("ending", ["reset", "destroy"])
 def test_an_svm_that_begins_between_the_end_of_another_and_the_entry_is_ended_too(ending: str) -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.init_start()
     world.uv.answers("UV_WRITE_PATE", refuse(UCode.U_PERMISSION), refuse(UCode.U_PERMISSION))
     world.uv.asked.clear()
@@ -201,7 +202,7 @@ def test_an_svm_that_begins_between_the_end_of_another_and_the_entry_is_ended_to
     ("ultracall", "code"), [("UV_SVM_TERMINATE", UCode.U_PERMISSION), ("UV_WRITE_PATE", UCode.U_P2)]
 )
 def test_destroy_that_is_refused_can_be_repeated(ultracall: str, code: UCode) -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.init_start()
     world.uv.answers(ultracall, refuse(code))
     assert world.run(world.hv.destroy(world.lpid)).errno.name == "EINVAL"
@@ -210,7 +211,7 @@ def test_destroy_that_is_refused_can_be_repeated(ultracall: str, code: UCode) ->
 
 
 def test_reset_does_not_wait_for_a_busy_slot_that_may_wait_for_it() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.plug(1, 100, 4)
     world.init_start()
     world.uv.asked.clear()
@@ -222,13 +223,15 @@ def test_reset_does_not_wait_for_a_busy_slot_that_may_wait_for_it() -> None:
 
 
 def test_a_hot_add_without_enough_device_pages_is_asked_for_and_undone() -> None:
-    world = World(device_pages=18)
+    world = HypervisorUnderTest(device_pages=18)
     world.init_start()
     world.init_done()
     before = world.hv.digest()
     assert (world.plug(1, 100, 3).errno.name, world.hv.digest()) == ("ENOMEM", before)
     assert world.uv.names[-2:] == ["UV_REGISTER_MEM_SLOT", "UV_UNREGISTER_MEM_SLOT"]
-    world.uv.answers("UV_REGISTER_MEM_SLOT", first(lambda: setattr(world.hv.store.pool, "size", 17), honest))
+    world.uv.answers(
+        "UV_REGISTER_MEM_SLOT", first(lambda _: setattr(world.hv.store.pool, "size", 17), honest)
+    )
     outcome = world.plug(1, 100, 2)
     world.hv.store.pool.size = 18
     assert (outcome.errno.name, outcome.detail) == ("ENOMEM", "there are not enough device pages")
@@ -237,7 +240,7 @@ def test_a_hot_add_without_enough_device_pages_is_asked_for_and_undone() -> None
 
 
 def test_operations_on_a_vm_that_there_is_not() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     hv = world.hv
     for operation in (
         hv.add_slot(9, 0, 0, PAGE_SIZE),

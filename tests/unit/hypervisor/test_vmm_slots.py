@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
+from harness.hypervisor_fixtures import ULTRAVISOR, HypervisorUnderTest
+from harness.scripted_peer import first, honest, refuse, silent, turned_away
 from pef_kit.core.effects import MAX_ATTEMPTS
 from pef_protocol.codes import UCode
 from pef_protocol.ultracalls import PageIn
-from unit.hypervisor.scripted_ultravisor import first, honest, refuse, silent, turned_away
-from unit.hypervisor.world import ULTRAVISOR, World
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from unit.hypervisor.world import ULTRAVISOR, World
     ],
 )
 def test_slots_that_can_not_be_are_refused(slot_id: int, gpa: int, size: int, errno: str) -> None:
-    world = World()
+    world = HypervisorUnderTest()
     before = world.hv.digest()
     outcome = world.run(world.hv.add_slot(world.lpid, slot_id, gpa, size))
     assert outcome.errno.name == errno
@@ -38,7 +38,7 @@ def test_slots_that_can_not_be_are_refused(slot_id: int, gpa: int, size: int, er
 
 
 def test_a_slot_of_a_normal_vm_is_none_of_the_ultravisors_business() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     assert world.plug(1, 100, 4).errno.name == "OK"
     assert world.unplug(1).errno.name == "OK"
     assert world.uv.asked == []
@@ -46,7 +46,7 @@ def test_a_slot_of_a_normal_vm_is_none_of_the_ultravisors_business() -> None:
 
 @pytest.mark.parametrize("secure", [False, True], ids=["transient", "secure"])
 def test_a_slot_of_a_started_vm_is_removed_from_both_sides(*, secure: bool) -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.plug(1, 100, 4)
     world.init_start()
     if secure:
@@ -69,7 +69,7 @@ def test_a_slot_of_a_started_vm_is_removed_from_both_sides(*, secure: bool) -> N
     ids=["busy", "refused", "turned away"],
 )
 def test_a_slot_that_is_refused_stays_as_it_was(answers: list[Any], errno: str) -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.init_start()
     world.init_done()
     before = world.hv.digest()
@@ -79,12 +79,12 @@ def test_a_slot_that_is_refused_stays_as_it_was(answers: list[Any], errno: str) 
 
 
 def test_a_slot_being_removed_is_in_flight_and_nobody_else_has_the_vm() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.init_start()
     world.init_done()
     seen: list[str] = []
 
-    def meanwhile() -> None:
+    def meanwhile(_: object) -> None:
         seen.append(world.page_out((0, 1)).code.name)
         seen.extend(outcome.errno.name for outcome in (world.unplug(0), world.reset(), world.plug(1, 100, 1)))
 
@@ -94,7 +94,7 @@ def test_a_slot_being_removed_is_in_flight_and_nobody_else_has_the_vm() -> None:
 
 
 def test_a_slot_with_a_page_in_flight_is_not_removed() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.write(0, b"text")
     world.init_start()
     open_call = world.start(world.hv.hypercall(ULTRAVISOR, "H_SVM_PAGE_IN", world.paging_in((0, 1))))
@@ -106,7 +106,7 @@ def test_a_slot_with_a_page_in_flight_is_not_removed() -> None:
 
 
 def test_a_slot_of_a_normal_vm_with_a_page_in_flight_is_not_removed() -> None:
-    world = World(pages=64)
+    world = HypervisorUnderTest(pages=64)
     write = world.start(world.hv.host_write(world.lpid, 0, bytes(2 << 20)))
     assert world.unplug(0).errno.name == "EBUSY"
     assert write.finish().errno.name == "OK"
@@ -114,7 +114,7 @@ def test_a_slot_of_a_normal_vm_with_a_page_in_flight_is_not_removed() -> None:
 
 
 def test_a_busy_ultravisor_may_finish_with_a_page_of_the_slot_before_it_is_removed() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.init_start()
     world.init_done()
     world.uv.answers("UV_UNREGISTER_MEM_SLOT", refuse(UCode.U_BUSY))
@@ -126,7 +126,7 @@ def test_a_busy_ultravisor_may_finish_with_a_page_of_the_slot_before_it_is_remov
 
 def test_a_slot_that_an_open_uv_esm_has_measured_is_asked_for_once() -> None:
     """Asked again and again, it would wait for a UV_ESM that waits for the VM to be let go of."""
-    world = World()
+    world = HypervisorUnderTest()
     world.init_start()
     world.uv.answers("UV_UNREGISTER_MEM_SLOT", refuse(UCode.U_BUSY))
     assert world.unplug(0).errno.name == "EBUSY"
@@ -134,7 +134,7 @@ def test_a_slot_that_an_open_uv_esm_has_measured_is_asked_for_once() -> None:
 
 
 def test_a_run_lies_in_one_slot_though_slots_abut_here_and_in_normal_memory() -> None:
-    world = World()
+    world = HypervisorUnderTest()
     beyond = world.slot.end
     assert world.plug(1, beyond, 1).errno.name == "OK"
     for gfn in (beyond - 1, beyond):
@@ -148,7 +148,7 @@ def test_a_run_lies_in_one_slot_though_slots_abut_here_and_in_normal_memory() ->
 
 @pytest.mark.parametrize("code", [UCode.U_P2, UCode.U_PARAMETER])
 def test_a_slot_that_the_ultravisor_has_not_is_removed(code: UCode) -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.init_start()
     world.init_done()
     world.uv.answers("UV_UNREGISTER_MEM_SLOT", refuse(code))
@@ -158,7 +158,7 @@ def test_a_slot_that_the_ultravisor_has_not_is_removed(code: UCode) -> None:
 
 @pytest.mark.parametrize("name", ["UV_REGISTER_MEM_SLOT", "UV_UNREGISTER_MEM_SLOT"])
 def test_a_vm_whose_slots_nobody_knows_must_be_reset(name: str) -> None:
-    world = World()
+    world = HypervisorUnderTest()
     world.init_start()
     world.init_done()
     world.uv.answers(name, silent())

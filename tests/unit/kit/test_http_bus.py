@@ -9,11 +9,11 @@ import httpx
 import numpy as np
 import pytest
 
+from harness.in_process import Receive, Scope, Send, peer_of, pieces_of
 from pef_kit.core.effects import PeerFailure, Transfer
 from pef_kit.runtime.bus import CHUNK, NORMAL_BASE, HttpBus, chunks
 from pef_protocol.http import NORMAL_MEMORY_PATH, Role
 from pef_protocol.quantities import PAGE_SIZE
-from unit.kit.in_process import Receive, Scope, Send, peer_of, pieces_of
 
 SIZE = 4 * CHUNK
 BODY_PIECES = (1, 7, PAGE_SIZE, CHUNK - 1, CHUNK + 1, 3)

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from fastapi import Response
 
+from harness.in_process import TOKENS, toy_service, visitor
 from pef_kit.core.effects import Operation, Turn
 from pef_kit.runtime.views import VIEW_ATTEMPTS, LongViews, add_view
 from pef_protocol.http import OBSERVER_PATH, Role
-from unit.kit.in_process import TOKENS, toy_service, visitor
 
 PATH = OBSERVER_PATH + "numbers"
 

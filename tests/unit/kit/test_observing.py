@@ -9,6 +9,17 @@ import pytest
 from fastapi import Response
 from starlette.types import ASGIApp
 
+from harness.in_process import (
+    GUEST_KEY,
+    TOKENS,
+    Receive,
+    Scope,
+    Send,
+    peer_of,
+    succeed,
+    toy_service,
+    visitor,
+)
 from pef_kit.core.effects import Effect, Operation, PeerCall, PeerFailure, ask
 from pef_kit.runtime.app import json_response
 from pef_kit.runtime.trace import CURRENT, RING, CallContext, Observer
@@ -20,17 +31,6 @@ from pef_protocol.events import CallEvent, Side
 from pef_protocol.http import CALL_ID, DEPTH, MAX_DEPTH, PARENT_ID, TRACEPARENT, Caller, Role
 from pef_protocol.hypercalls import SvmInitDone
 from pef_protocol.ultracalls import SvmTerminate
-from unit.kit.in_process import (
-    GUEST_KEY,
-    TOKENS,
-    Receive,
-    Scope,
-    Send,
-    peer_of,
-    succeed,
-    toy_service,
-    visitor,
-)
 
 ESM_PATH = "/v1/ultracalls/UV_ESM"
 ESM = {"kernel_base": 65536, "fdt": 8}

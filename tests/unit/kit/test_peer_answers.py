@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.in_process import TOKENS, Application, Receive, Scope, Send, asked, peer_of, toy_service
 from pef_kit.core.effects import Operation, PeerFailure
 from pef_kit.runtime.messages import decode_reply, encode_call, encode_reply
 from pef_kit.runtime.trace import CURRENT, CallContext
@@ -19,7 +20,6 @@ from pef_protocol.http import JSON, MAX_DEPTH, OCTETS, RUNS_IN_JSON, Caller, Rol
 from pef_protocol.hypercalls import SvmInitDone, SvmPageIn
 from pef_protocol.runs import CodedRuns, PageRuns
 from pef_protocol.ultracalls import PageIn
-from unit.kit.in_process import TOKENS, Application, Receive, Scope, Send, asked, peer_of, toy_service
 
 DONE = SvmInitDone(7)  # type: ignore[arg-type]
 GOOD: Mapping[str, Any] = MappingProxyType(

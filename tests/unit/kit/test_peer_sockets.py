@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
+from harness.in_process import GUEST_KEY, asked, new_peer, toy_service
+from harness.loopback import Misbehave, misbehaving, served, unused_url
 from pef_kit.core.effects import Backoff, Effect, Operation, PeerCall, PeerFailure, ask
 from pef_kit.runtime.peer import Peer
 from pef_protocol.auth import mint_guest_token
@@ -16,8 +18,6 @@ from pef_protocol.http import Caller, Role
 from pef_protocol.hypercalls import SvmInitDone, SvmInitStart, SvmPageIn
 from pef_protocol.runs import PageRuns, PlacedRuns
 from pef_protocol.ultracalls import PageIn, RegisterMemSlot
-from unit.kit.in_process import GUEST_KEY, asked, new_peer, toy_service
-from unit.kit.loopback import Misbehave, misbehaving, served, unused_url
 
 pytestmark = pytest.mark.sockets
 

@@ -8,6 +8,17 @@ from typing import Any
 import httpx
 import pytest
 
+from harness.in_process import (
+    LIFE,
+    Application,
+    Receive,
+    Scope,
+    Send,
+    asked,
+    into,
+    new_peer,
+    toy_service,
+)
 from pef_kit.core.effects import Backoff, Operation, PeerCall, PeerFailure
 from pef_kit.core.fence import Fence
 from pef_kit.core.life import Ended, Life
@@ -20,17 +31,6 @@ from pef_protocol.problems import ProblemType
 from pef_protocol.quantities import PAGE_SIZE
 from pef_protocol.runs import PlacedRuns
 from pef_protocol.ultracalls import PageIn, SvmTerminate
-from unit.kit.in_process import (
-    LIFE,
-    Application,
-    Receive,
-    Scope,
-    Send,
-    asked,
-    into,
-    new_peer,
-    toy_service,
-)
 
 TERMINATE = SvmTerminate(7)  # type: ignore[arg-type]
 Fault = Callable[[Application, Scope, Receive, Send], Any]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from harness.in_process import asked, peer_of, toy_service
 from pef_kit.core.effects import MAX_ATTEMPTS, Backoff, Offload, PeerCall, PeerFailure, Transfer, Turn
 from pef_kit.runtime import runner as performer_module
 from pef_kit.runtime.bus import NORMAL_BASE, NormalMemory, carry_out
@@ -20,7 +21,6 @@ from pef_protocol.http import TIME_LEFT
 from pef_protocol.hypercalls import SvmInitDone
 from pef_protocol.quantities import Lpid
 from pef_protocol.ultracalls import SvmTerminate
-from unit.kit.in_process import asked, peer_of, toy_service
 
 
 class HereBus:

@@ -7,12 +7,12 @@ import pytest
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from harness.in_process import GUEST_KEY, TOKENS, asked, new_peer, toy_service, visitor
 from pef_kit.core.effects import PeerFailure
 from pef_kit.runtime.settings import ServiceSettings
 from pef_protocol.auth import mint_guest_token
 from pef_protocol.http import Role
 from pef_protocol.hypercalls import SvmInitDone
-from unit.kit.in_process import GUEST_KEY, TOKENS, asked, new_peer, toy_service, visitor
 
 SECRETS = {
     "PEF_HYPERVISOR_TOKEN": "canary-of-the-hypervisor",

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from fastapi import Response
 
+from harness.in_process import BODY_LIMIT, GUEST_KEY, TOKENS, toy_service, visitor
 from pef_kit.core.effects import Operation
 from pef_kit.runtime.app import json_response
 from pef_kit.runtime.auth import TheCaller, TheGuest
@@ -19,7 +20,6 @@ from pef_protocol.events import Side
 from pef_protocol.http import OCTETS, PROBLEM, Caller, Role
 from pef_protocol.runs import CodedRuns
 from pef_protocol.ultracalls import WritePate
-from unit.kit.in_process import BODY_LIMIT, GUEST_KEY, TOKENS, toy_service, visitor
 
 PATE_PATH = "/v1/ultracalls/UV_WRITE_PATE"
 PATE = {"lpid": 7, "dw0": 1, "dw1": 2}

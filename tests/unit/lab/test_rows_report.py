@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
+from harness.fake_subject import fine, played, row
 from pef_lab.rows.catalogue import SameId, chosen, in_order, line_of, unique
 from pef_lab.rows.junit import write_junit
 from pef_lab.rows.ledger import PassReport, holds, inferred, lines_of, total_of
@@ -15,7 +16,6 @@ from pef_lab.rows.report import TOLD, show, told_of, write_json
 from pef_lab.rows.row import Kind, Level, Verdict
 from pef_lab.rows.sheet import Unmade
 from pef_lab.rows.subject import Subject
-from unit.lab.fake_subject import fine, played, row
 
 HOSTILE = "]]><b>&\"'"
 ALONE = PassReport(

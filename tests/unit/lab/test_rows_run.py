@@ -7,19 +7,7 @@ from typing import Final
 import pytest
 from aiohttp import web
 
-from pef_lab.between.server import drop
-from pef_lab.failures import Unanswered
-from pef_lab.rows.admission import admit
-from pef_lab.rows.doors import HYPERVISOR, Doors
-from pef_lab.rows.row import ALONE, Finding, Level, Played, Verdict
-from pef_lab.rows.run import IN_A_ROW, IN_VAIN, play, printable
-from pef_lab.rows.sheet import refused
-from pef_lab.rows.stage import Stage
-from pef_lab.rows.subject import Evidence, NoScene, Subject
-from pef_protocol.http import PROBLEM, Role
-from pef_protocol.quantities import Lpid
-from pef_protocol.ultracalls import SvmTerminate
-from unit.lab.fake_subject import (
+from harness.fake_subject import (
     PATIENCE,
     SUCCESS,
     TOKENS,
@@ -33,6 +21,18 @@ from unit.lab.fake_subject import (
     stage_for,
     wrong,
 )
+from pef_lab.between.server import drop
+from pef_lab.failures import Unanswered
+from pef_lab.rows.admission import admit
+from pef_lab.rows.doors import HYPERVISOR, Doors
+from pef_lab.rows.row import ALONE, Finding, Level, Played, Verdict
+from pef_lab.rows.run import IN_A_ROW, IN_VAIN, play, printable
+from pef_lab.rows.sheet import refused
+from pef_lab.rows.stage import Stage
+from pef_lab.rows.subject import Evidence, NoScene, Subject
+from pef_protocol.http import PROBLEM, Role
+from pef_protocol.quantities import Lpid
+from pef_protocol.ultracalls import SvmTerminate
 
 pytestmark = pytest.mark.sockets
 

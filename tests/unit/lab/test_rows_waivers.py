@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.fake_subject import played
 from pef_lab.failures import WrongInput
 from pef_lab.rows.row import Verdict
 from pef_lab.rows.waivers import Waiver, read_waivers, said_of, waived
-from unit.lab.fake_subject import played
 
 TODAY = date(2026, 11, 23)
 GOOD = """

@@ -6,15 +6,17 @@ The Ultravisor beside it is scripted, so it may refuse.
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from harness.held import Held
+from harness.hypervisor_fixtures import HypervisorUnderTest
+from harness.scripted_peer import first, honest, refuse
+from harness.scripted_ultravisor import refuse_gfns
 from pef_hypervisor.outcome import Outcome
 from pef_protocol.codes import UCode
-from unit.hypervisor.scripted_ultravisor import first, honest, refuse, refuse_gfns
-from unit.hypervisor.world import Driven, World
 
 
-def begun(*, secure: bool = False) -> World:
+def begun(*, secure: bool = False) -> HypervisorUnderTest:
     """Return a VM that wrote `text` into GFN 0, which the Ultravisor has asked for."""
-    world = World()
+    world = HypervisorUnderTest()
     world.write(0, b"text")
     world.init_start()
     world.page_in((0, 1))
@@ -23,12 +25,12 @@ def begun(*, secure: bool = False) -> World:
     return world
 
 
-def gfn(world: World) -> tuple[str, str, int]:
+def gfn(world: HypervisorUnderTest) -> tuple[str, str, int]:
     """Tell what GFN 0 is to the Hypervisor and to the Ultravisor, and how many device pages are in use."""
     return world.states()[0], world.uv.pages.get(0, ("-", b""))[0], world.used
 
 
-def read(world: World) -> str:
+def read(world: HypervisorUnderTest) -> str:
     """Tell what the host finds in GFN 0."""
     seen = world.read(0, 4)
     if isinstance(seen, Outcome):
@@ -37,12 +39,12 @@ def read(world: World) -> str:
 
 
 def k1() -> object:
-    world = World(secure_guest=False)
+    world = HypervisorUnderTest(secure_guest=False)
     return world.init_start().code.name, world.init_done().code.name, world.vm.state.name
 
 
 def k2() -> object:
-    world = World()
+    world = HypervisorUnderTest()
     world.plug(1, 100, 4)
     world.uv.answers("UV_REGISTER_MEM_SLOT", honest, refuse(UCode.U_P3))
     code = world.init_start().code.name
@@ -55,7 +57,7 @@ def k3() -> object:
 
 
 def k4() -> object:
-    world = World()
+    world = HypervisorUnderTest()
     world.write(0, b"text")
     world.init_start()
     world.uv.answers("UV_PAGE_IN", refuse(UCode.U_P2))
@@ -76,7 +78,7 @@ def k6() -> object:
 
 
 def k8() -> object:
-    world = World()
+    world = HypervisorUnderTest()
     world.uv.answers("UV_REGISTER_MEM_SLOT", refuse(UCode.U_BUSY))
     return world.init_start().code.name, world.slot.registered, sorted(world.uv.slots)
 
@@ -99,7 +101,7 @@ def k11() -> object:
 
 
 def k13() -> object:
-    world = World()
+    world = HypervisorUnderTest()
     world.init_start()
     world.share((0, 1))
     return world.unmap(0).errno.name, "UV_PAGE_INVAL" in world.uv.names
@@ -124,12 +126,12 @@ def k16() -> object:
 
 
 def k17() -> object:
-    world = World()
+    world = HypervisorUnderTest()
     world.init_start()
-    unmapping: list[Driven] = []
+    unmapping: list[Held[Outcome]] = []
     over: list[bool] = []
 
-    def unmap_meanwhile() -> None:
+    def unmap_meanwhile(_: object) -> None:
         unmapping.append(world.start(world.hv.unmap(world.lpid, 0, 1)))
         over.append(unmapping[0].ended)
 

@@ -6,9 +6,20 @@ The Hypervisor beside it is scripted, so it may refuse, pretend and act out of t
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from harness.answers import afterwards, first, pretend, refuse
-from harness.fixtures import LPID, ZERO, active_vm, frame_of, machine, mapped, put, secure_vm, state_of, text
-from harness.scripted import ScriptedHypervisor, guest
+from harness.scripted_hypervisor import ScriptedHypervisor, guest
+from harness.scripted_peer import afterwards, first, pretend, refuse
+from harness.ultravisor_fixtures import (
+    LPID,
+    ZERO,
+    active_vm,
+    frame_of,
+    machine,
+    mapped,
+    put,
+    secure_vm,
+    state_of,
+    text,
+)
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gfn, Lpid
 from pef_protocol.runs import PageRuns

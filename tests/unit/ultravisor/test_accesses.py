@@ -6,8 +6,10 @@ Source: specification of the Ultravisor, 2.1 (third column of the table) as the 
 
 import pytest
 
-from harness.answers import Answer, afterwards, busy, first, pretend, refuse, silent
-from harness.fixtures import (
+from harness.held import Held
+from harness.scripted_hypervisor import Answer, ScriptedHypervisor, busy, guest
+from harness.scripted_peer import afterwards, first, pretend, refuse, silent
+from harness.ultravisor_fixtures import (
     LPID,
     TRANSIENT,
     ZERO,
@@ -21,7 +23,6 @@ from harness.fixtures import (
     svm_of,
     text,
 )
-from harness.scripted import Held, ScriptedHypervisor, guest
 from pef_kit.core.effects import MAX_ATTEMPTS, Backoff, Offload, PeerCall, Transfer
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.hypercalls import SvmPageIn
@@ -119,7 +120,7 @@ def test_a_load_waits_until_a_share_has_ended(hv: ScriptedHypervisor) -> None:
     waiting: list[Held[memoryview]] = []
 
     def another_vcpu(hv: ScriptedHypervisor) -> None:
-        waiting.append(Held(hv, guest_load(hv.uv, Lpid(LPID), Gpa(AT), PAGE_SIZE)).until(Backoff))
+        waiting.append(hv.start(guest_load(hv.uv, Lpid(LPID), Gpa(AT), PAGE_SIZE)).until(Backoff))
 
     hv.answers("H_SVM_PAGE_IN", first(another_vcpu))
     assert hv.ultracall(SharePage(Gfn(GFN), 1), guest(LPID)).code is UCode.U_SUCCESS
@@ -216,7 +217,7 @@ def test_shared_pages_need_not_lie_side_by_side(hv: ScriptedHypervisor) -> None:
 def test_a_page_is_not_paged_out_in_the_middle_of_a_load(hv: ScriptedHypervisor) -> None:
     put(hv, 3, S.SHARED, page=text("mail"))
     put(hv, 4, S.SECURE, frame=text("text"))
-    load = Held(hv, guest_load(hv.uv, Lpid(LPID), Gpa(BORDER - 4), 8)).until(Transfer)
+    load = hv.start(guest_load(hv.uv, Lpid(LPID), Gpa(BORDER - 4), 8)).until(Transfer)
     assert hv.page_out(LPID, 4).code is UCode.U_BUSY
     assert bytes(load.finish()) == text("mail")[-4:] + text("text")[:4]
     assert hv.page_out(LPID, 4).code is UCode.U_SUCCESS
@@ -226,7 +227,7 @@ def test_a_page_is_not_paged_out_in_the_middle_of_a_load(hv: ScriptedHypervisor)
 def test_a_page_is_not_invalidated_in_the_middle_of_a_store(hv: ScriptedHypervisor) -> None:
     for gfn in (3, 4):
         put(hv, gfn, S.SHARED)
-    store = Held(hv, guest_store(hv.uv, Lpid(LPID), Gpa(BORDER - 4), b"12345678")).until(Transfer)
+    store = hv.start(guest_store(hv.uv, Lpid(LPID), Gpa(BORDER - 4), b"12345678")).until(Transfer)
     runs = PageRuns.of((BORDER, 1))
     assert hv.ultracall(PageInval(Lpid(LPID), runs, PAGE_ORDER)).code is UCode.U_BUSY
     store.finish()
@@ -249,7 +250,7 @@ def test_an_svm_that_is_terminated_meanwhile(hv: ScriptedHypervisor, kind: type)
     put(hv, 2, S.SHARED)
     put(hv, 3, S.PAGEDOUT, frame=text("text"))
     put(hv, 4, S.SECURE, frame=text("text"))
-    load = Held(hv, guest_load(hv.uv, Lpid(LPID), Gpa(AT), 4 * PAGE_SIZE)).until(kind)
+    load = hv.start(guest_load(hv.uv, Lpid(LPID), Gpa(AT), 4 * PAGE_SIZE)).until(kind)
     ending = hv.terminating(LPID)
     with pytest.raises(AccessFailure, match="has ended"):
         load.finish()

@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.fixtures import LPID, machine, put, secure_vm, sound, text
-from harness.scripted import HYPERVISOR, ScriptedHypervisor, guest
+from harness.scripted_hypervisor import HYPERVISOR, ScriptedHypervisor, guest
+from harness.ultravisor_fixtures import LPID, machine, put, secure_vm, sound, text
 from pef_kit.runtime.bus import NORMAL_BASE
 from pef_protocol.calls import CALLS, ULTRACALLS, Call
 from pef_protocol.http import Caller, Role

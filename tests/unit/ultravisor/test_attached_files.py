@@ -3,9 +3,9 @@
 Source: specification of the Ultravisor, 1.4, minus defects D3 and D4.
 """
 
-from harness.fixtures import LPID
 from harness.images import FILES, esm, guest_vm
-from harness.scripted import ScriptedHypervisor, guest
+from harness.scripted_hypervisor import ScriptedHypervisor, guest
+from harness.ultravisor_fixtures import LPID
 from pef_protocol.codes import UCode
 from pef_protocol.ultracalls import EsmbGetFile
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from harness.fixtures import LPID, machine, place, put, secure_vm, sound, svm_of, text
-from harness.scripted import HYPERVISOR, ScriptedHypervisor, guest
+from harness.scripted_hypervisor import HYPERVISOR, ScriptedHypervisor, guest
+from harness.ultravisor_fixtures import LPID, machine, place, put, secure_vm, sound, svm_of, text
 from pef_protocol.calls import CALLS, ULTRACALLS
 from pef_protocol.check_orders import Check
 from pef_protocol.codes import UCode

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.fixtures import LPID, machine, put, secure_vm, sound, svm_of
-from harness.scripted import ScriptedHypervisor
+from harness.scripted_hypervisor import ScriptedHypervisor
+from harness.ultravisor_fixtures import LPID, machine, put, secure_vm, sound, svm_of
 from pef_kit.core import parts
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import Gfn, Lpid, SlotId

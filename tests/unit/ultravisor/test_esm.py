@@ -5,8 +5,6 @@ Source: specification of the Ultravisor, section 3; decisions on measured and un
 
 import pytest
 
-from harness.answers import afterwards, busy, first, honest, refuse
-from harness.fixtures import LPID, ZERO, mapped, secure_vm, sound, state_of, svm_of
 from harness.images import (
     BLOB,
     BOOTARGS,
@@ -24,7 +22,9 @@ from harness.images import (
     image_tree,
     spans,
 )
-from harness.scripted import ScriptedHypervisor
+from harness.scripted_hypervisor import Answer, ScriptedHypervisor, busy
+from harness.scripted_peer import afterwards, first, honest, refuse
+from harness.ultravisor_fixtures import LPID, ZERO, mapped, secure_vm, sound, state_of, svm_of
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.hypercalls import SvmPageIn, SvmPageOut
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Lpid, SlotId
@@ -203,7 +203,7 @@ def test_a_measured_page_is_frozen(gfn: int) -> None:
 def test_a_page_that_is_asked_for_is_taken_each_time_and_then_frozen() -> None:
     hv = guest_vm()
     codes: list[UCode] = []
-    twice = afterwards(lambda hv: codes.append(share(hv, FDT, IMAGE.device_tree)))
+    twice: Answer = afterwards(lambda hv: codes.append(share(hv, FDT, IMAGE.device_tree)))
     hv.at(2, twice)
     hv.at(3, first(lambda hv: codes.append(share(hv, FDT))))
     assert esm(hv).code is UCode.U_SUCCESS

@@ -8,10 +8,10 @@ Source: decisions, "UV_ESM errors"; attacks 12, 18, 21, 35-39.
 
 import pytest
 
-from harness.answers import Answer, afterwards, busy, first, honest, pretend, refuse, silent
-from harness.fixtures import LPID, machine, sound, svm_of
 from harness.images import FDT, KERNEL, PAGES, UNMIGRATED, esm, guest_vm, memory_of
-from harness.scripted import ScriptedHypervisor, guest
+from harness.scripted_hypervisor import Answer, ScriptedHypervisor, busy, guest
+from harness.scripted_peer import afterwards, first, honest, pretend, refuse, silent
+from harness.ultravisor_fixtures import LPID, machine, sound, svm_of
 from pef_kit.core.effects import MAX_ATTEMPTS
 from pef_protocol.calls import CALLS
 from pef_protocol.codes import HCode, UCode

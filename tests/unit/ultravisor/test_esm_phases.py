@@ -5,10 +5,10 @@ Source: decisions, "UV_ESM errors".
 
 from typing import Any
 
-from harness.answers import refuse
-from harness.fixtures import sound, svm_of
 from harness.images import REQUEST, esm_operation, guest_vm
-from harness.scripted import ScriptedHypervisor
+from harness.scripted_hypervisor import ScriptedHypervisor
+from harness.scripted_peer import refuse
+from harness.ultravisor_fixtures import sound, svm_of
 from pef_kit.core.effects import Operation, Phase
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode

@@ -11,8 +11,6 @@ from dataclasses import replace
 
 import pytest
 
-from harness.answers import first
-from harness.fixtures import LPID, sound
 from harness.images import (
     BLOB,
     FDT,
@@ -32,7 +30,9 @@ from harness.images import (
     with_property,
     write,
 )
-from harness.scripted import ScriptedHypervisor
+from harness.scripted_hypervisor import ScriptedHypervisor
+from harness.scripted_peer import first
+from harness.ultravisor_fixtures import LPID, sound
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Lpid

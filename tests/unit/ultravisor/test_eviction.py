@@ -5,8 +5,9 @@ Source: ultravisor.rst, H_SVM_PAGE_OUT; attack 41.
 
 import pytest
 
-from harness.answers import Answer, first, pretend, refuse, silent
-from harness.fixtures import (
+from harness.scripted_hypervisor import Answer, ScriptedHypervisor, guest
+from harness.scripted_peer import first, pretend, refuse, silent
+from harness.ultravisor_fixtures import (
     LPID,
     active_vm,
     frame_of,
@@ -19,7 +20,6 @@ from harness.fixtures import (
     svm_of,
     text,
 )
-from harness.scripted import ScriptedHypervisor, guest
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.designs import Design
 from pef_protocol.hypercalls import SvmPageOut
@@ -239,7 +239,9 @@ def test_two_page_ins_at_once_do_not_take_the_same_room() -> None:
 def test_the_room_of_a_page_whose_share_may_fail_is_kept() -> None:
     hv = full()
     codes: list[UCode] = []
-    page_in = first(lambda hv: codes.append(UCode(hv.page_in(LPID, FIRST).code)), refuse(HCode.H_PARAMETER))
+    page_in: Answer = first(
+        lambda hv: codes.append(UCode(hv.page_in(LPID, FIRST).code)), refuse(HCode.H_PARAMETER)
+    )
     hv.answers("H_SVM_PAGE_IN", page_in)
     assert hv.ultracall(SharePage(Gfn(FIRST + 2), 1), guest(LPID)).code is UCode.U_P2
     assert codes == [UCode.U_RETRY]

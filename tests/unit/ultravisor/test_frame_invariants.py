@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from harness.fixtures import LPID, machine, place, put, secure_vm, svm_of, text
-from harness.scripted import ScriptedHypervisor
+from harness.scripted_hypervisor import ScriptedHypervisor
+from harness.ultravisor_fixtures import LPID, machine, place, put, secure_vm, svm_of, text
 from pef_protocol.states import UvGfnState as S
 from pef_ultravisor import invariants
 from pef_ultravisor.gfn.columns import BUSY, FRAME_POPULATED, HCALL_PENDING, IMPORTED, REQUESTED

@@ -17,7 +17,8 @@ Source: specification of the Ultravisor, 2.2 and 2.3, as the decisions change it
 
 import pytest
 
-from harness.fixtures import (
+from harness.scripted_hypervisor import HYPERVISOR, ScriptedHypervisor, guest
+from harness.ultravisor_fixtures import (
     LPID,
     ZERO,
     frame_of,
@@ -30,7 +31,6 @@ from harness.fixtures import (
     svm_of,
     text,
 )
-from harness.scripted import HYPERVISOR, ScriptedHypervisor, guest
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_ORDER, Gfn, Lpid

@@ -5,8 +5,9 @@ Source: rule 13 of ARCHITECTURE.md, "Identity and time"; attack 54.
 
 import pytest
 
-from harness.fixtures import LPID, machine, place, put, secure_vm, sound, state_of, text
-from harness.scripted import HYPERVISOR, Held, ScriptedHypervisor
+from harness.held import Held
+from harness.scripted_hypervisor import HYPERVISOR, ScriptedHypervisor
+from harness.ultravisor_fixtures import LPID, machine, place, put, secure_vm, sound, state_of, text
 from pef_kit.core.columns import gfn_set_of
 from pef_kit.core.effects import Transfer
 from pef_protocol.calls import Reply
@@ -40,7 +41,7 @@ def paging(name: str, lpid: int, ra: int, gfn: int) -> PageIn | PageOut:
 
 def begun(hv: ScriptedHypervisor, name: str, ra: int, gfn: int) -> Held[Reply]:
     """Begin a paging call of VM 1, and let it stand while its bytes are under way."""
-    return Held(hv, ultracall(hv.uv, HYPERVISOR, name, paging(name, LPID, ra, gfn))).until(Transfer)
+    return hv.start(ultracall(hv.uv, HYPERVISOR, name, paging(name, LPID, ra, gfn))).until(Transfer)
 
 
 @pytest.mark.parametrize("lpid", [LPID, OTHER])
@@ -69,7 +70,7 @@ def test_a_source_is_given_to_nobody_while_bytes_come_from_it(hv: ScriptedHyperv
 def test_a_shared_page_is_in_flight_while_its_guest_stores(hv: ScriptedHypervisor) -> None:
     put(hv, 20, S.SHARED)
     page = hv.ra(LPID, 20)
-    store = Held(hv, guest_store(hv.uv, Lpid(LPID), Gpa(20 * PAGE_SIZE), b"mail")).until(Transfer)
+    store = hv.start(guest_store(hv.uv, Lpid(LPID), Gpa(20 * PAGE_SIZE), b"mail")).until(Transfer)
     assert hv.uv.normal_pages.pinned == 1
     assert hv.ultracall(paging("UV_PAGE_IN", LPID, page, 20)).code is UCode.U_BUSY
     assert hv.ultracall(paging("UV_PAGE_IN", LPID, page, 18)).code is UCode.U_P2

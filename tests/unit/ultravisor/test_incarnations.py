@@ -3,8 +3,8 @@
 Source: rules 1 and 11 of ARCHITECTURE.md, "Identity and time".
 """
 
-from harness.fixtures import LPID, machine, secure_vm
-from harness.scripted import ScriptedHypervisor
+from harness.scripted_hypervisor import ScriptedHypervisor
+from harness.ultravisor_fixtures import LPID, machine, secure_vm
 from pef_protocol.codes import UCode
 from pef_protocol.http import Caller, Role
 from pef_protocol.quantities import PAGE_SIZE, Gpa, Lpid

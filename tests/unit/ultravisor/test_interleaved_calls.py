@@ -8,8 +8,10 @@ Source: decisions, "a GFN with a hypercall or ultracall outstanding"; attacks 5,
 
 import pytest
 
-from harness.answers import first, refuse
-from harness.fixtures import (
+from harness.held import Held
+from harness.scripted_hypervisor import ScriptedHypervisor, guest
+from harness.scripted_peer import first, refuse
+from harness.ultravisor_fixtures import (
     LPID,
     ZERO,
     active_vm,
@@ -22,7 +24,6 @@ from harness.fixtures import (
     svm_of,
     text,
 )
-from harness.scripted import Held, ScriptedHypervisor, guest
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gfn, Lpid, SlotId

@@ -5,9 +5,10 @@ Source: rules 2, 10 and 12 of ARCHITECTURE.md, "Identity and time".
 
 import pytest
 
-from harness.answers import HostSlot, afterwards, busy
-from harness.fixtures import LPID, machine, put, secure_vm, sound, state_of, text
-from harness.scripted import HYPERVISOR, Held, ScriptedHypervisor, guest
+from harness.honest_hypervisor import HostSlot
+from harness.scripted_hypervisor import HYPERVISOR, ScriptedHypervisor, busy, guest
+from harness.scripted_peer import afterwards
+from harness.ultravisor_fixtures import LPID, machine, put, secure_vm, sound, state_of, text
 from pef_kit.core.effects import Backoff, Transfer
 from pef_kit.core.life import Ended, Life, OtherIncarnation
 from pef_protocol.codes import UCode
@@ -38,7 +39,7 @@ def out(lpid: int, ra: int, gfn: int) -> PageOut:
 def test_an_unshare_that_waits_asks_nothing_for_the_next_svm(hv: ScriptedHypervisor) -> None:
     hv.answers("H_SVM_PAGE_IN", busy())
     request = UnsharePage(Gfn(17), 1)
-    waiting = Held(hv, ultracall(hv.uv, guest(LPID), "UV_UNSHARE_PAGE", request)).until(Backoff)
+    waiting = hv.start(ultracall(hv.uv, guest(LPID), "UV_UNSHARE_PAGE", request)).until(Backoff)
     assert hv.ultracall(SvmTerminate(Lpid(LPID))).code is UCode.U_SUCCESS
     secure_vm(hv)
     put(hv, 17, S.SHARED, page=text("new mail"))
@@ -49,7 +50,7 @@ def test_an_unshare_that_waits_asks_nothing_for_the_next_svm(hv: ScriptedHypervi
 
 
 def test_what_an_svm_held_counts_until_it_is_scrubbed(hv: ScriptedHypervisor) -> None:
-    store = Held(hv, guest_store(hv.uv, Lpid(LPID), Gpa(17 * PAGE_SIZE), b"last words")).until(Transfer)
+    store = hv.start(guest_store(hv.uv, Lpid(LPID), Gpa(17 * PAGE_SIZE), b"last words")).until(Transfer)
     page, resident = hv.ra(LPID, 17), hv.uv.resident
     ending = hv.terminating(LPID).until(Backoff)
     secure_vm(hv, OTHER)
@@ -65,10 +66,10 @@ def test_what_an_svm_held_counts_until_it_is_scrubbed(hv: ScriptedHypervisor) ->
 
 def test_the_end_of_an_epoch_ends_every_svm_once_no_byte_moves(hv: ScriptedHypervisor) -> None:
     secure_vm(hv, OTHER)
-    store = Held(hv, guest_store(hv.uv, Lpid(LPID), Gpa(17 * PAGE_SIZE), b"last words")).until(Transfer)
+    store = hv.start(guest_store(hv.uv, Lpid(LPID), Gpa(17 * PAGE_SIZE), b"last words")).until(Transfer)
     hv.answers("H_SVM_PAGE_IN", busy())
-    share = Held(hv, ultracall(hv.uv, guest(OTHER), "UV_SHARE_PAGE", SharePage(Gfn(17), 1))).until(Backoff)
-    ending = Held(hv, end_epoch(hv.uv)).until(Backoff)
+    share = hv.start(ultracall(hv.uv, guest(OTHER), "UV_SHARE_PAGE", SharePage(Gfn(17), 1))).until(Backoff)
+    ending = hv.start(end_epoch(hv.uv)).until(Backoff)
     asked = len(hv.asked)
     for waiting in (store, share):
         with pytest.raises(Ended, match="the epoch"):

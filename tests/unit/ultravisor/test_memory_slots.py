@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from harness.answers import first, refuse
-from harness.fixtures import (
+from harness.scripted_hypervisor import ScriptedHypervisor
+from harness.scripted_peer import first, refuse
+from harness.ultravisor_fixtures import (
     LPID,
     ZERO,
     active_vm,
@@ -24,7 +25,6 @@ from harness.fixtures import (
     svm_of,
     text,
 )
-from harness.scripted import ScriptedHypervisor
 from pef_kit.core import allocation
 from pef_kit.core.columns import gfn_set_of
 from pef_protocol.codes import HCode, UCode

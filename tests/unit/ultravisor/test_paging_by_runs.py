@@ -5,8 +5,8 @@ Source: ultravisor.rst, the calls of these names; decisions, order of checks; at
 
 import pytest
 
-from harness.fixtures import LPID, frame_of, machine, mapped, put, secure_vm, sound, state_of, text
-from harness.scripted import NORMAL_PAGES, ScriptedHypervisor
+from harness.scripted_hypervisor import NORMAL_PAGES, ScriptedHypervisor
+from harness.ultravisor_fixtures import LPID, frame_of, machine, mapped, put, secure_vm, sound, state_of, text
 from pef_kit.runtime.bus import NORMAL_BASE
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode

@@ -10,7 +10,18 @@ from typing import Final
 
 import pytest
 
-from harness.fixtures import LPID, active_vm, machine, mapped, place, put, sound, state_of, svm_of, text
+from harness.ultravisor_fixtures import (
+    LPID,
+    active_vm,
+    machine,
+    mapped,
+    place,
+    put,
+    sound,
+    state_of,
+    svm_of,
+    text,
+)
 from pef_protocol.codes import UCode
 from pef_protocol.designs import PUSHING, Design
 from pef_protocol.states import UvGfnState as S

@@ -8,8 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.fixtures import LPID, ZERO, frame_of, machine, put, secure_vm, sound, state_of, svm_of, text
-from harness.scripted import ScriptedHypervisor
+from harness.scripted_hypervisor import ScriptedHypervisor
+from harness.ultravisor_fixtures import (
+    LPID,
+    ZERO,
+    frame_of,
+    machine,
+    put,
+    secure_vm,
+    sound,
+    state_of,
+    svm_of,
+    text,
+)
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid

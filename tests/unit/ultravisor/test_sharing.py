@@ -5,8 +5,10 @@ Source: ultravisor.rst, UV_SHARE_PAGE; decisions on shares that are refused or w
 
 import pytest
 
-from harness.answers import Answer, afterwards, busy, first, honest, pretend, refuse, silent
-from harness.fixtures import (
+from harness.held import Held
+from harness.scripted_hypervisor import Answer, ScriptedHypervisor, busy, guest
+from harness.scripted_peer import afterwards, first, honest, pretend, refuse, silent
+from harness.ultravisor_fixtures import (
     LPID,
     ZERO,
     frame_of,
@@ -19,7 +21,6 @@ from harness.fixtures import (
     svm_of,
     text,
 )
-from harness.scripted import Held, ScriptedHypervisor, guest
 from pef_kit.core.effects import MAX_ATTEMPTS
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
@@ -217,9 +218,13 @@ def test_a_withdrawn_offer_ends_shared_but_unmapped(hv: ScriptedHypervisor) -> N
     assert sound(hv)
 
 
+def second_offered(hv: ScriptedHypervisor) -> None:
+    offered_moves(hv, 2)
+
+
 @pytest.mark.parametrize(
     "answer",
-    [pretend(), first(lambda hv: offered_moves(hv, 2), pretend())],
+    [pretend(), first(second_offered, pretend())],
     ids=["none offered", "one offered"],
 )
 def test_success_without_an_offer_ends_the_svm(hv: ScriptedHypervisor, answer: Answer) -> None:

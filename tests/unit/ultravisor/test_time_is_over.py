@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from harness.fixtures import LPID, active_vm, machine, place, put, secure_vm, svm_of
-from harness.scripted import ScriptedHypervisor
+from harness.scripted_hypervisor import ScriptedHypervisor
+from harness.ultravisor_fixtures import LPID, active_vm, machine, place, put, secure_vm, svm_of
 from pef_kit.core.columns import gfn_set_of
 from pef_kit.core.effects import Backoff, Effect, Operation, PeerCall
 from pef_protocol.calls import Reply

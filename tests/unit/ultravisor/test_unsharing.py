@@ -5,8 +5,9 @@ Source: ultravisor.rst, the calls of these names; decisions, "unshare-all with a
 
 import pytest
 
-from harness.answers import Answer, afterwards, busy, first, refuse, silent
-from harness.fixtures import (
+from harness.scripted_hypervisor import Answer, ScriptedHypervisor, busy, guest
+from harness.scripted_peer import afterwards, first, refuse, silent
+from harness.ultravisor_fixtures import (
     LPID,
     ZERO,
     frame_of,
@@ -19,7 +20,6 @@ from harness.fixtures import (
     svm_of,
     text,
 )
-from harness.scripted import ScriptedHypervisor, guest
 from pef_kit.core.effects import MAX_ATTEMPTS
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.hypercalls import SvmPageIn

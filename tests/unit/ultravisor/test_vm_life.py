@@ -6,8 +6,19 @@ Source: ultravisor.rst, the calls of these names; decisions, "UV_WRITE_PATE on a
 
 import pytest
 
-from harness.fixtures import LPID, ZERO, active_vm, machine, place, put, secure_vm, sound, svm_of, text
-from harness.scripted import Held, ScriptedHypervisor
+from harness.scripted_hypervisor import ScriptedHypervisor
+from harness.ultravisor_fixtures import (
+    LPID,
+    ZERO,
+    active_vm,
+    machine,
+    place,
+    put,
+    secure_vm,
+    sound,
+    svm_of,
+    text,
+)
 from pef_kit.core.effects import Backoff, Transfer
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_SIZE, SECURE_BIT, U64_MAX, Gpa, Lpid
@@ -88,7 +99,7 @@ def test_an_svm_has_not_ended_while_bytes_of_it_are_on_their_way_to_a_normal_pag
     secure_vm(hv)
     put(hv, 16, S.SHARED, page=text("mail"))
     page = hv.ra(LPID, 16)
-    store = Held(hv, guest_store(hv.uv, Lpid(LPID), Gpa(16 * PAGE_SIZE), text("last words"))).until(Transfer)
+    store = hv.start(guest_store(hv.uv, Lpid(LPID), Gpa(16 * PAGE_SIZE), text("last words"))).until(Transfer)
     ending = hv.terminating(LPID)
     for _ in range(3):
         ending.step()
@@ -106,7 +117,7 @@ def test_a_second_terminate_waits_for_the_same_bytes() -> None:
     hv = machine()
     secure_vm(hv)
     put(hv, 16, S.SHARED, page=text("mail"))
-    store = Held(hv, guest_store(hv.uv, Lpid(LPID), Gpa(16 * PAGE_SIZE), text("last words"))).until(Transfer)
+    store = hv.start(guest_store(hv.uv, Lpid(LPID), Gpa(16 * PAGE_SIZE), text("last words"))).until(Transfer)
     endings = [hv.terminating(LPID), hv.terminating(LPID)]
     for ending in endings:
         ending.until(Backoff)

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from harness.scripted import NORMAL_PAGES, ScriptedHypervisor
+from harness.scripted_hypervisor import NORMAL_PAGES, ScriptedHypervisor
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Lpid

@@ -1,4 +1,4 @@
-"""Answers to hypercalls: the honest one, and the ways in which a Hypervisor may depart from it.
+"""Honest answers to hypercalls.
 
 An honest Hypervisor registers the slots at INIT_START, brings pages by UV_PAGE_IN and takes them away by
 UV_PAGE_OUT, each nested in the hypercall that asks for it. It keeps a letter for each GFN, as the
@@ -6,11 +6,11 @@ specification does: N, S, P or H.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from pef_kit.core.effects import PeerCall, PeerFailure
+from pef_kit.core.effects import PeerCall
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.hypercalls import SvmPageIn, SvmPageOut
@@ -18,10 +18,7 @@ from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Lpid
 from pef_protocol.ultracalls import SvmTerminate
 
 if TYPE_CHECKING:
-    from harness.scripted import ScriptedHypervisor
-
-Answer: TypeAlias = Callable[["ScriptedHypervisor", PeerCall], Reply]
-Action: TypeAlias = Callable[["ScriptedHypervisor"], object]
+    from harness.scripted_hypervisor import ScriptedHypervisor
 
 
 @dataclass(slots=True)
@@ -44,7 +41,7 @@ class HostVm:
     letters: defaultdict[int, str] = field(default_factory=lambda: defaultdict(lambda: "N"))
 
 
-def honest(hv: "ScriptedHypervisor", ask: PeerCall) -> Reply:
+def honest_reply(hv: "ScriptedHypervisor", ask: PeerCall) -> Reply:
     """Answer as a Hypervisor does that keeps to the protocol."""
     lpid = getattr(ask.request, "lpid", 0)
     vm = hv.vms[lpid]
@@ -97,51 +94,6 @@ def _withdraw(hv: "ScriptedHypervisor", lpid: int) -> Reply:
     letters.clear()
     assert hv.ultracall(SvmTerminate(Lpid(lpid))).code is UCode.U_SUCCESS
     return Reply(HCode.H_PARAMETER)
-
-
-def refuse(code: HCode) -> Answer:
-    """Answer with `code` and do nothing."""
-    return lambda hv, ask: Reply(code)
-
-
-def busy() -> Answer:
-    """Answer H_BUSY."""
-    return refuse(HCode.H_BUSY)
-
-
-def pretend(**outputs: int | str) -> Answer:
-    """Answer H_SUCCESS and do nothing."""
-    return lambda hv, ask: Reply(HCode.H_SUCCESS, outputs)
-
-
-def silent() -> Answer:
-    """Give no answer."""
-
-    def no_answer(hv: "ScriptedHypervisor", ask: PeerCall) -> Reply:
-        raise PeerFailure(ask.name, "hypervisor", "no answer")
-
-    return no_answer
-
-
-def first(action: Action, next_state: Answer | None = None) -> Answer:
-    """Do something, then answer (honestly, if nothing else is said)."""
-
-    def action_first(hv: "ScriptedHypervisor", ask: PeerCall) -> Reply:
-        action(hv)
-        return (next_state or honest)(hv, ask)
-
-    return action_first
-
-
-def afterwards(action: Action, answer: Answer | None = None) -> Answer:
-    """Answer (honestly, if nothing else is said), but do something before the answer arrives."""
-
-    def action_last(hv: "ScriptedHypervisor", ask: PeerCall) -> Reply:
-        reply = (answer or honest)(hv, ask)
-        action(hv)
-        return reply
-
-    return action_last
 
 
 def gfns_of(runs: Any) -> Iterator[int]:

@@ -3,19 +3,19 @@
 It performs what operations yield. A hypercall is answered as its script says, else honestly.
 
     hv.answers("H_SVM_PAGE_IN", busy(), refuse(HCode.H_PARAMETER))     the next two of that name
-    hv.at(3, silent())                                                 the third hypercall of all
-    hv.during_transfer(action)                                           a action while bytes move
+    hv.during_transfer(action)                                         an action before bytes move
 
 Every reply, of either side, is held against the codes that the call may answer with.
 """
 
-from collections import defaultdict, deque
+from collections import deque
 from dataclasses import replace
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
-from harness.answers import Action, Answer, HostSlot, HostVm, honest
+from harness.held import Held, may_go_on
+from harness.honest_hypervisor import HostSlot, HostVm, honest_reply
+from harness.scripted_peer import ActionOf, AnswerOf, ScriptedPeer, checked, refuse
 from pef_kit.core.effects import (
-    MAX_ATTEMPTS,
     Backoff,
     Effect,
     Offload,
@@ -24,10 +24,9 @@ from pef_kit.core.effects import (
     PeerFailure,
     Transfer,
 )
-from pef_kit.core.lease import Ended
 from pef_kit.runtime.bus import NORMAL_BASE, NormalMemory, carry_out
 from pef_protocol.calls import CALLS, Reply
-from pef_protocol.codes import UCode
+from pef_protocol.codes import HCode, UCode
 from pef_protocol.http import Caller, Role
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid, SlotId
 from pef_protocol.runs import PlacedRuns
@@ -36,6 +35,9 @@ from pef_ultravisor.dispatch import guest_load, guest_store, ultracall
 from pef_ultravisor.state import Ultravisor
 
 T = TypeVar("T")
+
+Answer: TypeAlias = AnswerOf["ScriptedHypervisor"]
+Action: TypeAlias = ActionOf["ScriptedHypervisor"]
 
 HYPERVISOR: Final = Caller(Role.HYPERVISOR)
 NORMAL_PAGES: Final = 2048
@@ -46,36 +48,30 @@ def guest(lpid: int) -> Caller:
     return Caller(Role.GUEST, Lpid(lpid))
 
 
-class ScriptedHypervisor:
+def busy() -> AnswerOf[ScriptedPeer]:
+    """Answer H_BUSY."""
+    return refuse(HCode.H_BUSY)
+
+
+class ScriptedHypervisor(ScriptedPeer):
     """The Hypervisor, normal memory, and whatever performs effects, for one Ultravisor."""
 
     def __init__(self, uv: Ultravisor) -> None:
+        super().__init__()
         self.uv = uv
         self.memory = NormalMemory.unshared(NORMAL_PAGES << PAGE_ORDER)
         self.vms: dict[int, HostVm] = {}
-        self.asked: list[PeerCall] = []
         self.pauses = 0
         self.transfers = 0
-        self._script: defaultdict[str, deque[Answer]] = defaultdict(deque)
-        self._at: dict[int, Answer] = {}
         self._during: deque[Action] = deque()
         self._bus_fails_after: int | None = None
         self._free = NORMAL_BASE
 
-    @property
-    def names(self) -> list[str]:
-        """Return the names of the hypercalls that the Ultravisor made, in order."""
-        return [ask.name for ask in self.asked]
+    def honest(self, ask: PeerCall) -> Reply:
+        """Answer as a Hypervisor does that keeps to the protocol."""
+        return honest_reply(self, ask)
 
-    # The script
-
-    def answers(self, name: str, *answers: Answer) -> None:
-        """Answer the next hypercalls of that name so; honestly after them."""
-        self._script[name].extend(answers)
-
-    def at(self, number: int, answer: Answer) -> None:
-        """Answer hypercall `number` of all, from 1, so."""
-        self._at[number] = answer
+    # The script of what is no call
 
     def during_transfer(self, *actions: Action) -> None:
         """Do one of `actions` in each of the next transfers, before their bytes move."""
@@ -91,7 +87,7 @@ class ScriptedHypervisor:
         """Perform one effect; raise PeerFailure where the script says so."""
         match effect:
             case PeerCall():
-                return self._answer(effect)
+                return self.answer(effect)
             case Transfer():
                 self.transfers += 1
                 if self._during:
@@ -99,12 +95,9 @@ class ScriptedHypervisor:
                 self._transfer(effect)
             case Offload(run):
                 return run()
-            case Backoff(attempt, ignore_deadline):
+            case Backoff():
                 self.pauses += 1
-                assert not ignore_deadline or attempt < MAX_ATTEMPTS, (
-                    "an operation waits for what nobody ends"
-                )
-                return ignore_deadline or attempt < MAX_ATTEMPTS - 1
+                return may_go_on(effect)
         return None
 
     def _transfer(self, transfer: Transfer) -> None:
@@ -113,26 +106,18 @@ class ScriptedHypervisor:
         if after is not None:
             raise PeerFailure("memory bus", "normal memory", "gone")
 
-    def _answer(self, ask: PeerCall) -> Reply:
-        self.asked.append(ask)
-        queue = self._script[ask.name]
-        scripted = self._at.pop(len(self.asked), None) or (queue.popleft() if queue else honest)
-        reply = scripted(self, ask)
-        assert reply.code in CALLS[ask.name].codes, f"{ask.name} never answers {reply.code!r}"
-        return reply
-
     def run(self, operation: Operation[T]) -> T:
         """Run an operation to its end."""
-        return Held(self, operation).finish()
+        return self.start(operation).finish()
+
+    def start(self, operation: Operation[T]) -> Held[T]:
+        """Return an operation that stands before its first effect."""
+        return Held(self.perform, operation)
 
     def ultracall(self, request: object, caller: Caller = HYPERVISOR) -> Reply:
         """Make the ultracall whose request this is, and check that the answer is one of its codes."""
         name = next(call.name for call in CALLS.values() if call.request is type(request))
-        reply = self.run(ultracall(self.uv, caller, name, request))
-        codes = CALLS[name].codes
-        assert reply.code in codes, f"{name} never answers {reply.code!r}"
-        assert {code for _, _, code in reply.refused.coded()} <= {int(code) for code in codes}
-        return reply
+        return checked(name, self.run(ultracall(self.uv, caller, name, request)))
 
     def load(self, lpid: int, gpa: int, length: int) -> bytes:
         """Load as the guest; AccessFailure where it does not resolve."""
@@ -168,10 +153,10 @@ class ScriptedHypervisor:
 
     # The calls it makes
 
-    def terminating(self, lpid: int) -> "Held[Reply]":
+    def terminating(self, lpid: int) -> Held[Reply]:
         """Begin UV_SVM_TERMINATE, which waits as long as bytes of the SVM move."""
         request = SvmTerminate(Lpid(lpid))
-        return Held(self, ultracall(self.uv, HYPERVISOR, "UV_SVM_TERMINATE", request))
+        return self.start(ultracall(self.uv, HYPERVISOR, "UV_SVM_TERMINATE", request))
 
     def new_vm(self, lpid: int, *slots: tuple[int, int, int]) -> HostVm:
         """Make a normal VM of slots (id, first GFN, GFNs) and write its partition-table entry."""
@@ -197,44 +182,3 @@ class ScriptedHypervisor:
 
     def _placed(self, lpid: int, gfns: tuple[int, ...]) -> PlacedRuns:
         return PlacedRuns.from_rows((self.ra(lpid, gfn), gfn << PAGE_ORDER, 1) for gfn in gfns)
-
-
-class Held(Generic[T]):
-    """An operation that is driven effect by effect, so that a test can act between two of them."""
-
-    def __init__(self, hv: ScriptedHypervisor, operation: Operation[T]) -> None:
-        self._hv = hv
-        self._operation = operation
-        self._effect: Effect | None = None
-        self._outcome: list[T] = []
-        self._resume(None, None)
-
-    def _resume(self, answer: Any, failure: PeerFailure | Ended | None) -> None:
-        try:
-            self._effect = self._operation.throw(failure) if failure else self._operation.send(answer)
-        except StopIteration as end:
-            self._effect = None
-            self._outcome.append(end.value)
-
-    def step(self) -> None:
-        """Perform the effect at which the operation stands, and let it go on to the next one."""
-        assert self._effect is not None
-        try:
-            answer = self._hv.perform(self._effect)
-        except (PeerFailure, Ended) as failure:
-            self._resume(None, failure)
-        else:
-            self._resume(answer, None)
-
-    def until(self, kind: type[Effect]) -> "Held[T]":
-        """Go on until the operation stands before an effect of that kind."""
-        while not isinstance(self._effect, kind):
-            assert self._effect is not None, f"ended without a {kind.__name__}"
-            self.step()
-        return self
-
-    def finish(self) -> T:
-        """Go on to the end and return the outcome."""
-        while not self._outcome:
-            self.step()
-        return self._outcome[0]

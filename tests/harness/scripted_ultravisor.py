@@ -8,32 +8,21 @@ with its bytes. An ultracall is answered as its script says, else honestly. "Enc
 Every reply, of either side, is held against the codes that its call may answer with.
 """
 
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Any, Final, TypeAlias
 
-from pef_kit.core.effects import PeerCall, PeerFailure
+from harness.scripted_peer import AnswerOf, ScriptedPeer
+from pef_kit.core.effects import PeerCall
 from pef_kit.runtime.bus import NormalMemory
-from pef_protocol.calls import CALLS, Reply
-from pef_protocol.codes import Code, UCode
+from pef_protocol.calls import Reply
+from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
 from pef_protocol.runs import CodedRuns, PlacedRuns
 
-Answer: TypeAlias = "Callable[[ScriptedUltravisor, PeerCall], Reply]"
+Answer: TypeAlias = AnswerOf["ScriptedUltravisor"]
 
 TURN_OVER: Final = bytes(255 - byte for byte in range(256))
 ZERO_PAGE: Final = bytes(PAGE_SIZE)
-
-
-def honest(uv: "ScriptedUltravisor", ask: PeerCall) -> Reply:
-    """Answer as an Ultravisor does that keeps to the protocol."""
-    return uv.honest(ask)
-
-
-def refuse(code: Code) -> Answer:
-    """Answer with `code` and do nothing."""
-    return lambda uv, ask: Reply(code)
 
 
 def refuse_gfns(code: UCode, *gfns: int) -> Answer:
@@ -46,78 +35,22 @@ def refuse_gfns(code: UCode, *gfns: int) -> Answer:
     return answer
 
 
-def silent() -> Answer:
-    """Let the outcome of the call be one that can't be had."""
+class ScriptedUltravisor(ScriptedPeer):
+    """What the Ultravisor keeps of its one VM, and its script.
 
-    def no_answer(uv: "ScriptedUltravisor", ask: PeerCall) -> Reply:
-        raise PeerFailure(ask.name, "ultravisor", "no connection")
+    `pages` has for each GFN a letter and bytes: S (secure), P (paged out), H (shared; no bytes).
+    """
 
-    return no_answer
-
-
-def turned_away() -> Answer:
-    """Refuse the call as a message: it is not done, and never will be."""
-
-    def refused(uv: "ScriptedUltravisor", ask: PeerCall) -> Reply:
-        raise PeerFailure(ask.name, "ultravisor", "turned away", done=False)
-
-    return refused
-
-
-def first(action: Callable[[], object], next_state: Answer = honest) -> Answer:
-    """Do something, then answer."""
-
-    def answer(uv: "ScriptedUltravisor", ask: PeerCall) -> Reply:
-        action()
-        return next_state(uv, ask)
-
-    return answer
-
-
-def first_done(next_state: Answer = honest) -> Answer:
-    """Do what is asked for, then answer anew: a doubled message, or one whose answer is lost."""
-
-    def answer(uv: "ScriptedUltravisor", ask: PeerCall) -> Reply:
-        uv.honest(ask)
-        return next_state(uv, ask)
-
-    return answer
-
-
-@dataclass(slots=True)
-class ScriptedUltravisor:
-    """What the Ultravisor keeps of its one VM, and its script."""
-
-    memory: NormalMemory
-    known: bool = False
-    slots: dict[int, tuple[int, int]] = field(default_factory=dict)
-    pages: dict[int, tuple[str, bytes]] = field(default_factory=dict)
-    """S with its bytes, P with its bytes, H."""
-    sharing: bool = False
-    """UV_PAGE_IN is what a share asked for."""
-    aborted: bool = False
-    """UV_PAGE_OUT gives clear text, and the page stays where it is."""
-    asked: list[PeerCall] = field(default_factory=list)
-    script: defaultdict[str, deque[Answer]] = field(default_factory=lambda: defaultdict(deque))
-
-    def answers(self, name: str, *answers: Answer) -> None:
-        """Answer the next ultracalls of that name so; honestly after them."""
-        self.script[name].extend(answers)
-
-    @property
-    def names(self) -> list[str]:
-        """Return the names of the ultracalls that were made."""
-        return [ask.name for ask in self.asked]
-
-    def answer(self, ask: PeerCall) -> Reply:
-        """Answer an ultracall, and check that the answer is one that it may have."""
-        self.asked.append(ask)
-        queue = self.script[ask.name]
-        reply = (queue.popleft() if queue else honest)(self, ask)
-        assert reply.code in CALLS[ask.name].codes, f"{ask.name} never answers {reply.code!r}"
-        known = {int(code) for code in CALLS[ask.name].codes}
-        assert {code for _, _, code in reply.refused.coded()} <= known
-        return reply
+    def __init__(self, memory: NormalMemory) -> None:
+        super().__init__()
+        self.memory = memory
+        self.known = False
+        self.slots: dict[int, tuple[int, int]] = {}
+        self.pages: dict[int, tuple[str, bytes]] = {}
+        self.sharing = False
+        """UV_PAGE_IN is what a share asked for."""
+        self.aborted = False
+        """UV_PAGE_OUT gives clear text, and the page stays where it is."""
 
     def honest(self, ask: PeerCall, passed_over: set[int] | None = None) -> Reply:
         """Do what an ultracall asks for."""
