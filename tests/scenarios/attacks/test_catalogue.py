@@ -65,11 +65,11 @@ TESTS = Path(__file__).parents[2]
 
 def numbers() -> set[int]:
     """Return the numbers that names of tests begin with."""
-    folders = "scenarios", "scenarios/attacks", "boundary", "limits", "unit/ultravisor"
+    folders = "scenarios", "boundary", "limits", "unit/ultravisor"
     names = [
         node.name
         for folder in folders
-        for path in (TESTS / folder).glob("test_*.py")
+        for path in (TESTS / folder).rglob("test_*.py")
         for node in ast.parse(path.read_text(encoding="utf-8")).body
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]

@@ -23,11 +23,9 @@ EXEMPT: Final = (
     "lab/src/pef_lab/hostile/",
     "tests/conformance/",
     # Tests of these two packages use their names.
-    "tests/unit/lab/test_rows",
     "tests/unit/lab/rows/",
-    "tests/unit/lab/fake_subject.py",
     "tests/harness/fake_subject.py",
-    "tests/unit/lab/test_trial.py",
+    "tests/harness/reported_rows.py",
     "tests/unit/lab/hostile/",
     "docs/glossary.md",
 )

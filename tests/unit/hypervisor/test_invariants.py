@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from harness.hypervisor_fixtures import HypervisorUnderTest
-from pef_hypervisor import invariants, views
+from pef_hypervisor import invariants
 from pef_hypervisor.gfn.columns import BUSY, HOST_POPULATED, SENT, STAND_IN, VmSlot
 from pef_protocol.designs import Design
 from pef_protocol.quantities import Gfn, RealAddress, SlotId
@@ -127,35 +127,6 @@ def test_two_states_may_not_hold_a_third(design: Design) -> None:
     world = started(design)
     world.slot.state[3] = 3
     assert world.hv.invariants()[0] == f"slot 0 of VM 1: a GFN is in a state that {design} does not keep"
-
-
-def test_the_views_say_what_there_is() -> None:
-    world = started()
-    world.plug(1, 100, 4)
-    assert world.hv.vms() == {
-        "vms": [
-            {
-                "lpid": 1,
-                "state": "TRANSIENT",
-                "design": "tracked",
-                "gfns": 20,
-                "slots": [
-                    {"slotid": 1, "first": 100, "count": 4},
-                    {"slotid": 0, "first": 0, "count": 16},
-                ],
-                "column_bytes": 40,
-            }
-        ],
-        "pool": {"size": 64, "used": 5},
-    }
-    assert views.gfns(world.run(views.states_of(world.hv.store, 1)))["slots"][1] == {
-        "slotid": 0,
-        "first": 0,
-        "count": 16,
-        "states": [[0, 1, "SECURE"], [1, 1, "PAGED_OUT"], [2, 1, "SHARED"], [3, 13, "NORMAL"]],
-        "moving": 0,
-    }
-    assert views.gfns(world.run(views.states_of(world.hv.store, 77))) == {"lpid": 77, "slots": []}
 
 
 def test_the_digest_knows_contents_and_states_but_not_the_same_world_twice() -> None:
