@@ -109,6 +109,11 @@ NUMBERS = st.one_of(
 def test_any_numbers_are_answered_by_a_code_of_the_call(
     mouth: Mouth, name: str, asked: st.DataObject
 ) -> None:
+    """Given a secure VM.
+
+    When any call is made with any numbers,
+    then it is answered with a code of that call, or 413 where it names too many pages.
+    """
     call = CALLS[name]
     form: dict[str, Any] = {}
     for argument in fields(call.request):
@@ -265,6 +270,11 @@ def test_whatever_is_said_at_any_endpoint(
     media: str,
     asked: st.DataObject,
 ) -> None:
+    """Given a secure VM.
+
+    When anything is said at any route with any role's token,
+    then the answer is 2xx, or 4xx with a body that says why.
+    """
     role = asked.draw(st.sampled_from(sorted(mouth.tokens)))
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
     headers = {"content-type": media}

@@ -105,6 +105,11 @@ def malformed(call: Call, lpid: int) -> Iterator[tuple[str, str, bytes]]:
 
 @pytest.mark.parametrize("name", CALL_NAMES)
 async def test_malformed_bodies_name_the_field(pair: LivePair, vm: LiveVm, name: str) -> None:
+    """Given a secure VM.
+
+    When malformed bodies of a call are sent,
+    then each is answered 4xx with the name of the field, and neither side changes.
+    """
     call = CALLS[name]
     before = await pair.digests()
     async with speaking(pair, vm, call) as client:
@@ -122,6 +127,11 @@ async def test_malformed_bodies_name_the_field(pair: LivePair, vm: LiveVm, name:
 
 @pytest.mark.parametrize("name", [name for name, call in CALLS.items() if call.runs])
 async def test_malformed_octets_name_the_field(pair: LivePair, vm: LiveVm, name: str) -> None:
+    """Given a secure VM.
+
+    When malformed octets and queries of a call are sent,
+    then each is answered 422 with the name of the field, and neither side changes.
+    """
     call = CALLS[name]
     runs = call.runs
     assert runs is not None
@@ -144,6 +154,11 @@ async def test_malformed_octets_name_the_field(pair: LivePair, vm: LiveVm, name:
 
 @pytest.mark.parametrize("name", CALL_NAMES)
 async def test_a_body_over_the_limit_is_413(pair: LivePair, vm: LiveVm, name: str) -> None:
+    """Given a secure VM.
+
+    When a body over the limit is sent, announced or not,
+    then it is answered 413, and neither side changes.
+    """
     call = CALLS[name]
     before = await pair.digests()
 
@@ -162,6 +177,11 @@ async def test_a_body_over_the_limit_is_413(pair: LivePair, vm: LiveVm, name: st
 
 @pytest.mark.parametrize("name", CALL_NAMES)
 async def test_wrong_roles_get_the_code_of_their_check(pair: LivePair, vm: LiveVm, name: str) -> None:
+    """Given a secure VM.
+
+    When callers make a call that is not theirs,
+    then each is told the code of that check, and neither side changes.
+    """
     call = CALLS[name]
     expected = UCode.U_PERMISSION if call.is_ultracall else HCode.H_UNSUPPORTED
     side = Side.ULTRAVISOR if call.is_ultracall else Side.HYPERVISOR
@@ -185,6 +205,11 @@ async def test_wrong_roles_get_the_code_of_their_check(pair: LivePair, vm: LiveV
 
 @pytest.mark.parametrize("side", ["ultravisor", "hypervisor"])
 async def test_a_call_that_there_is_not(pair: LivePair, side: str) -> None:
+    """Given names that no call has.
+
+    When they are called at a side,
+    then the answer is U_FUNCTION or H_FUNCTION.
+    """
     path, endpoint = (
         (ULTRACALL_PATH, pair.as_hypervisor) if side == "ultravisor" else (HYPERCALL_PATH, pair.as_ultravisor)
     )

@@ -82,6 +82,11 @@ async def ended_well(vm: LiveVm) -> None:
 
 @pytest.mark.parametrize("answer", EVERY)
 async def test_a_hypercall_that_has_no_outcome_is_made_again(pair: LivePair, answer: Conduct) -> None:
+    """Given a VM whose first and last hypercall of UV_ESM have no outcome at first.
+
+    When the guest calls UV_ESM,
+    then both are made again, the VM becomes secure, and no call acted twice.
+    """
     async with live_vm(pair) as vm:
         await vm.load_image()
         for name in ("H_SVM_INIT_START", "H_SVM_INIT_DONE"):
@@ -94,6 +99,11 @@ async def test_a_hypercall_that_has_no_outcome_is_made_again(pair: LivePair, ans
 @pytest.mark.parametrize("number", HYPERCALLS_OF_ESM)
 @pytest.mark.parametrize("answer", A_FEW)
 async def test_each_hypercall_of_uv_esm_may_be_lost(pair: LivePair, answer: Conduct, number: int) -> None:
+    """Given a VM of whose UV_ESM one hypercall is lost.
+
+    When the guest calls UV_ESM,
+    then that one is made again, the VM becomes secure, and no call acted twice.
+    """
     async with live_vm(pair) as vm:
         await vm.load_image()
         pair.to_hypervisor.honest_again()
@@ -106,6 +116,11 @@ async def test_each_hypercall_of_uv_esm_may_be_lost(pair: LivePair, answer: Cond
 
 @pytest.mark.parametrize("answer", A_FEW)
 async def test_the_hypercalls_of_a_secure_vm_may_be_lost(pair: LivePair, answer: Conduct) -> None:
+    """Given a secure VM whose hypercalls are lost now and then.
+
+    When the guest shares, loads and unshares,
+    then each is made again, gives what it should, and acts once.
+    """
     async with secure_vm(pair) as vm:
         for gfn in (ONE, TWO):
             await vm.write(gfn)
@@ -146,6 +161,11 @@ async def test_a_refusal_of_the_message_changes_nothing(
 
 
 async def test_what_one_guest_waits_for_keeps_no_other_waiting(pair: LivePair) -> None:
+    """Given a guest whose share waits for answers that are lost.
+
+    When another guest stores and loads,
+    then it is served meanwhile, and in the end the share is done.
+    """
     async with secure_vm(pair) as vm, secure_vm(pair) as other:
         await vm.write(ONE)
         pair.to_hypervisor.answers("H_SVM_PAGE_IN", *[dropped] * 5)

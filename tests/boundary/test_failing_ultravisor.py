@@ -146,6 +146,11 @@ async def is_done(vm: LiveVm, name: str) -> None:
 async def test_the_ultracall_of_an_operation_may_be_lost(
     pair: LivePair, vm: LiveVm, name: str, answer: Conduct
 ) -> None:
+    """Given a secure VM, and an Ultravisor whose answer is lost once.
+
+    When the VMM does an operation,
+    then its ultracall is made again and acts once, and the operation is done.
+    """
     pair.to_ultravisor.answers(OPERATIONS[name].ultracall, answer)
     await OPERATIONS[name].do(vm)
     await settled(pair)
@@ -156,6 +161,11 @@ async def test_the_ultracall_of_an_operation_may_be_lost(
 async def test_creating_a_vm_goes_on_where_its_ultracall_has_no_outcome(
     pair: LivePair, answer: Conduct
 ) -> None:
+    """Given an Ultravisor whose answer to UV_WRITE_PATE has no outcome at first.
+
+    When a VM is created,
+    then the call is made again, and the VM becomes secure.
+    """
     pair.to_ultravisor.answers("UV_WRITE_PATE", answer)
     async with live_vm(pair) as vm:
         await vm.boot()
@@ -190,6 +200,11 @@ async def test_an_operation_waits_until_the_wire_heals(pair: LivePair, vm: LiveV
 async def test_an_operation_whose_message_is_refused_changes_nothing_and_can_be_tried_again(
     pair: LivePair, vm: LiveVm, name: str
 ) -> None:
+    """Given a secure VM.
+
+    When the message of an operation's ultracall is refused,
+    then the operation fails, the Hypervisor is unchanged, and the operation can be tried again.
+    """
     operation = OPERATIONS[name]
     before = (await pair.digests())[1]
     pair.to_ultravisor.answers(operation.ultracall, refused(ProblemType.OTHER, 422))
@@ -206,6 +221,11 @@ async def test_an_operation_whose_message_is_refused_changes_nothing_and_can_be_
 async def test_a_vm_can_be_ended_where_nobody_knows_what_was_done(
     pair: LivePair, vm: LiveVm, name: str
 ) -> None:
+    """Given a secure VM, and an operation of which nobody knows what was done.
+
+    When the VM is reset and destroyed,
+    then nothing of it is left.
+    """
     pair.to_ultravisor.answers(OPERATIONS[name].ultracall, broken)
     with suppress(Refusal):
         await OPERATIONS[name].do(vm)

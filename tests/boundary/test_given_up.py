@@ -69,6 +69,11 @@ async def ended_well(vm: LiveVm) -> None:
     ["H_SVM_INIT_START", "H_SVM_PAGE_IN", "H_SVM_INIT_DONE"],
 )
 async def test_60_uv_esm_ends_whatever_is_never_delivered(pair: LivePair, name: str, answer: Conduct) -> None:
+    """Given a Hypervisor that never answers one hypercall of UV_ESM, nor H_SVM_INIT_ABORT.
+
+    When the guest calls UV_ESM,
+    then it ends with U_STATE, and the VM can be reset and destroyed.
+    """
     async with live_vm(pair) as vm:
         await vm.load_image()
         for each in (name, "H_SVM_INIT_ABORT"):
@@ -82,6 +87,11 @@ async def test_60_uv_esm_ends_whatever_is_never_delivered(pair: LivePair, name: 
 
 @pytest.mark.parametrize("answer", NEVER)
 async def test_an_svm_is_aborted_whose_share_has_no_outcome(pair: LivePair, answer: Conduct) -> None:
+    """Given a Hypervisor that never answers a share.
+
+    When the guest shares a page,
+    then the share fails, the SVM is aborted, and the VM can be reset and destroyed.
+    """
     async with secure_vm(pair) as vm:
         await vm.write(ONE)
         pair.to_hypervisor.always("H_SVM_PAGE_IN", answer)
@@ -94,6 +104,11 @@ async def test_an_svm_is_aborted_whose_share_has_no_outcome(pair: LivePair, answ
 
 @pytest.mark.parametrize("answer", NEVER)
 async def test_an_svm_is_aborted_whose_page_never_comes(pair: LivePair, answer: Conduct) -> None:
+    """Given a paged-out page, and a Hypervisor that never brings it.
+
+    When the guest loads it,
+    then the load fails, the SVM is aborted, and the VM can be reset and destroyed.
+    """
     async with secure_vm(pair) as vm:
         await vm.write(ONE)
         await vm.page_out(ONE)

@@ -22,6 +22,11 @@ def output_of(*command: str | Path, cwd: Path = ROOT) -> str:
 @pytest.mark.parametrize("side", SERVICES)
 @pytest.mark.verify
 def test_each_service_installs_without_the_other(side: str, tmp_path: Path) -> None:
+    """Given an empty environment.
+
+    When one service is installed there,
+    then all its modules import, and neither the other service nor the lab is there.
+    """
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
     install = (python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-compile")

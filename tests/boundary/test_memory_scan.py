@@ -161,6 +161,11 @@ async def attached_file(vm: LiveVm, scans: Scans, disk_key: bytes) -> None:
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
 @pytest.mark.parametrize("mapped", [True, False], ids=["mapped", "over_http"])
 async def test_what_a_guest_hands_over_is_found_in_frames_only(tmp_path: Path, *, mapped: bool) -> None:
+    """Given a guest that hands a canary of its own over in each step.
+
+    When all of the Ultravisor's memory is searched after each step,
+    then each canary is found in frames, or where `ALLOWED` says, and nowhere else.
+    """
     disk_key, _ = canary()
     draws = tmp_path / "draws"
     async with scanned_pair(mapped=mapped, draws=draws) as pair:

@@ -57,6 +57,11 @@ def opened_by_another(path: str) -> bool:
 
 
 async def test_the_ultravisor_is_not_dumpable() -> None:
+    """Given a running pair.
+
+    When another user opens the Ultravisor's memory,
+    then that is refused, and no core of it would be written.
+    """
     with not_all_of_root():
         async with live_pair(LivePlan(between=False)) as pair:
             assert owner(pair.hypervisor) != ROOT

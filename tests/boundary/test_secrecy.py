@@ -110,6 +110,11 @@ async def a_failing_esm(pair: LivePair) -> None:
 
 
 async def test_44_plaintext_of_private_pages_is_nowhere(pair: LivePair) -> None:
+    """Given a guest that filled its private pages with canaries.
+
+    When it pages, shares, fails, is reset and is destroyed,
+    then no canary is found where the Hypervisor can look, while a shared page's is.
+    """
     private, public = Flock(), Flock()
     disk_key = private.page("the attached file")[: 3 * CANARY_BYTES]
     async with live_vm(pair, disk_key=disk_key) as vm:
@@ -145,6 +150,11 @@ async def test_44_plaintext_of_private_pages_is_nowhere(pair: LivePair) -> None:
 
 @pytest.mark.parametrize("pair", [pytest.param(False, id="over_http")], indirect=True)
 async def test_04_a_page_cut_short_on_the_bus(pair: LivePair) -> None:
+    """Given a paged-out page, over the bus of HTTP.
+
+    When the Hypervisor answers the read with a byte too few, one too many or none,
+    then UV_PAGE_IN is told U_BUSY and says why, and the whole page is taken.
+    """
     async with live_vm(pair) as vm:
         await vm.boot()
         await vm.write(FREE)

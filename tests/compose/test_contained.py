@@ -35,6 +35,11 @@ def side(request: pytest.FixtureRequest) -> str:
 
 
 def test_both_are_up_and_healthy_and_reached_from_this_machine_alone(pair: Project, side: str) -> None:
+    """Given a pair of containers.
+
+    When a side is inspected,
+    then it is healthy, and is reached from this machine alone.
+    """
     found = pair.inspected(side)
     assert found["State"]["Health"]["Status"] == "healthy"
     assert [each["HostIp"] for ports in found["NetworkSettings"]["Ports"].values() for each in ports] == [
@@ -43,6 +48,11 @@ def test_both_are_up_and_healthy_and_reached_from_this_machine_alone(pair: Proje
 
 
 def test_a_side_runs_as_a_user_of_its_own_with_no_right_beyond(pair: Project, side: str) -> None:
+    """Given a pair of containers.
+
+    When a side's process is looked at,
+    then it runs as a user of its own, without any capability.
+    """
     status = pair.python(side, "print(open('/proc/1/status').read())")
     held = dict(re.findall(r"^(\w+):\s+(.*)$", status, re.MULTILINE))
     assert set(held["Uid"].split()) == {USERS[side]}
@@ -53,6 +63,11 @@ def test_a_side_runs_as_a_user_of_its_own_with_no_right_beyond(pair: Project, si
 
 
 def test_a_side_is_bounded_and_is_started_again_when_it_dies(pair: Project, side: str) -> None:
+    """Given a pair of containers.
+
+    When a side is inspected,
+    then its memory, files and cores are bounded, and it is started again when it dies.
+    """
     host = pair.inspected(side)["HostConfig"]
     assert (host["Memory"], host["MemorySwap"]) == (LIMIT, LIMIT)
     assert host["RestartPolicy"]["Name"] == "unless-stopped"
@@ -63,6 +78,11 @@ def test_a_side_is_bounded_and_is_started_again_when_it_dies(pair: Project, side
 
 
 def test_a_side_can_write_nowhere_but_where_it_must(pair: Project, side: str) -> None:
+    """Given a pair of containers.
+
+    When a side tries to write in each directory,
+    then it can in its temporary one and in normal memory.
+    """
     wrote = pair.python(
         side,
         """
@@ -82,6 +102,11 @@ print(*wrote)
 
 
 def test_normal_memory_is_all_that_both_mount(pair: Project) -> None:
+    """Given a pair of containers.
+
+    When what they mount is inspected,
+    then they share normal memory and nothing else.
+    """
     mounted = {
         side: {each["Source"] for each in pair.inspected(side)["Mounts"] if each["RW"]} for side in SIDES
     }
@@ -93,6 +118,11 @@ def test_normal_memory_is_all_that_both_mount(pair: Project) -> None:
 
 
 def test_normal_memory_has_a_file_of_the_hypervisor_and_a_lock_for_each_side(pair: Project) -> None:
+    """Given a pair of containers.
+
+    When the directory of normal memory is listed,
+    then it has the Hypervisor's file and a lock of each side, for their users.
+    """
     reported = pair.python(
         "hypervisor",
         """
@@ -111,6 +141,11 @@ for name in [".", *sorted(os.listdir("/normal-memory"))]:
 
 
 def test_no_side_removes_what_is_the_others(pair: Project, side: str) -> None:
+    """Given a pair of containers.
+
+    When a side removes the other's files of normal memory,
+    then each try is refused.
+    """
     tried = pair.python(
         side,
         """
@@ -130,12 +165,18 @@ for name in sorted(os.listdir("/normal-memory")):
 
 
 def test_liveness_needs_no_peer_and_no_token(pair: Project, side: str) -> None:
+    """Given a pair of containers.
+
+    When anybody asks a side for /livez and /readyz,
+    then it answers without a token.
+    """
     for path, answer in (("/livez", {"live": True}), ("/readyz", {"ready": True})):
         with urllib.request.urlopen(pair.url(side) + path) as response:  # noqa: S310 - of this machine
             assert json.load(response) == answer
 
 
 def test_a_side_is_given_its_own_secrets_and_no_other(pair: Project, side: str) -> None:
+    """Given a pair of containers, when the secrets of a side are read, then they are its own and no other."""
     reported = pair.python(
         side, "import pathlib; [print(p.name, p.read_text()) for p in pathlib.Path('/run/secrets').iterdir()]"
     )
@@ -145,6 +186,7 @@ def test_a_side_is_given_its_own_secrets_and_no_other(pair: Project, side: str) 
 
 
 def test_no_token_is_in_what_the_engine_knows_or_a_side_tells(pair: Project, side: str) -> None:
+    """Given a pair of containers, when what the engine and a side tell is read, then no token is there."""
     shown = output_of("docker", "inspect", pair.container(side)) + pair.logs(side)
     shown += pair.python(
         side, "print(*(open('/proc/' + each).read() for each in ('self/environ', '1/cmdline')))"
@@ -154,6 +196,11 @@ def test_no_token_is_in_what_the_engine_knows_or_a_side_tells(pair: Project, sid
 
 
 async def test_what_an_svm_holds_is_on_no_volume_and_in_no_log(pair: Project) -> None:
+    """Given an SVM in containers that wrote a secret.
+
+    When its page was out and in again,
+    then the secret is in no file of normal memory and in no log.
+    """
     in_clear, secret = secrets.token_bytes(32), secrets.token_bytes(32)
     async with one_vm(pair.endpoints()) as vm:
         await vm.guest.store(vm.free, in_clear)
@@ -169,6 +216,11 @@ async def test_what_an_svm_holds_is_on_no_volume_and_in_no_log(pair: Project) ->
 
 
 def test_a_side_without_secrets_does_not_start(pair: Project, side: str) -> None:
+    """Given the image of a side.
+
+    When it is started without secrets,
+    then it ends and names what is missing.
+    """
     image = pair.inspected(side)["Config"]["Image"]
     alone = ran("docker", "run", "--rm", "--network=none", "--env=PEF_PEER_URL=http://nobody", image)
     assert alone.returncode not in {0, 125}
@@ -177,6 +229,11 @@ def test_a_side_without_secrets_does_not_start(pair: Project, side: str) -> None
 
 
 def test_secrets_are_random_and_readable_by_their_owner_alone(tmp_path: Path) -> None:
+    """Given no secrets.
+
+    When `make secrets` is run, and again when one was removed,
+    then they are random, kept for their owner, and only the missing one is new.
+    """
     project = Project("pef-test-no-containers", tmp_path / "secrets")
     assert project.make("secrets").returncode == 0
     assert project.secrets.stat().st_mode & 0o777 == 0o700

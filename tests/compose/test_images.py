@@ -73,12 +73,22 @@ def sources_of(packages: set[str]) -> dict[str, Path]:
 
 
 def test_an_image_holds_its_own_side_as_it_is_here(image: str, seen: dict[str, Any]) -> None:
+    """Given an image.
+
+    When its files are compared with the sources here,
+    then its own side is in it as it is here.
+    """
     own = sources_of(HOLDS[image])
     assert not [path for digest, path in own.items() if digest not in seen["digests"]]
     assert image in seen["distributions"]
 
 
 def test_no_image_holds_a_line_of_a_side_that_is_not_its_own(image: str, seen: dict[str, Any]) -> None:
+    """Given an image.
+
+    When its files are compared with the sources here,
+    then nothing of another side is in it.
+    """
     foreign = SOURCES.keys() - HOLDS[image]
     assert SIDES & foreign
     theirs = sources_of(foreign)
@@ -89,10 +99,16 @@ def test_no_image_holds_a_line_of_a_side_that_is_not_its_own(image: str, seen: d
 
 
 def test_no_image_has_what_made_it(seen: dict[str, Any]) -> None:
+    """Given an image, when its tools are listed, then no installer, compiler or cache is in it."""
     assert (seen["installers"], seen["tools"], seen["caches"]) == ([], [], [])
 
 
 def test_an_image_runs_as_a_user_of_its_own_and_names_no_token(image: str, pair: Project) -> None:
+    """Given an image.
+
+    When the engine inspects it,
+    then it runs as a user of its own, and no token is in it.
+    """
     inspected = output_of("docker", "image", "inspect", image)
     history = output_of("docker", "history", "--no-trunc", image)
     assert json.loads(inspected)[0]["Config"]["User"] == USERS[image]

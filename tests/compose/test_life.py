@@ -18,6 +18,11 @@ RUNS: Final = {
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_against_the_containers_ends_well_and_leaves_nothing(project: Project, name: str) -> None:
+    """Given the containers of this repository.
+
+    When a run against them is made,
+    then it ends well, writes its reports, and leaves nothing.
+    """
     words, reports = RUNS[name]
     reported = project.make(f"compose-{name}")
     assert reported.returncode == 0, reported.stdout + reported.stderr
@@ -28,12 +33,18 @@ def test_a_run_against_the_containers_ends_well_and_leaves_nothing(project: Proj
 
 
 def test_the_exit_code_of_what_ran_is_passed_on(pair: Project) -> None:
+    """Given a pair of containers, when a command in them is wrong, then its exit code is passed on."""
     wrong = pair.compose("run", "--rm", "--no-deps", "-T", "demo", "designs", "--size", "nothing")
     assert wrong.returncode == 2
     assert "pef: --size" in wrong.stdout + wrong.stderr
 
 
 def test_up_says_where_the_pair_is_a_stop_is_graceful_and_down_leaves_nothing(project: Project) -> None:
+    """Given nothing that runs.
+
+    When the pair is brought up, stopped and taken down,
+    then it says where it is, stops gracefully, and leaves nothing.
+    """
     reported = project.up()
     for side in SIDES:
         assert project.url(side) in reported

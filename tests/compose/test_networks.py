@@ -41,6 +41,11 @@ def open_ports(pair: Project) -> list[tuple[str, str, int]]:
 
 @pytest.mark.parametrize("network", REACHED)
 def test_who_is_reached_from_a_network(pair: Project, network: str) -> None:
+    """Given a pair of containers.
+
+    When another container tries each port from one network,
+    then it reaches those of that network's callers alone.
+    """
     program = TRY.replace("sys.argv[1]", repr(json.dumps(open_ports(pair))))
     options = (
         f"--network={pair.name}_{network}",
@@ -53,6 +58,11 @@ def test_who_is_reached_from_a_network(pair: Project, network: str) -> None:
 
 @pytest.mark.parametrize("side", SIDES)
 def test_the_wire_between_the_sides_is_a_network_of_theirs(pair: Project, side: str) -> None:
+    """Given a pair of containers.
+
+    When a side looks its peer up,
+    then it finds the peer in the network of both.
+    """
     other = next(name for name in SIDES if name != side)
     reported = pair.python(
         side, f"import os, socket; print(os.environ['PEF_PEER_URL'], socket.gethostbyname('{other}.visors'))"

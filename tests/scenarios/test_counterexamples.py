@@ -1,7 +1,7 @@
 """Every counterexample that was found is what it says: over HTTP, step by step.
 
 Those of the mutants need a pair that bears the mutant; where nobody honest brings it out they are made again
-in one process only (see tests/unit/mutants/test_hunted.py).
+in one process only (see tests/unit/mutants/test_search.py).
 """
 
 from collections.abc import AsyncIterator
@@ -51,6 +51,11 @@ def test_there_are_counterexamples_of_both_kinds() -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.stem))
 async def test_a_counterexample_comes_out_over_http_as_its_file_says(wire: Wire, file: Path) -> None:
+    """Given the file of a counterexample.
+
+    When its steps are played on real services,
+    then tables and observations are those of the file.
+    """
     found = read(file)
     assert found.mutant is None
     await comes_out(found, wire)
@@ -59,6 +64,11 @@ async def test_a_counterexample_comes_out_over_http_as_its_file_says(wire: Wire,
 @pytest.mark.verify
 @pytest.mark.parametrize("file", PLAYED, ids=lambda file: str(file.stem))
 async def test_a_mutant_is_seen_over_http_as_its_file_says(file: Path) -> None:
+    """Given the file of a mutant's counterexample.
+
+    When its steps are played on services that bear the mutant,
+    then tables and observations are those of the file.
+    """
     found = read(file)
     assert found.mutant == file.stem
     with served(file.stem):

@@ -30,6 +30,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess
 
 
 def test_the_demo_ends_well(ran: subprocess.CompletedProcess[str]) -> None:
+    """Given no pair that runs.
+
+    When `pef demo` is run,
+    then its chapters come in order, and all comes out as it should.
+    """
     assert ran.returncode == 0, ran.stdout + ran.stderr
     places = [ran.stdout.index(f". {chapter}") for chapter in CHAPTERS]
     assert places == sorted(places)
@@ -42,12 +47,22 @@ def test_the_demo_ends_well(ran: subprocess.CompletedProcess[str]) -> None:
 
 @pytest.mark.parametrize("name", MAKER["NAMES"])
 def test_the_readme_quotes_what_the_demo_prints(ran: subprocess.CompletedProcess[str], name: str) -> None:
+    """Given a run of the tour.
+
+    When a block of README.md that quotes it is compared,
+    then both say the same.
+    """
     shown = MAKER["quoted"]((ROOT / "README.md").read_text(encoding="utf-8"), name)
     lasting = MAKER["lasting"]
     assert lasting(shown) == lasting(MAKER["blocks"](ran.stdout)[name]), "run `make docs-readme`"
 
 
 def test_a_pair_that_is_half_named_is_one_clear_line(tmp_path: Path) -> None:
+    """Given a running pair of which only one URL is named.
+
+    When `pef demo` is run,
+    then it ends with status 2 and one line that names what is missing.
+    """
     ran = pef("demo", "--ultravisor-url", "http://127.0.0.1:9", runtime=tmp_path)
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.startswith(

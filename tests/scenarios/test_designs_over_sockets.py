@@ -53,6 +53,11 @@ def observed(report: dict[str, Any], step: str) -> str:
 
 
 def test_every_design_reports_every_field(reports: dict[str, dict[str, Any]]) -> None:
+    """Given a run of all designs.
+
+    When its report is read,
+    then each design has each field, and each step has an observation.
+    """
     assert list(reports) == list(SHOWN)
     for report in reports.values():
         assert list(report) == [
@@ -69,17 +74,28 @@ def test_every_design_reports_every_field(reports: dict[str, dict[str, Any]]) ->
 
 @pytest.mark.parametrize("design", ["tracked", "tracked-pagein", "pushed-fixed"])
 def test_sound_designs_are_sound(reports: dict[str, dict[str, Any]], design: str) -> None:
+    """Given a design that is sound, when it is run on a pair of processes, then all its verdicts are ok."""
     assert faults(reports[design]) == []
     assert set(reports[design]["verdicts"].values()) == {"ok"}
 
 
 def test_eager_is_sound_but_for_hot_add(reports: dict[str, dict[str, Any]]) -> None:
+    """Given the design `eager`.
+
+    When it is run on a pair of processes,
+    then only hot-add goes wrong, and the report says what both sides hold.
+    """
     verdicts = reports["eager"]["verdicts"]
     assert verdicts == {**dict.fromkeys(VERDICTS, "ok"), "hot_add": "corrupt"}
     assert "Hypervisor NORMAL, Ultravisor SECURE" in observed(reports["eager"], "hot_add")
 
 
 def test_broken_shows_old_bytes_to_the_host_and_after_reboot(reports: dict[str, dict[str, Any]]) -> None:
+    """Given the design `broken`.
+
+    When it is run on a pair of processes,
+    then the host, and the guest after a reboot, read bytes from before UV_ESM.
+    """
     broken = reports["broken"]
     for step in ("host_reads", "reboot", "hot_add", "second_esm"):
         assert broken["verdicts"][step] == "corrupt", step
@@ -89,30 +105,47 @@ def test_broken_shows_old_bytes_to_the_host_and_after_reboot(reports: dict[str, 
 
 
 def test_only_eager_carries_every_gfn(reports: dict[str, dict[str, Any]]) -> None:
+    """Given a run of all designs.
+
+    When the GFNs that were carried are counted,
+    then `eager` carries each GFN and the tracking designs a few.
+    """
     carried = {name: report["gfns_carried"] for name, report in reports.items()}
     assert carried["eager"] >= GFNS
     assert carried["broken"] == carried["tracked"] < carried["tracked-pagein"] < GFNS // 4
 
 
 def test_what_a_design_does_not_ask_for_is_not_moved(reports: dict[str, dict[str, Any]]) -> None:
+    """Given a run of all designs.
+
+    When the bytes that were moved are counted,
+    then `tracked` moves less than those that ask for each touched page.
+    """
     moved = {name: report["bytes_moved"] for name, report in reports.items()}
     for carrying in ("eager", "tracked-pagein", "pushed", "pushed-fixed"):
         assert moved[carrying] - moved["tracked"] >= HOST_POPULATED
 
 
 def test_no_design_ends_in_an_error(reports: dict[str, dict[str, Any]]) -> None:
+    """Given a run of all designs, when its observations are read, then none is an error."""
     assert [
         each for report in reports.values() for each in report["observations"] if each["verdict"] == "error"
     ] == []
 
 
 def test_the_table_shows_each_design_and_what_was_seen(directory: Path) -> None:
+    """Given a run of all designs, when its table is read, then it shows each design and what was seen."""
     shown = (directory / "shown").read_text()
     for word in (*SHOWN, "UV_ESM", "GFNs carried", "✔ ok", "✘ corrupt", "hot add"):
         assert word in shown
 
 
 def test_the_trace_is_a_tree_of_nested_calls(directory: Path) -> None:
+    """Given the trace of a run of all designs.
+
+    When `pef trace` shows it,
+    then calls are nested as they were made, and each has its answer.
+    """
     two_columns = pef("trace", directory / "trace.jsonl", runtime=directory)
     assert two_columns.returncode == 0, two_columns.stderr
     lines = two_columns.stdout.splitlines()
@@ -129,6 +162,11 @@ def test_the_trace_is_a_tree_of_nested_calls(directory: Path) -> None:
 
 
 def test_over_http_alone_the_verdicts_are_the_same(tmp_path: Path) -> None:
+    """Given normal memory over HTTP alone.
+
+    When two designs are run,
+    then their verdicts are those of a shared mapping.
+    """
     words = ("designs", "--size", "64MiB", "--touched", "2MiB", "--design", "tracked", "--design", "broken")
     ran = pef(*words, "--normal-memory", "http", "--json", tmp_path / "designs.json", runtime=tmp_path)
     assert ran.returncode == 0, ran.stderr
@@ -138,6 +176,11 @@ def test_over_http_alone_the_verdicts_are_the_same(tmp_path: Path) -> None:
 
 
 async def test_a_side_that_dies_is_an_error_of_its_design_alone() -> None:
+    """Given two designs, and a Hypervisor that dies under the first.
+
+    When both are run,
+    then all verdicts of the first are errors, and the second is ok.
+    """
     pairs = iter((True, False))
 
     @asynccontextmanager

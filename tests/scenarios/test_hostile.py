@@ -32,6 +32,11 @@ def report_in(file: Path) -> dict[str, Any]:
 
 @pytest.mark.verify
 def test_a_sound_pair_holds_against_every_attack(tmp_path: Path) -> None:
+    """Given a sound pair.
+
+    When `pef hostile` tries each attack,
+    then each is held, and the report says of each what was seen.
+    """
     file = tmp_path / "report.json"
     ran = pef("hostile", "--json", file, runtime=tmp_path)
     assert ran.returncode == 0, ran.stdout
@@ -64,6 +69,11 @@ def test_a_fault_is_seen_by_the_attack_that_it_lets_in(
     broken: set[int],
     seen: str,
 ) -> None:
+    """Given a pair that bears a mutant.
+
+    When `pef hostile` tries two attacks,
+    then only the attack that the mutant lets in is BROKEN, and the report says what was seen.
+    """
     file = tmp_path / "report.json"
     words = [word for number in attacks for word in ("--attack", str(number))]
     with served(mutant):
@@ -109,6 +119,11 @@ async def ran(pair: Pair, ports: tuple[int, int], runtime: Path, *words: str, **
 
 @pytest.mark.verify
 async def test_a_running_pair_is_attacked_and_what_cannot_be_is_one_clear_line(tmp_path: Path) -> None:
+    """Given a pair that runs.
+
+    When `pef hostile` is given its URLs, or wrong ones,
+    then it attacks that pair, or ends with status 2 and one line without a token.
+    """
     first, second, elsewhere, nowhere = free_ports(4)
     ports = first, second
     async with started(standing(ports)) as pair:
@@ -135,6 +150,11 @@ async def test_a_running_pair_is_attacked_and_what_cannot_be_is_one_clear_line(t
 
 @pytest.mark.verify
 async def test_a_service_that_dies_is_neither_held_nor_broken() -> None:
+    """Given an Ultravisor that is killed during an attack.
+
+    When the attacks go on,
+    then that attack and the next are trouble, neither held nor broken.
+    """
     first, second = free_ports(2)
     async with started(standing((first, second))) as pair:
 
@@ -168,6 +188,11 @@ async def test_a_service_that_dies_is_neither_held_nor_broken() -> None:
 def test_wrong_input_is_one_clear_line(
     words: list[str], says: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Given options that cannot be.
+
+    When `pef hostile` is run,
+    then it ends with status 2 and one line that says why.
+    """
     for part in fields(Endpoints):
         monkeypatch.delenv(variable_of(part.name), raising=False)
     assert app.run(["hostile", *words]) == 2

@@ -60,6 +60,11 @@ async def reboots(scenario: Scenario) -> None:
 
 
 async def test_pages_out_and_in(vm: LiveVm) -> None:
+    """Given a secure VM.
+
+    When the host reads pages, and writes on one that is out,
+    then the guest reads what it wrote, but for the page that was spoiled, which is refused.
+    """
     scenario = await Scenario.begin(vm)
     await boots(scenario)
     for turn in range(3):
@@ -80,6 +85,11 @@ async def test_pages_out_and_in(vm: LiveVm) -> None:
 
 
 async def test_shares_unmaps_and_unshares(vm: LiveVm) -> None:
+    """Given a secure VM.
+
+    When it shares and unshares pages, and the host unmaps, answers and refuses,
+    then each side reads what the other wrote, and unshared pages are zero.
+    """
     scenario = await Scenario.begin(vm)
     await boots(scenario)
     vmm = vm.pair.vmm
@@ -114,6 +124,11 @@ async def test_shares_unmaps_and_unshares(vm: LiveVm) -> None:
 
 
 async def test_memory_is_plugged_and_unplugged(vm: LiveVm) -> None:
+    """Given a secure VM.
+
+    When slots are plugged and unplugged, also twice,
+    then new memory is zero, what is gone is refused, and the rest keeps its bytes.
+    """
     scenario = await Scenario.begin(vm)
     await boots(scenario)
     vmm = vm.pair.vmm
@@ -143,6 +158,11 @@ async def test_memory_is_plugged_and_unplugged(vm: LiveVm) -> None:
 
 
 async def test_reboots_and_becomes_secure_again(vm: LiveVm) -> None:
+    """Given a secure VM with pages that are out, shared and invalidated.
+
+    When it is reset and boots again,
+    then all pages that it wrote read zero, and it becomes secure again.
+    """
     scenario = await Scenario.begin(vm)
     await boots(scenario)
     async with scenario.when("pages are out, shared and invalidated"):
@@ -164,6 +184,7 @@ async def test_reboots_and_becomes_secure_again(vm: LiveVm) -> None:
 
 
 async def test_is_destroyed_while_secure(vm: LiveVm) -> None:
+    """Given a secure VM, when it is destroyed, then nothing of it is left on either side."""
     scenario = await Scenario.begin(vm)
     await boots(scenario)
     async with scenario.when("the VM is destroyed"):
@@ -174,6 +195,11 @@ async def test_is_destroyed_while_secure(vm: LiveVm) -> None:
 
 @pytest.mark.parametrize("design", DESIGNS)
 async def test_an_esm_that_fails_and_one_that_does_not(pair: LivePair, design: Design) -> None:
+    """Given a VM whose kernel was tampered with.
+
+    When UV_ESM fails, and the host loads the right kernel,
+    then the same VM becomes secure.
+    """
     async with live_vm(pair, design, change=lambda image: flipped(image, "kernel", 77)) as vm:
         scenario = await Scenario.begin(vm)
         async with scenario.when("the host loads a kernel that was tampered with"):
@@ -189,6 +215,11 @@ async def test_an_esm_that_fails_and_one_that_does_not(pair: LivePair, design: D
 
 @pytest.mark.parametrize("design", DESIGNS)
 async def test_an_aborted_svm(pair: LivePair, design: Design) -> None:
+    """Given a secure VM.
+
+    When the Hypervisor claims a share that it did not make,
+    then the SVM is aborted, and after a reset the VM becomes secure again.
+    """
     async with live_vm(pair, design) as vm:
         scenario = await Scenario.begin(vm)
         await boots(scenario)

@@ -56,6 +56,11 @@ async def agree(pair: LivePair, vms: Iterable[LiveVm]) -> None:
 
 
 async def test_sixteen_vms_become_secure_at_once(pair: LivePair) -> None:
+    """Given sixteen VMs with their images.
+
+    When all call UV_ESM at once,
+    then all become secure, find their images, and read what they write.
+    """
     async with AsyncExitStack() as stack:
         vms = [await stack.enter_async_context(live_vm(pair)) for _ in range(16)]
         await all_at_once(vm.load_image() for vm in vms)
@@ -69,6 +74,11 @@ async def test_sixteen_vms_become_secure_at_once(pair: LivePair) -> None:
 
 
 async def test_sixty_four_loads_of_paged_out_pages_at_once(pair: LivePair) -> None:
+    """Given a secure VM with 64 paged-out pages.
+
+    When all are loaded at once,
+    then each load gives what the guest wrote.
+    """
     async with secure_vm(pair) as vm:
         gfns = range(FREE, FREE + 64)
         await all_at_once(vm.write(gfn) for gfn in gfns)
@@ -83,6 +93,11 @@ async def test_sixty_four_loads_of_paged_out_pages_at_once(pair: LivePair) -> No
 
 
 async def test_sixty_four_loads_of_the_same_paged_out_page_at_once(pair: LivePair) -> None:
+    """Given a secure VM with one paged-out page.
+
+    When 64 loads of it begin at once,
+    then each gives what the guest wrote.
+    """
     async with secure_vm(pair) as vm:
         await vm.write(FREE)
         for _ in range(3):
@@ -94,6 +109,11 @@ async def test_sixty_four_loads_of_the_same_paged_out_page_at_once(pair: LivePai
 
 
 async def test_loads_across_many_vms_at_once(pair: LivePair) -> None:
+    """Given four secure VMs with 16 paged-out pages each.
+
+    When all are loaded at once,
+    then each load gives what the guest wrote.
+    """
     async with AsyncExitStack() as stack:
         vms = [await stack.enter_async_context(secure_vm(pair)) for _ in range(4)]
         await all_at_once(vm.write(gfn) for vm in vms for gfn in range(FREE, FREE + 16))
@@ -104,6 +124,11 @@ async def test_loads_across_many_vms_at_once(pair: LivePair) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_everything_races_on_the_same_few_pages(pair: LivePair, seed: int) -> None:
+    """Given a secure VM.
+
+    When twelve vCPUs and the host do anything to the same four pages at once,
+    then some is refused, the VM stays secure, both sides agree, and it goes on.
+    """
     async with secure_vm(pair) as vm:
         dice = random.Random(seed)
         few = range(FREE, FREE + 4)
@@ -146,6 +171,11 @@ async def test_everything_races_on_the_same_few_pages(pair: LivePair, seed: int)
 
 
 async def test_svms_that_are_together_larger_than_secure_memory() -> None:
+    """Given two SVMs that are together larger than secure memory.
+
+    When each writes and reads its pages in turn,
+    then pages leave and come back, and each reads what it wrote.
+    """
     plan = LivePlan(secure_memory=20 * MIB, between=False)
     async with live_pair(plan) as pair, secure_vm(pair) as one, secure_vm(pair) as other:
         before = await pair.watch.counters()
@@ -175,6 +205,11 @@ async def test_svms_that_are_together_larger_than_secure_memory() -> None:
 
 
 async def test_svms_that_are_larger_than_secure_memory_use_it_all_at_once() -> None:
+    """Given two SVMs that are together larger than secure memory.
+
+    When both write and read all their pages at once,
+    then all ends, and each reads what it wrote.
+    """
     plan = LivePlan(secure_memory=18 * MIB, between=False)
     async with live_pair(plan) as pair, secure_vm(pair) as one, secure_vm(pair) as other:
         gfns = range(FREE, FREE + 90)

@@ -37,6 +37,11 @@ async def what_is_seen() -> tuple[str, list[str]]:
 @pytest.mark.sockets
 @pytest.mark.slow
 async def test_mutants_of_both_sides_are_seen_over_http_and_only_where_they_are_served() -> None:
+    """Given a mutant of each side.
+
+    When a pair that bears both is asked, and then a sound one,
+    then both mutants are seen in the first, and none in the second.
+    """
     sound = ("H_STATE", ["SECURE", "SECURE"])
     with served("K3", "D14"):
         assert await what_is_seen() == ("H_SUCCESS", ["SHARED", "SECURE"])
@@ -47,6 +52,11 @@ async def test_mutants_of_both_sides_are_seen_over_http_and_only_where_they_are_
     ("words", "complaint"), [(["K99", "hypervisor"], "no such mutant: K99"), (["K4", "neither"], "side")]
 )
 def test_an_unknown_mutant_or_side_is_one_clear_line(words: list[str], complaint: str) -> None:
+    """Given a mutant or side that there is not.
+
+    When it is to be served,
+    then the process ends with status 2 and one line.
+    """
     ended = subprocess.run(
         [sys.executable, "-m", "mutants.serve", *words],
         env=os.environ | {"PYTHONPATH": str(TESTS)},
@@ -60,5 +70,6 @@ def test_an_unknown_mutant_or_side_is_one_clear_line(words: list[str], complaint
 
 
 def test_a_mutant_that_there_is_not_can_not_be_served() -> None:
+    """Given a mutant that there is not, when a test serves it, then that is a KeyError with its name."""
     with pytest.raises(KeyError, match="K99"), served("K99"):
         pass

@@ -44,6 +44,11 @@ def changed(file: Path, change: Callable[[dict[str, Any]], None]) -> Counterexam
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.stem))
 async def test_services_do_what_the_file_says(wire: Wire, file: Path) -> None:
+    """Given the file of a schedule.
+
+    When it is played on real services,
+    then tables and observations are those of the file.
+    """
     found = read(file)
     replayed = await run_counterexample(found, wire)
     assert {str(gfn): states for gfn, states in replayed.tables.items()} == found.tables
@@ -102,6 +107,11 @@ def a_look_that_is_refused(content: dict[str, Any]) -> None:
 async def test_the_first_difference_is_told(
     wire: Wire, change: Callable[[dict[str, Any]], None], says: str
 ) -> None:
+    """Given a file in which one word is wrong.
+
+    When it is played,
+    then the first difference is told with its place and both words.
+    """
     with pytest.raises(Difference, match=re.escape(says)):
         await run_counterexample(changed(SHARES, change), wire)
 
@@ -130,6 +140,11 @@ async def test_what_never_comes_is_not_waited_for_for_ever(wire: Wire) -> None:
 
 
 async def test_nothing_is_left_of_a_replay_that_went_wrong(wire: Wire) -> None:
+    """Given a replay that ended at a difference.
+
+    When the right file is played on the same services,
+    then it comes out as it says.
+    """
     with pytest.raises(Difference):
         await run_counterexample(changed(SHARES, another_stop), wire)
     replayed = await run_counterexample(read(SHARES), wire)
@@ -137,6 +152,11 @@ async def test_nothing_is_left_of_a_replay_that_went_wrong(wire: Wire) -> None:
 
 
 def test_the_command_says_what_was_broken_and_how_it_was_seen(tmp_path: Path) -> None:
+    """Given the file of a counterexample.
+
+    When `pef replay` plays it,
+    then it says which invariant was broken, and how that was seen.
+    """
     ran = pef("replay", HOT_ADD, runtime=tmp_path)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "the_tables_agree" in ran.stdout
@@ -146,6 +166,11 @@ def test_the_command_says_what_was_broken_and_how_it_was_seen(tmp_path: Path) ->
 
 
 async def test_the_command_plays_on_a_running_pair_and_fails_at_a_difference(tmp_path: Path) -> None:
+    """Given a pair that runs.
+
+    When `pef replay` plays a right file and a wrong one on it,
+    then the first ends with status 0, and the second with status 1 and the difference.
+    """
     wrong = tmp_path / "wrong.json"
     wrong.write_text(changed(HOT_ADD, another_table).model_dump_json())
     ports = dict(zip(Side, free_ports(2), strict=True))

@@ -31,6 +31,11 @@ async def pair() -> AsyncIterator[Restartable]:
 async def test_46_svms_of_a_hypervisor_that_died_end_before_the_first_call_of_the_next(
     pair: Restartable,
 ) -> None:
+    """Given a secure VM with private and shared pages.
+
+    When its Hypervisor is killed and started again,
+    then the SVM has ended before the next one's first ultracall, and nothing of it is left.
+    """
     epoch = await pair.epoch()
     async with guest_of(pair.endpoints, pair.vmm) as guest, guest_of(pair.endpoints, pair.vmm):
         await make_secure(guest, pair.vmm, await pair.image())
@@ -66,6 +71,11 @@ async def test_46_svms_of_a_hypervisor_that_died_end_before_the_first_call_of_th
 async def test_normal_vms_go_on_while_their_ultravisor_is_gone_and_when_another_one_is_there(
     pair: Restartable,
 ) -> None:
+    """Given a normal VM.
+
+    When the Ultravisor is killed and started again,
+    then the VM goes on all the time, and a new VM becomes secure.
+    """
     epoch = await pair.epoch()
     async with guest_of(pair.endpoints, pair.vmm) as guest:
         await guest.store(gpa_of(FREE), PAGE)
@@ -83,6 +93,7 @@ async def test_normal_vms_go_on_while_their_ultravisor_is_gone_and_when_another_
 
 
 async def test_a_normal_vm_can_become_secure_under_the_next_ultravisor(pair: Restartable) -> None:
+    """Given a normal VM, when the Ultravisor is killed and started again, then the VM can become secure."""
     async with guest_of(pair.endpoints, pair.vmm) as guest:
         pair.kill(Side.ULTRAVISOR)
         pair.start(Side.ULTRAVISOR)
@@ -93,6 +104,11 @@ async def test_a_normal_vm_can_become_secure_under_the_next_ultravisor(pair: Res
 async def test_an_svm_of_an_ultravisor_that_died_is_normal_again_and_its_pages_are_zero(
     pair: Restartable,
 ) -> None:
+    """Given a secure VM with a page.
+
+    When the Ultravisor is killed and started again,
+    then the VM is normal, its page reads zero, and it can become secure.
+    """
     async with guest_of(pair.endpoints, pair.vmm) as guest:
         await make_secure(guest, pair.vmm, await pair.image())
         await guest.store(gpa_of(FREE), PAGE)

@@ -36,6 +36,11 @@ def different(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.verify
 def test_all_rows_pass_on_what_is_started_for_them_and_no_family_is_missing(tmp_path: Path) -> None:
+    """Given nothing that runs.
+
+    When `pef rows` is run,
+    then each MUST row passes on each subject, and no family of rows is missing.
+    """
     file = tmp_path / "rows.json"
     # Sound sides answer in the end, however busy the machine is.
     done = pef("rows", "--json", file, "--patience", "300", runtime=tmp_path, time_limit=1800)
@@ -106,6 +111,11 @@ async def pair() -> AsyncIterator[Pair]:
 
 @pytest.mark.verify
 async def test_a_pair_is_tested_by_its_urls_alone_and_twice(pair: Pair, tmp_path: Path) -> None:
+    """Given a pair that runs.
+
+    When `pef rows` is given its URLs, twice,
+    then its rows pass both times, and no token is told.
+    """
     file = tmp_path / "rows.json"
     variables = reported(everything_of(pair), tmp_path)
     said = ""
@@ -123,6 +133,7 @@ async def test_a_pair_is_tested_by_its_urls_alone_and_twice(pair: Pair, tmp_path
 
 @pytest.mark.parametrize("side", [Role.ULTRAVISOR, Role.HYPERVISOR])
 async def test_one_side_alone_is_tested_where_it_was_told_to_call_us(side: Role, tmp_path: Path) -> None:
+    """Given one side that runs, told to call us as its peer, when `pef rows` tests it, then its rows pass."""
     endpoints, (port,) = fresh_endpoints(), free_ports(1)
     tell = ultravisor_environment if side is Role.ULTRAVISOR else hypervisor_environment
     peer = f"http://127.0.0.1:{port}"
@@ -146,6 +157,11 @@ async def test_one_side_alone_is_tested_where_it_was_told_to_call_us(side: Role,
 
 @pytest.mark.verify
 async def test_without_an_observer_rows_infer_and_say_so(pair: Pair, tmp_path: Path) -> None:
+    """Given a pair, and no observer's token.
+
+    When `pef rows` tests the pair,
+    then rows pass, and say that they inferred what they could not see.
+    """
     file = tmp_path / "rows.json"
     blind = reported(replace(everything_of(pair), observer_token=""), tmp_path)
     status, out, err = await rows(blind, "--id", "?v/*page-in/*", "--json", file)
@@ -157,6 +173,11 @@ async def test_without_an_observer_rows_infer_and_say_so(pair: Pair, tmp_path: P
 
 
 async def test_a_token_that_is_not_known_is_one_line(pair: Pair, tmp_path: Path) -> None:
+    """Given a token that the Hypervisor does not know.
+
+    When `pef rows` is run,
+    then it ends with status 2 and one line that names the token's variable.
+    """
     variables = reported(everything_of(pair), tmp_path) | {"PEF_VMM_TOKEN": "not known"}
     status, out, err = await rows(variables)
     assert (status, out, err.count("\n")) == (2, "", 1)
@@ -164,6 +185,11 @@ async def test_a_token_that_is_not_known_is_one_line(pair: Pair, tmp_path: Path)
 
 
 async def test_a_side_that_falls_silent_is_errors_and_no_hang(pair: Pair, tmp_path: Path) -> None:
+    """Given an Ultravisor that is stopped while rows are played.
+
+    When the run goes on,
+    then it ends with status 1, and the rows that were left are errors.
+    """
     file = tmp_path / "rows.json"
     process = await asyncio.create_subprocess_exec(
         *(PEF, "rows", "--patience", "0.5", "--json", file),

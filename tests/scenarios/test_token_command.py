@@ -45,6 +45,11 @@ def ask(
 
 
 def test_a_token_is_good_for_the_vm_that_has_the_lpid_until_it_ends(tmp_path: Path) -> None:
+    """Given a pair that is kept up, and a VM.
+
+    When `pef token guest` mints tokens for it,
+    then they are good at both sides until the VM is destroyed.
+    """
     with up(tmp_path, "--normal-memory", "http", "--secure-memory", "1GiB") as (_, reported):
         variables = written(reported)
         nobody = token(variables, tmp_path, "1")
@@ -65,12 +70,18 @@ def test_a_token_is_good_for_the_vm_that_has_the_lpid_until_it_ends(tmp_path: Pa
 
 
 def test_a_token_of_no_pair_is_one_line(tmp_path: Path) -> None:
+    """Given no pair that runs, when `pef token guest` is run, then it ends with status 2 and one line."""
     ran = pef("token", "guest", "1", runtime=tmp_path)
     assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
     assert "whose guest?" in ran.stderr
 
 
 def test_the_machine_key_stays_and_ports_are_taken(tmp_path: Path) -> None:
+    """Given two ports and a directory.
+
+    When `pef up` is run there twice,
+    then it listens at these ports, and the machine key stays.
+    """
     ports = free_ports(2)
     keys = []
     for _ in range(2):
@@ -88,6 +99,11 @@ def test_the_machine_key_stays_and_ports_are_taken(tmp_path: Path) -> None:
 
 
 def test_the_tokens_of_the_visors_are_written_for_tests_alone(tmp_path: Path) -> None:
+    """Given a pair that is kept up.
+
+    When `pef up` is asked for tests, or not,
+    then it writes the tokens of both sides only then.
+    """
     with up(tmp_path, "--normal-memory", "http") as (process, reported):
         assert not {"PEF_ULTRAVISOR_TOKEN", "PEF_HYPERVISOR_TOKEN"} & written(reported).keys()
         process.terminate()

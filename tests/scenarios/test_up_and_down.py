@@ -36,6 +36,11 @@ def up(runtime: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_both_services_and_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    """Given a pair that is kept up.
+
+    When its starter is sent a signal,
+    then both services end, and nothing of the pair is left.
+    """
     with up(tmp_path) as (process, reported):
         services = [Path("/proc") / pid for pid in re.findall(r"process (\d+)", reported)]
         memory = Path(re.findall(r"normal memory (\S+)", reported)[0])
@@ -51,6 +56,7 @@ def test_a_signal_stops_both_services_and_leaves_nothing(tmp_path: Path, number:
 
 
 def test_services_end_with_whoever_started_them_even_if_that_one_is_killed(tmp_path: Path) -> None:
+    """Given a pair that is kept up, when its starter is killed, then both services end."""
     with up(tmp_path, "--normal-memory", "http") as (process, reported):
         services = [os.pidfd_open(int(pid)) for pid in re.findall(r"process (\d+)", reported)]
         process.kill()
@@ -60,6 +66,11 @@ def test_services_end_with_whoever_started_them_even_if_that_one_is_killed(tmp_p
 
 
 def test_others_find_the_pair_and_may_stop_it(tmp_path: Path) -> None:
+    """Given a pair that is kept up.
+
+    When other commands are run, `pef down` last,
+    then they find the pair, and the last stops it and removes its file.
+    """
     with up(tmp_path, "--normal-memory", "http", "--secure-memory", "1GiB") as (process, reported):
         tokens = Path(re.findall(r"kept in (\S+),", reported)[0])
         assert tokens.stat().st_mode & 0o777 == 0o600
@@ -76,6 +87,7 @@ def test_others_find_the_pair_and_may_stop_it(tmp_path: Path) -> None:
 
 
 def test_no_token_is_on_a_command_line_or_in_what_is_told(tmp_path: Path) -> None:
+    """Given a pair that is kept up, when command lines and output are read, then no token is there."""
     with up(tmp_path) as (process, reported):
         tokens = Path(re.findall(r"kept in (\S+),", reported)[0]).read_text()
         secrets = re.findall(r"(?:TOKEN|KEY)=(\w+)", tokens)

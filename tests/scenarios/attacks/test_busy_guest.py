@@ -81,6 +81,11 @@ async def destroy(vm: LiveVm) -> None:
 
 @pytest.mark.parametrize("end", [reset, destroy])
 async def test_55_a_secure_vm_whose_vcpus_are_all_busy_is_ended(pair: LivePair, end: End) -> None:
+    """Given a secure VM whose vCPUs all share, unshare and fault without a pause.
+
+    When the VMM resets or destroys the VM,
+    then that ends in time, the guest's loads are refused, and secure memory is free.
+    """
     async with asyncio.timeout(BOUND), secure_vm(pair) as vm:
         vcpus = Vcpus(vm, memory)
         await vcpus.all_have_begun.wait()
@@ -93,6 +98,11 @@ async def test_55_a_secure_vm_whose_vcpus_are_all_busy_is_ended(pair: LivePair, 
 
 
 async def test_55_a_vm_that_makes_failing_uv_esms_for_ever_is_destroyed(pair: LivePair) -> None:
+    """Given a VM whose vCPUs all make failing UV_ESMs without a pause.
+
+    When the VMM destroys the VM,
+    then that ends in time, and secure memory is free.
+    """
     async with asyncio.timeout(BOUND), live_vm(pair) as vm:
         await vm.load_image()
         vcpus = Vcpus(vm, failing_esm)

@@ -42,6 +42,11 @@ async def over_http() -> AsyncIterator[Restartable]:
 
 
 async def test_56_a_hello_that_comes_late_or_again_ends_nothing(over_http: Restartable) -> None:
+    """Given a Hypervisor whose first hello was lost, and a secure VM.
+
+    When each hello arrives once more,
+    then each is answered 200, the epoch stays, and the guest reads what it wrote.
+    """
     pair = over_http
     hellos: list[Passing] = []
 
@@ -65,6 +70,11 @@ async def test_56_a_hello_that_comes_late_or_again_ends_nothing(over_http: Resta
 
 
 async def test_56_a_hello_that_was_overtaken_ends_nothing(over_http: Restartable) -> None:
+    """Given a Hypervisor that was started twice, and a secure VM of the second start.
+
+    When the hello of each start arrives once more,
+    then the first one's is refused with 409, the epoch stays, and the guest reads what it wrote.
+    """
     pair = over_http
     hellos: list[Passing] = []
 
@@ -88,6 +98,11 @@ async def test_56_a_hello_that_was_overtaken_ends_nothing(over_http: Restartable
 
 
 async def test_58_a_second_hypervisor_does_not_start_where_one_holds_normal_memory() -> None:
+    """Given a Hypervisor that holds normal memory, has a secure VM and is stopped.
+
+    When a second Hypervisor is started beside it,
+    then the second one ends and says why, the epoch stays, and the guest reads what it wrote.
+    """
     async with restartable() as pair:
         before = await pair.epoch()
         async with guest_of(pair.endpoints, pair.vmm) as guest:
@@ -105,6 +120,11 @@ async def test_58_a_second_hypervisor_does_not_start_where_one_holds_normal_memo
 async def test_58_a_hypervisor_that_was_paused_stands_down_and_ends_no_svm_of_the_next(
     over_http: Restartable,
 ) -> None:
+    """Given a Hypervisor that was paused, a second one that took over, and a secure VM of the second.
+
+    When the first one goes on and is asked for operations,
+    then it says that it was superseded and does none, and the second one's VM goes on.
+    """
     pair, (port,) = over_http, free_ports(1)
     first = pair.running[Side.HYPERVISOR]
     async with guest_of(pair.endpoints, pair.vmm) as old:

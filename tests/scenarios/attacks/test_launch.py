@@ -36,6 +36,11 @@ async def is_normal_again(vm: LiveVm) -> None:
     [("kernel", 0), ("kernel", -1), ("initrd", 70000), ("rtas", 100), ("esm_blob", -1), ("esm_blob", -900)],
 )
 async def test_34_tampered_image(pair: LivePair, part: str, at: int) -> None:
+    """Given a VM whose image has one part changed.
+
+    When the guest calls UV_ESM,
+    then it is refused with U_PERMISSION, the VM is normal again, and its memory is as it was.
+    """
     async with live_vm(pair, change=lambda image: flipped(image, part, at)) as vm:
         await vm.load_image()
         await vm.guest.store(gpa_of(ONE), b"the guest's own")
@@ -49,6 +54,11 @@ async def test_34_tampered_image(pair: LivePair, part: str, at: int) -> None:
 
 
 async def test_34_image_tampered_with_on_its_way(pair: LivePair) -> None:
+    """Given a VM with a sound image.
+
+    When the Hypervisor changes a byte of the kernel before UV_PAGE_IN takes it,
+    then UV_ESM is refused because of the kernel, and the VM is normal again.
+    """
     async with live_vm(pair) as vm:
 
         async def tamper(passing: Passing) -> None:
@@ -68,6 +78,11 @@ async def test_34_image_tampered_with_on_its_way(pair: LivePair) -> None:
 
 @pytest.mark.parametrize("design", [Design.TRACKED, Design.TRACKED_PAGEIN, Design.PUSHED, Design.EAGER])
 async def test_35_page_replaced_after_measurement(pair: LivePair, design: Design) -> None:
+    """Given a VM in UV_ESM whose image was measured.
+
+    When the Hypervisor offers other pages for the measured ones before it answers H_SVM_INIT_DONE,
+    then each is refused with U_P2 and changes nothing, and the guest finds its whole image.
+    """
     async with live_vm(pair, design) as vm:
         measured = sorted(
             gfn_of(gpa) + page
@@ -91,6 +106,11 @@ async def test_35_page_replaced_after_measurement(pair: LivePair, design: Design
 
 
 async def test_35_paged_out_page_replaced_before_commit(pair: LivePair) -> None:
+    """Given a VM in UV_ESM whose kernel is paged out after it was measured.
+
+    When the Hypervisor gives back the page of the image in clear,
+    then that is refused with U_P3, the sealed page is taken, and the guest finds its whole image.
+    """
     async with live_vm(pair) as vm:
         kernel = gfn_of(vm.image.kernel_base)
 
@@ -107,6 +127,11 @@ async def test_35_paged_out_page_replaced_before_commit(pair: LivePair) -> None:
 
 
 async def test_36_bytes_implanted_outside_the_image(pair: LivePair) -> None:
+    """Given a VM whose host wrote into a page outside the image.
+
+    When the Hypervisor also brings bytes for another such page, during UV_ESM and after it,
+    then each is refused with U_P2, and the guest reads zeroes in both.
+    """
     async with live_vm(pair) as vm:
         await pair.vmm.write(vm.lpid, gpa_of(ONE), b"implanted before UV_ESM" * 1000)
         replies: list[Reply] = []
@@ -126,6 +151,11 @@ async def test_36_bytes_implanted_outside_the_image(pair: LivePair) -> None:
 
 
 async def test_37_life_cycle_out_of_order(pair: LivePair, vm: LiveVm) -> None:
+    """Given a secure VM, a normal one, and a number that no VM has.
+
+    When the hypercalls of the life cycle are made out of order,
+    then each is refused with the code of its check, and neither side changes.
+    """
     await vm.write(ONE)
     before_all = await pair.digests()
 
@@ -151,6 +181,11 @@ async def test_37_life_cycle_out_of_order(pair: LivePair, vm: LiveVm) -> None:
 
 
 async def test_37_start_twice_while_transient(pair: LivePair) -> None:
+    """Given a VM in UV_ESM.
+
+    When H_SVM_INIT_START is called again,
+    then it is refused with H_STATE and changes nothing, and the VM becomes secure.
+    """
     async with live_vm(pair) as vm:
 
         async def start_again(_: Passing) -> None:
@@ -164,6 +199,11 @@ async def test_37_start_twice_while_transient(pair: LivePair) -> None:
 
 
 async def test_38_page_out_of_an_aborted_svm(pair: LivePair) -> None:
+    """Given a VM whose UV_ESM failed and whose H_SVM_INIT_ABORT is on its way.
+
+    When the Hypervisor pages out a page that it gave and one that it did not, and brings one in,
+    then only the page that it gave comes, in clear, and the VM is normal again.
+    """
     async with live_vm(pair, change=lambda image: flipped(image, "kernel", 5)) as vm:
         kernel = gfn_of(vm.image.kernel_base)
         await vm.load_image()
@@ -184,6 +224,11 @@ async def test_38_page_out_of_an_aborted_svm(pair: LivePair) -> None:
 
 
 async def test_41_secure_memory_is_exhausted() -> None:
+    """Given a secure VM, and too little secure memory for a larger one.
+
+    When a larger VM calls UV_ESM,
+    then that is told U_RETRY and is a normal VM again, and the first one keeps its pages.
+    """
     plan = LivePlan(secure_memory=32 * MIB)
     async with live_pair(plan) as pair, secure_vm(pair) as first:
         for gfn in range(FREE, FREE + 20):

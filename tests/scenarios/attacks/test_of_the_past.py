@@ -36,6 +36,11 @@ async def raw(pair: LivePair, path: str, lines: list[str], body: bytes) -> bytes
 
 
 async def test_47_the_token_of_a_vm_that_was_destroyed(pair: LivePair) -> None:
+    """Given the token of a guest whose VM was destroyed.
+
+    When a load and a share are made with it,
+    then each is answered 401, and neither side changes.
+    """
     async with secure_vm(pair) as vm:
         await vm.write(ONE)
         await pair.vmm.destroy(vm.lpid)
@@ -48,6 +53,11 @@ async def test_47_the_token_of_a_vm_that_was_destroyed(pair: LivePair) -> None:
 
 
 async def test_50_a_long_body_to_a_short_call(pair: LivePair) -> None:
+    """Given a call whose messages are short.
+
+    When a request announces a body of 32 MiB,
+    then it is answered 413 before all of it came, and neither side changes.
+    """
     digests = await pair.digests()
     lines = ["content-type: application/json", f"content-length: {LONG}"]
     came = await raw(pair, ULTRACALL_PATH + "UV_SVM_TERMINATE", lines, b" " * (64 << 10))
@@ -56,6 +66,11 @@ async def test_50_a_long_body_to_a_short_call(pair: LivePair) -> None:
 
 
 async def test_53_a_body_that_is_announced_and_never_sent_behind_an_upgrade(pair: LivePair) -> None:
+    """Given a request that asks for an upgrade and announces 32 MiB.
+
+    When only a short body follows,
+    then at most one answer comes, none of success, and neither side changes.
+    """
     digests = await pair.digests()
     form = encode_call(CALLS["UV_SVM_TERMINATE"], SvmTerminate(Lpid(4000)))
     epoch = pair.as_hypervisor._epoch[EPOCH]
@@ -74,6 +89,11 @@ async def test_53_a_body_that_is_announced_and_never_sent_behind_an_upgrade(pair
 
 
 async def test_61_a_body_that_trickles_while_its_vm_is_destroyed(pair: LivePair) -> None:
+    """Given a store of which half the body came.
+
+    When its VM is destroyed, and the other half comes,
+    then the store is refused, and neither side changes.
+    """
     began, go_on = asyncio.Event(), asyncio.Event()
 
     async def trickle() -> AsyncIterator[bytes]:

@@ -23,6 +23,11 @@ ONE, TWO, THREE = FREE, FREE + 1, FREE + 2
 
 
 async def test_14_stale_translation_after_invalidation(pair: LivePair, vm: LiveVm) -> None:
+    """Given a shared page that the guest has read.
+
+    When the Hypervisor invalidates the page and writes to it,
+    then the guest's next load asks for the page again and reads the new bytes.
+    """
     await vm.guest.share(ONE)
     old = await vm.write(ONE)
     assert await vm.load(ONE) == old
@@ -36,6 +41,11 @@ async def test_14_stale_translation_after_invalidation(pair: LivePair, vm: LiveV
 
 
 async def test_14_stale_translation_of_a_page_brought_back_elsewhere(pair: LivePair, vm: LiveVm) -> None:
+    """Given a shared page that was invalidated.
+
+    When the Hypervisor brings it at another real address,
+    then the guest loads and stores there, and no longer at the old address.
+    """
     await vm.guest.share(ONE)
     await vm.write(ONE)
     assert (await pair.ultracall(inval(vm.lpid, ONE))).code is UCode.U_SUCCESS
@@ -49,6 +59,11 @@ async def test_14_stale_translation_of_a_page_brought_back_elsewhere(pair: LiveP
 
 
 async def test_14_stale_translation_after_page_out(pair: LivePair, vm: LiveVm) -> None:
+    """Given a secure page that was paged out.
+
+    When the Hypervisor puts zeroes in the place of its ciphertext,
+    then the guest's load is refused, and resolves once the ciphertext is back.
+    """
     page = await vm.write(ONE)
     assert await vm.load(ONE) == page
     sealed = await vm.page_out(ONE)
@@ -60,6 +75,11 @@ async def test_14_stale_translation_after_page_out(pair: LivePair, vm: LiveVm) -
 
 
 async def test_15_image_changed_under_the_reader(pair: LivePair) -> None:
+    """Given a Hypervisor that overwrites each normal page once UV_PAGE_IN has taken it.
+
+    When a VM becomes secure,
+    then the guest finds its whole image.
+    """
     async with live_vm(pair) as vm:
 
         async def change(passing: Passing) -> None:
@@ -73,6 +93,11 @@ async def test_15_image_changed_under_the_reader(pair: LivePair) -> None:
 
 
 async def test_15_ciphertext_changed_under_the_reader(pair: LivePair, vm: LiveVm) -> None:
+    """Given a paged-out page whose ciphertext the Hypervisor spoils and mends without a pause.
+
+    When the guest loads the page, again and again,
+    then each load gives what the guest wrote or is refused, and none gives other bytes.
+    """
     page = await vm.write(ONE)
     stop = Event()
     with ThreadPoolExecutor(1) as threads:
@@ -103,6 +128,11 @@ def _flip(pair: LivePair, ra: int, sealed: bytes, stop: Event) -> None:
 
 
 async def test_16_stale_secrets_at_share(pair: LivePair, vm: LiveVm) -> None:
+    """Given two secure pages, one of which is paged out.
+
+    When the guest shares both,
+    then the Hypervisor finds no secret where it offered them, and guest and host read zeroes.
+    """
     for gfn in (ONE, TWO):
         await vm.write(gfn)
     await vm.page_out(TWO)
@@ -121,6 +151,7 @@ async def test_16_stale_secrets_at_share(pair: LivePair, vm: LiveVm) -> None:
 
 
 async def test_16_stale_secrets_at_a_second_share(vm: LiveVm) -> None:
+    """Given a shared page with a message, when the guest shares it again, then guest and host read zeroes."""
     await vm.guest.share(ONE)
     await vm.guest.store(gpa_of(ONE), b"a message".ljust(PAGE_SIZE, b"."))
     await vm.guest.share(ONE)
@@ -128,6 +159,11 @@ async def test_16_stale_secrets_at_a_second_share(vm: LiveVm) -> None:
 
 
 async def test_17_implant_at_unshare(pair: LivePair, vm: LiveVm) -> None:
+    """Given two shared pages.
+
+    When the guest unshares them, and the Hypervisor writes to them meanwhile,
+    then both are secure, and the guest reads zeroes.
+    """
     await vm.guest.share(ONE, 2)
     await pair.vmm.write(vm.lpid, gpa_of(ONE), b"implanted" * 100)
 
@@ -143,6 +179,11 @@ async def test_17_implant_at_unshare(pair: LivePair, vm: LiveVm) -> None:
 
 
 async def test_18_share_reported_without_a_page_offered(pair: LivePair, vm: LiveVm) -> None:
+    """Given an SVM with two secure pages.
+
+    When the guest shares one, and the Hypervisor claims success without a page,
+    then the SVM is aborted, its loads are refused, and nothing leaked.
+    """
     await vm.write(ONE)
     await vm.write(TWO)
     pair.to_hypervisor.answers("H_SVM_PAGE_IN", claim(HCode.H_SUCCESS))
@@ -156,6 +197,11 @@ async def test_18_share_reported_without_a_page_offered(pair: LivePair, vm: Live
 
 @pytest.mark.parametrize("code", [HCode.H_PARAMETER, HCode.H_UNSUPPORTED, HCode.H_P2])
 async def test_19_unshare_refused(pair: LivePair, vm: LiveVm, code: HCode) -> None:
+    """Given an SVM with a shared page and a secure one.
+
+    When the guest unshares the page, and the Hypervisor refuses,
+    then the SVM is aborted, its loads are refused, and nothing leaked.
+    """
     await vm.guest.share(ONE)
     await vm.write(TWO)
     pair.to_hypervisor.answers("H_SVM_PAGE_IN", claim(code))
@@ -167,6 +213,11 @@ async def test_19_unshare_refused(pair: LivePair, vm: LiveVm, code: HCode) -> No
 
 
 async def test_19_unshare_all_refused(pair: LivePair, vm: LiveVm) -> None:
+    """Given an SVM with two shared pages.
+
+    When the guest unshares all, and the Hypervisor refuses,
+    then the guest is told U_RETRY, stays secure, and its second call brings both pages back zero.
+    """
     for gfn in (ONE, THREE):
         await vm.guest.share(gfn)
     pair.to_hypervisor.answers("H_SVM_PAGE_IN", claim(HCode.H_PARAMETER))
@@ -180,6 +231,11 @@ async def test_19_unshare_all_refused(pair: LivePair, vm: LiveVm) -> None:
 
 @pytest.mark.parametrize("code", [HCode.H_PARAMETER, HCode.H_BUSY])
 async def test_19_unshare_all_refused_in_part(pair: LivePair, vm: LiveVm, code: HCode) -> None:
+    """Given an SVM with two shared pages.
+
+    When the guest unshares all, and the Hypervisor does a part and refuses the rest,
+    then the rest can be tried again, and in the end both pages are secure and zero.
+    """
     for gfn in (ONE, THREE):
         await vm.guest.share(gfn)
     pair.to_hypervisor.answers("H_SVM_PAGE_IN", in_part(code))
@@ -195,6 +251,11 @@ async def test_19_unshare_all_refused_in_part(pair: LivePair, vm: LiveVm, code: 
 
 
 async def test_14_load_while_a_part_of_its_pages_is_busy(pair: LivePair, vm: LiveVm) -> None:
+    """Given three secure pages, two of which are paged out.
+
+    When the guest loads all three, and the Hypervisor is busy with a part,
+    then the load waits and gives what the guest wrote.
+    """
     for gfn in (ONE, TWO, THREE):
         await vm.write(gfn)
     await vm.page_out(ONE)
@@ -205,6 +266,11 @@ async def test_14_load_while_a_part_of_its_pages_is_busy(pair: LivePair, vm: Liv
 
 
 async def test_20_page_out_while_an_unshare_is_pending(pair: LivePair, vm: LiveVm) -> None:
+    """Given an unshare that waits for the Hypervisor.
+
+    When the Hypervisor pages out the same page,
+    then it is told U_BUSY, the unshare ends, and the guest reads zeroes.
+    """
     await vm.guest.share(ONE)
     pair.poke(pair.spare(), BLANK)
     states = []
@@ -225,6 +291,11 @@ async def test_20_page_out_while_an_unshare_is_pending(pair: LivePair, vm: LiveV
 
 
 async def test_20_page_out_while_a_share_is_pending(pair: LivePair, vm: LiveVm) -> None:
+    """Given a share that waits for the Hypervisor.
+
+    When the Hypervisor pages out the same page and refuses the share afterwards,
+    then the page-out is told U_BUSY, and the guest keeps what it wrote.
+    """
     page = await vm.write(ONE)
 
     async def page_it_out(_: Passing) -> None:
@@ -239,6 +310,11 @@ async def test_20_page_out_while_a_share_is_pending(pair: LivePair, vm: LiveVm) 
 
 
 async def test_33_slot_removed_under_mapped_gfns(pair: LivePair, vm: LiveVm) -> None:
+    """Given a plugged slot with pages that are secure, paged out, shared and invalidated.
+
+    When the slot is unplugged and another takes its place,
+    then loads fail while there is none, its secure memory is free, and the new slot reads zero.
+    """
     pools = await pair.watch.pools()
     first = (1 << 28) // PAGE_SIZE
     await pair.vmm.plug(vm.lpid, 1, gpa_of(first), 8 * PAGE_SIZE)

@@ -34,6 +34,11 @@ ONE, TWO = FREE, FREE + 1
 
 
 async def test_09_wrong_and_unknown_lpids(pair: LivePair, vm: LiveVm) -> None:
+    """Given a secure VM.
+
+    When the Hypervisor's ultracalls name numbers that no SVM has,
+    then each is refused with U_PARAMETER, and neither side changes.
+    """
     await vm.write(ONE)
     for lpid in (NOBODY, Lpid(0), Lpid(vm.lpid + (1 << 32)), Lpid((1 << 64) - 1)):
         for name, request in hypervisor_only(lpid, ONE, pair.spare()).items():
@@ -43,6 +48,11 @@ async def test_09_wrong_and_unknown_lpids(pair: LivePair, vm: LiveVm) -> None:
 
 
 async def test_09_a_stale_lpid(pair: LivePair) -> None:
+    """Given an SVM that was ended.
+
+    When the Hypervisor's ultracalls still name it,
+    then each is refused and changes nothing, and so are the guest's loads.
+    """
     async with live_vm(pair) as vm:
         await vm.boot()
         await vm.write(ONE)
@@ -60,6 +70,11 @@ async def test_09_a_stale_lpid(pair: LivePair) -> None:
 
 
 async def test_11_partition_table_entry_of_an_svm_overwritten(pair: LivePair, vm: LiveVm) -> None:
+    """Given an SVM.
+
+    When the Hypervisor writes its partition-table entry,
+    then each entry is refused with U_PERMISSION, and neither side changes.
+    """
     await vm.write(ONE)
     for entry in ((0, 0), (1 << 24, 1 << 24), ((1 << 63) | (1 << 24), (1 << 63) | (1 << 24))):
         await foiled(pair, WritePate(vm.lpid, *entry), UCode.U_PERMISSION)
@@ -68,6 +83,11 @@ async def test_11_partition_table_entry_of_an_svm_overwritten(pair: LivePair, vm
 
 @pytest.mark.parametrize("during", ["H_SVM_INIT_START", "H_SVM_PAGE_IN", "H_SVM_INIT_DONE"])
 async def test_12_partition_table_entry_written_during_uv_esm(pair: LivePair, during: str) -> None:
+    """Given a VM in UV_ESM.
+
+    When the Hypervisor writes its partition-table entry during a hypercall,
+    then it is refused with U_PERMISSION, and the VM becomes secure.
+    """
     async with live_vm(pair) as vm:
 
         async def overwrite(_: Passing) -> None:
@@ -85,6 +105,11 @@ async def test_12_partition_table_entry_written_during_uv_esm(pair: LivePair, du
 async def test_29_a_guest_makes_the_hypervisors_calls(
     pair: LivePair, vm: LiveVm, *, problem_state: bool
 ) -> None:
+    """Given a secure guest, in its kernel or in problem state.
+
+    When it makes the Hypervisor's ultracalls, and in problem state its kernel's too,
+    then each is refused with U_PERMISSION, and neither side changes.
+    """
     await vm.write(ONE)
     token = await guest_token(pair.endpoints, Side.ULTRAVISOR, vm.lpid, problem_state=problem_state)
     await pair.vmm.plug(vm.lpid, 1, 1 << 28, PAGE_SIZE)
@@ -100,6 +125,11 @@ async def test_29_a_guest_makes_the_hypervisors_calls(
 
 
 async def test_29_the_hypervisor_makes_a_guests_calls(pair: LivePair, vm: LiveVm) -> None:
+    """Given a secure VM.
+
+    When the Hypervisor makes a guest's ultracalls and loads as a guest,
+    then each is refused, and the guest's memory stays.
+    """
     for request in guest_only(ONE).values():
         await foiled(pair, request, UCode.U_PERMISSION)
     response = await pair.as_hypervisor._client.post("/v1/guest/load", params={"gpa": 0, "length": 8})
@@ -108,6 +138,11 @@ async def test_29_the_hypervisor_makes_a_guests_calls(pair: LivePair, vm: LiveVm
 
 
 async def test_30_a_normal_vm_shares(pair: LivePair) -> None:
+    """Given a normal VM.
+
+    When its kernel makes the ultracalls of an SVM,
+    then each is told U_INVALID, and neither side changes.
+    """
     async with live_vm(pair) as vm:
         await vm.load_image()
         token = await guest_token(pair.endpoints, Side.ULTRAVISOR, vm.lpid)
@@ -137,12 +172,22 @@ async def test_30_a_normal_vm_shares(pair: LivePair) -> None:
 async def test_31_a_slot_that_cannot_be(
     pair: LivePair, vm: LiveVm, start: int, size: int, code: UCode
 ) -> None:
+    """Given a secure VM.
+
+    When the Hypervisor registers a slot that cannot be,
+    then it is refused with the code of the wrong argument, and the SVM's slots stay.
+    """
     kept = (await pair.watch.vms(Side.ULTRAVISOR))[0][vm.lpid]
     await foiled(pair, RegisterMemSlot(vm.lpid, Gpa(start), size, 0, SlotId(3)), code)
     assert (await pair.watch.vms(Side.ULTRAVISOR))[0][vm.lpid] == kept
 
 
 async def test_32_slot_ids_out_of_range_and_of_others(pair: LivePair, vm: LiveVm) -> None:
+    """Given two secure VMs.
+
+    When the Hypervisor uses slot ids that are out of range, taken or the other VM's,
+    then each call is refused, and neither side changes.
+    """
     async with secure_vm(pair) as other:
         await pair.vmm.plug(other.lpid, 5, 1 << 28, PAGE_SIZE)
         for slot_id in (512, 1 << 16, (1 << 64) - 1):
@@ -156,6 +201,11 @@ async def test_32_slot_ids_out_of_range_and_of_others(pair: LivePair, vm: LiveVm
 
 
 async def test_38_calls_into_an_aborted_svm(pair: LivePair, vm: LiveVm) -> None:
+    """Given an aborted SVM.
+
+    When the Hypervisor and the guest call into it,
+    then each call is refused and changes nothing, until the VM is reset.
+    """
     await vm.write(ONE)
     await vm.write(TWO)
     await vm.page_out(TWO)
@@ -182,6 +232,11 @@ async def test_38_calls_into_an_aborted_svm(pair: LivePair, vm: LiveVm) -> None:
 
 
 async def test_45_forged_peers(pair: LivePair, vm: LiveVm) -> None:
+    """Given tokens that are missing, cut short, forged or of another role.
+
+    When they are presented at each route,
+    then each request is answered 401, and neither side changes.
+    """
     await vm.write(ONE)
     keys = pair.endpoints
     forged = {

@@ -22,6 +22,11 @@ ONE, TWO, THREE = FREE, FREE + 1, FREE + 2
 
 
 async def test_01_replay_of_an_older_encrypted_page(pair: LivePair, vm: LiveVm) -> None:
+    """Given a page that was paged out twice.
+
+    When the Hypervisor gives back the older ciphertext,
+    then that is refused with U_P3, and the newer one is taken.
+    """
     await vm.write(ONE, "the older text")
     older = await vm.page_out(ONE)
     await vm.write(ONE, "the newer text")
@@ -36,6 +41,11 @@ async def test_01_replay_of_an_older_encrypted_page(pair: LivePair, vm: LiveVm) 
 
 
 async def test_02_ciphertext_of_two_gfns_swapped(pair: LivePair, vm: LiveVm) -> None:
+    """Given two paged-out pages.
+
+    When the Hypervisor swaps their ciphertext,
+    then each is refused with U_P3, and each is taken in its own place.
+    """
     await vm.write(ONE)
     await vm.write(TWO)
     one, two = await vm.page_out(ONE), await vm.page_out(TWO)
@@ -50,6 +60,11 @@ async def test_02_ciphertext_of_two_gfns_swapped(pair: LivePair, vm: LiveVm) -> 
 
 
 async def test_03_ciphertext_from_another_svm(pair: LivePair, vm: LiveVm) -> None:
+    """Given a paged-out page of each of two SVMs.
+
+    When the Hypervisor gives one of them the other's ciphertext,
+    then that is refused with U_P3, and both guests read what they wrote.
+    """
     async with secure_vm(pair) as other:
         await vm.write(ONE)
         await other.write(ONE)
@@ -64,6 +79,11 @@ async def test_03_ciphertext_from_another_svm(pair: LivePair, vm: LiveVm) -> Non
 
 @pytest.mark.parametrize("bit", [0, 7, 8 * 4096 + 3, 8 * PAGE_SIZE - 1])
 async def test_04_a_bit_flipped(pair: LivePair, vm: LiveVm, bit: int) -> None:
+    """Given a paged-out page.
+
+    When a bit of its ciphertext is flipped,
+    then that is refused with U_P3, and taken once the bit is flipped back.
+    """
     await vm.write(ONE)
     sealed = bytearray(await vm.page_out(ONE))
     sealed[bit // 8] ^= 1 << bit % 8
@@ -75,6 +95,11 @@ async def test_04_a_bit_flipped(pair: LivePair, vm: LiveVm, bit: int) -> None:
 
 
 async def test_04_a_page_moved_within_itself(pair: LivePair, vm: LiveVm) -> None:
+    """Given a paged-out page.
+
+    When its ciphertext is turned, cut or replaced by zeroes,
+    then each is refused with U_P3, and the ciphertext itself is taken.
+    """
     await vm.write(ONE)
     sealed = await vm.page_out(ONE)
     for forged in (sealed[1:] + sealed[:1], sealed[: PAGE_SIZE // 2].ljust(PAGE_SIZE, b"\0"), BLANK):
@@ -85,6 +110,11 @@ async def test_04_a_page_moved_within_itself(pair: LivePair, vm: LiveVm) -> None
 
 
 async def test_05_page_in_over_a_resident_secure_page(pair: LivePair, vm: LiveVm) -> None:
+    """Given a resident page that the guest wrote and one that it did not.
+
+    When the Hypervisor brings other bytes for them,
+    then each is refused with U_P2, and the guest reads what it has.
+    """
     await vm.write(ONE)
     pair.poke(pair.spare(), secrets.token_bytes(PAGE_SIZE))
     await foiled(pair, page_in(vm.lpid, ONE, pair.spare()), UCode.U_P2)
@@ -95,6 +125,11 @@ async def test_05_page_in_over_a_resident_secure_page(pair: LivePair, vm: LiveVm
 
 
 async def test_06_one_real_address_for_two_gfns(pair: LivePair, vm: LiveVm) -> None:
+    """Given a shared page, a paged-out one and a secure one.
+
+    When the Hypervisor names the shared page's real address for the others,
+    then each call is refused with U_P2, and the guest reads what it wrote.
+    """
     await vm.guest.share(ONE)
     await vm.write(TWO)
     await vm.page_out(TWO)
@@ -114,6 +149,11 @@ async def test_06_one_real_address_for_two_gfns(pair: LivePair, vm: LiveVm) -> N
 
 
 async def test_06_one_real_address_for_two_svms(pair: LivePair, vm: LiveVm) -> None:
+    """Given two SVMs, each with a shared page.
+
+    When the Hypervisor offers one SVM's page to the other,
+    then that is refused with U_P2, and the other reads nothing of it.
+    """
     async with secure_vm(pair) as other:
         await vm.guest.share(ONE)
         await other.guest.share(ONE)
@@ -137,6 +177,11 @@ async def test_06_one_real_address_for_two_svms(pair: LivePair, vm: LiveVm) -> N
     ],
 )
 async def test_07_real_address_in_secure_memory(pair: LivePair, vm: LiveVm, ra: int) -> None:
+    """Given secure, paged-out and shared pages.
+
+    When the Hypervisor pages them in or out at an address that is no page of normal memory,
+    then each call is refused with U_P2, and nothing leaked.
+    """
     await vm.write(ONE)
     await vm.write(TWO)
     await vm.page_out(TWO)
@@ -149,6 +194,11 @@ async def test_07_real_address_in_secure_memory(pair: LivePair, vm: LiveVm, ra: 
 
 
 async def test_08_page_out_into_another_svms_shared_page(pair: LivePair, vm: LiveVm) -> None:
+    """Given an SVM with a secure page, and a shared page of another SVM.
+
+    When the Hypervisor pages the first out into the second,
+    then that is refused with U_P2, and both guests read what they wrote.
+    """
     async with secure_vm(pair) as other:
         await other.guest.share(ONE)
         shared = await other.write(ONE)
@@ -161,6 +211,11 @@ async def test_08_page_out_into_another_svms_shared_page(pair: LivePair, vm: Liv
 
 
 async def test_13_invalidating_a_secure_page(pair: LivePair, vm: LiveVm) -> None:
+    """Given a secure page and a paged-out one.
+
+    When the Hypervisor invalidates them,
+    then each call is refused with U_P2, and the guest reads what it wrote.
+    """
     await vm.write(ONE)
     await vm.write(TWO)
     await vm.page_out(TWO)
@@ -171,6 +226,11 @@ async def test_13_invalidating_a_secure_page(pair: LivePair, vm: LiveVm) -> None
 
 
 async def test_40_the_same_plaintext_out_twice(vm: LiveVm) -> None:
+    """Given two pages with the same text.
+
+    When each is paged out eight times,
+    then no ciphertext comes twice, and no two have a part in common.
+    """
     page = await vm.write(ONE, "the same text again and again")
     await vm.guest.store(TWO * PAGE_SIZE, page)
     sealed = []
