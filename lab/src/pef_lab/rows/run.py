@@ -15,7 +15,6 @@ pass.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
@@ -114,11 +113,12 @@ class _Outcome:
 
 async def _play(stage: Stage, row: Row, patience: float) -> _Outcome:
     """Play one row and judge it."""
-    began = time.perf_counter()
+    clock = asyncio.get_running_loop().time
+    began = clock()
     limit = A_ROW * patience
 
     def outcome(verdict: Verdict, cause: str, *, unanswered: bool = False) -> _Outcome:
-        seconds = time.perf_counter() - began
+        seconds = clock() - began
         return _Outcome(Played(row, verdict, cause=printable(cause), seconds=seconds), unanswered)
 
     bound = asyncio.timeout(limit)
@@ -135,7 +135,7 @@ async def _play(stage: Stage, row: Row, patience: float) -> _Outcome:
                 return outcome(Verdict.ERROR, f"not done within {limit:g} s", unanswered=True)
             case fault:
                 return outcome(Verdict.ERROR, f"a fault of this row: {type(fault).__name__}: {fault}")
-    return _Outcome(Played(row, judged(row, finding), _shown(finding), seconds=time.perf_counter() - began))
+    return _Outcome(Played(row, judged(row, finding), _shown(finding), seconds=clock() - began))
 
 
 def first_of(raised: BaseException) -> BaseException:
