@@ -15,15 +15,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 from harness.held import Held, may_go_on
 from harness.honest_hypervisor import HostSlot, HostVm, honest_reply
 from harness.scripted_peer import ActionOf, AnswerOf, ScriptedPeer, checked, refuse
-from pef_kit.core.effects import (
-    Backoff,
-    Effect,
-    Offload,
-    Operation,
-    PeerCall,
-    PeerFailure,
-    Transfer,
-)
+from pef_kit.core.effects import Backoff, Effect, Offload, Operation, PeerCall, PeerFailure, Transfer
 from pef_kit.runtime.bus import NORMAL_BASE, NormalMemory, carry_out
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import HCode, UCode

@@ -21,12 +21,7 @@ from pef_protocol.codes import HCode, UCode
 from pef_protocol.events import Side
 from pef_protocol.http import HYPERCALL_PATH, JSON, PROBLEM, ULTRACALL_PATH
 from pef_protocol.quantities import PAGE_SIZE, Gpa, Lpid, SlotId
-from pef_protocol.ultracalls import (
-    RegisterMemSlot,
-    SvmTerminate,
-    UnregisterMemSlot,
-    WritePate,
-)
+from pef_protocol.ultracalls import RegisterMemSlot, SvmTerminate, UnregisterMemSlot, WritePate
 
 pytestmark = pytest.mark.sockets
 

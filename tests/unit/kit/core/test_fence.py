@@ -2,18 +2,7 @@
 
 import pytest
 
-from pef_kit.core.fence import (
-    DEPTHS,
-    SESSIONS,
-    SLOTS,
-    Answer,
-    Fence,
-    Join,
-    KeptAnswer,
-    Message,
-    Refuse,
-    Run,
-)
+from pef_kit.core.fence import DEPTHS, SESSIONS, SLOTS, Answer, Fence, Join, KeptAnswer, Message, Refuse, Run
 from pef_protocol.identity import CallId, Epoch, InstanceId
 from pef_protocol.problems import ProblemType
 

@@ -11,20 +11,6 @@ from pef_protocol.auth import mint_guest_token
 from pef_protocol.http import Role
 from pef_protocol.hypercalls import SvmInitDone
 
-SECRETS = {
-    "PEF_HYPERVISOR_TOKEN": "canary-of-the-hypervisor",
-    "PEF_ULTRAVISOR_TOKEN": "canary-of-the-ultravisor",
-    "PEF_OBSERVER_TOKEN": "canary-of-the-observer",
-    "PEF_GUEST_KEY": "canary-of-the-guests",
-}
-
-
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, secret in SECRETS.items():
-        monkeypatch.setenv(name, secret)
-    monkeypatch.setenv("PEF_PEER_URL", "http://peer.test")
-
 
 def secrets_in(text: str) -> list[str]:
     """Return the secrets of the toy services that `text` shows."""

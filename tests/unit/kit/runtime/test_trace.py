@@ -9,17 +9,7 @@ import pytest
 from fastapi import Response
 from starlette.types import ASGIApp
 
-from harness.in_process import (
-    GUEST_KEY,
-    TOKENS,
-    Receive,
-    Scope,
-    Send,
-    peer_of,
-    succeed,
-    toy_service,
-    visitor,
-)
+from harness.in_process import GUEST_KEY, TOKENS, Receive, Scope, Send, peer_of, succeed, toy_service, visitor
 from pef_kit.core.effects import Effect, Operation, PeerCall, PeerFailure, ask
 from pef_kit.runtime.app import json_response
 from pef_kit.runtime.trace import CURRENT, RING, CallContext, Observer

@@ -14,15 +14,7 @@ from harness.shared_pages import (
     terminate,
     unshare_all,
 )
-from harness.ultravisor_fixtures import (
-    LPID,
-    ZERO,
-    frame_of,
-    sound,
-    state_of,
-    svm_of,
-    text,
-)
+from harness.ultravisor_fixtures import LPID, ZERO, frame_of, sound, state_of, svm_of, text
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_ORDER
 from pef_protocol.states import UvGfnState as S

@@ -17,16 +17,7 @@ from harness.shared_pages import (
     unshare,
     unshare_all,
 )
-from harness.ultravisor_fixtures import (
-    LPID,
-    ZERO,
-    frame_of,
-    mapped,
-    sound,
-    state_of,
-    svm_of,
-    text,
-)
+from harness.ultravisor_fixtures import LPID, ZERO, frame_of, mapped, sound, state_of, svm_of, text
 from pef_kit.core.effects import MAX_ATTEMPTS
 from pef_protocol.codes import UCode
 from pef_protocol.hypercalls import SvmPageIn

@@ -3,11 +3,7 @@
 import pytest
 
 from harness.scripted_hypervisor import ScriptedHypervisor
-from harness.ultravisor_fixtures import (
-    LPID,
-    machine,
-    secure_vm,
-)
+from harness.ultravisor_fixtures import LPID, machine, secure_vm
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import SECURE_BIT, U64_MAX, Lpid
 from pef_protocol.states import UvVmState

@@ -8,17 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from harness.in_process import (
-    LIFE,
-    Application,
-    Receive,
-    Scope,
-    Send,
-    asked,
-    into,
-    new_peer,
-    toy_service,
-)
+from harness.in_process import LIFE, Application, Receive, Scope, Send, asked, into, new_peer, toy_service
 from pef_kit.core.effects import Backoff, Operation, PeerCall, PeerFailure
 from pef_kit.core.fence import Fence
 from pef_kit.core.life import Ended, Life

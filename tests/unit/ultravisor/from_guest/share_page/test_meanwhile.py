@@ -15,17 +15,7 @@ from harness.shared_pages import (
     unshare,
     untouched,
 )
-from harness.ultravisor_fixtures import (
-    LPID,
-    ZERO,
-    frame_of,
-    mapped,
-    put,
-    sound,
-    state_of,
-    svm_of,
-    text,
-)
+from harness.ultravisor_fixtures import LPID, ZERO, frame_of, mapped, put, sound, state_of, svm_of, text
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.hypercalls import SvmPageIn

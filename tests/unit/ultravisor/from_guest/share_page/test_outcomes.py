@@ -7,15 +7,7 @@ import pytest
 
 from harness.scripted_hypervisor import Answer, ScriptedHypervisor, busy
 from harness.scripted_peer import first, pretend, refuse, silent
-from harness.shared_pages import (
-    GFNS,
-    REFUSED,
-    inval,
-    share,
-    svm_of_secure_pages,
-    unshare,
-    untouched,
-)
+from harness.shared_pages import GFNS, REFUSED, inval, share, svm_of_secure_pages, unshare, untouched
 from harness.ultravisor_fixtures import (
     LPID,
     ZERO,
