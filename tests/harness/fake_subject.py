@@ -122,10 +122,13 @@ def played(name: str, verdict: Verdict, *, level: Level = Level.MUST, cause: str
 
 
 class CountedScene:
-    """A scene that counts how often one was set and struck."""
+    """A scene that counts how often one of its class was set and struck: each class counts from 0."""
 
     set_so_far = 0
     struck_so_far = 0
+
+    def __init_subclass__(cls) -> None:
+        cls.set_so_far = cls.struck_so_far = 0
 
     @classmethod
     async def set(cls, _: Stage) -> Self:
