@@ -1,18 +1,16 @@
 """A call ends with an outcome, whatever is lost, late, foreign or broken on its way."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
 
 from harness.in_process import LIFE, Application, Receive, Scope, Send, asked, into, new_peer, toy_service
+from harness.lossy_wire import Fault, Wire, answer_lost, reached, request_lost, says
 from pef_kit.core.effects import Backoff, Operation, PeerCall, PeerFailure
 from pef_kit.core.fence import Fence
 from pef_kit.core.life import Ended, Life
-from pef_kit.runtime.peer import Peer
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.http import Caller
@@ -23,80 +21,11 @@ from pef_protocol.runs import PlacedRuns
 from pef_protocol.ultracalls import PageIn, SvmTerminate
 
 TERMINATE = SvmTerminate(7)  # type: ignore[arg-type]
-Fault = Callable[[Application, Scope, Receive, Send], Any]
-
-
-class Wire:
-    """The way to a service, on which the next requests are treated as a test says, and then none."""
-
-    def __init__(self, application: Application) -> None:
-        self._application = application
-        self.faults: list[Fault] = []
-        self.slots: list[str] = []
-        """The call id of each request, in order."""
-        self.bodies: list[int] = []
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-        self.slots.append(headers.get("pef-slot", ""))
-        self.bodies.append(int(headers.get("content-length", "0")))
-        if self.faults:
-            await self.faults.pop(0)(self._application, scope, receive, send)
-            return
-        await self._application(scope, receive, send)
-
-
-async def request_lost(_: Application, __: Scope, ___: Receive, ____: Send) -> None:
-    """Lose the request."""
-    raise httpx.ConnectError("lost")
-
-
-async def answer_lost(application: Application, scope: Scope, receive: Receive, _: Send) -> None:
-    """Have the request done, and lose its answer."""
-
-    async def nowhere(_: Any) -> None:
-        return
-
-    await application(scope, receive, nowhere)
-    raise httpx.ReadError("lost")
-
-
-def says(status: int, body: bytes) -> Fault:
-    """Somebody else answers."""
-
-    async def answer(_: Application, __: Scope, ___: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": status, "headers": []})
-        await send({"type": "http.response.body", "body": body})
-
-    return answer
 
 
 @pytest.fixture(autouse=True)
 def nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pef_kit.runtime.peer.FIRST_WAIT", 0.0)
-
-
-class Counting:
-    """A side that counts what it does."""
-
-    def __init__(self) -> None:
-        self.done = 0
-
-    def __call__(self, _: Caller, __: str, ___: Any) -> Operation[Reply]:
-        self.done += 1
-        yield from ()
-        return Reply(UCode.U_SUCCESS)
-
-
-@asynccontextmanager
-async def reached(answer: Any = None, **options: Any) -> AsyncIterator[tuple[Peer, Wire, Counting]]:
-    counting = Counting()
-    wire = Wire(toy_service(answer or counting).app)
-    peer = new_peer("http://peer.test", slots=True, transport=into(wire))
-    for name, value in options.items():
-        setattr(peer, name, value)
-    yield peer, wire, counting
-    await peer.close()
 
 
 FAULTS: dict[str, Fault] = {
