@@ -122,7 +122,7 @@ def explorer() -> Iterator[tuple[str, Fact]]:
     with Processes(processors()) as engine:
         for row in explore(engine, tuple(Design), Bounds((1, 0)), lambda *_: None, None):
             for found in row.found:
-                name = f"{row.design.value}, {' '.join(found.plan.image)}"
+                name = f"{row.design}, {' '.join(found.plan.image)}"
                 yield f"{name}: states", found.states
                 yield f"{name}: transitions", found.transitions
                 for violation in found.violations:

@@ -12,7 +12,7 @@ from pef_hypervisor.state import Vm
 from pef_kit.core.effects import MAX_ATTEMPTS, Backoff, Effect, Offload, Operation, PeerCall
 from pef_kit.runtime.bus import NormalMemory
 from pef_protocol.calls import Reply
-from pef_protocol.designs import Design
+from pef_protocol.designs import Design, DesignName
 from pef_protocol.http import Caller, Role
 from pef_protocol.hypercalls import SvmInitAbort, SvmInitDone, SvmInitStart, SvmPageIn, SvmPageOut
 from pef_protocol.identity import instance_of
@@ -30,7 +30,7 @@ class HypervisorUnderTest:
 
     def __init__(
         self,
-        design: str = Design.TRACKED,
+        design: DesignName = Design.TRACKED,
         *,
         pages: int = 16,
         device_pages: int = 64,

@@ -16,7 +16,6 @@ from pef_explorer.machines.small_memory import KNOWN_BYTES
 from pef_hypervisor.gfn.columns import VmSlot
 from pef_kit.runtime.bus import NORMAL_BASE
 from pef_lab.agreement import agreeing_states
-from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_ORDER
 from pef_protocol.states import HvGfnState, HvVmState, UvGfnState, UvVmState
 from pef_ultravisor import invariants
@@ -134,7 +133,7 @@ def the_gfns_agree(fixture: Fixture) -> Iterator[Violation]:
         svm = uv.svm(lpid)
         if svm is None or vm.state is not HvVmState.SECURE or svm.state is not UvVmState.SECURE:
             continue
-        agreeing = agreeing_states(Design(vm.design.name))
+        agreeing = agreeing_states(vm.design.name)
         for slot in vm.slots:
             theirs = svm.slots.get(slot.slot_id)
             if theirs is None:

@@ -21,12 +21,13 @@ from pef_explorer.search.search import Progress
 from pef_explorer.simulation.files import commit
 from pef_lab.commandline import FAILED
 from pef_lab.failures import WrongInput
+from pef_lab.known_designs import chosen_designs
 from pef_lab.tables import console_for
-from pef_protocol.designs import SHOWN, Design
+from pef_protocol.designs import SHOWN, Design, DesignName
 
 ALL: Final = "all"
 SHARED_PAGE_POLICIES: Final = "readings"
-GROUPS: Final[dict[str, tuple[Design, ...]]] = {
+GROUPS: Final[dict[str, tuple[DesignName, ...]]] = {
     ALL: SHOWN,
     SHARED_PAGE_POLICIES: tuple(design for design in Design if design not in SHOWN),
 }
@@ -70,7 +71,7 @@ def explore(
     ] = None,
 ) -> None:
     """Explore every interleaving of a small VM under each design, and print which invariants are violated."""
-    chosen = designs_of(design or [ALL])
+    chosen = chosen_designs(design or [ALL], GROUPS)
     troubles = Troubles(lost_answers, late, deaths, destroys)
     bounds = Bounds(slots_of(slots), vcpus, calls, faults, limit, minutes * 60, troubles)
     for directory in (state, keep):
@@ -94,23 +95,6 @@ def explore(
         raise typer.Exit(FAILED)
 
 
-def designs_of(names: list[str]) -> list[Design]:
-    """Return the designs that are meant; raise WrongInput for a name that is none."""
-    chosen: list[Design] = []
-    for name in names:
-        if name in GROUPS:
-            chosen.extend(GROUPS[name])
-            continue
-        try:
-            chosen.append(Design(name))
-        except ValueError:
-            known = ", ".join(each.value for each in Design)
-            raise WrongInput(
-                f"--design: there is no design {name!r}; there are {known}; {ALL}, {SHARED_PAGE_POLICIES}"
-            ) from None
-    return list(dict.fromkeys(chosen))
-
-
 def slots_of(text: str) -> tuple[int, int]:
     """Read `2,1` or `2`."""
     first, _, second = text.partition(",")
@@ -119,9 +103,9 @@ def slots_of(text: str) -> tuple[int, int]:
     return int(first), int(second or 0)
 
 
-def _command(designs: list[Design], bounds: Bounds) -> str:
+def _command(designs: list[DesignName], bounds: Bounds) -> str:
     group = next((name for name, each in GROUPS.items() if list(each) == designs), None)
-    names = [group] if group else [each.value for each in designs]
+    names = [group] if group else [*designs]
     words = [
         "pef explore",
         *(f"--design {name}" for name in names),
@@ -150,7 +134,7 @@ def table_of(rows: list[Row], title: str) -> Table:
         violations = [f"{violation.invariant} ({len(violation.moves)})" for _, violation in row.violations]
         sound = "no reachable state breaks an invariant" if row.complete else "nothing broken so far: cut"
         table.add_row(
-            row.design.value,
+            row.design,
             f"{row.states:,}",
             f"{row.transitions:,}",
             f"{row.depth}" if row.complete else f"{row.depth} done",
@@ -182,7 +166,7 @@ def report_of(row: Row, keep: Path | None, command: str, version: str, console: 
         if file:
             console.print(f"  again, over HTTP: pef replay {file}", markup=False, soft_wrap=True)
     return {
-        "name": row.design.value,
+        "name": row.design,
         "states": row.states,
         "transitions": row.transitions,
         "depth": row.depth,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from pef_protocol.designs import Design
+from pef_protocol.designs import DesignName
 
 
 class Part(StrEnum):
@@ -45,7 +45,7 @@ class Plan:
     `ignored` are not judged. `troubles` befall the wire, and no invariant is any weaker for them.
     """
 
-    design: Design
+    design: DesignName
     image: tuple[Part, ...]
     plug: int = 1
     vcpus: int = 1

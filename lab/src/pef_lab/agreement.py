@@ -16,7 +16,8 @@ Source: attacks, invariant 6; designs, "state kept by the Hypervisor".
 from collections.abc import Mapping
 from typing import Final
 
-from pef_protocol.designs import PUSHING, Design
+from pef_lab.known_designs import known_designs
+from pef_protocol.designs import DesignName
 from pef_protocol.states import HvGfnState, UvGfnState
 
 SHARED_STATES: Final = frozenset(
@@ -31,8 +32,6 @@ SHARED_STATES: Final = frozenset(
 )
 TRANSIENT_STATES: Final = frozenset(state for state in UvGfnState if state.name.startswith("HV_"))
 """No GFN is in one of these while no call is open."""
-TWO_STATES: Final = frozenset({Design.EAGER, Design.BROKEN}) | PUSHING
-"""The designs whose Hypervisor keeps two states."""
 
 _OF_FOUR: Final[Mapping[HvGfnState, frozenset[UvGfnState]]] = {
     HvGfnState.SECURE: frozenset({UvGfnState.SECURE}),
@@ -48,9 +47,9 @@ _OF_TWO: Final[Mapping[HvGfnState, frozenset[UvGfnState]]] = {
 }
 
 
-def agreeing_states(design: Design) -> Mapping[HvGfnState, frozenset[UvGfnState]]:
+def agreeing_states(design: DesignName) -> Mapping[HvGfnState, frozenset[UvGfnState]]:
     """Return the states of the Ultravisor that agree with each state of the Hypervisor under a design.
 
     Without an SVM object only NORMAL agrees; that is not in the mapping.
     """
-    return _OF_TWO if design in TWO_STATES else _OF_FOUR
+    return _OF_TWO if known_designs()[design].two_states else _OF_FOUR

@@ -15,6 +15,7 @@ from pef_lab.endpoints import find_endpoints
 from pef_lab.failures import WrongInput
 from pef_lab.hostile.command import hostile
 from pef_lab.keeping import keep_up, machine_key_at
+from pef_lab.known_designs import chosen_designs
 from pef_lab.minting import token_of_vm
 from pef_lab.pair import NormalMemoryForm, PairPlan
 from pef_lab.progress import reporting
@@ -28,7 +29,7 @@ from pef_lab.sizes import parse_size, show_size
 from pef_lab.tables import console_for, designs_table, faults_of, sequence_table
 from pef_lab.tour import tour
 from pef_lab.trace import Recording
-from pef_protocol.designs import SHOWN, Design
+from pef_protocol.designs import SHOWN
 from pef_protocol.events import Side
 
 app: Final = Command(
@@ -110,7 +111,9 @@ def demo(
 def designs(
     size: Annotated[str, typer.Option(metavar="SIZE", help="Memory of the VM.")] = "1GiB",
     touched: Annotated[str, typer.Option(metavar="SIZE", help="Memory written before UV_ESM.")] = "32MiB",
-    design: Annotated[list[Design] | None, typer.Option(help="Run this design; may be repeated.")] = None,
+    design: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Run this design; may be repeated.")
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the report.")
     ] = None,
@@ -122,9 +125,8 @@ def designs(
     hypervisor_url: HypervisorOption = None,
 ) -> None:
     """Run the designs side by side, on a fresh pair each, and say what was seen."""
-    ordered = Ordered(
-        tuple(dict.fromkeys(design or SHOWN)), parse_size(size, "--size"), parse_size(touched, "--touched")
-    )
+    chosen = tuple(chosen_designs(design or SHOWN, {}))
+    ordered = Ordered(chosen, parse_size(size, "--size"), parse_size(touched, "--touched"))
     check(ordered)
     for file in (json_file, trace_file):
         must_be_writable(file)

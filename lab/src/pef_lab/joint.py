@@ -12,7 +12,7 @@ from typing import Final
 from pef_lab.agreement import agreeing_states
 from pef_lab.sizes import counted
 from pef_lab.watch import SlotStates
-from pef_protocol.designs import Design
+from pef_protocol.designs import DesignName
 from pef_protocol.states import HvGfnState
 
 NO_SVM: Final = "no SVM object"
@@ -63,7 +63,7 @@ class Comparison:
 
 
 def compare(
-    hypervisor: Sequence[SlotStates], ultravisor: Sequence[SlotStates] | None, design: Design
+    hypervisor: Sequence[SlotStates], ultravisor: Sequence[SlotStates] | None, design: DesignName
 ) -> Comparison:
     """Lay two tables side by side; `ultravisor` is None where the VM has no SVM object."""
     absent = NO_SVM if ultravisor is None else NO_SLOT

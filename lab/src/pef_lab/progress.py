@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pef_lab.designs.run import STAGES, Tell
 from pef_lab.sizes import show_seconds
-from pef_protocol.designs import Design
+from pef_protocol.designs import DesignName
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def _bar(console: Console, designs: int) -> Iterator[Tell]:
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task("starting the pair", total=designs * STAGES)
 
-        def tell(design: Design, stage: str) -> None:
+        def tell(design: DesignName, stage: str) -> None:
             progress.update(bar, advance=1, description=f"{design} · {stage.replace('_', ' ')}")
 
         yield tell
@@ -49,16 +49,16 @@ def _bar(console: Console, designs: int) -> Iterator[Tell]:
 
 @contextmanager
 def _lines(console: Console) -> Iterator[Tell]:
-    current: Design | None = None
+    current: DesignName | None = None
     began = time.perf_counter()
 
     def end_line() -> None:
         if current is not None:
             console.print(f"  {show_seconds(time.perf_counter() - began)}", style="dim")
 
-    def tell(design: Design, stage: str) -> None:
+    def tell(design: DesignName, stage: str) -> None:
         nonlocal current, began
-        if design is not current:
+        if design != current:
             end_line()
             current, began = design, time.perf_counter()
             console.print(f"{design}:", end="")

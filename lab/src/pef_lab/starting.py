@@ -1,14 +1,16 @@
 """What each service is told when it is started here, and the ports that it is started on.
 
 Every token is random and fresh, and travels by the process's environment. Each side has its own key for
-guests.
+guests. Both have the designs from outside that `PEF_DESIGNS` names here.
 """
 
+import os
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Final, TypeVar
 
+from pef_kit.core.designs import NAMED_BY
 from pef_lab.endpoints import Endpoints
 from pef_lab.failures import Unanswered
 from pef_lab.service_process import free_ports
@@ -80,6 +82,7 @@ def _common_environment(endpoints: Endpoints, url: str, peer_url: str, normal_me
         "PEF_ULTRAVISOR_TOKEN": endpoints.ultravisor_token,
         "PEF_HYPERVISOR_TOKEN": endpoints.hypervisor_token,
         "PEF_OBSERVER_TOKEN": endpoints.observer_token,
+        NAMED_BY: os.environ.get(NAMED_BY, ""),
     }
 
 

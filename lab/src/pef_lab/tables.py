@@ -51,7 +51,7 @@ def designs_table(reports: Sequence[DesignReport], title: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     table.add_column("")
     for report in reports:
-        table.add_column(report.name.value, justify="right")
+        table.add_column(report.name, justify="right")
     costs = [report.cost for report in reports]
     rows: dict[str, list[str]] = {
         "UV_ESM": [show_seconds(cost.seconds) if cost else "-" for cost in costs],

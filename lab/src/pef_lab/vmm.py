@@ -9,7 +9,7 @@ from pef_lab.endpoint import Endpoint, is_octets
 from pef_lab.endpoints import Endpoints
 from pef_lab.failures import Refusal
 from pef_lab.minting import incarnation_at
-from pef_protocol.designs import Design
+from pef_protocol.designs import DesignName
 from pef_protocol.http import IF_MATCH, VMM_PATH
 from pef_protocol.identity import Incarnation
 from pef_protocol.quantities import Lpid
@@ -35,9 +35,9 @@ class Vmm:
     ) -> None:
         await self._endpoint.close()
 
-    async def create(self, design: Design) -> Lpid:
+    async def create(self, design: DesignName) -> Lpid:
         """Create a VM that may become secure, treated after `design`; return its lpid."""
-        form = {"design": design.value, "secure_guest": True, "radix": True}
+        form = {"design": design, "secure_guest": True, "radix": True}
         made = _must("create", await self._endpoint.post(VMS, form, once=True))
         if named := Incarnation.parse(str(made.get("incarnation"))):
             self._vms[made["lpid"]] = named

@@ -1,4 +1,4 @@
-"""Names of the designs of the 2020 discussion. What each means is each side's own business.
+"""Names of designs: those of the 2020 discussion, and any other. What each means is each side's own business.
 
 The counter-proposal `pushed` leaves open when exactly the Ultravisor refuses a shared page; each answer is a
 design of its own, and so is the repair.
@@ -6,12 +6,21 @@ design of its own, and so is the repair.
 Source: "The three designs of the discussion", the table of designs.
 """
 
-from enum import StrEnum
+from enum import ReprEnum
 from typing import Final
 
 
-class Design(StrEnum):
-    """How the two sides treat the GFNs that the Ultravisor does not ask for."""
+class DesignName(str):
+    """The name of a design: a member of `Design`, or the name of a design from outside.
+
+    Both compare and hash as the string that they are.
+    """
+
+    __slots__ = ()
+
+
+class Design(DesignName, ReprEnum):
+    """How the two sides treat the GFNs that the Ultravisor does not ask for: the built-in designs."""
 
     EAGER = "eager"
     BROKEN = "broken"

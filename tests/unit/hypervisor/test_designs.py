@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import dedent
@@ -11,33 +11,26 @@ from typing import Final
 import pytest
 
 from harness.hypervisor_fixtures import HypervisorUnderTest
-from pef_hypervisor.designs import BUILT_IN, DESIGNS, UnknownDesign, designs_named, load_designs
+from pef_hypervisor.designs import BUILT_IN, DESIGNS, PART, DesignRow
 from pef_hypervisor.gfn.table import GfnAction, GfnEvent, cells_of
 from pef_hypervisor.outcome import Errno
-from pef_protocol.designs import Design
+from pef_kit.core.designs import registered
+from pef_protocol.designs import Design, DesignName
 from pef_protocol.states import HvGfnState
 
 MODULE: Final = """
-    from pef_hypervisor.designs import DesignName, DesignRow
-    from pef_hypervisor.gfn.table import GfnAction, GfnEvent, N, S, to
+    from pef_hypervisor.designs import DesignRow
+    from pef_hypervisor.gfn.table import GfnEvent, N, to
+    from pef_protocol.designs import DesignName
 
     class patient:
         hypervisor = DesignRow(
             DesignName("patient"), {GfnEvent.INIT_DONE: {N: to(N)}, GfnEvent.PLUG: {N: to(N)}}
         )
-
-    class unlike_its_name:
-        hypervisor = DesignRow(DesignName("another"))
-
-    class of_one_side:
-        ultravisor = None
 """
 ENTRIES: Final = """
     [pef.designs]
     patient = outside_designs:patient
-    unlike-its-name = outside_designs:unlike_its_name
-    of-one-side = outside_designs:of_one_side
-    broken-module = no_such_module:design
 """
 
 
@@ -54,26 +47,18 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.modules.pop("outside_designs", None)
 
 
-@pytest.mark.usefixtures("outside")
-def test_what_nobody_names_is_not_read() -> None:
-    assert designs_named("").keys() == DESIGNS.keys() == {row.name for row in BUILT_IN}
-    assert "outside_designs" not in sys.modules
+def designs_named(names: str) -> Mapping[str, DesignRow]:
+    return registered(BUILT_IN, PART, DesignRow, names)
 
 
 @pytest.mark.usefixtures("outside")
 def test_a_design_that_is_named_stands_beside_those_of_the_discussion() -> None:
-    named = designs_named(" patient ,")
+    assert DESIGNS.keys() == {*Design}
+    named = designs_named("patient")
     assert named.keys() == {*DESIGNS, "patient"}
     row = named["patient"]
     assert row.table.cells[GfnEvent.INIT_DONE][HvGfnState.NORMAL].action is GfnAction.NOTHING
     assert row.table.cells[GfnEvent.PAGE_IN] == DESIGNS[Design.TRACKED].table.cells[GfnEvent.PAGE_IN]
-
-
-@pytest.mark.usefixtures("outside")
-@pytest.mark.parametrize("name", ["nobodys", "unlike-its-name", "of-one-side"])
-def test_a_name_without_a_row_of_this_side_is_told(name: str) -> None:
-    with pytest.raises(UnknownDesign, match=f"PEF_DESIGNS names {name}: no entry point of pef.designs"):
-        load_designs([name])
 
 
 def test_a_process_reads_what_its_environment_names(outside: Path) -> None:
@@ -89,7 +74,7 @@ def test_a_process_reads_what_its_environment_names(outside: Path) -> None:
 
 
 @contextmanager
-def registered(names: str) -> Iterator[None]:
+def known_to_create_vm(names: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pef_hypervisor.from_vmm.create_vm.DESIGNS", designs_named(names))
         yield
@@ -97,8 +82,8 @@ def registered(names: str) -> Iterator[None]:
 
 @pytest.mark.usefixtures("outside")
 def test_a_vm_of_a_design_from_outside_goes_its_way() -> None:
-    with registered("patient"):
-        world = HypervisorUnderTest("patient")
+    with known_to_create_vm("patient"):
+        world = HypervisorUnderTest(DesignName("patient"))
     world.init_start()
     world.page_in((0, 2))
     assert world.init_done().code.succeeded
@@ -108,8 +93,11 @@ def test_a_vm_of_a_design_from_outside_goes_its_way() -> None:
 
 def test_a_vm_of_a_design_that_there_is_not_is_not_made() -> None:
     world = HypervisorUnderTest()
-    outcome = world.run(world.hv.create_vm("nobodys", secure_guest=True, radix=True))
-    assert (outcome.errno, outcome.detail) == (Errno.EINVAL, "there is no design nobodys")
+    outcome = world.run(world.hv.create_vm(DesignName("nobodys"), secure_guest=True, radix=True))
+    assert (outcome.errno, outcome.detail) == (
+        Errno.EINVAL,
+        f"nobodys: no such design; there are {', '.join(Design)}",
+    )
     assert len(world.hv.store.vms) == 1
     assert not world.hv.store.in_the_making
 

@@ -16,7 +16,7 @@ from pef_lab.cli import app
         (["designs", "--size", "100000001"], "--size: "),
         (["designs", "--touched", "2GiB"], "--touched: 2 GiB do not fit"),
         (["designs", "--touched", "1KiB"], "--touched: 1 KiB is too little"),
-        (["designs", "--design", "perfect"], "'perfect' is not one of"),
+        (["designs", "--design", "perfect"], "--design: there is no design 'perfect'; there are eager, "),
         (["designs", "--json", "/no/such/directory/file"], "/no/such/directory/file: No such file"),
         (["designs", "--ultravisor-url", "http://127.0.0.1:1"], "set PEF_HYPERVISOR_URL"),
         (["up", "--secure-memory", "much"], "--secure-memory: 'much' is no size"),

@@ -98,7 +98,7 @@ def vm_record(vm: Vm) -> VmRecord:
     """Return a VM as a plain value."""
     return VmRecord(
         int(vm.lpid),
-        vm.design.name,
+        str(vm.design.name),
         vm.secure_guest,
         vm.radix,
         vm.incarnation,

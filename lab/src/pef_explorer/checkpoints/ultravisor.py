@@ -20,7 +20,7 @@ import numpy as np
 
 from pef_explorer.checkpoints.slots import hold
 from pef_kit.core.life import Life
-from pef_protocol.designs import Design
+from pef_protocol.designs import DesignName
 from pef_protocol.identity import Incarnation
 from pef_protocol.quantities import Gfn, Lpid, SlotId
 from pef_protocol.states import UvVmState
@@ -30,7 +30,6 @@ from pef_ultravisor.memory.sealing import Sealer
 from pef_ultravisor.state import Svm, Ultravisor
 
 STATES: Final = tuple(UvVmState)
-DESIGNS: Final = {design.value: design for design in Design}
 
 
 class SealerRecord(NamedTuple):
@@ -138,7 +137,7 @@ def svm_record(svm: Svm) -> SvmRecord:
     return SvmRecord(
         int(svm.lpid),
         int(svm.state),
-        svm.design.value,
+        str(svm.design),
         svm.done_outstanding,
         svm.whole,
         svm.open_calls,
@@ -222,7 +221,7 @@ class UvSpares:
             svm = self._svms[lpid, dying] = now or Svm(lpid, self._sealer(lpid, record.sealer, sealer))
         svm.sealer = self._sealer(lpid, record.sealer, sealer)
         svm.state = STATES[record.state]
-        svm.design = DESIGNS[record.design]
+        svm.design = DesignName(record.design)
         svm.done_outstanding = record.done_outstanding
         svm.whole = record.whole
         svm.life = Life(f"the SVM of lpid {lpid}", alive=not dying)

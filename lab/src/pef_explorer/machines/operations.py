@@ -10,7 +10,7 @@ from pef_explorer.machines.pair import Pair
 from pef_hypervisor.outcome import Errno, Outcome
 from pef_kit.core.effects import Operation
 from pef_protocol.calls import Reply
-from pef_protocol.designs import Design
+from pef_protocol.designs import DesignName
 from pef_protocol.http import Caller, Role
 from pef_protocol.quantities import PAGE_SIZE, Gfn, Lpid, gpa_of
 from pef_protocol.ultracalls import SharePage, UnshareAllPages, UnsharePage
@@ -71,7 +71,7 @@ def unplug(machines: Pair[Any], lpid: Lpid) -> Operation[Outcome]:
     return machines.hv.remove_slot(lpid, 1)
 
 
-def create(machines: Pair[Any], design: Design, pages: int) -> Operation[Outcome]:
+def create(machines: Pair[Any], design: DesignName, pages: int) -> Operation[Outcome]:
     """Create a VM, with slot 0 of so many pages."""
     made = yield from machines.hv.create_vm(design, secure_guest=True, radix=True)
     if made.errno is not Errno.OK:
@@ -79,7 +79,7 @@ def create(machines: Pair[Any], design: Design, pages: int) -> Operation[Outcome
     return (yield from machines.hv.add_slot(made.outputs["lpid"], 0, 0, pages * PAGE_SIZE))
 
 
-def replace(machines: Pair[Any], lpid: Lpid, design: Design, pages: int) -> Operation[Outcome]:
+def replace(machines: Pair[Any], lpid: Lpid, design: DesignName, pages: int) -> Operation[Outcome]:
     """Destroy a VM, and give its lpid to another one."""
     ended = yield from machines.hv.destroy(lpid)
     return ended if ended.errno is not Errno.OK else (yield from create(machines, design, pages))

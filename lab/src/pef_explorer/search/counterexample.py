@@ -92,7 +92,7 @@ def counterexample(
     return {
         "format": FORMAT,
         "title": f"{plan.design}: {violation.invariant.replace('_', ' ')}",
-        "design": plan.design.value,
+        "design": plan.design,
         "mutant": mutant,
         "invariant": violation.invariant,
         "sentence": violation.sentence,

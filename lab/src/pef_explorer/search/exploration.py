@@ -19,7 +19,7 @@ from pef_explorer.engines import Engine
 from pef_explorer.plan import IMAGES, NO_TROUBLES, Plan, Troubles
 from pef_explorer.search.search import Found, Progress, Search, Violation
 from pef_lab.failures import WrongInput
-from pef_protocol.designs import Design
+from pef_protocol.designs import DesignName
 
 REPORT_EVERY: Final = 0.5
 """Seconds between two words of a search on how far it is."""
@@ -63,7 +63,7 @@ class Piece(NamedTuple):
 class Row:
     """A design as it was explored. `found`: what was found with each image."""
 
-    design: Design
+    design: DesignName
     found: tuple[Found, ...]
     seconds: float
 
@@ -104,7 +104,7 @@ class Row:
         return sorted(shortest.values(), key=lambda each: (len(each[1].moves), each[1].invariant))
 
 
-def plans_of(design: Design, bounds: Bounds) -> list[Plan]:
+def plans_of(design: DesignName, bounds: Bounds) -> list[Plan]:
     """Return every plan of a design within the bounds; raise WrongInput where there is none."""
     pages, plug = bounds.slots
     if pages not in IMAGES or plug not in {0, 1}:
@@ -168,7 +168,7 @@ def _write_down(piece: Piece, looking: Search, seconds: float) -> None:
 
 def explore(
     engine: Engine,
-    designs: Sequence[Design],
+    designs: Sequence[DesignName],
     bounds: Bounds,
     report_progress: Callable[[Plan, Progress], None],
     state: Path | None,

@@ -9,7 +9,7 @@ from pef_explorer.engines import Engine
 from pef_explorer.simulation.course import Failure, course_of
 from pef_explorer.simulation.events import Event, Seed, drawn
 from pef_explorer.simulation.shrinking import shrunk
-from pef_protocol.designs import Design
+from pef_protocol.designs import DesignName
 
 FORMAT: Final = "pef-simulation-report/1"
 
@@ -38,7 +38,7 @@ class Shrunk:
 class Report:
     """How a campaign went. Of the seeds that break the same invariant the first is `shrunk`."""
 
-    design: Design
+    design: DesignName
     first: int
     steps: int
     seeds: tuple[SeedReport, ...]
@@ -59,7 +59,7 @@ class Report:
         return {
             "format": FORMAT,
             "commit": commit,
-            "design": self.design.value,
+            "design": self.design,
             "first": self.first,
             "steps": self.steps,
             "seeds": len(self.seeds),
@@ -85,7 +85,7 @@ def shrink_seed(failed: tuple[Seed, Failure]) -> Shrunk:
 
 def campaign(
     engine: Engine,
-    design: Design,
+    design: DesignName,
     seeds: range,
     steps: int,
     report_progress: Callable[[str], None] = lambda stage: None,

@@ -18,6 +18,7 @@ from pef_explorer.simulation.campaign import Report, campaign
 from pef_explorer.simulation.course import course_of
 from pef_lab.commandline import FAILED
 from pef_lab.failures import WrongInput
+from pef_lab.known_designs import chosen_designs
 from pef_lab.tables import console_for
 from pef_protocol.designs import Design
 
@@ -27,7 +28,7 @@ STEPS: Final = 600
 def simulate(
     seeds: Annotated[int | None, typer.Option(metavar="N", help="How many seeds to run.")] = None,
     first: Annotated[int, typer.Option(metavar="SEED", help="The first seed.")] = 1,
-    design: Annotated[Design, typer.Option(help="Run this design.")] = Design.TRACKED,
+    design: Annotated[str, typer.Option(metavar="NAME", help="Run this design.")] = Design.TRACKED,
     processes: Annotated[
         int | None, typer.Option(metavar="P", help="Work in so many processes of this machine.")
     ] = None,
@@ -51,12 +52,13 @@ def simulate(
         return
     if seeds is None or seeds < 1 or first < 0 or steps < 1:
         raise WrongInput("--seeds, --first, --steps: give how many seeds; all are numbers above 0")
+    (chosen,) = chosen_designs([design], {})
     if json_file is not None:
         _write(json_file, "")
     console, errors = console_for(), console_for(errors=True)
     began = time.perf_counter()
     with engine_for(processes, scheduler) as engine, _reporting(errors, seeds) as report_progress:
-        report = campaign(engine, design, range(first, first + seeds), steps, report_progress)
+        report = campaign(engine, chosen, range(first, first + seeds), steps, report_progress)
     seconds = time.perf_counter() - began
     commit = files.commit()
     if json_file is not None:
@@ -65,7 +67,7 @@ def simulate(
     for found in report.shrunk:
         where = files.save(found, keep, commit)
         console.print(f"✘ {found.failure.invariant}: {found.failure.sentence}", markup=False, style="red")
-        who = f"design {found.seed.design.value}, seed {found.seed.number}, commit {commit}"
+        who = f"design {found.seed.design}, seed {found.seed.number}, commit {commit}"
         console.print(f"  {who}: {len(found.kept)} events in {where}", markup=False, soft_wrap=True)
         console.print(f"  again: pef simulate --file {where}", markup=False, soft_wrap=True)
     if report.failed:
@@ -78,7 +80,7 @@ def _again(file: Path, seeds: int | None) -> None:
         raise WrongInput("--file and --seeds: give one of them")
     console, found = console_for(), files.read(file)
     failure = course_of(found.seed, found.kept).failure
-    who = f"design {found.seed.design.value}, seed {found.seed.number}, {len(found.kept)} events"
+    who = f"design {found.seed.design}, seed {found.seed.number}, {len(found.kept)} events"
     if failure is None:
         console.print(f"✔ {who}: all invariants hold", markup=False)
         return
@@ -96,7 +98,7 @@ def _write(file: Path, text: str) -> None:
 
 
 def _table(report: Report, seconds: float) -> Table:
-    table = Table(title=f"{report.design.value}, {report.steps} actions a seed")
+    table = Table(title=f"{report.design}, {report.steps} actions a seed")
     events = report.counted("events")
     row = {
         "seeds": f"{len(report.seeds):,}",

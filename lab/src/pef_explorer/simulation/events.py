@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from pef_explorer.actions.names import ActionName
 from pef_explorer.plan import Part
-from pef_protocol.designs import Design
+from pef_protocol.designs import DesignName
 
 
 class Kind(StrEnum):
@@ -142,7 +142,7 @@ class Seed:
     """What makes a run: the same makes the same. Odd ones have faults; even ones never have."""
 
     number: int
-    design: Design
+    design: DesignName
     steps: int
 
     @property

@@ -10,7 +10,7 @@ from pef_explorer.simulation.campaign import Shrunk
 from pef_explorer.simulation.course import Failure
 from pef_explorer.simulation.events import Seed, as_json, from_json
 from pef_lab.failures import WrongInput
-from pef_protocol.designs import Design
+from pef_lab.known_designs import known_name
 
 FAMILY: Final = "pef-simulation/"
 FORMAT: Final = FAMILY + "2"
@@ -35,7 +35,7 @@ def written(found: Shrunk, commit_: str) -> str:
         "format": FORMAT,
         "commit": commit_,
         "seed": found.seed.number,
-        "design": found.seed.design.value,
+        "design": found.seed.design,
         "steps": found.seed.steps,
         "invariant": found.failure.invariant,
         "sentence": found.failure.sentence,
@@ -49,9 +49,7 @@ def written(found: Shrunk, commit_: str) -> str:
 
 def save(found: Shrunk, directory: Path, commit_: str) -> Path:
     """Write the file of a failure into `directory` and return its path; raise WrongInput if it can't be."""
-    path = (
-        directory / f"simulation-{found.seed.design.value}-{found.seed.number}-{found.failure.invariant}.json"
-    )
+    path = directory / f"simulation-{found.seed.design}-{found.seed.number}-{found.failure.invariant}.json"
     try:
         directory.mkdir(parents=True, exist_ok=True)
         path.write_text(written(found, commit_), encoding="utf-8")
@@ -77,7 +75,7 @@ def read(path: Path) -> Shrunk:
         odd = ", ".join(sorted(content.keys() ^ FIELDS))
         raise WrongInput(f"{path}: a file of format {FORMAT} lacks or has too much: {odd}")
     try:
-        seed = Seed(int(content["seed"]), Design(content["design"]), int(content["steps"]))
+        seed = Seed(int(content["seed"]), known_name(content["design"]), int(content["steps"]))
         failure = Failure(*(content[name] for name in ("invariant", "sentence", "round", "at")))
         return Shrunk(seed, tuple(from_json(each) for each in content["kept"]), failure)
     except (ValueError, TypeError, KeyError, AttributeError) as fault:

@@ -11,7 +11,7 @@ from pef_explorer.simulation.machines import SEEN_BYTES, Machines
 from pef_explorer.simulation.oracle import SimulationOracle
 from pef_explorer.simulation.pages import Watch, Whose
 from pef_lab.agreement import TRANSIENT_STATES, agreeing_states
-from pef_protocol.designs import Design
+from pef_protocol.designs import DesignName
 from pef_protocol.states import HvGfnState as H
 from pef_protocol.states import UvGfnState as S
 from pef_ultravisor.gfn.columns import FrameSlot
@@ -30,7 +30,7 @@ class Broken(Exception):
         self.sentence = sentence
 
 
-def _agreeing(design: Design) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _agreeing(design: DesignName) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return which pairs of states agree (Hypervisor's x Ultravisor's) under a design."""
     agree = np.zeros((len(H), len(S)), np.bool_)
     for hv_state, uv_states in agreeing_states(design).items():
@@ -41,7 +41,7 @@ def _agreeing(design: Design) -> np.ndarray[Any, np.dtype[np.bool_]]:
 class Judge:
     """Looks at the machines after every event."""
 
-    def __init__(self, machines: Machines, oracle: SimulationOracle, design: Design) -> None:
+    def __init__(self, machines: Machines, oracle: SimulationOracle, design: DesignName) -> None:
         self._machines = machines
         self._oracle = oracle
         self._agree = _agreeing(design)

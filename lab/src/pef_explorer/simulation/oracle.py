@@ -11,24 +11,23 @@ from pef_explorer.actions.names import ActionName
 from pef_explorer.plan import Part
 from pef_explorer.simulation.events import SIZE, Start, page_of_token
 from pef_explorer.simulation.pages import ZERO, Page, Stamp, Vm, Watch, Whose
-from pef_protocol.designs import Design
+from pef_lab.known_designs import known_designs
+from pef_protocol.designs import DesignName
 
 WRITES: Final = frozenset({ActionName.STORE, ActionName.HOST_WRITE})
-LEFT_ALONE: Final = frozenset({Design.TRACKED, Design.BROKEN})
-"""Designs in which what nobody asked for is not sent: the guest finds zeroes there."""
 
 
 class SimulationOracle:
     """All VMs. `issued` are all tokens, `secrets` those that a guest wrote to a page of its own."""
 
-    def __init__(self, design: Design) -> None:
+    def __init__(self, design: DesignName) -> None:
         self.vms = [Vm() for _ in range(SIZE.vms)]
         self.issued: set[int] = set()
         self._guests: set[int] = set()
         self.secrets: set[int] = set()
         self.buried: set[int] = set()
         """Those that were written to a VM that is no more."""
-        self._left_alone = design in LEFT_ALONE
+        self._left_alone = not known_designs()[design].moves_unmigrated
 
     def wrote(self, token: int) -> bool:
         """Tell whether a guest has written the token."""

@@ -8,13 +8,11 @@ from pef_lab.designs.fixture import Fixture
 from pef_lab.designs.plan import Run
 from pef_lab.designs.private_pages import CIPHERTEXT
 from pef_lab.failures import Refusal
+from pef_lab.known_designs import known_designs
 from pef_lab.pages import OPAQUE, ZERO, Generation
 from pef_lab.watch import Counters
-from pef_protocol.designs import PUSHING, Design
 from pef_protocol.events import Side
 
-CARRYING: Final = frozenset({Design.EAGER, Design.TRACKED_PAGEIN}) | PUSHING
-"""Designs that move the contents of every page into the SVM; in the others what nobody asked for is zero."""
 NO_SVM: Final = "no SVM object"
 
 
@@ -54,7 +52,7 @@ async def enter_secure_mode(fixture: Fixture) -> Cost:
 async def first_boot(fixture: Fixture) -> None:
     """See what an SVM reads that has just entered secure mode: measured parts, own text, untouched pages."""
     await fixture.guest_sees_image("guest reads kernel, initrd, RTAS area and ESM blob")
-    carried = fixture.design in CARRYING
+    carried = known_designs()[fixture.design].moves_unmigrated
     await fixture.guest_sees(
         "guest reads the pages it wrote before UV_ESM",
         fixture.plan.touched,

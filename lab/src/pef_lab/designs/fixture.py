@@ -17,7 +17,7 @@ from pef_lab.sizes import counted
 from pef_lab.trace import Recording
 from pef_lab.vmm import Vmm
 from pef_lab.watch import Watch
-from pef_protocol.designs import Design
+from pef_protocol.designs import DesignName
 from pef_protocol.events import Side
 from pef_protocol.quantities import Lpid, gfn_of, gpa_of
 
@@ -33,7 +33,7 @@ class Fixture:
     many pages of each pool were in use at some moment.
     """
 
-    design: Design
+    design: DesignName
     plan: Plan
     image: GuestImage
     guest: Guest
@@ -142,7 +142,7 @@ def _pages(used: dict[Side, int]) -> str:
 
 @asynccontextmanager
 async def set_up(
-    design: Design,
+    design: DesignName,
     plan: Plan,
     image: GuestImage,
     endpoints: Endpoints,

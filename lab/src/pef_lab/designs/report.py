@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pef_lab.designs.boot import Cost
 from pef_lab.findings import Findings, Observation, Verdict
-from pef_protocol.designs import Design
+from pef_protocol.designs import DesignName
 from pef_protocol.events import Side
 
 VERDICTS: Final = (
@@ -30,7 +30,7 @@ class DesignReport:
     `cost` is None where UV_ESM did not come to its end.
     """
 
-    name: Design
+    name: DesignName
     cost: Cost | None
     verdicts: dict[str, Verdict]
     observations: tuple[Observation, ...]
@@ -41,7 +41,7 @@ class DesignReport:
         counted = cost.counted if cost else None
         kept = cost.bytes_per_gfn if cost else {}
         return {
-            "name": self.name.value,
+            "name": self.name,
             "seconds": cost.seconds if cost else 0.0,
             "messages": {
                 "ultracalls": counted.ultracalls if counted else 0,
@@ -58,7 +58,7 @@ class DesignReport:
         }
 
 
-def report_of(design: Design, cost: Cost | None, findings: Findings) -> DesignReport:
+def report_of(design: DesignName, cost: Cost | None, findings: Findings) -> DesignReport:
     """Draw up the report of a run."""
     verdicts = {name: findings.verdict(name) for name in VERDICTS}
     return DesignReport(design, cost, verdicts, tuple(findings.observations))

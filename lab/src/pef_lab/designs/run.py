@@ -18,7 +18,7 @@ from pef_lab.image import GuestImage, build_image
 from pef_lab.pair import NormalMemoryForm, PairPlan, started
 from pef_lab.trace import Recording
 from pef_lab.watch import Watch
-from pef_protocol.designs import Design
+from pef_protocol.designs import DesignName
 
 SEED: Final = 1
 BOOTARGS: Final = "console=hvc0 svm=on"
@@ -43,7 +43,7 @@ STEPS: Final[Mapping[str, Callable[[Fixture], Awaitable[None]]]] = MappingProxyT
 STAGES: Final = len(STEPS) + 2
 """Stages of one design's run, for whoever shows progress."""
 
-Tell = Callable[[Design, str], None]
+Tell = Callable[[DesignName, str], None]
 PairSource = Callable[[], AbstractAsyncContextManager[Endpoints]]
 
 
@@ -51,7 +51,7 @@ PairSource = Callable[[], AbstractAsyncContextManager[Endpoints]]
 class Ordered:
     """What to run: designs, size of the VM and bytes touched in it."""
 
-    designs: Sequence[Design]
+    designs: Sequence[DesignName]
     size: int
     touched: int
 
@@ -105,7 +105,7 @@ async def run_designs(
 
 
 async def run_design(
-    design: Design, ordered: Ordered, source: PairSource, recording: Recording, tell: Tell
+    design: DesignName, ordered: Ordered, source: PairSource, recording: Recording, tell: Tell
 ) -> DesignReport:
     """Run one design; whatever goes wrong is an observation in its report."""
     findings = Findings()

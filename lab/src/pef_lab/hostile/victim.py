@@ -10,7 +10,7 @@ from pef_lab.hostile.canaries import Flock
 from pef_lab.hostile.ground import Ground
 from pef_lab.image import GuestImage, build_image
 from pef_protocol.calls import Reply
-from pef_protocol.designs import Design
+from pef_protocol.designs import DesignName
 from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_SIZE, Lpid, gfn_of, gpa_of
 
@@ -32,7 +32,7 @@ class Victim:
     ground: Ground = field(repr=False)
     guest: Guest
     image: GuestImage = field(repr=False)
-    design: Design
+    design: DesignName
     flock: Flock = field(default_factory=Flock)
     wrote: dict[int, bytes] = field(default_factory=dict, repr=False)
 

@@ -19,12 +19,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
 
 from pef_lab.failures import WrongInput
+from pef_lab.known_designs import known_name
 from pef_protocol.calls import CALLS
 from pef_protocol.codes import HCode, UCode
-from pef_protocol.designs import Design
+from pef_protocol.designs import DesignName
 from pef_protocol.states import HvGfnState, UvGfnState
 
 FAMILY: Final = "pef-counterexample/"
@@ -148,6 +157,7 @@ class GfnReads(Part):
     host: Word
 
 
+Known = Annotated[DesignName, PlainValidator(known_name)]
 Gfn = Annotated[str, Field(pattern="^(0|[1-9][0-9]?)$")]
 HvState = Annotated[str, Field(pattern=f"^({'|'.join(HvGfnState.__members__)}|{NOTHING})$")]
 UvState = Annotated[str, Field(pattern=f"^({'|'.join(UvGfnState.__members__)}|{NOTHING})$")]
@@ -158,7 +168,7 @@ class Counterexample(Part):
 
     format: Literal["pef-counterexample/2"]
     title: str
-    design: Design
+    design: Known
     mutant: str | None
     invariant: str
     sentence: str

@@ -30,7 +30,7 @@ from pef_lab.replay.words import TOKEN_BYTES, Words
 from pef_lab.vmm import Vmm
 from pef_lab.watch import Watch
 from pef_protocol.calls import CALLS
-from pef_protocol.designs import Design
+from pef_protocol.designs import DesignName
 from pef_protocol.events import Side
 from pef_protocol.http import CALL_ID
 from pef_protocol.quantities import PAGE_SIZE, Gfn, Gpa, Lpid, gfn_of, gpa_of
@@ -257,7 +257,7 @@ def _at(gfn: int, runs: list[tuple[int, int, str]]) -> str:
 
 
 @asynccontextmanager
-async def set_up(system: System, design: Design, endpoints: Endpoints) -> AsyncIterator[Stage]:
+async def set_up(system: System, design: DesignName, endpoints: Endpoints) -> AsyncIterator[Stage]:
     """Create a VM with an image in its memory, and destroy what is left of it at the end."""
     async with AsyncExitStack() as stack:
         watch = await stack.enter_async_context(Watch(endpoints))

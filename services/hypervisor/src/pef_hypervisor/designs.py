@@ -1,4 +1,4 @@
-"""The designs of the 2020 discussion, one row each: what the Hypervisor does with pages nobody asked for.
+"""What each design is on this side: one row of data, what the Hypervisor does with pages nobody asked for.
 
 | design | unmigrated pages at H_SVM_INIT_DONE | states |
 |---|---|---|
@@ -11,17 +11,11 @@
 When exactly the Ultravisor refuses a shared page is its own business: to this side all variants of `pushed`
 are alike.
 
-A design from outside is an entry point of the group `pef.designs`: an object whose attribute `hypervisor` is
-a `DesignRow`, and whose attribute `ultravisor` is the other side's row. It is looked for only where
-the environment variable `PEF_DESIGNS` names it (names separated by commas).
+A design from outside gives its row as `hypervisor` (`pef_kit.core.designs`).
 """
 
-import os
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from importlib.metadata import entry_points
-from types import MappingProxyType
-from typing import Final, NewType
+from typing import Final
 
 from pef_hypervisor.gfn.table import (
     STAY,
@@ -34,21 +28,14 @@ from pef_hypervisor.gfn.table import (
     cells_of,
     to,
 )
+from pef_kit.core.designs import registered
 from pef_protocol.codes import UCode
-from pef_protocol.designs import Design
+from pef_protocol.designs import Design, DesignName
 from pef_protocol.states import HvGfnState
 
-DesignName = NewType("DesignName", str)
-"""The name of a registered design."""
-
-GROUP: Final = "pef.designs"
-NAMED_BY: Final = "PEF_DESIGNS"
+PART: Final = "hypervisor"
 FOUR_STATES: Final = frozenset(HvGfnState)
 TWO_STATES: Final = frozenset({HvGfnState.NORMAL, HvGfnState.SECURE})
-
-
-class UnknownDesign(LookupError):
-    """A design that `PEF_DESIGNS` names, and that there is not, or not as a row of this side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,55 +64,30 @@ class DesignRow:
 
 _SENT: Final[GfnCells] = {GfnEvent.INIT_DONE: {N: to(S, GfnAction.PAGE_IN)}}
 _EAGER: Final = DesignRow(
-    DesignName(Design.EAGER.value),
+    Design.EAGER,
     {GfnEvent.INIT_DONE: STAY, GfnEvent.PLUG: STAY},
     TWO_STATES,
     plugged_visible=False,
 )
-_PUSHED: Final = DesignRow(
-    DesignName(Design.PUSHED.value), _SENT, TWO_STATES, leaves=frozenset({UCode.U_P2, UCode.U_RETRY})
-)
+_PUSHED: Final = DesignRow(Design.PUSHED, _SENT, TWO_STATES, leaves=frozenset({UCode.U_P2, UCode.U_RETRY}))
 
 BUILT_IN: Final[tuple[DesignRow, ...]] = (
     _EAGER,
-    replace(_EAGER, name=DesignName(Design.BROKEN.value)),
-    DesignRow(DesignName(Design.TRACKED.value)),
-    DesignRow(DesignName(Design.TRACKED_PAGEIN.value), _SENT),
+    replace(_EAGER, name=Design.BROKEN),
+    DesignRow(Design.TRACKED),
+    DesignRow(Design.TRACKED_PAGEIN, _SENT),
     _PUSHED,
-    replace(_PUSHED, name=DesignName(Design.PUSHED_VALID.value)),
-    replace(_PUSHED, name=DesignName(Design.PUSHED_INVALIDATED.value)),
-    replace(_PUSHED, name=DesignName(Design.PUSHED_ALWAYS.value)),
-    replace(_PUSHED, name=DesignName(Design.PUSHED_UNASKED.value)),
+    replace(_PUSHED, name=Design.PUSHED_VALID),
+    replace(_PUSHED, name=Design.PUSHED_INVALIDATED),
+    replace(_PUSHED, name=Design.PUSHED_ALWAYS),
+    replace(_PUSHED, name=Design.PUSHED_UNASKED),
     replace(
         _PUSHED,
-        name=DesignName(Design.PUSHED_FIXED.value),
+        name=Design.PUSHED_FIXED,
         cells={**_SENT, GfnEvent.INIT_ABORT: {N: to(N, GfnAction.RESTORE_STAND_IN)}},
         plugged_secure=True,
     ),
 )
 
-
-def load_designs(names: Iterable[str]) -> Mapping[DesignName, DesignRow]:
-    """Return the rows of the designs from outside that `names` names.
-
-    Raise UnknownDesign where no entry point has the name, or where it gives no row of that name.
-    """
-    loaded: dict[DesignName, DesignRow] = {}
-    for name in names:
-        found = tuple(entry_points(group=GROUP, name=name))
-        row = getattr(found[0].load(), "hypervisor", None) if found else None
-        if not isinstance(row, DesignRow) or row.name != name:
-            message = f"{NAMED_BY} names {name}: no entry point of {GROUP} gives a row of that name"
-            raise UnknownDesign(message)
-        loaded[row.name] = row
-    return loaded
-
-
-def designs_named(names: str) -> Mapping[str, DesignRow]:
-    """Return all designs by name: those of the discussion, and those that `names` (with commas) adds."""
-    outside = load_designs(name.strip() for name in names.split(",") if name.strip())
-    return MappingProxyType({str(row.name): row for row in (*BUILT_IN, *outside.values())})
-
-
-DESIGNS: Final = designs_named(os.environ.get(NAMED_BY, ""))
+DESIGNS: Final = registered(BUILT_IN, PART, DesignRow)
 """All designs by name. Order: last, for a design from outside imports this module."""

@@ -10,7 +10,6 @@ from typing import Any, Final
 from pef_hypervisor import invariants, views
 from pef_hypervisor.another_ultravisor import end_operations, fit_new_ultravisor
 from pef_hypervisor.checks import Refused, require_meant
-from pef_hypervisor.designs import DesignName
 from pef_hypervisor.from_guest.load import load
 from pef_hypervisor.from_guest.store import store_bytes
 from pef_hypervisor.from_ultravisor.svm_init_abort import svm_init_abort
@@ -35,6 +34,7 @@ from pef_kit.core.lease import leased
 from pef_kit.runtime.bus import NormalMemory
 from pef_protocol.calls import HYPERCALLS, Reply
 from pef_protocol.codes import HCode
+from pef_protocol.designs import DesignName
 from pef_protocol.http import Caller
 from pef_protocol.identity import Incarnation, InstanceId
 from pef_protocol.quantities import Gpa, Lpid, SlotId
@@ -75,9 +75,9 @@ class Hypervisor:
             require_meant(vm, caller, starts=name == "H_SVM_INIT_START")
         return (yield from handler(self.store, caller, request))
 
-    def create_vm(self, design: str, *, secure_guest: bool, radix: bool) -> Operation[Outcome]:
+    def create_vm(self, design: DesignName, *, secure_guest: bool, radix: bool) -> Operation[Outcome]:
         """Create a VM of the design of that name; its lpid is an output."""
-        return create_vm(self.store, DesignName(str(design)), secure_guest=secure_guest, radix=radix)
+        return create_vm(self.store, design, secure_guest=secure_guest, radix=radix)
 
     def add_slot(self, lpid: int, slot_id: int, gpa: int, size: int) -> Operation[Outcome]:
         """Add a memory slot of `size` bytes at guest address `gpa`."""

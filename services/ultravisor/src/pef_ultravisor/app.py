@@ -9,8 +9,9 @@ from functools import partial
 from typing import Annotated, Final
 
 from fastapi import FastAPI, Response
-from pydantic import Field, SecretStr
+from pydantic import Field, PlainValidator, SecretStr
 
+from pef_kit.core.designs import require_registered
 from pef_kit.core.effects import PeerFailure
 from pef_kit.core.fence import Fence
 from pef_kit.core.hello import Epochs
@@ -26,17 +27,19 @@ from pef_kit.runtime.trace import Observer
 from pef_kit.runtime.views import LongViews, add_common_routes, add_gfn_view, add_long_views, add_view
 from pef_kit.runtime.volume import Volume
 from pef_protocol.calls import ULTRACALLS
-from pef_protocol.designs import Design
+from pef_protocol.designs import DesignName
 from pef_protocol.events import Side
 from pef_protocol.http import HELLO_PATH, Role
 from pef_protocol.quantities import PAGE_ORDER
 from pef_ultravisor import invariants, views
+from pef_ultravisor.designs import DESIGNS
 from pef_ultravisor.dispatch import ultracall
 from pef_ultravisor.epoch import Reception, add_epoch_routes
 from pef_ultravisor.routes.guest import add_guest_routes
 from pef_ultravisor.state import Capacity, Ultravisor
 
 THREADS: Final = 4
+Registered = Annotated[DesignName, PlainValidator(partial(require_registered, DESIGNS))]
 
 
 class UltravisorSettings(ServiceSettings):
@@ -50,8 +53,8 @@ class UltravisorSettings(ServiceSettings):
     """Seconds after which an SVM is aborted whose hypercall has no outcome."""
     machine_key: Annotated[SecretStr, Field(min_length=32)] | None = None
     """What the machine's key pair is made of, so that images stay good; none: drawn anew at each start."""
-    designs: frozenset[Design] = frozenset(Design)
-    """Designs that a Hypervisor may have."""
+    allowed_designs: frozenset[Registered] = frozenset(map(DesignName, DESIGNS))
+    """Designs that a Hypervisor may have: those of the discussion, and those that `PEF_DESIGNS` names."""
 
 
 def build(settings: UltravisorSettings, entropy: Callable[[int], bytes] = secrets.token_bytes) -> FastAPI:
@@ -72,7 +75,7 @@ def build(settings: UltravisorSettings, entropy: Callable[[int], bytes] = secret
     bus: Bus = mapped or HttpBus(peer, threads)
     capacity = Capacity(settings.secure_memory >> PAGE_ORDER, settings.normal_memory_size)
     kept = settings.machine_key.get_secret_value().encode() if settings.machine_key else None
-    uv = Ultravisor(capacity, entropy, designs=settings.designs, machine_key=kept)
+    uv = Ultravisor(capacity, entropy, designs=settings.allowed_designs, machine_key=kept)
     uv.gfns_a_message = settings.gfns_a_message
     tokens = {Role.HYPERVISOR: settings.hypervisor_token, Role.OBSERVER: settings.observer_token}
     service = Service(

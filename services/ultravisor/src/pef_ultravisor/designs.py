@@ -1,20 +1,23 @@
-"""What each design of the Hypervisor means on this side: one frozen row of settings per design, and no code.
+"""What each design is on this side: one frozen row of settings per design, and no code.
 
 A Hypervisor of `pushed` sends all that it does not hold as secure, and relies on the Ultravisor to refuse the
 shared ones. The same call brings an invalidated shared page back. Which of the two is meant the proposal does
 not say; each shared-page policy here is one way to tell.
 
+A design from outside gives its row as `ultravisor` (`pef_kit.core.designs`).
+
 Source: "The three designs of the discussion", leads; decisions, "when a shared page is refused".
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, replace
 from typing import Final
 
-from pef_protocol.designs import Design
+from pef_kit.core.designs import registered
+from pef_protocol.designs import Design, DesignName
 from pef_ultravisor.gfn.columns import HCALL_PENDING
 from pef_ultravisor.gfn.table import Event
+
+PART: Final = "ultravisor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,7 @@ class DesignSettings:
     outstanding, and at any other time. GFNs that bear a mark of `exempt` are never refused for being shared.
     """
 
+    name: DesignName
     page_in_at_done: Event = Event.PAGE_IN_AT_DONE
     page_in: Event = Event.PAGE_IN
     exempt: int = 0
@@ -36,23 +40,26 @@ class DesignSettings:
     """The Hypervisor sends what it will be refused: until then that takes a device page, too."""
 
 
-_PUSHED: Final = DesignSettings(Event.PAGE_IN_PUSHED, needs_spare_page=True)
+_PUSHED: Final = DesignSettings(Design.PUSHED, Event.PAGE_IN_PUSHED, needs_spare_page=True)
 
-DESIGNS: Final[Mapping[Design, DesignSettings]] = MappingProxyType(
-    {
-        Design.EAGER: DesignSettings(asks_for_every_gfn=True, asks_for_plugged=True),
-        Design.BROKEN: DesignSettings(asks_for_plugged=True),
-        Design.TRACKED: DesignSettings(),
-        Design.TRACKED_PAGEIN: DesignSettings(),
-        Design.PUSHED: _PUSHED,
-        Design.PUSHED_VALID: DesignSettings(Event.PAGE_IN_PUSHED_VALID, needs_spare_page=True),
-        Design.PUSHED_INVALIDATED: DesignSettings(Event.PAGE_IN_PUSHED_INVALIDATED, needs_spare_page=True),
-        Design.PUSHED_ALWAYS: DesignSettings(
-            Event.PAGE_IN_PUSHED, Event.PAGE_IN_BARRED, needs_spare_page=True
-        ),
-        Design.PUSHED_UNASKED: DesignSettings(
-            Event.PAGE_IN_PUSHED, Event.PAGE_IN_BARRED, exempt=HCALL_PENDING, needs_spare_page=True
-        ),
-        Design.PUSHED_FIXED: _PUSHED,
-    }
+BUILT_IN: Final[tuple[DesignSettings, ...]] = (
+    DesignSettings(Design.EAGER, asks_for_every_gfn=True, asks_for_plugged=True),
+    DesignSettings(Design.BROKEN, asks_for_plugged=True),
+    DesignSettings(Design.TRACKED),
+    DesignSettings(Design.TRACKED_PAGEIN),
+    _PUSHED,
+    DesignSettings(Design.PUSHED_VALID, Event.PAGE_IN_PUSHED_VALID, needs_spare_page=True),
+    DesignSettings(Design.PUSHED_INVALIDATED, Event.PAGE_IN_PUSHED_INVALIDATED, needs_spare_page=True),
+    DesignSettings(Design.PUSHED_ALWAYS, Event.PAGE_IN_PUSHED, Event.PAGE_IN_BARRED, needs_spare_page=True),
+    DesignSettings(
+        Design.PUSHED_UNASKED,
+        Event.PAGE_IN_PUSHED,
+        Event.PAGE_IN_BARRED,
+        exempt=HCALL_PENDING,
+        needs_spare_page=True,
+    ),
+    replace(_PUSHED, name=Design.PUSHED_FIXED),
 )
+
+DESIGNS: Final = registered(BUILT_IN, PART, DesignSettings)
+"""All designs by name. Order: last, for a design from outside imports this module."""

@@ -17,7 +17,7 @@ from pef_kit.core.effects import Offload, Operation
 from pef_kit.core.life import Life, keep_nothing
 from pef_kit.core.parts import copied, part_by_part
 from pef_kit.core.runs import Selection
-from pef_protocol.designs import Design
+from pef_protocol.designs import Design, DesignName
 from pef_protocol.identity import Incarnation, instance_of
 from pef_protocol.quantities import Lpid
 from pef_protocol.states import UvGfnState, UvVmState
@@ -45,7 +45,7 @@ class Svm:
     life: Life = field(default_factory=lambda: Life("the SVM"))
     """What operations on this SVM are leased on: over once it is terminated, or its epoch ends."""
     state: UvVmState = UvVmState.ACTIVE
-    design: Design = Design.TRACKED
+    design: DesignName = Design.TRACKED
     slots: SlotMap[FrameSlot] = field(default_factory=SlotMap)
     files: dict[str, bytearray] = field(default_factory=dict, repr=False)
     """What the ESM blob attached, by name: zeroes as far as it was handed out."""
@@ -128,7 +128,7 @@ class Ultravisor:
         capacity: Capacity,
         entropy: Entropy,
         *,
-        designs: frozenset[Design] = frozenset(Design),
+        designs: frozenset[str] = frozenset(DESIGNS),
         frames: Callable[[int], Frames] = Frames,
         sealer: Callable[[Lpid, bytes, bytes], Sealer] = Sealer,
         machine_key: bytes | None = None,
@@ -291,7 +291,7 @@ class Ultravisor:
         digest = hashlib.blake2b(key=self._digest_key, digest_size=32)
         digest.update(repr(sorted(self.pates.items())).encode())
         for svm in [self.svms[lpid] for lpid in sorted(self.svms)] + self.dying:
-            record = (svm.lpid, svm.state, svm.design, svm.sealer.used, sorted(svm.handed_out.items()))
+            record = (svm.lpid, svm.state, str(svm.design), svm.sealer.used, sorted(svm.handed_out.items()))
             digest.update(repr(record).encode())
             for slot in svm.slots:
                 slot.digest_into(digest)

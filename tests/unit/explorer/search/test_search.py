@@ -16,7 +16,7 @@ from pef_explorer.search.exploration import Bounds, Row, explore
 from pef_explorer.search.search import Found, Progress, Search
 from pef_explorer.world.quiescence import rest
 from pef_explorer.world.world import World
-from pef_protocol.designs import Design
+from pef_protocol.designs import Design, DesignName
 
 SMALL = Plan(Design.TRACKED, (Part.SHARED,), plug=0)
 VIOLATIONS = Plan(Design.BROKEN, (Part.BROUGHT,), plug=0)
@@ -52,7 +52,7 @@ def explored(engine: Engine, bounds: Bounds, designs: Sequence[Design] = COMPARE
 
 
 @pytest.fixture(scope="module")
-def with_one_gfn() -> dict[Design, Row]:
+def with_one_gfn() -> dict[DesignName, Row]:
     """Explore designs with one GFN to their end."""
     return {row.design: row for row in explored(Processes(2), Bounds(slots=(1, 0)))}
 
@@ -85,7 +85,7 @@ def test_the_same_search_finds_the_same_by_the_same_moves(plan: Plan) -> None:
 
 @pytest.mark.verify
 @pytest.mark.slow
-def test_processes_find_to_the_end_what_one_finds(with_one_gfn: dict[Design, Row]) -> None:
+def test_processes_find_to_the_end_what_one_finds(with_one_gfn: dict[DesignName, Row]) -> None:
     (alone,) = explored(InProcess(), Bounds(slots=(1, 0)), [Design.BROKEN])
     assert alone == with_one_gfn[Design.BROKEN]
     assert (alone.complete, len(alone.violations) > 1) == (True, True)
@@ -142,7 +142,7 @@ def test_a_page_that_was_never_asked_for_divides_the_tables(design: Design, imag
 
 
 @pytest.mark.verify
-def test_with_one_gfn_tracked_is_sound_and_broken_falls(with_one_gfn: dict[Design, Row]) -> None:
+def test_with_one_gfn_tracked_is_sound_and_broken_falls(with_one_gfn: dict[DesignName, Row]) -> None:
     sound, broken = (with_one_gfn[design] for design in COMPARED)
     assert (sound.complete, sound.violations) == (True, [])
     assert sound.states > 10_000
@@ -151,7 +151,7 @@ def test_with_one_gfn_tracked_is_sound_and_broken_falls(with_one_gfn: dict[Desig
 
 
 @pytest.mark.verify
-def test_every_fall_comes_again_by_its_moves(with_one_gfn: dict[Design, Row]) -> None:
+def test_every_fall_comes_again_by_its_moves(with_one_gfn: dict[DesignName, Row]) -> None:
     violations = with_one_gfn[Design.BROKEN].violations
     assert violations
     assert [violation.invariant for plan, violation in violations if not comes_again(plan, violation)] == []

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final
 
-from pef_lab.agreement import TWO_STATES
 from pef_lab.joint import NO_SVM, compare
+from pef_lab.known_designs import known_designs
 from pef_lab.rows.doors import Doors
 from pef_lab.rows.stage import Stage
 from pef_lab.watch import SlotStates
@@ -32,7 +32,7 @@ class Joint(StrEnum):
 
 def in_design(joint: Joint, design: Design) -> str:
     """Return what both sides say under `design`: one of two states says NORMAL of all that is not secure."""
-    if design not in TWO_STATES:
+    if not known_designs()[design].two_states:
         return joint
     return joint.replace("PAGED_OUT and", "NORMAL and").replace("SHARED and", "NORMAL and")
 

@@ -3,12 +3,14 @@
 Source: Documentation/powerpc/ultravisor.rst, UV_WRITE_PATE ("use cases").
 """
 
-from pef_hypervisor.designs import DESIGNS, DesignName
+from pef_hypervisor.designs import DESIGNS
 from pef_hypervisor.outcome import Errno, Outcome, refused
 from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.calls import write_pate
+from pef_kit.core.designs import UnknownDesign, require_registered
 from pef_kit.core.effects import Operation
 from pef_kit.core.lease import leased
+from pef_protocol.designs import DesignName
 
 
 def create_vm(store: Store, design: DesignName, *, secure_guest: bool, radix: bool) -> Operation[Outcome]:
@@ -16,12 +18,11 @@ def create_vm(store: Store, design: DesignName, *, secure_guest: bool, radix: bo
 
     `secure_guest`: its owner lets it become secure. `radix`: it uses radix trees.
     """
-    # parameters
-    row = DESIGNS.get(design)
-
     # checks
-    if row is None:
-        return Outcome(Errno.EINVAL, f"there is no design {design}")
+    try:
+        row = DESIGNS[require_registered(DESIGNS, design)]
+    except UnknownDesign as unknown:
+        return Outcome(Errno.EINVAL, f"{design}: {unknown}")
     lpid = store.take_lpid()
     if lpid is None:
         return Outcome(Errno.ENOMEM, "every lpid is taken")

@@ -5,13 +5,16 @@ that names the field. An operation on a VM takes `If-Match: "incarnation"`: 412 
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import Header, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 
+from pef_hypervisor.designs import DESIGNS
 from pef_hypervisor.dispatch import Hypervisor
 from pef_hypervisor.outcome import Errno, Outcome
+from pef_kit.core.designs import require_registered
 from pef_kit.core.effects import Operation
 from pef_kit.runtime import openapi
 from pef_kit.runtime.app import Service, json_response
@@ -19,7 +22,7 @@ from pef_kit.runtime.auth import Problem, TheCaller
 from pef_kit.runtime.clients import Keyed, Length, Octets
 from pef_kit.runtime.edge import SMALL
 from pef_kit.runtime.messages import MEMORY, U64, Number
-from pef_protocol.designs import Design
+from pef_protocol.designs import DesignName
 from pef_protocol.http import IF_MATCH, OCTETS, VMM_PATH, Caller, Role
 from pef_protocol.identity import Incarnation
 
@@ -27,6 +30,12 @@ VMS: Final = VMM_PATH + "vms"
 VM: Final = VMS + "/{lpid}"
 Begin = Callable[[], Operation[Outcome | bytes] | Operation[Outcome]]
 Etag = Annotated[str | None, Header(alias=IF_MATCH, description='The VM that is meant: "incarnation" or *')]
+Registered = Annotated[
+    DesignName,
+    PlainValidator(partial(require_registered, DESIGNS)),
+    WithJsonSchema({"type": "string", "enum": [*DESIGNS]}),
+]
+"""The name of a design that this Hypervisor has."""
 
 
 class Form(BaseModel):
@@ -38,7 +47,7 @@ class Form(BaseModel):
 class CreateVm(Form):
     """A VM to create."""
 
-    design: Design
+    design: Registered
     secure_guest: Annotated[bool, Field(strict=True)]
     radix: Annotated[bool, Field(strict=True)]
 
@@ -81,7 +90,7 @@ class ListedVm(BaseModel):
 
     lpid: int
     incarnation: str
-    design: Design
+    design: Registered
     state: str
     slots: list[ListedSlot]
 

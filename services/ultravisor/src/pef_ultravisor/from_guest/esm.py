@@ -23,7 +23,7 @@ from pef_kit.core.lease import Ended, leased
 from pef_protocol import check_orders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
-from pef_protocol.designs import Design
+from pef_protocol.designs import Design, DesignName
 from pef_protocol.http import Caller
 from pef_protocol.hypercalls import SvmInitAbort, SvmInitDone, SvmInitStart
 from pef_protocol.quantities import PAGE_SIZE
@@ -190,10 +190,10 @@ def start(uv: Ultravisor, svm: Svm) -> Operation[None]:
         if svm.too_large:
             raise EsmFailure(UCode.U_RETRY, "secure memory is too small for the VM") from None
         raise refused(refusal) from None
-    named = reply.outputs.get("design", Design.TRACKED)
-    if named not in {design.value for design in uv.designs}:
-        raise EsmFailure(UCode.U_STATE, f"the Hypervisor has a design that is not allowed: {named!s:.32}")
-    svm.design = Design(named)
+    named = DesignName(reply.outputs.get("design", Design.TRACKED))
+    if named not in uv.designs:
+        raise EsmFailure(UCode.U_STATE, f"design {named:.32} is none of {', '.join(sorted(uv.designs))}")
+    svm.design = named
 
 
 def share_extent(uv: Ultravisor, svm: Svm, extent: Extent, commit: Commit, what: str) -> Operation[None]:
