@@ -1,11 +1,13 @@
 """The `pef` command: parses what was typed, and hands over. Everything it does is done elsewhere."""
 
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
+from pef_kit.core.designs import UnknownDesign
 from pef_lab import image, standing, trace
 from pef_lab.between.wire import ports_of
 from pef_lab.commandline import FAILED, Command, must_be_writable, run
@@ -241,13 +243,27 @@ def build(
 
 
 def _add_found(to: typer.Typer) -> None:
-    """Add what other packages offer as commands; one whose needs are not installed is not there."""
+    """Add what other packages offer as commands; one whose needs are not installed is not there.
+
+    Where `PEF_DESIGNS` names a design that there is not, such a command says so.
+    """
     for found in entry_points(group="pef.commands"):
         try:
             command = found.load()
         except ModuleNotFoundError:
             continue
+        except UnknownDesign as unknown:
+            anything = {"allow_extra_args": True, "ignore_unknown_options": True}
+            to.command(name=found.name, context_settings=anything)(_refusing(str(unknown)))
+            continue
         to.command(name=found.name)(command)
+
+
+def _refusing(reason: str) -> Callable[[], None]:
+    def refuse() -> None:
+        raise WrongInput(reason)
+
+    return refuse
 
 
 app.command()(hostile)
