@@ -98,6 +98,12 @@ def test_no_image_holds_a_line_of_a_side_that_is_not_its_own(image: str, seen: d
     assert not {each.replace("_", "-") for each in foreign} & set(seen["distributions"])
 
 
+def test_no_image_has_a_design_from_outside(seen: dict[str, Any]) -> None:
+    example = ROOT / "docs" / "examples" / "own_design" / "own_design.py"
+    assert hashlib.sha256(example.read_bytes()).hexdigest() not in seen["digests"]
+    assert "pef-own-design" not in seen["distributions"]
+
+
 def test_no_image_has_what_made_it(seen: dict[str, Any]) -> None:
     """Given an image, when its tools are listed, then no installer, compiler or cache is in it."""
     assert (seen["installers"], seen["tools"], seen["caches"]) == ([], [], [])
