@@ -54,8 +54,8 @@ def forgetting(call: Call, check: Check) -> Iterator[None]:
         return np.ones(len(asked.gpas), np.bool_)
 
     check_order = CHECK_ORDERS[call.name]
-    checks = {**vars(check_order)["_checks"], check.name: every_run if check.per_run else every_message}
-    with attribute(check_order, "_checks", checks):
+    checks = {**vars(check_order)["_functions"], check.name: every_run if check.per_run else every_message}
+    with attribute(check_order, "_functions", checks):
         yield
 
 

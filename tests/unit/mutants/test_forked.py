@@ -24,10 +24,10 @@ STARTS_ONE_AND_WAITS = """
 import sys
 from pathlib import Path
 from mutants.forked import ForkedService
-from pef_lab.starting import ULTRAVISOR_SCRIPT, fresh_endpoints, told_the_ultravisor
+from pef_lab.starting import ULTRAVISOR_SCRIPT, fresh_endpoints, ultravisor_environment
 endpoints = fresh_endpoints()
 peer = endpoints.hypervisor_url
-told = told_the_ultravisor(endpoints, peer_url=peer, normal_memory="", secure_memory=1 << 26)
+told = ultravisor_environment(endpoints, peer_url=peer, normal_memory="", secure_memory=1 << 26)
 print(ForkedService((), ULTRAVISOR_SCRIPT, told, Path(sys.argv[1])).pid, flush=True)
 sys.stdin.read()
 """
