@@ -1,7 +1,7 @@
 """Every counterexample that was found is what it says: over HTTP, step by step.
 
 Those of the mutants need a pair that bears the mutant; where nobody honest brings it out they are made again
-in one process only (see tests/unit/mutants/test_hunted.py).
+in one process only (see tests/unit/mutants/test_search.py).
 """
 
 from collections.abc import AsyncIterator
@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from mutants.registry import MUTANTS
 from mutants.served import served
 from pef_lab.replay.counterexample import Counterexample, read
 from pef_lab.replay.player import run_counterexample
 from pef_lab.replay.wire import Wire, wired
+from pef_mutants.registry import MUTANTS
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow]
 

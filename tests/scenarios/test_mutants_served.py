@@ -1,9 +1,7 @@
 """Mutants in a pair of processes: they are seen over HTTP as in one process, and only where they were put."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +14,6 @@ from pef_protocol.hypercalls import SvmInitStart
 
 pytestmark = pytest.mark.verify
 
-TESTS = Path(__file__).parents[1]
 PLAN = LivePlan(between=False)
 
 
@@ -44,12 +41,11 @@ async def test_mutants_of_both_sides_are_seen_over_http_and_only_where_they_are_
 
 
 @pytest.mark.parametrize(
-    ("words", "complaint"), [(["K99", "hypervisor"], "no such mutant: K99"), (["K4", "neither"], "side")]
+    ("words", "complaint"), [(["hypervisor", "K99"], "no such mutant: K99"), (["neither", "K4"], "side")]
 )
 def test_an_unknown_mutant_or_side_is_one_clear_line(words: list[str], complaint: str) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "mutants.serve", *words],
-        env=os.environ | {"PYTHONPATH": str(TESTS)},
+        [sys.executable, "-m", "pef_mutants.service", *words],
         capture_output=True,
         text=True,
         timeout=60,

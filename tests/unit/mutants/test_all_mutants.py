@@ -1,6 +1,5 @@
-"""Each mutant of the zoo puts something in place of what stands there, and takes all of it out again."""
+"""Each mutant puts something in place of what stands there, and takes all of it out again."""
 
-import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from itertools import pairwise
@@ -8,12 +7,12 @@ from typing import Final
 
 import pytest
 
-from mutants.all_mutants import ALL_MUTANTS, GENERATED, NAMED
-from mutants.checks import CHECK_ORDERS, path_of, side_of
-from mutants.exchange import OWN
-from mutants.generated import GeneratedMutant
 from pef_hypervisor.designs import DESIGNS
 from pef_hypervisor.gfn.table import FOUR_STATES_CELLS, VM_TABLE
+from pef_mutants.all_mutants import ALL_MUTANTS, GENERATED, NAMED
+from pef_mutants.checks import CHECK_ORDERS, path_of, side_of
+from pef_mutants.exchange import modules_of_ours
+from pef_mutants.mutant import GeneratedMutant
 from pef_protocol.calls import CALLS
 from pef_protocol.states import UvGfnState
 from pef_ultravisor.gfn.table import GFN, OPERATIONS
@@ -69,7 +68,7 @@ def test_a_call_of_each_name_is_generated_on_the_side_that_answers_it() -> None:
         assert isinstance(mutant, GeneratedMutant)
         assert mutant.side is side_of(call)
         assert mutant.concerns(f"{path_of(call)}/{call.check_order[0].name}")
-        assert not mutant.concerns("uv/another/rung")
+        assert not mutant.concerns("uv/another/check")
 
 
 def test_every_mutant_has_a_sentence_of_its_own_side() -> None:
@@ -81,7 +80,7 @@ def test_every_mutant_has_a_sentence_of_its_own_side() -> None:
 def holders() -> list[Mapping[str, object]]:
     """Return all that may hold what is exchanged: modules, their dicts and classes, tables, check orders."""
     found: list[Mapping[str, object]] = []
-    for module in [module for name, module in sorted(sys.modules.items()) if name.startswith(OWN)]:
+    for module in modules_of_ours():
         found.append(vars(module))
         for value in vars(module).values():
             if type(value) is dict:

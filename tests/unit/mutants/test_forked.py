@@ -28,7 +28,7 @@ from pef_lab.starting import ULTRAVISOR_SCRIPT, fresh_endpoints, ultravisor_envi
 endpoints = fresh_endpoints()
 peer = endpoints.hypervisor_url
 told = ultravisor_environment(endpoints, peer_url=peer, normal_memory="", secure_memory=1 << 26)
-print(ForkedService((), ULTRAVISOR_SCRIPT, told, Path(sys.argv[1])).pid, flush=True)
+print(ForkedService(ULTRAVISOR_SCRIPT, told, Path(sys.argv[1])).pid, flush=True)
 sys.stdin.read()
 """
 
@@ -71,7 +71,7 @@ async def test_one_that_does_not_start_says_why(tmp_path: Path) -> None:
     reported = ultravisor_environment(
         endpoints, peer_url=endpoints.hypervisor_url, normal_memory="", secure_memory=SECURE_MEMORY
     )
-    service = ForkedService((), ULTRAVISOR_SCRIPT, reported | {"PEF_SECURE_MEMORY": "0"}, tmp_path / "log")
+    service = ForkedService(ULTRAVISOR_SCRIPT, reported | {"PEF_SECURE_MEMORY": "0"}, tmp_path / "log")
     try:
         with pytest.raises(Unanswered, match="secure_memory"):
             await service.until_ready(endpoints.ultravisor_url)

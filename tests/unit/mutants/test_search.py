@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from harness.replayed import plan_of, replayed
-from mutants.registry import MUTANTS
 from pef_explorer.actions.move import Move
 from pef_explorer.actions.table import ESM_FAILS, UV_ESM
 from pef_explorer.invariants import EVERY_CALL_ENDS, INVARIANTS
 from pef_explorer.search.counterexample import comes_again
 from pef_explorer.search.search import Violation
 from pef_lab.replay.counterexample import Counterexample, read
+from pef_mutants.registry import MUTANTS
 from pef_protocol.designs import Design
 
 pytestmark = pytest.mark.verify

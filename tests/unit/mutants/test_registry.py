@@ -1,13 +1,13 @@
-"""Each mutant does what its sentence says, in a scene in which the sound code does not; and it goes again."""
+"""Each mutant does what its sentence says, where the sound code does not; and it is taken out again."""
 
-import sys
 from contextlib import ExitStack
 
 import pytest
 
-from mutants.exchange import OWN
-from mutants.registry import MUTANTS, Applied
 from pef_hypervisor.designs import DESIGNS
+from pef_mutants.exchange import modules_of_ours
+from pef_mutants.mutant import Applied
+from pef_mutants.registry import MUTANTS
 from pef_protocol.events import Side
 from pef_ultravisor.gfn.table import GFN
 from unit.mutants import hv_fixtures, uv_fixtures
@@ -36,7 +36,7 @@ def test_a_mutant_shows_itself_alike_each_time(name: str) -> None:
 @pytest.mark.parametrize(
     "applied",
     [way for mutant in MUTANTS.values() for way in (mutant.applied, mutant.triggered)],
-    ids=[f"{mutant.id}-{way}" for mutant in MUTANTS.values() for way in ("applied", "provoked")],
+    ids=[f"{mutant.id}-{way}" for mutant in MUTANTS.values() for way in ("applied", "triggered")],
 )
 def test_everything_is_put_back_even_after_a_failure(applied: Applied) -> None:
     before = held_by_our_modules()
@@ -67,7 +67,7 @@ def test_each_mutant_is_of_the_side_that_its_letter_names_and_has_a_sentence_of_
 def held_by_our_modules() -> dict[str, object]:
     """Return, by place, the identity of all that our modules and the tables in them hold."""
     held: dict[str, object] = {}
-    for module in [module for name, module in sorted(sys.modules.items()) if name.startswith(OWN)]:
+    for module in modules_of_ours():
         for name, value in vars(module).items():
             held[f"{module.__name__}.{name}"] = id(value)
             if type(value) is dict:
