@@ -1,8 +1,5 @@
 """Mutants in a pair of processes: they are seen over HTTP as in one process, and only where they were put."""
 
-import subprocess
-import sys
-
 import pytest
 
 from harness.live import LivePlan, live_pair
@@ -38,23 +35,3 @@ async def test_mutants_of_both_sides_are_seen_over_http_and_only_where_they_are_
     with served("K3", "D14"):
         assert await what_is_seen() == ("H_SUCCESS", ["SHARED", "SECURE"])
     assert await what_is_seen() == sound
-
-
-@pytest.mark.parametrize(
-    ("words", "complaint"), [(["hypervisor", "K99"], "no such mutant: K99"), (["neither", "K4"], "side")]
-)
-def test_an_unknown_mutant_or_side_is_one_clear_line(words: list[str], complaint: str) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "pef_mutants.service", *words],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.returncode == 2
-    assert complaint in ended.stderr.splitlines()[-1]
-
-
-def test_a_mutant_that_there_is_not_can_not_be_served() -> None:
-    with pytest.raises(KeyError, match="K99"), served("K99"):
-        pass

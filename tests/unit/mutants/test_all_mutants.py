@@ -1,7 +1,7 @@
 """Each mutant puts something in place of what stands there, and takes all of it out again."""
 
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from itertools import pairwise
 from typing import Final
 
@@ -12,7 +12,7 @@ from pef_hypervisor.gfn.table import FOUR_STATES_CELLS, VM_TABLE
 from pef_mutants.all_mutants import ALL_MUTANTS, GENERATED, NAMED
 from pef_mutants.checks import CHECK_ORDERS, path_of, side_of
 from pef_mutants.exchange import modules_of_ours
-from pef_mutants.mutant import GeneratedMutant
+from pef_mutants.mutant import Applied, GeneratedMutant
 from pef_protocol.calls import CALLS
 from pef_protocol.states import UvGfnState
 from pef_ultravisor.gfn.table import GFN, OPERATIONS
@@ -20,13 +20,23 @@ from pef_ultravisor.gfn.table import GFN, OPERATIONS
 pytestmark = pytest.mark.verify
 
 
-@pytest.mark.parametrize("name", ALL_MUTANTS)
-def test_a_mutant_is_there_while_it_is_applied_and_goes_without_trace(name: str) -> None:
+APPLIED: Final[Mapping[str, Applied]] = {
+    **{mutant.id: mutant.applied for mutant in ALL_MUTANTS.values()},
+    **{
+        f"trigger of {mutant.id}": mutant.triggered
+        for mutant in ALL_MUTANTS.values()
+        if mutant.triggered is not nullcontext
+    },
+}
+
+
+@pytest.mark.parametrize("name", APPLIED)
+def test_a_mutant_or_trigger_is_there_while_it_is_applied_and_goes_without_trace(name: str) -> None:
     sound = held()
-    with ALL_MUTANTS[name].applied():
+    with APPLIED[name]():
         assert held() != sound
     assert held() == sound
-    with pytest.raises(ZeroDivisionError), ALL_MUTANTS[name].applied():
+    with pytest.raises(ZeroDivisionError), APPLIED[name]():
         raise ZeroDivisionError
     assert held() == sound
 
