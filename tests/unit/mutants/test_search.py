@@ -1,4 +1,4 @@
-"""The counterexamples of the mutants, made again in this process: with it they fall, without they don't.
+"""The counterexamples of the mutants, made again here: they violate an invariant with the mutant only.
 
 This is the proof that the explorer can see (`python -m mutants.search` writes the files).
 Source: issue 3, point 4.
@@ -37,6 +37,7 @@ def test_every_defect_that_must_be_found_was_found() -> None:
 def test_a_mutant_falls_and_sound_code_does_not(file: Path) -> None:
     found, mutant = read(file), MUTANTS[file.stem]
     assert (found.mutant, found.design, found.invariant in NAMES) == (file.stem, Design.TRACKED, True)
+    assert found.found_by.command == f"python -m mutants.search {file.stem}"
     with mutant.triggered():
         with ExitStack() as mutated:
             mutated.enter_context(mutant.applied())
