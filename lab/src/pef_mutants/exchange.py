@@ -11,7 +11,7 @@ from enum import IntEnum
 from types import ModuleType
 from typing import Any, Final, TypeVar
 
-import pef_ultravisor.dispatch  # noqa: F401 - and of this one
+import pef_ultravisor.dispatch  # noqa: F401 - functions are exchanged in loaded modules only
 from pef_hypervisor.designs import DESIGNS
 from pef_hypervisor.gfn.table import GfnCell, GfnEvent
 from pef_kit.core.table import Cell, Table
@@ -61,7 +61,7 @@ def _holders(wanted: object) -> Iterator[tuple[dict[Any, Any], Any]]:
 
 @contextmanager
 def only_in(module: ModuleType, name: str, replacement: object) -> Iterator[None]:
-    """Have one module hold `replacement` by `name`; whoever else holds what stood there keeps it."""
+    """Have one module hold `replacement` by `name`; other modules keep what they hold."""
     original = vars(module)[name]
     vars(module)[name] = replacement
     try:

@@ -1,4 +1,4 @@
-"""A family of mutants, one a call: a refused call answers with the right code, and changes something.
+"""A family of mutants, one per call: a refused call answers with the right code, and changes something.
 
 The Ultravisor uses up an IV of the SVM, or, where there is none, writes an entry of the partition table. The
 Hypervisor counts a device page as held.

@@ -1,4 +1,4 @@
-"""Mutants of the Hypervisor that are neither of the real kernel nor of a family: each keeps a promise less.
+"""Mutants of the Hypervisor that are neither of the real kernel nor of a family: each breaks one promise.
 
 Source: specification of the Hypervisor, sections 4 to 6; decisions on U_BUSY and on memory.
 """

@@ -1,4 +1,4 @@
-"""Mutants of the Hypervisor in which a GFN's state and the Ultravisor's part ways.
+"""Mutants of the Hypervisor in which the state of a GFN does not fit the Ultravisor's.
 
 Source: specification of the Hypervisor, section 7: K4, K5, K10, K13, K16, K17.
 """

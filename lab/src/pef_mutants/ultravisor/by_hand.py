@@ -1,4 +1,4 @@
-"""Mutants of the Ultravisor that are neither of the real firmware nor of a family: each keeps a promise less.
+"""Mutants of the Ultravisor that are neither of the real firmware nor of a family: each breaks one promise.
 
 Source: decisions on the page cipher, on memory that changes worlds, on UV_ESM errors; ultravisor.rst.
 """

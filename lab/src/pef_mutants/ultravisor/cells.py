@@ -76,7 +76,7 @@ def wrong_once_secure(event: Event, state: S) -> Iterator[None]:
 
 @contextmanager
 def not_waited_for(event: Event, state: S) -> Iterator[None]:
-    """Have a call of the SVM pass over GFNs that another call has in hand in `state`, as if all was done."""
+    """Have a call of the SVM pass over GFNs in `state`, held by another call, as if all was done."""
     original = faults.resolve_fault
 
     def resolve_fault(
