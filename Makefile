@@ -39,7 +39,7 @@ test: $(ready) ## run the tests, without the long proofs and the benchmarks
 verify: $(ready) ## run the long proofs: mutants, interleavings, crashes, and the containers where an engine runs
 	@$(MAKE) -sk --no-print-directory $(proofs)
 
-mutants: $(ready) ## put mutants into the services: rows, scenes and counterexamples must tell them apart
+mutants: $(ready) ## put mutants into the services: rows, tests and counterexamples must tell them apart
 	@$(pytest) -m verify $(mutants)
 	@$(py) -m pytest -q -m verify tests/interleavings/test_mutants.py  # it makes small machines of a whole process
 

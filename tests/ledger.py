@@ -27,8 +27,6 @@ from crash import matrix as crash
 from crash.http_operations import HTTP_OPERATIONS
 from crash.operations import OPERATIONS as CRASH_OPERATIONS
 from interleavings.matrix import run_all
-from mutants.all_mutants import ALL_MUTANTS
-from mutants.registry import MUTANTS
 from pef_explorer.engines import Processes
 from pef_explorer.invariants import INVARIANTS as JOINT
 from pef_explorer.search.exploration import Bounds, explore, processors
@@ -38,6 +36,8 @@ from pef_hypervisor.invariants import INVARIANTS as HYPERVISORS
 from pef_kit.core.table import Table
 from pef_lab.hostile.catalogue import ATTACKS, NOT_TRIED
 from pef_lab.rows.catalogue import all_rows
+from pef_mutants.all_mutants import ALL_MUTANTS
+from pef_mutants.registry import MUTANTS
 from pef_protocol.calls import CALLS
 from pef_protocol.designs import Design
 from pef_ultravisor.gfn.table import GFN

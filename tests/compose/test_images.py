@@ -15,6 +15,7 @@ SOURCES = {
     "pef_ultravisor": "services/ultravisor/src/pef_ultravisor",
     "pef_hypervisor": "services/hypervisor/src/pef_hypervisor",
     "pef_lab": "lab/src/pef_lab",
+    "pef_mutants": "lab/src/pef_mutants",
 }
 HOLDS = {
     "pef-ultravisor": {"pef_protocol", "pef_kit", "pef_ultravisor"},

@@ -17,16 +17,16 @@ from enum import Enum
 from typing import Final
 
 from harness.processor_time import ProcessorTimeLoop
-from mutants.all_mutants import ALL_MUTANTS
 from mutants.forked import end_with_starter, forked
-from mutants.generated import GeneratedMutant
-from mutants.registry import MUTANTS, Mutant
 from pef_lab.failures import Unanswered
 from pef_lab.rows.catalogue import all_rows
 from pef_lab.rows.passes import OWN
 from pef_lab.rows.row import Played, Row, Verdict
 from pef_lab.rows.run import play
 from pef_lab.rows.subject import Subject
+from pef_mutants.all_mutants import ALL_MUTANTS
+from pef_mutants.mutant import GeneratedMutant, Mutant
+from pef_mutants.registry import MUTANTS
 from pef_protocol.events import Side
 
 

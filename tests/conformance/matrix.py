@@ -25,11 +25,11 @@ from conformance.grid import Grid, fits
 from conformance.judging import EVERYTHING, SOUND, Judged, Others, Trial, Wanted, judge, ready
 from conformance.judging import trials as all_trials
 from conformance.likely import LIKELY
-from mutants.all_mutants import ALL_MUTANTS
 from mutants.forked import CONTEXT, begin
-from mutants.generated import GeneratedMutant
 from pef_lab.rows.row import Verdict
 from pef_lab.sizes import counted
+from pef_mutants.all_mutants import ALL_MUTANTS
+from pef_mutants.mutant import GeneratedMutant
 
 PROCESSES: Final = 3
 """One more than processors that are expected: some trials wait for a patience to end."""

@@ -8,10 +8,10 @@ from conformance.grid import Grid
 from conformance.judging import SOUND, Judged, Others, Trial, Wanted
 from conformance.likely import LIKELY
 from conformance.matrix import SoFar
-from mutants.all_mutants import ALL_MUTANTS
 from pef_lab.rows.catalogue import all_rows
 from pef_lab.rows.row import Verdict
 from pef_lab.rows.subject import Subject
+from pef_mutants.all_mutants import ALL_MUTANTS
 
 HERE = Subject.ULTRAVISOR
 P, F = Verdict.PASS, Verdict.FAIL

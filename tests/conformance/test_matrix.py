@@ -4,8 +4,8 @@ import pytest
 
 from conformance.judging import trials
 from conformance.matrix import hold
-from mutants.all_mutants import ALL_MUTANTS
 from pef_lab.rows.catalogue import all_rows
+from pef_mutants.all_mutants import ALL_MUTANTS
 
 
 @pytest.mark.verify

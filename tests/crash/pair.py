@@ -138,7 +138,7 @@ class KillablePair:
         """Start a side; nothing is left of what it knew."""
         self._watches = self._watches or (side is Side.HYPERVISOR and self._armed)
         log = self.directory / f"{side.value} {secrets.token_hex(4)}.log"
-        self.processes[side] = ForkedService((), SCRIPTS[side], self.variables[side], log)
+        self.processes[side] = ForkedService(SCRIPTS[side], self.variables[side], log)
 
     async def start_anew(self, side: Side) -> None:
         """Kill a side, and start it; return once both sides are ready."""

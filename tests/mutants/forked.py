@@ -11,24 +11,21 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from multiprocessing import forkserver, get_context, parent_process
 from pathlib import Path
 from typing import Final
 
 from harness.processor_time import WATCHED
-from mutants.all_mutants import ALL_MUTANTS
-from mutants.exchange import only_in
-from pef_hypervisor import app as hypervisor
 from pef_lab import pair, service_process
 from pef_lab.failures import Unanswered
 from pef_lab.rows import passes
 from pef_lab.service_process import READY, ServiceProcess
+from pef_mutants.all_mutants import ALL_MUTANTS
+from pef_mutants.exchange import only_in
+from pef_mutants.service import SERVICES
 from pef_protocol.events import Side
-from pef_ultravisor import app as ultravisor
 
 CONTEXT: Final = get_context("forkserver")
-SERVICES: Final = {Side.ULTRAVISOR: ultravisor.main, Side.HYPERVISOR: hypervisor.main}
 TESTS: Final = str(Path(__file__).parents[1])
 STARTING: Final = 30.0
 """Seconds that a service may take until it listens."""
@@ -80,7 +77,9 @@ def serve(mutants: Sequence[str], side: Side, variables: dict[str, str], log: st
 class ForkedService(ServiceProcess):
     """The process of a service with mutants in it; stands where a `ServiceProcess` does."""
 
-    def __init__(self, mutants: Sequence[str], script: str, variables: dict[str, str], log: Path) -> None:
+    def __init__(
+        self, script: str, variables: dict[str, str], log: Path, *, mutants: Sequence[str] = ()
+    ) -> None:
         side = Side(script.removeprefix("pef-"))
         self.name = side.capitalize()
         self.log = log
@@ -135,9 +134,14 @@ class ForkedService(ServiceProcess):
 
 
 @contextmanager
-def forked(*mutants: str) -> Iterator[None]:
+def forked(*names: str) -> Iterator[None]:
     """Have every service that the lab starts in this process meanwhile be forked, with mutants in it."""
-    start = partial(ForkedService, mutants)
+
+    def start(
+        script: str, variables: dict[str, str], log: Path, *, mutants: Sequence[str] = ()
+    ) -> ForkedService:
+        return ForkedService(script, variables, log, mutants=(*names, *mutants))
+
     with ExitStack() as exchanged:
         for module in (service_process, passes, pair):
             exchanged.enter_context(only_in(module, "ServiceProcess", start))

@@ -1,10 +1,10 @@
-"""The hunt for the mutants: the proof that the explorer can see.
+"""The search for the mutants: the proof that the explorer can see.
 
     PYTHONPATH=tests python -m mutants.search --keep docs/counterexamples/mutants [ID...]
 
 Each mutant is put into `tracked`, which is sound without it, and explored in ever larger systems, without
-faults on the wire and then with one, until an invariant falls. The shortest way there is kept as a
-counterexample; the same moves on sound code, under the same provocation, must break nothing.
+faults on the wire and then with one, until an invariant is violated. The shortest way there is kept as a
+counterexample; the same moves on sound code, under the same trigger, must break nothing.
 """
 
 import argparse
@@ -17,17 +17,17 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from mutants.registry import MUTANTS
 from pef_explorer.plan import IMAGES, Plan
 from pef_explorer.search.counterexample import comes_again, counterexample
 from pef_explorer.search.search import Progress, Search
 from pef_explorer.simulation.files import commit
+from pef_mutants.registry import MUTANTS
 from pef_protocol.designs import Design
 
 LIMIT: Final = 30_000
 """Transitions of one search."""
 REFUSING: Final = frozenset({"what_is_asked_succeeds", "an_error_changes_neither_side"})
-"""What falls by a provocation alone: a Hypervisor that refuses keeps the guest from what it wants."""
+"""What is violated by a trigger alone: a Hypervisor that refuses keeps the guest from what it wants."""
 
 
 class Searched(NamedTuple):
@@ -51,7 +51,7 @@ def plans(*, triggered: bool) -> Iterator[Plan]:
 
 
 def search(name: str) -> Searched:
-    """Look for one mutant until an invariant falls that does not fall without it."""
+    """Look for one mutant until an invariant is violated that is not violated without it."""
     mutant, began, transitions = MUTANTS[name], time.perf_counter(), 0
     from_test = mutant.triggered
     for plan in plans(triggered=name in TRIGGERED):
@@ -77,7 +77,7 @@ def search(name: str) -> Searched:
 
 
 TRIGGERED: Final = frozenset({"D8", "D11"})
-"""Those whose provocation refuses what the guest asks for."""
+"""Those whose trigger refuses what the guest asks for."""
 
 
 def _enough(search: Search, progress: Progress) -> bool:
@@ -86,7 +86,7 @@ def _enough(search: Search, progress: Progress) -> bool:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Hunt, and tell; fail where one was not found."""
+    """Search, and print what is found; fail where a mutant was not found."""
     parser = argparse.ArgumentParser(prog="mutants.search")
     parser.add_argument("mutants", nargs="*", metavar="ID")
     parser.add_argument("--keep", type=Path, metavar="DIR")

@@ -1,34 +1,30 @@
-"""Have the pairs that the lab starts as processes run with mutants in them."""
+"""Have the services that a test starts as processes run with mutants in them."""
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import ModuleType
-from typing import Final
+from pathlib import Path
 
-from mutants import starter
-from mutants.exchange import only_in
-from mutants.registry import MUTANTS
-from pef_lab import service_process
-
-STARTER: Final = "ends_with_starter"
+from pef_lab.service_process import ServiceProcess
+from pef_mutants.exchange import attribute
 
 
 @contextmanager
 def served(*names: str) -> Iterator[None]:
-    """Have both services of every pair started meanwhile bear these mutants; each shows in its own side.
+    """Have every `ServiceProcess` that is started in this process meanwhile run with these mutants.
 
-    It holds for whoever starts a `pef_lab.service_process.ServiceProcess` in this process.
+    A test that starts a pair by itself says so in its plan: `PairPlan(mutants=...)`.
     """
-    unknown = set(names) - set(MUTANTS)
-    if unknown or not names:
-        message = f"no such mutant: {', '.join(sorted(unknown)) or 'none named'}"
-        raise KeyError(message)
-    instead = ModuleType(STARTER)
-    instead.__file__ = starter.__file__
-    os.environ[starter.MUTANTS] = ",".join(names)
-    try:
-        with only_in(service_process, STARTER, instead):
-            yield
-    finally:
-        del os.environ[starter.MUTANTS]
+    start = ServiceProcess.__init__
+
+    def start_with_mutants(
+        process: ServiceProcess,
+        script: str,
+        variables: dict[str, str],
+        log: Path,
+        *,
+        mutants: Sequence[str] = (),
+    ) -> None:
+        start(process, script, variables, log, mutants=(*names, *mutants))
+
+    with attribute(ServiceProcess, "__init__", start_with_mutants):
+        yield

@@ -6,7 +6,7 @@ Imported by the process that forks; no thread and no event loop may begin here.
 import gc
 from typing import Any, Final
 
-import mutants.all_mutants  # noqa: F401 - with both services
+import pef_mutants.all_mutants  # noqa: F401 - with both services
 from pef_hypervisor import app as hypervisor
 from pef_kit.runtime.settings import GIBIBYTE
 from pef_ultravisor import app as ultravisor

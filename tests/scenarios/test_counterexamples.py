@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from mutants.registry import MUTANTS
 from mutants.served import served
 from pef_lab.replay.counterexample import Counterexample, read
 from pef_lab.replay.player import run_counterexample
 from pef_lab.replay.wire import Wire, wired
+from pef_mutants.registry import MUTANTS
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow]
 

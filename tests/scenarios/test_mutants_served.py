@@ -1,10 +1,5 @@
 """Mutants in a pair of processes: they are seen over HTTP as in one process, and only where they were put."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from harness.live import LivePlan, live_pair
@@ -16,7 +11,6 @@ from pef_protocol.hypercalls import SvmInitStart
 
 pytestmark = pytest.mark.verify
 
-TESTS = Path(__file__).parents[1]
 PLAN = LivePlan(between=False)
 
 
@@ -46,30 +40,3 @@ async def test_mutants_of_both_sides_are_seen_over_http_and_only_where_they_are_
     with served("K3", "D14"):
         assert await what_is_seen() == ("H_SUCCESS", ["SHARED", "SECURE"])
     assert await what_is_seen() == sound
-
-
-@pytest.mark.parametrize(
-    ("words", "complaint"), [(["K99", "hypervisor"], "no such mutant: K99"), (["K4", "neither"], "side")]
-)
-def test_an_unknown_mutant_or_side_is_one_clear_line(words: list[str], complaint: str) -> None:
-    """Given a mutant or side that there is not.
-
-    When it is to be served,
-    then the process ends with status 2 and one line.
-    """
-    ended = subprocess.run(
-        [sys.executable, "-m", "mutants.serve", *words],
-        env=os.environ | {"PYTHONPATH": str(TESTS)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.returncode == 2
-    assert complaint in ended.stderr.splitlines()[-1]
-
-
-def test_a_mutant_that_there_is_not_can_not_be_served() -> None:
-    """Given a mutant that there is not, when a test serves it, then that is a KeyError with its name."""
-    with pytest.raises(KeyError, match="K99"), served("K99"):
-        pass

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -56,6 +57,8 @@ class PairPlan:
     """Seconds of one attempt of a nested call; None: as long as it is by itself."""
     give_up: float | None = None
     """Seconds after which an SVM is aborted whose hypercall has no outcome; None: as long as by itself."""
+    mutants: tuple[str, ...] = ()
+    """Deliberate faults of the services, by the names that `python -m pef_mutants` lists."""
     until: str = READY
     """Where both answer once they have started: `LIVE` where whoever stands between comes later."""
     announce: Callable[[Endpoints], None] = lambda _: None
@@ -124,9 +127,10 @@ async def _start(
     )
     waits = {"PEF_PEER_TIMEOUT": str(plan.peer_timeout)} if plan.peer_timeout else {}
     waits |= {"PEF_GIVE_UP": str(plan.give_up)} if plan.give_up else {}
-    hypervisor = ServiceProcess(HYPERVISOR_SCRIPT, of_hypervisor | waits, directory / "hypervisor.log")
+    start = partial(ServiceProcess, mutants=plan.mutants)
+    hypervisor = start(HYPERVISOR_SCRIPT, of_hypervisor | waits, directory / "hypervisor.log")
     processes.append(hypervisor)
-    ultravisor = ServiceProcess(ULTRAVISOR_SCRIPT, of_ultravisor | waits, directory / "ultravisor.log")
+    ultravisor = start(ULTRAVISOR_SCRIPT, of_ultravisor | waits, directory / "ultravisor.log")
     processes.append(ultravisor)
     await ultravisor.until_ready(endpoints.ultravisor_url, plan.until)
     await hypervisor.until_ready(endpoints.hypervisor_url, plan.until)

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,8 @@ STOPPING: Final = 5.0
 LIVE: Final = "/livez"
 READY: Final = "/readyz"
 """Where a service says that it runs, and that it has an epoch with its peer."""
+WITH_MUTANTS: Final = "pef_mutants.service"
+"""The module that runs a service with mutants in it. Only a process that is asked for one imports it."""
 _STEP: Final = 0.03
 _LAST_WORDS: Final = 12
 _OURS: Final = "PEF_"
@@ -40,21 +43,28 @@ def free_ports(number: int) -> list[int]:
 class ServiceProcess:
     """The process of a service, run by the console script `script` of this environment.
 
+    With `mutants` the service has these deliberate faults: see `python -m pef_mutants`, which lists them.
+
     Its environment is ours without what is named `PEF_…`, and `variables`; its output goes to `log`. It has a
     session of its own: Ctrl-C reaches whoever started it, who then stops it. It ends with the thread that
     started it, even where that is killed.
     """
 
-    def __init__(self, script: str, variables: dict[str, str], log: Path) -> None:
-        self.name = script.removeprefix("pef-").capitalize()
+    def __init__(
+        self, script: str, variables: dict[str, str], log: Path, *, mutants: Sequence[str] = ()
+    ) -> None:
+        side = script.removeprefix("pef-")
+        self.name = side.capitalize()
         self.log = log
         program = Path(sys.executable).with_name(script)
         if not program.exists():
             raise Unanswered(f"start of the {self.name}", f"{program} is not installed")
+        with_mutants = [sys.executable, "-P", "-m", WITH_MUTANTS, side, *mutants]
+        command = with_mutants if mutants else [str(program)]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", ends_with_starter.__file__, program],
+                [sys.executable, "-I", "-S", ends_with_starter.__file__, *command],
                 env=inherited | variables,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

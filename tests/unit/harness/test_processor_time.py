@@ -1,15 +1,12 @@
 """The clock of the tests: real time without waits for a processor, and never standing still."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
 
 from harness import processor_time
-from harness.processor_time import LEAST, STEP, WATCHED, ProcessorTimeLoop
+from harness.processor_time import LEAST, ProcessorTimeLoop
 
 Counted = dict[tuple[str, str], int]
 
@@ -63,21 +60,3 @@ def test_what_was_waited_before_a_thread_was_seen_counts(clock: Clock, loop: Pro
 def test_it_never_stands_still(clock: Clock, loop: ProcessorTimeLoop) -> None:
     clock.passes(10, a1=10, b1=10)
     assert loop.time() == pytest.approx(100 + 10 * LEAST)
-
-
-def test_it_looks_once_in_a_while(clock: Clock, loop: ProcessorTimeLoop) -> None:
-    clock.passes(STEP / 2)
-    assert loop.time() == 100
-    clock.passes(STEP)
-    assert loop.time() == pytest.approx(100 + 1.5 * STEP)
-
-
-def test_threads_of_ours_of_children_and_of_who_is_watched_are_seen() -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        WATCHED.add(os.getppid())
-        try:
-            seen = {process for (process, _), _ in processor_time._waited()}
-        finally:
-            WATCHED.discard(os.getppid())
-            child.kill()
-    assert seen >= {"self", str(child.pid), str(os.getppid())}

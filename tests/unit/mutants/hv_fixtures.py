@@ -1,4 +1,4 @@
-"""A scene a mutant of the Hypervisor: what is done, and what can be seen of it.
+"""One fixture per mutant of the Hypervisor: what is done, and what can be seen of it.
 
 The Ultravisor beside it is scripted, so it may refuse.
 """
@@ -165,4 +165,4 @@ FIXTURES: Final[Mapping[str, tuple[Callable[[], object], object, object]]] = {
         ("H_SUCCESS", [True], "OK", "UV_PAGE_IN"),
     ),
 }
-"""By mutant: the scene, what is seen of the sound Hypervisor, and what of the faulty one."""
+"""By mutant: the fixture, what is seen of the sound Hypervisor, and what of the faulty one."""

@@ -1,19 +1,18 @@
-"""Each mutant of the zoo puts something in place of what stands there, and takes all of it out again."""
+"""Each mutant puts something in place of what stands there, and takes all of it out again."""
 
-import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from itertools import pairwise
 from typing import Final
 
 import pytest
 
-from mutants.all_mutants import ALL_MUTANTS, GENERATED, NAMED
-from mutants.checks import CHECK_ORDERS, path_of, side_of
-from mutants.exchange import OWN
-from mutants.generated import GeneratedMutant
 from pef_hypervisor.designs import DESIGNS
 from pef_hypervisor.gfn.table import FOUR_STATES_CELLS, VM_TABLE
+from pef_mutants.all_mutants import ALL_MUTANTS, GENERATED, NAMED
+from pef_mutants.checks import CHECK_ORDERS, path_of, side_of
+from pef_mutants.exchange import modules_of_ours
+from pef_mutants.mutant import Applied, GeneratedMutant
 from pef_protocol.calls import CALLS
 from pef_protocol.states import UvGfnState
 from pef_ultravisor.gfn.table import GFN, OPERATIONS
@@ -21,13 +20,23 @@ from pef_ultravisor.gfn.table import GFN, OPERATIONS
 pytestmark = pytest.mark.verify
 
 
-@pytest.mark.parametrize("name", ALL_MUTANTS)
-def test_a_mutant_is_there_while_it_is_applied_and_goes_without_trace(name: str) -> None:
+APPLIED: Final[Mapping[str, Applied]] = {
+    **{mutant.id: mutant.applied for mutant in ALL_MUTANTS.values()},
+    **{
+        f"trigger of {mutant.id}": mutant.triggered
+        for mutant in ALL_MUTANTS.values()
+        if mutant.triggered is not nullcontext
+    },
+}
+
+
+@pytest.mark.parametrize("name", APPLIED)
+def test_a_mutant_or_trigger_is_there_while_it_is_applied_and_goes_without_trace(name: str) -> None:
     sound = held()
-    with ALL_MUTANTS[name].applied():
+    with APPLIED[name]():
         assert held() != sound
     assert held() == sound
-    with pytest.raises(ZeroDivisionError), ALL_MUTANTS[name].applied():
+    with pytest.raises(ZeroDivisionError), APPLIED[name]():
         raise ZeroDivisionError
     assert held() == sound
 
@@ -69,7 +78,7 @@ def test_a_call_of_each_name_is_generated_on_the_side_that_answers_it() -> None:
         assert isinstance(mutant, GeneratedMutant)
         assert mutant.side is side_of(call)
         assert mutant.concerns(f"{path_of(call)}/{call.check_order[0].name}")
-        assert not mutant.concerns("uv/another/rung")
+        assert not mutant.concerns("uv/another/check")
 
 
 def test_every_mutant_has_a_sentence_of_its_own_side() -> None:
@@ -81,7 +90,7 @@ def test_every_mutant_has_a_sentence_of_its_own_side() -> None:
 def holders() -> list[Mapping[str, object]]:
     """Return all that may hold what is exchanged: modules, their dicts and classes, tables, check orders."""
     found: list[Mapping[str, object]] = []
-    for module in [module for name, module in sorted(sys.modules.items()) if name.startswith(OWN)]:
+    for module in modules_of_ours():
         found.append(vars(module))
         for value in vars(module).values():
             if type(value) is dict:

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mutants.forked import TESTS, ForkedService, forked
-from pef_lab.failures import Unanswered
+from mutants.forked import TESTS, forked
 from pef_lab.rows.doors import OBSERVER
 from pef_lab.rows.passes import OWN
 from pef_lab.rows.subject import Subject
-from pef_lab.starting import ULTRAVISOR_SCRIPT, fresh_endpoints, ultravisor_environment
 from pef_protocol.quantities import Lpid
 from pef_protocol.ultracalls import SvmTerminate
 
@@ -24,11 +22,11 @@ STARTS_ONE_AND_WAITS = """
 import sys
 from pathlib import Path
 from mutants.forked import ForkedService
-from pef_lab.starting import ULTRAVISOR_SCRIPT, fresh_endpoints, told_the_ultravisor
+from pef_lab.starting import ULTRAVISOR_SCRIPT, fresh_endpoints, ultravisor_environment
 endpoints = fresh_endpoints()
 peer = endpoints.hypervisor_url
-told = told_the_ultravisor(endpoints, peer_url=peer, normal_memory="", secure_memory=1 << 26)
-print(ForkedService((), ULTRAVISOR_SCRIPT, told, Path(sys.argv[1])).pid, flush=True)
+told = ultravisor_environment(endpoints, peer_url=peer, normal_memory="", secure_memory=1 << 26)
+print(ForkedService(ULTRAVISOR_SCRIPT, told, Path(sys.argv[1])).pid, flush=True)
 sys.stdin.read()
 """
 
@@ -64,16 +62,3 @@ def test_it_ends_when_whoever_started_it_is_killed(tmp_path: Path) -> None:
             assert select.select([service], [], [], 60)[0] == [service]
         finally:
             os.close(service)
-
-
-async def test_one_that_does_not_start_says_why(tmp_path: Path) -> None:
-    endpoints = fresh_endpoints()
-    reported = ultravisor_environment(
-        endpoints, peer_url=endpoints.hypervisor_url, normal_memory="", secure_memory=SECURE_MEMORY
-    )
-    service = ForkedService((), ULTRAVISOR_SCRIPT, reported | {"PEF_SECURE_MEMORY": "0"}, tmp_path / "log")
-    try:
-        with pytest.raises(Unanswered, match="secure_memory"):
-            await service.until_ready(endpoints.ultravisor_url)
-    finally:
-        service.stop()

@@ -1,4 +1,4 @@
-"""The counterexamples of the mutants, made again in this process: with it they fall, without they don't.
+"""The counterexamples of the mutants, made again here: they violate an invariant with the mutant only.
 
 This is the proof that the explorer can see (`python -m mutants.search` writes the files).
 Source: issue 3, point 4.
@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from harness.replayed import plan_of, replayed
-from mutants.registry import MUTANTS
 from pef_explorer.actions.move import Move
 from pef_explorer.actions.table import ESM_FAILS, UV_ESM
 from pef_explorer.invariants import EVERY_CALL_ENDS, INVARIANTS
 from pef_explorer.search.counterexample import comes_again
 from pef_explorer.search.search import Violation
 from pef_lab.replay.counterexample import Counterexample, read
+from pef_mutants.registry import MUTANTS
 from pef_protocol.designs import Design
 
 pytestmark = pytest.mark.verify
@@ -37,6 +37,7 @@ def test_every_defect_that_must_be_found_was_found() -> None:
 def test_a_mutant_falls_and_sound_code_does_not(file: Path) -> None:
     found, mutant = read(file), MUTANTS[file.stem]
     assert (found.mutant, found.design, found.invariant in NAMES) == (file.stem, Design.TRACKED, True)
+    assert found.found_by.command == f"python -m mutants.search {file.stem}"
     with mutant.triggered():
         with ExitStack() as mutated:
             mutated.enter_context(mutant.applied())

@@ -1,4 +1,4 @@
-"""A scene a mutant of the Ultravisor: what is done, and what can be seen of it.
+"""One fixture per mutant of the Ultravisor: what is done, and what can be seen of it.
 
 The Hypervisor beside it is scripted, so it may refuse, pretend and act out of turn.
 """
@@ -152,4 +152,4 @@ FIXTURES: Final[Mapping[str, tuple[Callable[[], object], object, object]]] = {
     "D13": (d13, ("U_SUCCESS", ["U_SUCCESS", False], 0), ("U_SUCCESS", ["U_SUCCESS", True], 0)),
     "D14": (d14, ("U_SUCCESS", "SECURE", "SECURE"), ("U_SUCCESS", "SHARED", "SECURE")),
 }
-"""By mutant: the scene, what is seen of the sound Ultravisor, and what of the faulty one."""
+"""By mutant: the fixture, what is seen of the sound Ultravisor, and what of the faulty one."""

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from harness.replayed import plan_of, replayed
-from mutants.registry import MUTANTS
 from pef_explorer.actions.move import GO_ON, GUESTS, MEMORY, VM, VMM, Move
 from pef_explorer.actions.table import UV_ESM
 from pef_explorer.invariants import EVERY_CALL_ENDS
@@ -19,6 +18,7 @@ from pef_explorer.world.world import World
 from pef_hypervisor.dispatch import Hypervisor
 from pef_kit.core.effects import Backoff, Operation
 from pef_lab.replay.counterexample import Counterexample
+from pef_mutants.registry import MUTANTS
 from pef_protocol.designs import Design
 
 PLAN = Plan(Design.BROKEN, (Part.BROUGHT, Part.UNMIGRATED), plug=0)

@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from mutants.registry import MUTANTS
 from pef_explorer.actions.move import GO_ON, GUESTS, MEMORY, VM, VMM, Move
 from pef_explorer.actions.table import ACTIONS, PAGE_OUT
 from pef_explorer.invariants import broken
@@ -31,6 +30,7 @@ from pef_explorer.world.records import SettledState
 from pef_explorer.world.state_key import shape_of
 from pef_explorer.world.step import Step
 from pef_explorer.world.world import World
+from pef_mutants.registry import MUTANTS
 from pef_protocol.designs import Design
 from pef_ultravisor.gfn.columns import FRAME_POPULATED, REFERENCED
 

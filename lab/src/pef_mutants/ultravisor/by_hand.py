@@ -1,4 +1,4 @@
-"""Mutants of the Ultravisor that are neither of the real firmware nor of a family: each keeps a promise less.
+"""Mutants of the Ultravisor that are neither of the real firmware nor of a family: each breaks one promise.
 
 Source: decisions on the page cipher, on memory that changes worlds, on UV_ESM errors; ultravisor.rst.
 """
@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from mutants import answers, uv_calls, uv_contents
-from mutants.exchange import attribute, everywhere, only_in
-from mutants.generated import by_hand
 from pef_kit.core.effects import Operation
 from pef_kit.core.table import Judgement
 from pef_kit.runtime.auth import Authenticator, Problem
+from pef_mutants import answers
+from pef_mutants.exchange import attribute, everywhere, only_in
+from pef_mutants.mutant import by_hand
+from pef_mutants.ultravisor import calls, contents
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side
@@ -161,23 +162,23 @@ BY_HAND: Final = (
     ),
     by_hand(Side.ULTRAVISOR, "other-reason", "UV_ESM that fails names another reason", other_reason),
     by_hand(Side.ULTRAVISOR, "never-full", "more pages come in than there is room for", never_full),
-    by_hand(Side.ULTRAVISOR, "share-unzeroed", "a shared page is not zeroed", uv_contents.share_unzeroed),
+    by_hand(Side.ULTRAVISOR, "share-unzeroed", "a shared page is not zeroed", contents.share_unzeroed),
     by_hand(
         Side.ULTRAVISOR,
         "unshare-unzeroed",
         "an unshared page holds what it held before",
-        uv_contents.unshare_unzeroed,
+        contents.unshare_unzeroed,
     ),
-    by_hand(Side.ULTRAVISOR, "same-iv", "every page is sealed with the same IV", uv_contents.same_iv),
+    by_hand(Side.ULTRAVISOR, "same-iv", "every page is sealed with the same IV", contents.same_iv),
     by_hand(
         Side.ULTRAVISOR,
         "tag-unchecked",
         "a page is decrypted and its tag not compared",
-        uv_contents.tag_unchecked,
+        contents.tag_unchecked,
     ),
-    by_hand(Side.ULTRAVISOR, "out-in-clear", "UV_PAGE_OUT leaves plaintext", uv_contents.out_in_clear),
+    by_hand(Side.ULTRAVISOR, "out-in-clear", "UV_PAGE_OUT leaves plaintext", contents.out_in_clear),
     by_hand(
-        Side.ULTRAVISOR, "frames-unscrubbed", "frames are given on as they are", uv_contents.frames_unscrubbed
+        Side.ULTRAVISOR, "frames-unscrubbed", "frames are given on as they are", contents.frames_unscrubbed
     ),
     by_hand(Side.ULTRAVISOR, "normal-pages-kept", "a normal page is in use for ever", normal_pages_kept),
     by_hand(Side.ULTRAVISOR, "guest-for-another", "a normal VM's call is one of some SVM", guest_for_another),
@@ -190,42 +191,42 @@ BY_HAND: Final = (
         Side.ULTRAVISOR,
         "secure-once",
         "UV_ESM of a secure VM is refused",
-        uv_calls.secure_once,
+        calls.secure_once,
         "uv/esm/success*",
     ),
     by_hand(
         Side.ULTRAVISOR,
         "file-backwards",
         "the bytes of a file come backwards",
-        uv_calls.file_backwards,
+        calls.file_backwards,
         "uv/esmb-get-file/success*",
     ),
     by_hand(
         Side.ULTRAVISOR,
         "left-over-refused",
         "a left-over page is refused at H_SVM_INIT_DONE",
-        uv_calls.unmigrated_refused,
+        calls.unmigrated_refused,
         "uv/page-in/success*",
     ),
     by_hand(
         Side.ULTRAVISOR,
         "plugged-in-vain",
         "a slot that is plugged into a secure VM is forgotten",
-        uv_calls.plugged_in_vain,
+        calls.plugged_in_vain,
         "uv/register-mem-slot/success*",
     ),
     by_hand(
         Side.ULTRAVISOR,
         "none-is-one",
         "a share of no page shares one",
-        uv_calls.none_is_one,
+        calls.none_is_one,
         "uv/share-page/success*",
     ),
     by_hand(
         Side.ULTRAVISOR,
         "never-fetched",
         "a page that is out is not brought for the guest",
-        uv_calls.never_fetched,
+        calls.never_fetched,
         "uv/page-out/success*",
     ),
     by_hand(Side.ULTRAVISOR, "lpids-cut", "of an lpid only twelve bits are looked at", lpids_cut),

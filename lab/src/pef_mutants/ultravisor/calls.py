@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mutants.exchange import attribute, cells, everywhere
 from pef_kit.core.effects import Operation
 from pef_kit.core.table import Cell
+from pef_mutants.exchange import attribute, cells, everywhere
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.http import Caller

@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
-from mutants import answers
-from mutants.exchange import attribute, cells, everywhere
 from pef_kit.core.effects import Operation
 from pef_kit.core.runs import I64, U8, U64, Mask
 from pef_kit.core.table import Cell
+from pef_mutants import answers
+from pef_mutants.exchange import attribute, cells, everywhere
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_SIZE
 from pef_protocol.states import UvGfnState as S

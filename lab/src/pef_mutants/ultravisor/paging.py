@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from mutants.exchange import cells, everywhere
 from pef_kit.core.checks import Codes
 from pef_kit.core.effects import Operation
 from pef_kit.core.runs import I64, U8
 from pef_kit.core.table import Cell
+from pef_mutants.exchange import cells, everywhere
 from pef_protocol.codes import UCode
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState

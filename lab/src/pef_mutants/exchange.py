@@ -11,7 +11,7 @@ from enum import IntEnum
 from types import ModuleType
 from typing import Any, Final, TypeVar
 
-import pef_ultravisor.dispatch  # noqa: F401 - and of this one
+import pef_ultravisor.dispatch  # noqa: F401 - functions are exchanged in loaded modules only
 from pef_hypervisor.designs import DESIGNS
 from pef_hypervisor.gfn.table import GfnCell, GfnEvent
 from pef_kit.core.table import Cell, Table
@@ -21,7 +21,8 @@ StateT = TypeVar("StateT", bound=IntEnum)
 EventT = TypeVar("EventT", bound=IntEnum)
 ActionT = TypeVar("ActionT", bound=IntEnum)
 
-OWN: Final = "pef_"
+PREFIX: Final = "pef_"
+THIS_PACKAGE: Final = "pef_mutants"
 
 
 @contextmanager
@@ -42,9 +43,17 @@ def everywhere(original: Callable[..., Any], replacement: Callable[..., Any]) ->
                 holder[key] = original
 
 
+def modules_of_ours() -> list[ModuleType]:
+    """Return our modules that are loaded, by name, but for those of this package: they hold the originals."""
+    return [
+        module
+        for name, module in sorted(sys.modules.items())
+        if name.startswith(PREFIX) and not name.startswith(THIS_PACKAGE)
+    ]
+
+
 def _holders(wanted: object) -> Iterator[tuple[dict[Any, Any], Any]]:
-    modules = [module for name, module in sorted(sys.modules.items()) if name.startswith(OWN)]
-    for module in modules:
+    for module in modules_of_ours():
         names = vars(module)
         for holder in (names, *(value for value in names.values() if type(value) is dict)):
             yield from ((holder, key) for key, value in list(holder.items()) if value is wanted)
@@ -52,7 +61,7 @@ def _holders(wanted: object) -> Iterator[tuple[dict[Any, Any], Any]]:
 
 @contextmanager
 def only_in(module: ModuleType, name: str, replacement: object) -> Iterator[None]:
-    """Have one module hold `replacement` by `name`; whoever else holds what stood there keeps it."""
+    """Have one module hold `replacement` by `name`; other modules keep what they hold."""
     original = vars(module)[name]
     vars(module)[name] = replacement
     try:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from fastapi import Request, Response
 
-from mutants.exchange import attribute, everywhere
 from pef_kit.core.checks import CheckOrder, Codes
 from pef_kit.core.effects import Operation
 from pef_kit.core.replies import Refusals
 from pef_kit.runtime import calls, messages
+from pef_mutants.exchange import attribute, everywhere
 from pef_protocol.calls import Reply
 from pef_protocol.check_orders import Check
 from pef_protocol.codes import HCode, UCode

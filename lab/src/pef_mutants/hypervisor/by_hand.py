@@ -1,4 +1,4 @@
-"""Mutants of the Hypervisor that are neither of the real kernel nor of a family: each keeps a promise less.
+"""Mutants of the Hypervisor that are neither of the real kernel nor of a family: each breaks one promise.
 
 Source: specification of the Hypervisor, sections 4 to 6; decisions on U_BUSY and on memory.
 """
@@ -9,9 +9,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from mutants import answers
-from mutants.exchange import attribute, everywhere, only_in
-from mutants.generated import by_hand
 from pef_hypervisor.from_ultravisor import svm_init_abort, svm_init_start, svm_page_in, svm_page_out
 from pef_hypervisor.from_vmm import reset
 from pef_hypervisor.gfn.columns import (
@@ -35,6 +32,9 @@ from pef_hypervisor.to_ultravisor.paging import PageBatch, PagingCall, page_out
 from pef_kit.core.effects import Operation
 from pef_kit.core.runs import I64, U8, Mask, isin
 from pef_kit.runtime import messages
+from pef_mutants import answers
+from pef_mutants.exchange import attribute, everywhere, only_in
+from pef_mutants.mutant import by_hand
 from pef_protocol.calls import Call, Reply
 from pef_protocol.codes import HCode
 from pef_protocol.events import Side

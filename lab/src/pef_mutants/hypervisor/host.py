@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from mutants.exchange import attribute, cells_of_every_design, everywhere
-from mutants.generated import by_hand
 from pef_hypervisor.from_vmm import add_slot, remove_slot, reset
 from pef_hypervisor.gfn.columns import VmSlot
 from pef_hypervisor.gfn.table import GfnAction, GfnEvent, H, N, P, S, to
@@ -20,6 +18,8 @@ from pef_hypervisor.to_ultravisor.calls import Answer
 from pef_hypervisor.to_ultravisor.paging import PageBatch, PagingCall
 from pef_kit.core.effects import Operation
 from pef_kit.core.runs import Mask
+from pef_mutants.exchange import attribute, cells_of_every_design, everywhere
+from pef_mutants.mutant import by_hand
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side
 from pef_protocol.quantities import Gpa, Lpid, SlotId

@@ -9,8 +9,6 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Final
 
-from mutants.exchange import cells, cells_of_every_design, only_in
-from mutants.generated import GeneratedMutant
 from pef_hypervisor.gfn.columns import GfnSets
 from pef_hypervisor.gfn.table import (
     FOUR_STATES_CELLS,
@@ -31,6 +29,8 @@ from pef_hypervisor.gfn.table import (
 from pef_hypervisor.memory import host_access
 from pef_hypervisor.state import Vm
 from pef_kit.core.runs import U8
+from pef_mutants.exchange import cells, cells_of_every_design, only_in
+from pef_mutants.mutant import GeneratedMutant
 from pef_protocol.codes import HCode
 from pef_protocol.events import Side
 from pef_protocol.states import HvGfnState, HvVmState
@@ -118,7 +118,7 @@ def _of_gfn(event: GfnEvent, state: HvGfnState) -> GeneratedMutant:
     cell, instead = FOUR_STATES_CELLS[event][state], wrong_gfn(event, state, FOUR_STATES_CELLS[event][state])
     way: Callable[[], AbstractContextManager[None]] = partial(gfn_cell, event, state)
     if (event, state) == (GfnEvent.HOST_TOUCH, N):
-        way = host_touch_of_svms  # else no scene of an SVM could be set
+        way = host_touch_of_svms  # else no SVM could be made
     return GeneratedMutant(
         f"cell/gfn/{state.name}/{event.name}",
         Side.HYPERVISOR,

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from mutants.exchange import attribute, everywhere, only_in
 from pef_hypervisor.from_ultravisor import svm_init_done, svm_page_in
 from pef_hypervisor.gfn.columns import BUSY, GfnSets, gfn_set_at, in_flight
 from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.paging import PageBatch
 from pef_kit.core.effects import Operation, PeerFailure, ask
 from pef_kit.core.runs import columns_of, spread
+from pef_mutants.exchange import attribute, everywhere, only_in
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode
 from pef_protocol.http import Caller, Role

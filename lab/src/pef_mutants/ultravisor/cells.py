@@ -10,11 +10,11 @@ from typing import Final
 
 import numpy as np
 
-from mutants.exchange import cells, everywhere, only_in
-from mutants.generated import GeneratedMutant
 from pef_kit.core.effects import Operation
 from pef_kit.core.runs import U8
 from pef_kit.core.table import Cell, Judgement
+from pef_mutants.exchange import cells, everywhere, only_in
+from pef_mutants.mutant import GeneratedMutant
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side
 from pef_protocol.states import UvGfnState as S
@@ -76,7 +76,7 @@ def wrong_once_secure(event: Event, state: S) -> Iterator[None]:
 
 @contextmanager
 def not_waited_for(event: Event, state: S) -> Iterator[None]:
-    """Have a call of the SVM pass over GFNs that another call has in hand in `state`, as if all was done."""
+    """Have a call of the SVM pass over GFNs in `state`, held by another call, as if all was done."""
     original = faults.resolve_fault
 
     def resolve_fault(

@@ -1,6 +1,6 @@
-"""Mutants in the linked pair: everyday life goes on with each, and a provocation brings out what hides.
+"""Mutants in the linked pair: everyday life goes on with each, and a trigger brings out what hides.
 
-Nobody honest does what a provocation does, and beside sound code nothing comes of it.
+Nobody honest does what a trigger does, and beside sound code nothing comes of it.
 """
 
 from collections.abc import Callable
@@ -9,9 +9,9 @@ from functools import cache
 import pytest
 
 from harness.linked import LinkedPair, seeded
-from mutants.registry import MUTANTS
 from pef_hypervisor.outcome import Errno
 from pef_lab.image import GuestImage, build_image
+from pef_mutants.registry import MUTANTS
 from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_SIZE, Gfn, Gpa, Lpid, gpa_of
 from pef_protocol.states import HvGfnState, UvGfnState
@@ -160,7 +160,7 @@ SECURE = ("SECURE", "SECURE", "SECURE")
         ),
     ],
 )
-def test_only_mutant_and_provocation_together_are_seen(
+def test_only_mutant_and_trigger_together_are_seen(
     name: str, fixture: Callable[[], object], sound: object, faulty: object
 ) -> None:
     mutant = MUTANTS[name]

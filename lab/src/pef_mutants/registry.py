@@ -1,4 +1,4 @@
-"""The mutants: defects of the real firmware and of the real kernel, each as a fault in our own code.
+"""Defects of the real firmware and of the real kernel, each as a fault in our own code.
 
     with MUTANTS["K4"].applied():
         ...                             the Hypervisor of this process has K4
@@ -9,89 +9,72 @@ the real defect, where it must. Two or more may be applied at once.
 Source: specifications of the Ultravisor (section 9) and of the Hypervisor (section 7).
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from collections.abc import Mapping
+from typing import Final
 
-from mutants import hv_pages, hv_whole_vm, triggered, uv_paging, uv_sharing
+from pef_mutants import triggered
+from pef_mutants.hypervisor import pages, whole_vm
+from pef_mutants.mutant import Mutant
+from pef_mutants.ultravisor import paging, sharing
 from pef_protocol.events import Side
-
-Applied: TypeAlias = Callable[[], AbstractContextManager[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """A deliberate fault of one side, and a sentence of what it is.
-
-    `applied` puts it into this process, and takes it out at the end. `triggered` is what has to be done
-    beside it where nobody honest ever does what brings it out (see `mutants.triggered`).
-    """
-
-    id: str
-    side: Side
-    sentence: str
-    applied: Applied
-    triggered: Applied = nullcontext
-
 
 _ULTRAVISOR: Final = (
     Mutant(
         "D2b",
         Side.ULTRAVISOR,
         "until the VM is secure, an unasked UV_PAGE_IN overwrites a page that was measured already",
-        uv_paging.d2b,
+        paging.d2b,
         triggered.unasked_page_in,
     ),
     Mutant(
         "D6",
         Side.ULTRAVISOR,
         "a page withdrawn between offer and commit of a share is zeroed and mapped none the less",
-        uv_paging.d6,
+        paging.d6,
     ),
     Mutant(
         "D7",
         Side.ULTRAVISOR,
         "an unshare loses the record of a paged-out page in its range, which never comes back",
-        uv_sharing.d7,
+        sharing.d7,
     ),
     Mutant(
         "D8",
         Side.ULTRAVISOR,
         "a page whose share was refused stays mapped to the Hypervisor's page while it counts as secure",
-        uv_sharing.d8,
+        sharing.d8,
         triggered.shares_refused_late,
     ),
     Mutant(
         "D10",
         Side.ULTRAVISOR,
         "a share that is given up leaves its pages in transit, and nothing can be done with them any more",
-        uv_sharing.d10,
+        sharing.d10,
     ),
     Mutant(
         "D11",
         Side.ULTRAVISOR,
         "a Hypervisor that pretends four times to bring a page is believed, and the share goes on without",
-        uv_sharing.d11,
+        sharing.d11,
         triggered.pretended_page_in,
     ),
     Mutant(
         "D12",
         Side.ULTRAVISOR,
         "a page that goes out and comes in while the VM is not secure is not decrypted",
-        uv_paging.d12,
+        paging.d12,
     ),
     Mutant(
         "D13",
         Side.ULTRAVISOR,
         "a page withdrawn while its unshare is open stays mapped",
-        uv_paging.d13,
+        paging.d13,
     ),
     Mutant(
         "D14",
         Side.ULTRAVISOR,
         "UV_UNSHARE_ALL_PAGES passes over GFN 0",
-        uv_sharing.d14,
+        sharing.d14,
     ),
 )
 _HYPERVISOR: Final = (
@@ -99,94 +82,94 @@ _HYPERVISOR: Final = (
         "K1",
         Side.HYPERVISOR,
         "after an H_SVM_INIT_START that was denied or failed, H_SVM_INIT_DONE succeeds",
-        hv_whole_vm.k1,
+        whole_vm.k1,
         triggered.done_after_failure,
     ),
     Mutant(
         "K2",
         Side.HYPERVISOR,
         "when a slot can't be registered, those made before it stay registered and are forgotten",
-        hv_whole_vm.k2,
+        whole_vm.k2,
     ),
     Mutant(
         "K3",
         Side.HYPERVISOR,
         "a second H_SVM_INIT_START is accepted: the VM is transient again, its secure pages are forgotten",
-        hv_whole_vm.k3,
+        whole_vm.k3,
         triggered.started_again,
     ),
     Mutant(
         "K4",
         Side.HYPERVISOR,
         "a page whose UV_PAGE_IN was refused or busy counts as secure, and can't be asked for again",
-        hv_pages.k4,
+        pages.k4,
     ),
     Mutant(
         "K5",
         Side.HYPERVISOR,
         "a secure page whose share is refused has been dropped already",
-        hv_pages.k5,
+        pages.k5,
     ),
     Mutant(
         "K6",
         Side.HYPERVISOR,
         "H_SVM_INIT_ABORT passes over refusals: a normal VM keeps a secure page, or an SVM behind it",
-        hv_whole_vm.k6,
+        whole_vm.k6,
     ),
     Mutant(
         "K8",
         Side.HYPERVISOR,
         "a slot that the Ultravisor was too busy to register counts as registered",
-        hv_whole_vm.k8,
+        whole_vm.k8,
     ),
     Mutant(
         "K9",
         Side.HYPERVISOR,
         "a hot-add that failed is told as a success",
-        hv_whole_vm.k9,
+        whole_vm.k9,
     ),
     Mutant(
         "K10",
         Side.HYPERVISOR,
         "a fault on a secure page pages it out and in again, and leaves it marked paged out",
-        hv_pages.k10,
+        pages.k10,
         triggered.reflected_faults,
     ),
     Mutant(
         "K11",
         Side.HYPERVISOR,
         "a reset whose UV_SVM_TERMINATE is refused has dropped pages and slots of a VM still called secure",
-        hv_whole_vm.k11,
+        whole_vm.k11,
     ),
     Mutant(
         "K13",
         Side.HYPERVISOR,
         "between H_SVM_INIT_START and H_SVM_INIT_DONE shared pages are unmapped without UV_PAGE_INVAL",
-        hv_pages.k13,
+        pages.k13,
     ),
     Mutant(
         "K14",
         Side.HYPERVISOR,
         "after a reset, normal pages hold what they held for the SVM",
-        hv_whole_vm.k14,
+        whole_vm.k14,
     ),
     Mutant(
         "K15",
         Side.HYPERVISOR,
         "H_SVM_INIT_ABORT leaves a normal VM with the ciphertext of its paged-out pages",
-        hv_whole_vm.k15,
+        whole_vm.k15,
     ),
     Mutant(
         "K16",
         Side.HYPERVISOR,
         "a paged-out page that was sent in is still called paged out",
-        hv_pages.k16,
+        pages.k16,
     ),
     Mutant(
         "K17",
         Side.HYPERVISOR,
         "a page can be unmapped while it is being offered, and a stale one is mapped",
-        hv_pages.k17,
+        pages.k17,
     ),
 )
 

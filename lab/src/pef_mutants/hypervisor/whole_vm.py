@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mutants.exchange import cells_of_every_design, everywhere, only_in
 from pef_hypervisor import checks, dispatch
 from pef_hypervisor.from_ultravisor import svm_init_abort, svm_init_start
 from pef_hypervisor.from_vmm import add_slot, reset
@@ -21,6 +20,7 @@ from pef_hypervisor.to_ultravisor.calls import Answer, Obstacle, call_once, end_
 from pef_kit.core.columns import GfnSet
 from pef_kit.core.effects import Operation
 from pef_kit.core.runs import isin
+from pef_mutants.exchange import cells_of_every_design, everywhere, only_in
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.http import Caller, Role

@@ -1,4 +1,4 @@
-"""Mutants of the Hypervisor in which a GFN's state and the Ultravisor's part ways.
+"""Mutants of the Hypervisor in which the state of a GFN does not fit the Ultravisor's.
 
 Source: specification of the Hypervisor, section 7: K4, K5, K10, K13, K16, K17.
 """
@@ -9,7 +9,6 @@ from typing import Final
 
 import numpy as np
 
-from mutants.exchange import cells_of_every_design, everywhere, kept_by, only_in
 from pef_hypervisor.from_ultravisor import svm_page_in
 from pef_hypervisor.from_vmm import unmap
 from pef_hypervisor.gfn.columns import (
@@ -30,6 +29,7 @@ from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.paging import PageBatch, PagingCall, page_in
 from pef_kit.core.effects import Operation
 from pef_kit.core.runs import NOT_FOUND, U8, columns_of, isin
+from pef_mutants.exchange import cells_of_every_design, everywhere, kept_by, only_in
 from pef_protocol.calls import Reply
 from pef_protocol.http import Caller, Role
 from pef_protocol.hypercalls import SvmPageIn

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from mutants.exchange import cells, everywhere, only_in
 from pef_kit.core.effects import Operation
 from pef_kit.core.table import Cell, Judgement
+from pef_mutants.exchange import cells, everywhere, only_in
 from pef_protocol.codes import UCode
 from pef_protocol.states import UvGfnState as S
 from pef_protocol.states import UvVmState

@@ -1,4 +1,4 @@
-"""A family of mutants, one a call: a refused call answers with the right code, and changes something.
+"""A family of mutants, one per call: a refused call answers with the right code, and changes something.
 
 The Ultravisor uses up an IV of the SVM, or, where there is none, writes an entry of the partition table. The
 Hypervisor counts a device page as held.
@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from mutants.checks import HANDLERS, path_of, side_of
-from mutants.exchange import everywhere
-from mutants.generated import GeneratedMutant
 from pef_hypervisor.state import Store
 from pef_kit.core.effects import Operation
+from pef_mutants.checks import HANDLERS, path_of, side_of
+from pef_mutants.exchange import everywhere
+from pef_mutants.mutant import GeneratedMutant
 from pef_protocol.calls import CALLS, Call, Reply
 from pef_protocol.check_orders import Check
 from pef_protocol.http import Caller

@@ -1,6 +1,6 @@
-"""Two families of mutants of the check orders: a check is forgotten, two neighbours are swapped.
+"""Two families of mutants of the check orders: one check is left out, two neighbours are swapped.
 
-A check that the transition table answers is forgotten there: what it refuses succeeds, and nothing is done.
+A check that the transition table answers is left out there: what it refuses succeeds, and nothing is done.
 """
 
 import sys
@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from mutants.exchange import attribute, cells, cells_of_every_design
-from mutants.generated import GeneratedMutant
 from pef_hypervisor.dispatch import HANDLERS as HYPERCALL_HANDLERS
 from pef_hypervisor.gfn.table import FOUR_STATES_CELLS, GfnAction, GfnEvent, to
 from pef_kit.core.checks import CheckOrder, answered_by_table
 from pef_kit.core.table import Cell
+from pef_mutants.exchange import attribute, cells, cells_of_every_design
+from pef_mutants.mutant import GeneratedMutant
 from pef_protocol.calls import CALLS, Call
 from pef_protocol.check_orders import Check
 from pef_protocol.codes import UCode
@@ -28,7 +28,7 @@ HANDLERS: Final[Mapping[str, Callable[..., Any]]] = {**ULTRACALL_HANDLERS, **HYP
 
 
 def check_order_of(call: Call) -> CheckOrder[Any]:
-    """Return the check order that the handler of a call climbs: the one of its module that has its checks."""
+    """Return the check order that the handler of a call uses: its module has one with these checks."""
     checks = tuple(check for check in call.check_order if not answered_by_table(check))
     held = vars(sys.modules[HANDLERS[call.name].__module__]).values()
     (found,) = {each for each in held if isinstance(each, CheckOrder) and each.checks == checks}
@@ -54,8 +54,8 @@ def forgetting(call: Call, check: Check) -> Iterator[None]:
         return np.ones(len(asked.gpas), np.bool_)
 
     check_order = CHECK_ORDERS[call.name]
-    checks = {**vars(check_order)["_checks"], check.name: every_run if check.per_run else every_message}
-    with attribute(check_order, "_checks", checks):
+    checks = {**vars(check_order)["_functions"], check.name: every_run if check.per_run else every_message}
+    with attribute(check_order, "_functions", checks):
         yield
 
 
@@ -77,7 +77,7 @@ def forgetting_in_table(call: Call, check: Check) -> Iterator[None]:
 
 @contextmanager
 def swapped(call: Call, first: Check, second: Check) -> Iterator[None]:
-    """Have the check order of `call` climb two neighbouring checks the wrong way round."""
+    """Have the check order of `call` go through two neighbouring checks the wrong way round."""
     check_order = CHECK_ORDERS[call.name]
     other = {first: second, second: first}
     with attribute(check_order, "checks", tuple(other.get(check, check) for check in check_order.checks)):

@@ -1,0 +1,59 @@
+"""`python -m pef_mutants`: list the mutants, or keep a pair up that has some of them."""
+
+from typing import Annotated, Final
+
+import typer
+
+from pef_lab.commandline import Command, run
+from pef_lab.failures import WrongInput
+from pef_lab.keeping import keep_up
+from pef_lab.pair import PairPlan
+from pef_lab.tables import console_for
+from pef_mutants.all_mutants import ALL_MUTANTS
+from pef_mutants.mutant import Mutant
+
+SECURE_MEMORY: Final = 16 << 30
+"""Bytes of secure memory of the pair, as of `pef up`."""
+
+app: Final = Command(
+    help="Services with one deliberate fault each, for lessons: list the faults, and start a pair with one.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback(invoke_without_command=True)
+def show(context: typer.Context) -> None:
+    """List all mutants: name, side, and what is wrong."""
+    if context.invoked_subcommand is None:
+        width = max(map(len, ALL_MUTANTS))
+        for mutant in ALL_MUTANTS.values():
+            typer.echo(f"{mutant.id:{width}}  {mutant.side.capitalize()}  {mutant.sentence}")
+
+
+@app.command()
+def serve(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="The mutants.")],
+) -> None:
+    """Start both services on loopback, with mutants in them, and keep them up until Ctrl-C."""
+    console = console_for()
+    for mutant in [_known(name) for name in names]:
+        console.print(line_of(mutant), markup=False, soft_wrap=True)
+    run(keep_up(PairPlan(SECURE_MEMORY, mutants=tuple(names)), console), signal_is_end=True)
+
+
+def line_of(mutant: Mutant) -> str:
+    """Return what is printed of a mutant before the pair starts."""
+    return f"{mutant.side.capitalize()} with {mutant.id}: {mutant.sentence}"
+
+
+def _known(name: str) -> Mutant:
+    mutant = ALL_MUTANTS.get(name)
+    if mutant is None:
+        raise WrongInput(f"no such mutant: {name}; `python -m pef_mutants` lists them")
+    return mutant
+
+
+if __name__ == "__main__":
+    app()
