@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from fastapi import Request, Response
 from starlette.datastructures import Headers
 
-from pef_kit.core.checks import with_check
 from pef_kit.core.effects import Operation
 from pef_kit.core.fence import Answer, Join, KeptAnswer, Message, Refuse, Run
 from pef_kit.core.lease import leased
@@ -136,7 +135,7 @@ class CallEndpoint:
             operation = self._handle(caller, name, asked)
             if check is not None:
                 operation = begun_if(check, operation)
-            reply = with_check(self._call, await service.runner.run(leased(operation, life)))
+            reply = await service.runner.run(leased(operation, life))
             recorded.code, recorded.detail = reply.code.name, reply.detail
         return reply
 
