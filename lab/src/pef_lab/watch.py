@@ -127,9 +127,9 @@ class Watch:
         """Return the events of either side since the last time this was asked."""
         events: list[dict[str, Any]] = []
         for side, endpoint in self._endpoints.items():
-            fresh = await endpoint.view(OBSERVER_PATH + "trace", after=self._cursor.last[side])
-            self._cursor.last[side] = max([self._cursor.last[side], *(event["number"] for event in fresh)])
-            events += fresh
+            while fresh := await endpoint.view(OBSERVER_PATH + "trace", after=self._cursor.last[side]):
+                self._cursor.last[side] = fresh[-1]["number"]
+                events += fresh
         return events
 
     async def answered_calls(self) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -25,6 +25,9 @@ from pef_protocol.runs import Runs
 
 RING: Final = 1 << 17
 """Events that are kept, two for each call; older ones are forgotten."""
+AT_ONCE: Final = 4096
+"""Events that one answer shows: to make it takes the event loop some milliseconds."""
+EVENT_FIELDS: Final = tuple(part.name for part in fields(Event))
 ROWS_SHOWN: Final = 8
 """Runs of a call that its event names; the rest is counted."""
 CALL_ID_FORM: Final = re.compile("[!-~]{1,64}")
@@ -97,12 +100,15 @@ class Observer:
         )
         return counted
 
-    def since(self, after: int, limit: int = RING) -> list[dict[str, Any]]:
-        """Return the events with a number above `after`, oldest first."""
+    def since(self, after: int, limit: int = AT_ONCE) -> list[dict[str, Any]]:
+        """Return the events with a number above `after`, oldest first, at most `limit`."""
         if not self._events:
             return []
         start = max(0, after + 1 - self._events[0].number)
-        return [asdict(event) for event in itertools.islice(self._events, start, start + limit)]
+        return [
+            {name: getattr(event, name) for name in EVENT_FIELDS}
+            for event in itertools.islice(self._events, start, start + limit)
+        ]
 
     async def wait(self, after: int, seconds: float) -> None:
         """Wait until there is an event with a number above `after`, for at most `seconds`."""

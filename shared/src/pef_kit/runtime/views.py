@@ -99,7 +99,7 @@ def add_common_routes(service: Service) -> None:
         return Response(service.observer.exposition(), media_type=TEXT)
 
     async def trace(after: Number, wait: Annotated[Number, Query(le=LONGEST_POLL)] = 0) -> Response:
-        """Return the events with a number above `after`, oldest first.
+        """Return the events with a number above `after`, oldest first, at most 4,096 of them.
 
         An event is the begin or the end of a call, of a guest's access or of a VMM's operation.
         Where there is none, `wait` so many seconds for one.

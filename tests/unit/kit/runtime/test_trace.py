@@ -15,7 +15,7 @@ from harness.in_process import GUEST_KEY, TOKENS, Receive, Scope, Send, peer_of,
 from pef_kit.core.checks import refuse
 from pef_kit.core.effects import Effect, Operation, PeerCall, PeerFailure, ask
 from pef_kit.runtime.app import json_response
-from pef_kit.runtime.trace import CURRENT, RING, CallContext, Observer, Recorded, nested_headers
+from pef_kit.runtime.trace import AT_ONCE, CURRENT, RING, CallContext, Observer, Recorded, nested_headers
 from pef_kit.runtime.views import add_view
 from pef_protocol.auth import mint_guest_token
 from pef_protocol.calls import CALLS, Reply
@@ -300,7 +300,8 @@ def test_the_ring_forgets_the_oldest() -> None:
         observer.record(
             Event(number, observer.side, EventKind.CALL, EventPhase.BEGIN, f"c{number}", "", "", "", 0, {})
         )
-    kept = observer.since(0)
+    kept = observer.since(0, limit=RING)
+    assert observer.since(0) == kept[:AT_ONCE]
     assert (len(kept), kept[0]["call_id"], kept[-1]["call_id"]) == (RING, "c3", f"c{RING + 2}")
     assert [event["call_id"] for event in observer.since(RING, limit=1)] == [f"c{RING + 1}"]
 
