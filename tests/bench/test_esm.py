@@ -70,9 +70,9 @@ def test_empty_nested_calls(benchmark: BenchmarkFixture, stage: Stage) -> None:
 def test_the_empty_pair_sends_as_many_messages(stage: Stage) -> None:
     with stage.entered(yard(PairPlan(2 * SMALLEST), SMALLEST)) as fixture:
         guest = stage.run(fixture.boot(Design.TRACKED))
-        stage.run(fixture.watch.fresh_events())
+        stage.run(fixture.watch.answered_calls())
         stage.run(fixture.enter(guest))
-        names = [event["name"] for event in stage.run(fixture.watch.fresh_events())]
+        names = [event["name"] for event in stage.run(fixture.watch.answered_calls())]
     assert names.count("H_SVM_PAGE_IN") == PAGE_INS
     assert names.count("UV_PAGE_IN") == PAGE_INS
     assert len(names) == 2 * PAGE_INS + 4

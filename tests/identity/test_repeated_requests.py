@@ -45,8 +45,8 @@ async def sender(pair: TwoVisors, route: Route) -> Sender:
     return Sender(pair, route, token)
 
 
-async def calls(pair: TwoVisors) -> int:
-    """Count the calls that either side has answered."""
+async def happened(pair: TwoVisors) -> int:
+    """Count the events of both sides: calls, accesses and operations that began or ended."""
     return sum([len(await pair.view(side, "trace?after=0")) for side in Side])
 
 
@@ -57,10 +57,10 @@ async def test_a_repeat_with_its_key_reads_the_first_answer_and_does_nothing(
     sending = await sender(pair, route)
     first = await sending.send()
     assert first.status_code == 200, first.text
-    digests, answered = await pair.digests(), await calls(pair)
+    digests, answered = await pair.digests(), await happened(pair)
     again = await sending.send()
     assert (again.status_code, again.content) == (200, first.content)
-    assert (await pair.digests(), await calls(pair)) == (digests, answered)
+    assert (await pair.digests(), await happened(pair)) == (digests, answered)
     assert again.headers["idempotency-replayed"] == "true"
 
 
@@ -68,10 +68,10 @@ async def test_a_repeat_with_its_key_reads_the_first_answer_and_does_nothing(
 async def test_the_key_of_another_request_is_refused(pair: TwoVisors, route: Route) -> None:
     sending = await sender(pair, route)
     assert (await sending.send()).status_code == 200
-    digests, answered = await pair.digests(), await calls(pair)
+    digests, answered = await pair.digests(), await happened(pair)
     status, detail = problem(await sending.send(route.other))
     assert (status, "key" in detail) == (422, True)
-    assert (await pair.digests(), await calls(pair)) == (digests, answered)
+    assert (await pair.digests(), await happened(pair)) == (digests, answered)
 
 
 async def test_four_creates_that_timed_out_make_one_vm_and_it_is_listed(pair: TwoVisors) -> None:

@@ -120,7 +120,7 @@ def designs(
         Path | None, typer.Option("--json", metavar="FILE", help="Write the report.")
     ] = None,
     trace_file: Annotated[
-        Path | None, typer.Option("--trace", metavar="FILE", help="Record every call, for `pef trace`.")
+        Path | None, typer.Option("--trace", metavar="FILE", help="Record every event, for `pef trace`.")
     ] = None,
     normal_memory: MemoryOption = NormalMemoryForm.SHM,
     ultravisor_url: UltravisorOption = None,
@@ -139,7 +139,7 @@ def designs(
     if json_file:
         write_json(json_file, reports)
     if trace_file:
-        trace.write(trace_file, f"pef designs --size {size} --touched {touched}", recording.calls)
+        trace.write(trace_file, f"pef designs --size {size} --touched {touched}", recording.events)
     console = console_for()
     title = f"VM of {show_size(ordered.size)}, {show_size(ordered.touched)} touched"
     console.print(designs_table(reports, title))
@@ -158,8 +158,8 @@ def show_trace(
         found = read_counterexample(file)
         typer.echo("\n".join(drawing.mermaid(found))) if as_mermaid else draw(found, console_for())
         return
-    header, calls = trace.read(file)
-    steps = steps_of(calls)
+    header, events = trace.read(file)
+    steps = steps_of(events)
     if as_mermaid:
         typer.echo("\n".join(mermaid(steps)))
         return

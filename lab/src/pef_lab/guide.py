@@ -42,9 +42,9 @@ class Guide:
             self.console.print(observation_text(observation))
         self._shown = len(self.findings.observations)
 
-    def show_calls(self, calls: list[Recorded]) -> None:
-        """Show the calls of one step, each in the column of the side that answered it."""
-        self.console.print(sequence_table(steps_of(calls), self.console.width))
+    def show_calls(self, events: list[Recorded]) -> None:
+        """Show what happened in one step, each call in the column of the side that answered it."""
+        self.console.print(sequence_table(steps_of(events), self.console.width))
 
     async def show_page(self, fixture: Fixture, gfn: int) -> tuple[bytes, bytes]:
         """Show a page as the guest and as the host see it, and what each table says; return both views.

@@ -8,7 +8,8 @@
     < UV_ESM  U_SUCCESS
 
 A call stands in the column of the side that answers it, indented by how deep it is nested. One that nests
-others has a line where it begins and one where it is answered.
+others has a line where it begins and one where it is answered. The same holds for a guest's load or store and
+for a VMM's operation, under which the calls hang that it needs.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,14 +20,14 @@ from typing import Final
 
 from pef_lab.sizes import counted, show_seconds
 from pef_lab.trace import Recorded
-from pef_protocol.events import CallEvent, Side
+from pef_protocol.events import Event, EventPhase, Side
 
 INDENT: Final = 2
 SHOWN_ALIKE: Final = 3
 """Calls of one kind in a row that are written out; the rest are counted."""
 RUNS_SHOWN: Final = 2
 """Runs of a call that are written out; the rest are counted."""
-HEXADECIMAL: Final = frozenset({"kernel_base", "fdt", "start_gpa", "size", "gfn", "dw0", "dw1"})
+HEXADECIMAL: Final = frozenset({"kernel_base", "fdt", "start_gpa", "size", "gfn", "dw0", "dw1", "gpa"})
 ENTITIES: Final = str.maketrans({"#": "#35;", ";": "#59;"})
 UNTOLD: Final = frozenset({"lpid", "order"})
 
@@ -42,9 +43,13 @@ class Turn(StrEnum):
 
 @dataclass(slots=True)
 class Node:
-    """A call with the calls that were made while it was open, in order."""
+    """A call, access or operation with the calls that were made while it was open, in order.
 
-    event: CallEvent
+    `event` is its end or, where it was not answered yet, its begin. `began` is the number of its begin.
+    """
+
+    event: Event
+    began: int
     nested: list["Node"] = field(default_factory=list)
 
 
@@ -53,35 +58,44 @@ class Line:
     """One line of a sequence; `skipped` counts calls that were left out."""
 
     turn: Turn
-    event: CallEvent
+    event: Event
     depth: int
     skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step of a run did: calls that nobody's call caused, each with its tree."""
+    """What one step of a run did: what nothing else in the trace caused, each with its tree."""
 
     run: str
     title: str
     roots: tuple[Node, ...]
 
 
-def steps_of(calls: Sequence[Recorded]) -> list[Step]:
-    """Put recorded calls into trees, by step, in the order in which the steps came."""
-    nodes = {call.event.call_id: Node(call.event) for call in calls}
+def steps_of(events: Sequence[Recorded]) -> list[Step]:
+    """Put recorded events into trees, by step, in the order in which the steps came.
+
+    What was answered stands in the step of its end.
+    """
+    began = {each.event.call_id: each.event.number for each in events if each.event.phase is EventPhase.BEGIN}
+    ended = {each.event.call_id for each in events if each.event.phase is EventPhase.END}
+    shown = [each for each in events if each.event.phase is EventPhase.END or each.event.call_id not in ended]
+    nodes = {
+        each.event.call_id: Node(each.event, began.get(each.event.call_id, each.event.number))
+        for each in shown
+    }
     steps: list[tuple[str, str, list[Node]]] = []
-    for (run, title), together in groupby(calls, key=lambda call: (call.run, call.step)):
+    for (run, title), together in groupby(shown, key=lambda each: (each.run, each.step)):
         roots: list[Node] = []
-        for call in together:
-            node = nodes[call.event.call_id]
-            parent = nodes.get(call.event.parent_id)
+        for each in together:
+            node = nodes[each.event.call_id]
+            parent = nodes.get(each.event.parent_id)
             (roots if parent is None or parent is node else parent.nested).append(node)
         steps.append((run, title, roots))
     for node in nodes.values():
-        node.nested.sort(key=lambda each: each.event.began)
+        node.nested.sort(key=lambda each: each.began)
     return [
-        Step(run, title, tuple(sorted(roots, key=lambda node: (node.event.side, node.event.began))))
+        Step(run, title, tuple(sorted(roots, key=lambda node: (node.event.side, node.began))))
         for run, title, roots in steps
     ]
 
@@ -110,7 +124,7 @@ def _lines_of(node: Node, depth: int) -> Iterator[Line]:
     yield Line(Turn.ANSWERED, node.event, depth)
 
 
-def arguments_of(event: CallEvent) -> str:
+def arguments_of(event: Event) -> str:
     """Return the arguments of a call that tell something, and how many pages it carries."""
     reported = []
     for name, value in event.arguments.items():
@@ -139,12 +153,17 @@ def words_of(line: Line) -> tuple[str, str, str]:
     """Return what a line says: the call, its arguments, its code (empty where it is not answered yet)."""
     event = line.event
     if line.turn is Turn.SKIPPED:
-        return f"… {line.skipped:,} more {event.name}", "", event.code
+        return f"… {line.skipped:,} more {event.name}", "", answer_of(event)
     caller = f"{event.caller} " if not line.depth else ""
     if line.turn is Turn.ANSWERED:
-        return f"◂ {event.name}", "", f"{event.code} {show_seconds(event.seconds)}"
-    code = event.code if line.turn is Turn.WHOLE else ""
+        return f"◂ {event.name}", "", f"{answer_of(event)} {show_seconds(event.seconds)}"
+    code = answer_of(event) if line.turn is Turn.WHOLE else ""
     return f"{caller}▸ {event.name}", arguments_of(event), code
+
+
+def answer_of(event: Event) -> str:
+    """Return the code of an event and, in brackets, the check that refused."""
+    return f"{event.code} ({event.check})" if event.check else event.code
 
 
 def mermaid(steps: Iterable[Step]) -> Iterator[str]:
@@ -170,7 +189,7 @@ def _arrows(line: Line) -> Iterator[str]:
     if line.turn is not Turn.ANSWERED:
         yield f"    {asks}->>+{answers}: {plain(f'{event.name} {arguments_of(event)}'.rstrip())}"
     if line.turn is not Turn.BEGINS:
-        yield f"    {answers}-->>-{asks}: {plain(event.code)}"
+        yield f"    {answers}-->>-{asks}: {plain(answer_of(event) or 'no answer')}"
 
 
 def plain(text: str) -> str:

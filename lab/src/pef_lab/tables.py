@@ -29,6 +29,8 @@ READ_LINES: Final = 3
 GAP: Final = 2
 """Characters between the columns of a sequence."""
 READABLE: Final = frozenset(string.ascii_letters + string.digits + string.punctuation + " ")
+ANSWERED_WELL: Final = frozenset({"OK", "resolved"})
+"""Codes of operations and accesses that were done."""
 
 STYLES: Final = {
     Verdict.OK: "green",
@@ -127,7 +129,7 @@ def _call(line: Line, column: int) -> Text:
     if reported:
         cell.append(" ").append_text(reported)
     if code:
-        good = line.event.code.endswith("_SUCCESS")
+        good = line.event.code.endswith("_SUCCESS") or line.event.code in ANSWERED_WELL
         cell.append(f" {code}", "green" if good else "yellow")
     return cell
 

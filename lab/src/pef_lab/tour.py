@@ -157,9 +157,9 @@ async def _becomes_secure(guide: Guide, fixture: Fixture) -> None:
         "The guest's one call makes the Ultravisor ask the Hypervisor (H_SVM_INIT_START, H_SVM_PAGE_IN,",
         "H_SVM_INIT_DONE), which answers by ultracalls while its own answer is awaited. Calls nest:",
     )
-    known = len(fixture.recording.calls)
+    known = len(fixture.recording.events)
     cost = await boot.enter_secure_mode(fixture)
-    guide.show_calls(fixture.recording.calls[known:])
+    guide.show_calls(fixture.recording.events[known:])
     counted = cost.counted
     guide.say(
         f"{show_seconds(cost.seconds)}, {counted.ultracalls} ultracalls, {counted.hypercalls} hypercalls,"
@@ -204,9 +204,9 @@ async def _out_and_in(guide: Guide, fixture: Fixture) -> None:
     )
     page = [Run(gfn, 1)]
     await fixture.host_touches("the host looks once more", page)
-    known = len(fixture.recording.calls)
+    known = len(fixture.recording.events)
     await fixture.guest_sees("guest reads its paged-out page", page, SECRET.words, SECRET)
-    guide.show_calls(fixture.recording.calls[known:])
+    guide.show_calls(fixture.recording.events[known:])
     await fixture.host_touches("the host looks once more", page)
     genuine = await fixture.vmm.read(fixture.lpid, gpa_of(gfn), len(text_of(SECRET, gfn, 1)))
     await fixture.vmm.write(fixture.lpid, gpa_of(gfn), bytes([genuine[0] ^ 1]))

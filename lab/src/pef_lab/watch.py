@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 from pef_lab.endpoint import Endpoint
 from pef_lab.endpoints import Endpoints
 from pef_protocol.calls import HYPERCALLS, ULTRACALLS
-from pef_protocol.events import Side
+from pef_protocol.events import EventKind, EventPhase, Side
 from pef_protocol.http import OBSERVER_PATH
 
 SAMPLE: Final = re.compile(r"^(pef_[a-z_]+)\{([^}]*)\} (\S+)$", re.MULTILINE)
@@ -70,7 +70,7 @@ class Counters:
 class _Cursor:
     """How far a side's trace has been read: the number of its last event."""
 
-    ended: dict[Side, int] = field(default_factory=lambda: dict.fromkeys(Side, 0))
+    last: dict[Side, int] = field(default_factory=lambda: dict.fromkeys(Side, 0))
 
 
 class Watch:
@@ -124,13 +124,18 @@ class Watch:
         return bytes.fromhex((await self._endpoints[Side.ULTRAVISOR].view("/v1/machine-key"))["public_key"])
 
     async def fresh_events(self) -> list[dict[str, Any]]:
-        """Return the calls that either side has answered since the last time this was asked."""
+        """Return the events of either side since the last time this was asked."""
         events: list[dict[str, Any]] = []
         for side, endpoint in self._endpoints.items():
-            fresh = await endpoint.view(OBSERVER_PATH + "trace", after=self._cursor.ended[side])
-            self._cursor.ended[side] = max([self._cursor.ended[side], *(event["ended"] for event in fresh)])
-            events += fresh
+            while fresh := await endpoint.view(OBSERVER_PATH + "trace", after=self._cursor.last[side]):
+                self._cursor.last[side] = fresh[-1]["number"]
+                events += fresh
         return events
+
+    async def answered_calls(self) -> list[dict[str, Any]]:
+        """Return the ends of calls among the events since the last time this was asked."""
+        wanted = EventKind.CALL, EventPhase.END
+        return [event for event in await self.fresh_events() if (event["kind"], event["phase"]) == wanted]
 
 
 def _slot_states(slot: dict[str, Any]) -> SlotStates:

@@ -208,6 +208,37 @@ async def test_the_bus_reads_and_writes_normal_memory_and_nothing_else(open_port
     assert huge.status_code == 413
 
 
+async def test_accesses_and_operations_are_events_without_their_bytes(open_ports: Routes) -> None:
+    """Given loads, stores and operations, the trace has their arguments and how they ended, and no byte."""
+    ask = open_ports.ask
+    await ask(Role.GUEST, "POST", "/v1/guest/store?gpa=9", content=b"canary")
+    await ask(Role.GUEST, "POST", f"/v1/guest/load?gpa={U64}&length=6")
+    await ask(Role.VMM, "POST", "/v1/vmm/vms/1/write?gpa=8", content=b"canary")
+    await ask(Role.VMM, "POST", "/v1/vmm/vms/1/read?gpa=8&length=6")
+    await ask(Role.VMM, "POST", "/v1/vmm/vms/9/unmap", json={"gpa": 0, "count": 1})
+    events = (await ask(Role.OBSERVER, "GET", "/v1/observer/trace?after=0")).json()
+    assert [(event["phase"], event["kind"], event["caller"], event["name"]) for event in events] == [
+        (phase, *what)
+        for what in (
+            ("access", "guest 1", "store"),
+            ("access", "guest 1", "load"),
+            ("operation", "vmm", "host_write"),
+            ("operation", "vmm", "host_read"),
+            ("operation", "vmm", "unmap"),
+        )
+        for phase in ("begin", "end")
+    ]
+    ends = [event for event in events if event["phase"] == "end"]
+    assert [(event["arguments"], event["code"], event["detail"]) for event in ends] == [
+        ({"gpa": 9, "length": 6}, "resolved", ""),
+        ({"gpa": U64, "length": 6}, "refused", "no slot"),
+        ({"lpid": 1, "gpa": 8, "length": 6}, "OK", ""),
+        ({"lpid": 1, "gpa": 8, "length": 6}, "OK", ""),
+        ({"lpid": 9, "gpa": 0, "count": 1}, "ENOENT", "no VM has lpid 9"),
+    ]
+    assert "canary" not in str(open_ports.service.observer.since(0))
+
+
 async def test_the_observer_sees_states_and_no_contents(open_ports: Routes) -> None:
     await open_ports.ask(Role.VMM, "POST", "/v1/vmm/vms/1/write?gpa=0", content=b"canary")
     for path in ("vms", "gfns?lpid=1", "digest", "invariants", "trace?after=0"):

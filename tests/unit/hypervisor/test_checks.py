@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from harness.hypervisor_fixtures import ULTRAVISOR, HypervisorUnderTest, gfn_runs
+from pef_kit.runtime.messages import envelope
 from pef_protocol.calls import CALLS
 from pef_protocol.http import Caller, Role
 from pef_protocol.hypercalls import SvmInitAbort, SvmInitDone, SvmInitStart, SvmPageIn, SvmPageOut
@@ -136,17 +137,21 @@ def test_every_check_has_a_fault() -> None:
     ALONE + PAIRS,
     ids=lambda value: "+".join([value] if isinstance(value, str) else value),
 )
-def test_the_first_check_gives_the_code_and_nothing_changes(call: str, checks: tuple[str, ...]) -> None:
+def test_the_first_check_answers_with_its_sentence_and_nothing_changes(
+    call: str, checks: tuple[str, ...]
+) -> None:
     world, attempt = prepared(call, checks)
     request = replace(REQUESTS[call], **attempt.changes)
     before = world.hv.digest()
     reply = world.call(call, request, attempt.caller)
-    wanted = next(check.code for check in CALLS[call].check_order if check.name == checks[0])
-    assert reply.code is wanted
+    wanted = next(check for check in CALLS[call].check_order if check.name == checks[0])
+    assert (reply.code, reply.check) == (wanted.code, wanted.name)
+    assert envelope(call, reply)["check"] == {"name": wanted.name, "refuses": wanted.refuses}
     if hasattr(request, "runs"):
-        by_run = next(check for check in CALLS[call].check_order if check.name == checks[0]).per_run
-        assert reply.refused.pages == (request.runs.pages if by_run else 0)
-        assert {code for _, _, code in reply.refused.coded()} == ({int(wanted)} if by_run else set())
+        assert reply.refused.pages == (request.runs.pages if wanted.per_run else 0)
+        assert {code for _, _, code in reply.refused.coded()} == (
+            {int(wanted.code)} if wanted.per_run else set()
+        )
     assert world.uv.asked == []
     assert world.hv.digest() == before
     assert world.sound()

@@ -148,3 +148,10 @@ def test_order_of_the_page_in_check_order_is_the_decided_one() -> None:
 
 def test_a_reply_has_no_outputs_and_refuses_nothing_unless_told() -> None:
     assert Reply(UCode.U_SUCCESS) == Reply(UCode.U_SUCCESS, {}, CodedRuns(), "")
+
+
+@every_call
+def test_checks_of_runs_differ_in_their_codes(call: Call) -> None:
+    """So that the code of a refused run says which check refused it; `state` is the transition table's."""
+    codes = [check.code for check in call.check_order if check.per_run and check.name != "state"]
+    assert len(codes) == len({*codes})

@@ -14,6 +14,7 @@ import pytest
 
 from harness.scripted_hypervisor import HYPERVISOR, ScriptedHypervisor, guest
 from harness.ultravisor_fixtures import LPID, machine, place, put, secure_vm, sound, svm_of, text
+from pef_kit.runtime.messages import envelope
 from pef_protocol.calls import CALLS, ULTRACALLS
 from pef_protocol.check_orders import Check
 from pef_protocol.codes import UCode
@@ -246,7 +247,8 @@ def test_the_first_check_that_fails_answers(name: str, check: Check, later: Chec
     SPOILERS[name][check.name](attempt)
     before = attempt.hv.uv.digest()
     reply = attempt.hv.ultracall(CALLS[name].request(**attempt.arguments), attempt.caller)
-    assert reply.code is check.code
+    assert (reply.code, reply.check) == (check.code, check.name)
+    assert envelope(name, reply)["check"] == {"name": check.name, "refuses": check.refuses}
     assert attempt.hv.uv.digest() == before
     assert (attempt.hv.asked, attempt.hv.transfers) == ([], 1)
     assert sound(attempt.hv)

@@ -14,6 +14,7 @@ from pef_explorer.plan import Plan
 from pef_explorer.simulation.events import GUEST, SIZE, Seed, Start, token_of
 from pef_hypervisor.dispatch import Hypervisor
 from pef_hypervisor.outcome import Errno, Outcome
+from pef_kit.core.checks import refuse
 from pef_kit.core.effects import Operation
 from pef_kit.runtime.bus import NORMAL_BASE
 from pef_protocol.calls import Reply
@@ -149,7 +150,7 @@ class Machines(Pair[HeapMemory]):
         call = GuestCall(self.uv, Caller(Role.GUEST, lpid), ENTRY)
         refused = CHECKS.first_failing(call)
         if refused:
-            return Reply(refused.code)
+            return refuse(refused)
         if call.found is not None:
             return Reply(UCode.U_SUCCESS)
         svm = self.uv.new_svm(lpid)

@@ -132,7 +132,7 @@ class Fixture:
         return self.findings.see(f"pages in use {when}", _pages(before), _pages(now), ok=before == now)
 
     async def did(self, step: str) -> None:
-        """Put the calls that were answered since the last time into the recording, as those of `step`."""
+        """Put the events since the last time into the recording, as those of `step`."""
         await self.recording.note(step)
 
 

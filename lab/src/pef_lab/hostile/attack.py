@@ -37,7 +37,7 @@ async def attempted(ground: Ground, attack: Attack) -> Trial:
     longest = LONGEST + WAITS * ground.patience
     try:
         async with asyncio.timeout(longest):
-            await ground.watch.fresh_events()
+            await ground.watch.answered_calls()
             used = await ground.watch.pools()
             await attack.attempt(trial)
             trial.nothing_passed()

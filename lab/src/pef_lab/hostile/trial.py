@@ -145,7 +145,7 @@ class Trial:
 
     async def calls_acted_once(self) -> None:
         """See that no call that ended since this was looked at last was done twice."""
-        events = await self.ground.watch.fresh_events()
+        events = await self.ground.watch.answered_calls()
         times = Counter((event["side"], event["call_id"], event["name"]) for event in events)
         twice = sorted({name for (_, _, name), number in times.items() if number > 1})
         self.saw("calls that acted twice", ", ".join(twice) or "none", "none")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
+import numpy as np
+
 from pef_hypervisor.gfn.columns import BUSY, Codes, GfnSets, marked
 from pef_hypervisor.gfn.table import VmEvent, vm_cell
 from pef_hypervisor.state import Store, Vm
@@ -39,9 +41,12 @@ class Hypercall:
 
 
 class PagingHypercall:
-    """A hypercall about pages: as `Hypercall`, with its runs, and the slots in which they lie."""
+    """A hypercall about pages: as `Hypercall`, with its check order, its runs, and the slots of these."""
 
-    def __init__(self, store: Store, caller: Caller, request: SvmPageIn | SvmPageOut) -> None:
+    def __init__(
+        self, store: Store, caller: Caller, request: SvmPageIn | SvmPageOut, order: tuple[Check, ...]
+    ) -> None:
+        self.order = order
         self.caller = caller
         self.request = request
         self.vm = store.vm(request.lpid)
@@ -52,21 +57,23 @@ class PagingHypercall:
         """Return the GFNs of the runs that no check refused (code 0), one set per slot."""
         return self.vm.slots.gfn_sets(self.gpas, self.counts, (run_codes == 0).nonzero()[0], self.places)
 
-    def reply(self, run_codes: Codes, gfn_sets: GfnSets, codes: Codes, detail: str) -> Reply:
-        """Answer with the runs that a check refused, and with the GFNs whose code is not 0."""
-        refusals = Refusals(self.gpas, self.counts, HCode)
+    def reply(
+        self, run_codes: Codes, gfn_sets: GfnSets, codes: Codes, detail: str, by_table: Mask | bool = False
+    ) -> Reply:
+        """Answer with the runs that a check refused, and with the GFNs whose code is not 0.
+
+        `by_table` (bool, one per GFN) marks those that the transition table refused.
+        """
+        refusals = Refusals(self.gpas, self.counts, self.order)
         refusals.add_runs(run_codes)
+        refused_by_table = np.broadcast_to(by_table, codes.shape)
         start = 0
         for gfns in gfn_sets:
-            refusals.add_pages(gfns, codes[start : start + gfns.pages])
+            part = slice(start, start + gfns.pages)
+            refusals.add_pages(gfns, codes[part], by_table=refused_by_table[part])
             start += gfns.pages
         refusals.detail = detail
         return refusals.reply()
-
-
-def refusal(failed: Check) -> Reply:
-    """Return the reply of a check that refuses the message as a whole: it names no run."""
-    return Reply(HCode(failed.code))
 
 
 def from_ultravisor(call: Hypercall | PagingHypercall) -> bool:

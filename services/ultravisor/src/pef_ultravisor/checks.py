@@ -16,6 +16,7 @@ from pef_kit.core.checks import Codes
 from pef_kit.core.replies import Refusals
 from pef_kit.core.runs import I64, NOT_FOUND, Mask, columns_of
 from pef_kit.core.table import Judgement
+from pef_protocol.check_orders import Check
 from pef_protocol.codes import UCode
 from pef_protocol.http import Caller, Role
 from pef_protocol.quantities import PAGE_ORDER, SLOT_IDS, Gfn, Lpid, SlotId
@@ -170,9 +171,9 @@ class Paging(HypervisorCall[PagingT]):
         """Return the runs that no check has refused (`codes`: int16, one per run), one set per slot."""
         return self.svm.slots.gfn_sets(self.gpas, self.counts, (codes == 0).nonzero()[0], self.located)
 
-    def new_refusals(self) -> Refusals:
-        """Return a collection for the refused runs of this call."""
-        return Refusals(self.gpas, self.counts, UCode)
+    def new_refusals(self, order: tuple[Check, ...]) -> Refusals:
+        """Return a collection for the runs of this call that are refused, by `order` or after it."""
+        return Refusals(self.gpas, self.counts, order)
 
 
 def order_is_known(call: Paging[Any]) -> bool:

@@ -7,14 +7,16 @@ Source: rule 10 of ARCHITECTURE.md, "Identity and time".
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from pef_kit.core.checks import refuse
 from pef_kit.core.effects import Operation
 from pef_kit.core.lease import Ended, leased
 from pef_kit.core.life import OtherIncarnation
 from pef_protocol.calls import ULTRACALLS, Reply
-from pef_protocol.codes import Code, UCode
+from pef_protocol.codes import UCode
 from pef_protocol.http import Caller, Role
 from pef_protocol.quantities import Gpa, Lpid
 from pef_ultravisor.access import AccessFailure
@@ -53,10 +55,10 @@ HANDLERS: Final[Mapping[str, Handler]] = {
 }
 ENDING: Final = frozenset({"UV_SVM_TERMINATE"})
 """Calls that end the SVM that they name, and go on after it."""
-NO_SVM: Final[Mapping[str, Code]] = {
-    call.name: next(check.code for check in call.check_order if check.name in {"lpid", "secure"})
+NO_SVM: Final[Mapping[str, Reply]] = {
+    call.name: refuse(next(check for check in call.check_order if check.name in {"lpid", "secure"}))
     for call in ULTRACALLS
-} | {"UV_ESM": UCode.U_STATE}
+} | {"UV_ESM": Reply(UCode.U_STATE)}
 """What each ultracall answers where the SVM that it names has ended. UV_ESM made its own: it failed."""
 
 
@@ -102,7 +104,7 @@ def under_lease(
 
 
 def _no_svm(name: str, ended: Ended) -> Reply:
-    return Reply(NO_SVM[name], detail=str(ended))
+    return replace(NO_SVM[name], detail=str(ended))
 
 
 def _no_access(gpa: Gpa, ended: Ended) -> Any:

@@ -1,20 +1,19 @@
-"""Check check orders: the checks of a call, each with the function that checks it, climbed in order.
+"""Check orders: the checks of a call in order, each with the function that judges it.
 
-A side writes one check a check; the order, the codes and which checks there are stand in the protocol's own
-table. A check order with a check that nobody checks, or a check that no check asks for, does not import.
+A side writes one function per check; the order, the codes and which checks there are stand in the protocol's
+table. A check without a function, or a function without a check, does not import.
 
 The check `state` of a call with runs is the one exception: it is answered by the side's transition table.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Final, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pef_kit.core.runs import Mask
-from pef_protocol.calls import Call, Reply
+from pef_protocol.calls import Reply
 from pef_protocol.check_orders import Check
 
 AskedT = TypeVar("AskedT")
@@ -32,10 +31,10 @@ def answered_by_table(check: Check) -> bool:
 
 
 class CheckOrder(Generic[AskedT]):
-    """The checks of one call with their checks.
+    """The checks of one call with their functions.
 
-    A check gets what was asked and tells whether it passes: one bool for the message or, on a check that
-    judges each run, an array of bool with an element a run. It may rely on all earlier message checks.
+    A function gets what was asked and tells whether it passes: one bool for the message or, of a check that
+    judges each run, an array of bool with one element per run. It may rely on all earlier message checks.
     """
 
     def __init__(
@@ -43,7 +42,7 @@ class CheckOrder(Generic[AskedT]):
     ) -> None:
         wanted = {check.name for check in checks if not answered_by_table(check)}
         if wanted != set(functions):
-            message = f"unchecked or unknown rungs: {', '.join(sorted(wanted ^ set(functions)))}"
+            message = f"unchecked or unknown checks: {', '.join(sorted(wanted ^ set(functions)))}"
             raise MismatchedChecks(message)
         self.checks = tuple(check for check in checks if not answered_by_table(check))
         self._functions = functions
@@ -73,11 +72,3 @@ class CheckOrder(Generic[AskedT]):
 def refuse(check: Check) -> Reply:
     """Return the reply to a message that `check` refuses."""
     return Reply(check.code, check=check.name)
-
-
-def with_check(call: Call, reply: Reply) -> Reply:
-    """Return `reply` with the name of the check that refused, where its code tells which that was."""
-    if reply.check or reply.code.succeeded or reply.code in call.later:
-        return reply
-    refusing = {check.name for check in call.check_order if check.code is reply.code}
-    return replace(reply, check=refusing.pop()) if len(refusing) == 1 else reply

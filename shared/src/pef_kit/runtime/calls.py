@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from fastapi import Request, Response
 from starlette.datastructures import Headers
 
-from pef_kit.core.checks import with_check
 from pef_kit.core.effects import Operation
 from pef_kit.core.fence import Answer, Join, KeptAnswer, Message, Refuse, Run
 from pef_kit.core.lease import leased
@@ -28,7 +27,7 @@ from pef_kit.runtime.runner import Check, begun_if
 from pef_kit.runtime.trace import Recorded, event_fields
 from pef_protocol.calls import Call, Reply
 from pef_protocol.codes import HCode, UCode
-from pef_protocol.events import Side
+from pef_protocol.events import EventKind, Side
 from pef_protocol.http import (
     FINGERPRINT,
     INCARNATION,
@@ -131,13 +130,22 @@ class CallEndpoint:
     ) -> Reply:
         """Do what the call asks for, for as long as its epoch lasts, and record it."""
         service, name = self._service, self._call.name
-        with Recorded(service.observer, headers, caller, name, seconds) as recorded:
-            recorded.arguments, recorded.pages = event_fields(asked)
+        arguments, pages = event_fields(asked)
+        with Recorded(
+            service.observer,
+            headers,
+            caller,
+            EventKind.CALL,
+            name,
+            arguments,
+            pages=pages,
+            seconds=seconds,
+        ) as recorded:
             operation = self._handle(caller, name, asked)
             if check is not None:
                 operation = begun_if(check, operation)
-            reply = with_check(self._call, await service.runner.run(leased(operation, life)))
-            recorded.code, recorded.detail = reply.code.name, reply.detail
+            reply = await service.runner.run(leased(operation, life))
+            recorded.ends(reply.code.name, reply.detail, reply.check)
         return reply
 
     def _known(self, names: Names, headers: Headers) -> Join | Answer | Refuse | None:

@@ -14,7 +14,7 @@ from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
 class Example:
     """A request of a call, and the name of the code that answers it.
 
-    `check` names the check that refuses it; empty where none does, or more than one has that code.
+    `check` names the check that refuses it; empty where none does.
     """
 
     name: str
@@ -77,7 +77,7 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
     ),
     "UV_ESMB_GET_FILE": (
         Example("done", "The first bytes are handed out.", {"name": "disk-key", "offset": 0}, "U_SUCCESS"),
-        Example("name", "No such file is attached.", {"name": "no-file", "offset": 0}, "U_PARAMETER"),
+        Example("name", "No such file is attached.", {"name": "no-file", "offset": 0}, "U_PARAMETER", "name"),
     ),
     "UV_SHARE_PAGE": (
         Example("done", "Four pages are shared.", {"gfn": SHARED, "num": 4}, "U_SUCCESS"),
@@ -156,10 +156,10 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = {
     ),
     "H_SVM_INIT_START": (
         Example("state", "The VM is secure already.", {"lpid": LPID}, "H_STATE", "state"),
-        Example("lpid", "There is no such VM.", {"lpid": OTHER}, "H_PARAMETER"),
+        Example("lpid", "There is no such VM.", {"lpid": OTHER}, "H_PARAMETER", "lpid"),
     ),
-    "H_SVM_INIT_DONE": (Example("state", "The VM is secure already.", {"lpid": LPID}, "H_STATE"),),
-    "H_SVM_INIT_ABORT": (Example("state", "The VM is secure already.", {"lpid": LPID}, "H_STATE"),),
+    "H_SVM_INIT_DONE": (Example("state", "The VM is secure already.", {"lpid": LPID}, "H_STATE", "state"),),
+    "H_SVM_INIT_ABORT": (Example("state", "The VM is secure already.", {"lpid": LPID}, "H_STATE", "state"),),
     "UV_SVM_TERMINATE": (
         Example("svm", "The VM is not secure.", {"lpid": OTHER}, "U_INVALID", "svm"),
         Example("done", "The SVM is over.", {"lpid": LPID}, "U_SUCCESS"),

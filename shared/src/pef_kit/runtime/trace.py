@@ -9,22 +9,25 @@ import re
 import secrets
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from starlette.datastructures import Headers
 
 from pef_kit.core.runs import pages_in
-from pef_protocol.events import CallEvent, Side
+from pef_protocol.events import Event, EventKind, EventPhase, Side
 from pef_protocol.http import CALL_ID, DEPTH, MAX_DEPTH, PARENT_ID, TRACEPARENT, Caller, Role
 from pef_protocol.runs import Runs
 
-RING: Final = 65536
-"""Events that are kept; older ones are forgotten."""
+RING: Final = 1 << 17
+"""Events that are kept, two for each call; older ones are forgotten."""
+AT_ONCE: Final = 4096
+"""Events that one answer shows: to make it takes the event loop some milliseconds."""
+EVENT_FIELDS: Final = tuple(part.name for part in fields(Event))
 ROWS_SHOWN: Final = 8
 """Runs of a call that its event names; the rest is counted."""
 CALL_ID_FORM: Final = re.compile("[!-~]{1,64}")
@@ -47,13 +50,23 @@ class CallContext:
 CURRENT: ContextVar[CallContext | None] = ContextVar("CURRENT", default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """The counters of calls of one name that were answered with one code."""
+
+    calls: Counter
+    pages: Counter
+    seconds: Histogram
+
+
 class Observer:
-    """Records the calls that one side answered; counts calls, pages, bytes and seconds."""
+    """Keeps the events of one side; counts calls, pages, bytes and seconds."""
 
     def __init__(self, side: Side) -> None:
         self.side = side
-        self.clock = itertools.count(1)
-        self._events: deque[CallEvent] = deque(maxlen=RING)
+        self.last = 0
+        """The number of the last event."""
+        self._events: deque[Event] = deque(maxlen=RING)
         self._recorded = asyncio.Event()
         """Set whenever an event is recorded."""
         self._registry = CollectorRegistry()
@@ -65,25 +78,43 @@ class Observer:
         self.seconds = Histogram(
             "pef_call_seconds", "Time until a call was answered", ["call"], registry=self._registry
         )
+        self._counted: dict[tuple[str, str], _Counted] = {}
 
-    def record(self, event: CallEvent) -> None:
-        """Keep an event and count it."""
+    def record(self, event: Event) -> None:
+        """Keep an event, whose number is one more than that of the last; count a call that was answered."""
+        self.last = event.number
         self._events.append(event)
         self._recorded.set()
-        self.calls.labels(event.name, event.code).inc()
-        self.pages.labels(event.name).inc(event.pages)
-        self.seconds.labels(event.name).observe(event.seconds)
+        if event.kind is EventKind.CALL and event.phase is EventPhase.END:
+            counted = self._counted.get((event.name, event.code)) or self._counters_of(event)
+            counted.calls.inc()
+            counted.pages.inc(event.pages)
+            counted.seconds.observe(event.seconds)
 
-    def since(self, after: int, limit: int = RING) -> list[dict[str, Any]]:
-        """Return the events that ended after event number `after`, oldest first."""
-        fresh: Iterable[CallEvent] = (event for event in self._events if event.ended > after)
-        return [asdict(event) for event in itertools.islice(fresh, limit)]
+    def _counters_of(self, event: Event) -> _Counted:
+        """Look the counters of a call up once: by their labels that takes as long as all the rest."""
+        counted = self._counted[event.name, event.code] = _Counted(
+            self.calls.labels(event.name, event.code),
+            self.pages.labels(event.name),
+            self.seconds.labels(event.name),
+        )
+        return counted
+
+    def since(self, after: int, limit: int = AT_ONCE) -> list[dict[str, Any]]:
+        """Return the events with a number above `after`, oldest first, at most `limit`."""
+        if not self._events:
+            return []
+        start = max(0, after + 1 - self._events[0].number)
+        return [
+            {name: getattr(event, name) for name in EVENT_FIELDS}
+            for event in itertools.islice(self._events, start, start + limit)
+        ]
 
     async def wait(self, after: int, seconds: float) -> None:
-        """Wait until an event has ended after event number `after`, for at most `seconds`."""
+        """Wait until there is an event with a number above `after`, for at most `seconds`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while not self._events or self._events[-1].ended <= after:
+                while self.last <= after:
                     self._recorded.clear()
                     await self._recorded.wait()
 
@@ -109,13 +140,23 @@ def event_fields(request: Any) -> tuple[dict[str, int | str], int]:
 
 
 class Recorded:
-    """Records one call, and is its context while it runs: what it nests names it as parent.
+    """Records both ends of a call, access or operation, and is its context: what it nests names it as parent.
 
-    `seconds`: how long its caller still waits; None where it does not say so.
+    `arguments` are numbers and names, never bytes of a page. `pages` are those that a call names. `seconds`:
+    how long its caller still waits; None where it does not say so.
     """
 
     def __init__(
-        self, observer: Observer, headers: Headers, caller: Caller, name: str, seconds: float | None
+        self,
+        observer: Observer,
+        headers: Headers,
+        caller: Caller,
+        kind: EventKind,
+        name: str,
+        arguments: Mapping[str, int | str],
+        *,
+        pages: int = 0,
+        seconds: float | None = None,
     ) -> None:
         self._observer = observer
         self._seconds = seconds
@@ -128,14 +169,16 @@ class Recorded:
         self._traceparent = _well_formed(headers, TRACEPARENT, TRACEPARENT_FORM)
         guest = f" {caller.lpid}" if caller.role is Role.GUEST else ""
         self._caller = f"{caller.role}{guest}"
+        self._kind = kind
         self._name = name
-        self.arguments: dict[str, int | str] = {}
-        self.pages = 0
+        self._arguments = arguments
+        self._pages = pages
         self.code = "failed"
+        self.check = ""
         self.detail = ""
 
     def __enter__(self) -> "Recorded":
-        self._began = next(self._observer.clock)
+        self._observer.record(self._event(EventPhase.BEGIN))
         self._start = time.perf_counter()
         deadline = None
         if self._seconds is not None:
@@ -143,25 +186,38 @@ class Recorded:
         self._token = CURRENT.set(CallContext(self._call_id, self._depth, self._traceparent, deadline))
         return self
 
+    def ends(self, code: str, detail: str = "", check: str = "") -> None:
+        """Take note of how it ends."""
+        self.code, self.detail, self.check = code, detail, check
+
     def __exit__(self, *_: object) -> None:
         CURRENT.reset(self._token)
+        seconds = time.perf_counter() - self._start
         self._observer.record(
-            CallEvent(
-                side=self._observer.side,
-                call_id=self._call_id,
-                parent_id=self._parent_id,
-                caller=self._caller,
-                name=self._name,
-                arguments=self.arguments,
-                code=self.code,
-                pages=self.pages,
-                depth=self._depth,
-                began=self._began,
-                ended=next(self._observer.clock),
-                seconds=time.perf_counter() - self._start,
-                detail=self.detail,
-            )
+            self._event(EventPhase.END, self.code, self.check, self.detail, self._pages, seconds)
         )
+
+    def _event(self, phase: EventPhase, *outcome: Any) -> Event:
+        return Event(
+            self._observer.last + 1,
+            self._observer.side,
+            self._kind,
+            phase,
+            self._call_id,
+            self._parent_id,
+            self._caller,
+            self._name,
+            self._depth,
+            self._arguments,
+            *outcome,
+        )
+
+
+def recorded_access(
+    observer: Observer, headers: Headers, caller: Caller, name: str, gpa: int, length: int
+) -> Recorded:
+    """Return what records a guest's load or store: where it goes and how long it is (bytes), no more."""
+    return Recorded(observer, headers, caller, EventKind.ACCESS, name, {"gpa": gpa, "length": length})
 
 
 def _well_formed(headers: Headers, header: str, form: re.Pattern[str]) -> str:

@@ -20,7 +20,7 @@ from pef_kit.runtime.app import Service, json_response
 from pef_kit.runtime.auth import Problem, TheCaller
 from pef_kit.runtime.messages import Number
 from pef_kit.runtime.runner import drive
-from pef_protocol.events import CallEvent
+from pef_protocol.events import Event
 from pef_protocol.http import GUESTS_PATH, JSON, OBSERVER_PATH, OCTETS, OPERATIONS_PATH, Role
 from pef_protocol.problems import ProblemType
 from pef_protocol.quantities import U64_MAX, Lpid
@@ -99,9 +99,10 @@ def add_common_routes(service: Service) -> None:
         return Response(service.observer.exposition(), media_type=TEXT)
 
     async def trace(after: Number, wait: Annotated[Number, Query(le=LONGEST_POLL)] = 0) -> Response:
-        """Return the calls that ended after event number `after`, oldest first.
+        """Return the events with a number above `after`, oldest first, at most 4,096 of them.
 
-        Where there are none, `wait` so many seconds for one.
+        An event is the begin or the end of a call, of a guest's access or of a VMM's operation.
+        Where there is none, `wait` so many seconds for one.
         """
         await service.observer.wait(after, wait)
         return json_response(service.observer.since(after))
@@ -123,7 +124,7 @@ def add_common_routes(service: Service) -> None:
     add("GET", "/livez", live, tag=openapi.HEALTH, answer=Live)
     add("GET", "/readyz", ready, tag=openapi.HEALTH, answer=Ready, problems=(503,))
     add("GET", "/metrics", metrics, Role.OBSERVER, tag=openapi.OBSERVER, responses=text)
-    add("GET", OBSERVER_PATH + "trace", trace, Role.OBSERVER, tag=openapi.OBSERVER, answer=list[CallEvent])
+    add("GET", OBSERVER_PATH + "trace", trace, Role.OBSERVER, tag=openapi.OBSERVER, answer=list[Event])
     add(
         "GET",
         GUESTS_PATH + "{lpid}/incarnation",

@@ -236,7 +236,7 @@ async def test_a_fault_of_the_service_tells_nothing_of_itself() -> None:
     assert problem(response)["title"] == "Internal Server Error"
     assert "canary" not in response.text
     assert "RuntimeError" not in response.text
-    assert [event["code"] for event in service.observer.since(0)] == ["failed"]
+    assert [event["code"] for event in service.observer.since(0)] == ["", "failed"]
 
 
 async def test_a_endpoint_lets_in_only_those_it_is_for() -> None:

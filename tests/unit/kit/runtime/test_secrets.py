@@ -55,5 +55,5 @@ async def test_no_answer_and_no_trace_shows_a_token() -> None:
         for path in ("/metrics", "/v1/observer/trace?after=0", "/openapi.json"):
             texts.append((await client.get(path)).text)
     texts.append(json.dumps(service.observer.since(0)))
-    assert len(service.observer.since(0)) == len(TOKENS) + 1
+    assert len(service.observer.since(0)) == 2 * (len(TOKENS) + 1)
     assert not secrets_in("".join(texts))

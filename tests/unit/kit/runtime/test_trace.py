@@ -2,24 +2,28 @@
 
 import asyncio
 import re
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import Response
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp
 
 from harness.in_process import GUEST_KEY, TOKENS, Receive, Scope, Send, peer_of, succeed, toy_service, visitor
+from pef_kit.core.checks import refuse
 from pef_kit.core.effects import Effect, Operation, PeerCall, PeerFailure, ask
 from pef_kit.runtime.app import json_response
-from pef_kit.runtime.trace import CURRENT, RING, CallContext, Observer
+from pef_kit.runtime.trace import AT_ONCE, CURRENT, RING, CallContext, Observer, Recorded, nested_headers
 from pef_kit.runtime.views import add_view
 from pef_protocol.auth import mint_guest_token
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import UCode
-from pef_protocol.events import CallEvent, Side
+from pef_protocol.events import Event, EventKind, EventPhase, Side
 from pef_protocol.http import CALL_ID, DEPTH, MAX_DEPTH, PARENT_ID, TRACEPARENT, Caller, Role
 from pef_protocol.hypercalls import SvmInitDone
+from pef_protocol.quantities import Lpid
 from pef_protocol.ultracalls import SvmTerminate
 
 ESM_PATH = "/v1/ultracalls/UV_ESM"
@@ -37,27 +41,66 @@ async def events(application: Any, after: int = 0) -> list[dict[str, Any]]:
     return found
 
 
-async def test_a_call_is_one_event() -> None:
+async def test_a_call_is_two_events() -> None:
     service = toy_service()
     headers = {CALL_ID: "c1", PARENT_ID: "p1", DEPTH: "2"}
     async with visitor(service, GUEST) as client:
         await client.post(ESM_PATH, json=ESM, headers=headers)
-    (event,) = await events(service)
-    assert event.pop("seconds") >= 0
-    assert event == {
+    begin, end = await events(service)
+    same = {
         "side": "ultravisor",
+        "kind": "call",
         "call_id": "c1",
         "parent_id": "p1",
         "caller": "guest 7",
         "name": "UV_ESM",
         "arguments": {"kernel_base": 65536, "fdt": 8},
-        "code": "U_SUCCESS",
-        "pages": 0,
         "depth": 0,  # nothing nests what a guest asks for, whatever its header says
-        "began": 1,
-        "ended": 2,
+        "pages": 0,
         "detail": "",
+        "check": "",
     }
+    assert end.pop("seconds") >= 0
+    assert begin == {"number": 1, "phase": "begin", "code": "", "seconds": 0.0} | same
+    assert end == {"number": 2, "phase": "end", "code": "U_SUCCESS"} | same
+
+
+async def test_the_end_of_a_call_names_the_check_that_refused() -> None:
+    check = CALLS["UV_ESM"].check_order[1]
+
+    def refusing(*_: object) -> Operation[Reply]:
+        yield from ()
+        return replace(refuse(check), detail="why")
+
+    service = toy_service(refusing)
+    async with visitor(service, GUEST) as client:
+        await client.post(ESM_PATH, json=ESM)
+    end = (await events(service))[-1]
+    assert (end["code"], end["check"], end["detail"]) == (check.code.name, check.name, "why")
+
+
+@pytest.mark.parametrize(
+    ("kind", "caller", "name"),
+    [
+        (EventKind.ACCESS, Caller(Role.GUEST, Lpid(7)), "guest 7"),
+        (EventKind.OPERATION, Caller(Role.VMM), "vmm"),
+    ],
+)
+async def test_accesses_and_operations_are_roots_and_no_calls(
+    kind: EventKind, caller: Caller, name: str
+) -> None:
+    """Given an access or operation, its call id is the parent of what it nests, and no counter counts it."""
+    observer = Observer(Side.HYPERVISOR)
+    headers = Headers({DEPTH: "2"})
+    with Recorded(observer, headers, caller, kind, "it", {"gpa": 1 << 16}) as recorded:
+        nested = nested_headers("c2")
+        recorded.ends("refused", "no slot")
+    begin, end = observer.since(0)
+    assert nested == {CALL_ID: "c2", PARENT_ID: begin["call_id"], DEPTH: "1"}
+    assert begin["call_id"] == end["call_id"] != ""
+    assert (end["kind"], end["caller"], end["code"], end["detail"]) == (kind, name, "refused", "no slot")
+    assert CURRENT.get() is None
+    assert 'call="it"' not in observer.exposition().decode()
 
 
 async def test_a_call_without_an_id_gets_one() -> None:
@@ -66,6 +109,7 @@ async def test_a_call_without_an_id_gets_one() -> None:
         for _ in range(2):
             await client.post(ESM_PATH, json=ESM)
     seen = [(event["call_id"], event["parent_id"], event["depth"]) for event in await events(service)]
+    assert len(seen) == 4
     assert len({call_id for call_id, _, _ in seen} - {""}) == 2
     assert {(parent, depth) for _, parent, depth in seen} == {("", 0)}
 
@@ -75,7 +119,7 @@ async def test_a_depth_that_is_none_counts_as_the_deepest(depth: str) -> None:
     service = toy_service()
     async with visitor(service, TOKENS[Role.HYPERVISOR]) as client:
         await client.post("/v1/ultracalls/UV_SVM_TERMINATE", json={"lpid": 7}, headers={DEPTH: depth})
-    assert [event["depth"] for event in await events(service)] == [MAX_DEPTH]
+    assert [event["depth"] for event in await events(service)] == [MAX_DEPTH] * 2
 
 
 async def test_few_runs_are_told_and_many_are_counted() -> None:
@@ -84,7 +128,8 @@ async def test_few_runs_are_told_and_many_are_counted() -> None:
         for runs in ([[1 << 32, 65536, 2]], [[1 << 32, 65536, 3]] * 9, []):
             body = {"lpid": 7, "runs": runs, "flags": 0, "order": 16}
             await client.post("/v1/ultracalls/UV_PAGE_IN", json=body)
-    reported = [(event["arguments"]["runs"], event["pages"]) for event in await events(service)]
+    ends = [event for event in await events(service) if event["phase"] == "end"]
+    reported = [(event["arguments"]["runs"], event["pages"]) for event in ends]
     assert reported == [("0x100000000+0x10000+0x2", 2), ("9 runs", 27), ("0 runs", 0)]
 
 
@@ -93,7 +138,7 @@ async def test_only_later_events_are_told() -> None:
     async with visitor(service, GUEST) as client:
         for number in range(3):
             await client.post(ESM_PATH, json=ESM, headers={CALL_ID: f"c{number}"})
-    assert [event["call_id"] for event in await events(service, after=2)] == ["c1", "c2"]
+    assert [event["call_id"] for event in await events(service, after=3)] == ["c1", "c2", "c2"]
     assert await events(service, after=6) == []
 
 
@@ -108,7 +153,7 @@ async def test_a_request_for_the_trace_may_wait_for_an_event() -> None:
         assert not waiting.done()
         await guest.post(ESM_PATH, json=ESM, headers={CALL_ID: "c1"})
         reported = (await waiting).json()
-    assert [event["call_id"] for event in reported] == ["c1"]
+    assert (reported[0]["call_id"], reported[0]["phase"]) == ("c1", "begin")
 
 
 async def test_nested_calls_make_one_tree_on_both_sides() -> None:
@@ -145,14 +190,17 @@ async def test_nested_calls_make_one_tree_on_both_sides() -> None:
         response = await client.post(ESM_PATH, json=ESM, headers={CALL_ID: "root", TRACEPARENT: TRACE})
     assert response.json()["code"]["name"] == "U_SUCCESS"
     tree = [
-        (event["name"], event["call_id"], event["parent_id"], event["depth"], event["caller"], event["began"])
+        (event["name"], event["phase"], event["call_id"], event["parent_id"], event["depth"], event["caller"])
         for service in (uv, hv)
         for event in service.observer.since(0)
     ]
     assert tree == [
-        ("UV_SVM_TERMINATE", "u1", "h1", 2, "hypervisor", 2),
-        ("UV_ESM", "root", "", 0, "guest 7", 1),
-        ("H_SVM_INIT_DONE", "h1", "root", 1, "ultravisor", 1),
+        ("UV_ESM", "begin", "root", "", 0, "guest 7"),
+        ("UV_SVM_TERMINATE", "begin", "u1", "h1", 2, "hypervisor"),
+        ("UV_SVM_TERMINATE", "end", "u1", "h1", 2, "hypervisor"),
+        ("UV_ESM", "end", "root", "", 0, "guest 7"),
+        ("H_SVM_INIT_DONE", "begin", "h1", "root", 1, "ultravisor"),
+        ("H_SVM_INIT_DONE", "end", "h1", "root", 1, "ultravisor"),
     ]
     assert CURRENT.get() is None
 
@@ -249,8 +297,11 @@ async def test_a_view_is_for_the_observer() -> None:
 def test_the_ring_forgets_the_oldest() -> None:
     observer = Observer(Side.HYPERVISOR)
     for number in range(1, RING + 3):
-        observer.record(CallEvent(Side.HYPERVISOR, f"c{number}", "", "", "H_SVM_INIT_DONE", ended=number))
-    kept = observer.since(0)
+        observer.record(
+            Event(number, observer.side, EventKind.CALL, EventPhase.BEGIN, f"c{number}", "", "", "", 0, {})
+        )
+    kept = observer.since(0, limit=RING)
+    assert observer.since(0) == kept[:AT_ONCE]
     assert (len(kept), kept[0]["call_id"], kept[-1]["call_id"]) == (RING, "c3", f"c{RING + 2}")
     assert [event["call_id"] for event in observer.since(RING, limit=1)] == [f"c{RING + 1}"]
 

@@ -27,7 +27,7 @@ class QuietWatch:
     def __init__(self, *used: int) -> None:
         self.used = list(used)
 
-    async def fresh_events(self) -> list[dict[str, Any]]:
+    async def answered_calls(self) -> list[dict[str, Any]]:
         return []
 
     async def pools(self) -> dict[Side, int]:

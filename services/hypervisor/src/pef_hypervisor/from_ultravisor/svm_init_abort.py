@@ -7,13 +7,13 @@ decisions, "H_SVM_INIT_ABORT".
 
 from typing import Final
 
-from pef_hypervisor.checks import Hypercall, allowed, from_ultravisor, refusal, why_busy
+from pef_hypervisor.checks import Hypercall, allowed, from_ultravisor, why_busy
 from pef_hypervisor.gfn.table import VmEvent, vm_cell
 from pef_hypervisor.memory.restore import restore_cleartext
 from pef_hypervisor.memory.slots import make_plain
 from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.calls import Obstacle, end_svm
-from pef_kit.core.checks import CheckOrder
+from pef_kit.core.checks import CheckOrder, refuse
 from pef_kit.core.effects import Operation
 from pef_protocol import check_orders
 from pef_protocol.calls import Reply
@@ -51,7 +51,7 @@ def svm_init_abort(store: Store, caller: Caller, request: SvmInitAbort) -> Opera
     # checks
     failed = CHECKS.first_failing(call)
     if failed is not None:
-        return refusal(failed)
+        return refuse(failed)
     if why := why_busy(vm, exclusive=True):
         return Reply(HCode.H_BUSY, detail=why)
 

@@ -6,11 +6,11 @@ specification of the Hypervisor, sections 3 to 5.
 
 from typing import Final
 
-from pef_hypervisor.checks import Hypercall, allowed, from_ultravisor, refusal, why_busy
+from pef_hypervisor.checks import Hypercall, allowed, from_ultravisor, why_busy
 from pef_hypervisor.gfn.table import GfnEvent, VmEvent, vm_cell
 from pef_hypervisor.memory.migrate_remaining import migrate_remaining
 from pef_hypervisor.state import Store
-from pef_kit.core.checks import CheckOrder
+from pef_kit.core.checks import CheckOrder, refuse
 from pef_kit.core.effects import Operation
 from pef_protocol import check_orders
 from pef_protocol.calls import Reply
@@ -48,7 +48,7 @@ def svm_init_done(store: Store, caller: Caller, request: SvmInitDone) -> Operati
     # checks
     failed = CHECKS.first_failing(call)
     if failed is not None:
-        return refusal(failed)
+        return refuse(failed)
     if why := why_busy(vm, exclusive=True):
         return Reply(HCode.H_BUSY, detail=why)
 

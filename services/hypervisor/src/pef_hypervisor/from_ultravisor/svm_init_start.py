@@ -6,12 +6,12 @@ specification of the Hypervisor, sections 3, 5, 6.
 
 from typing import Final
 
-from pef_hypervisor.checks import Hypercall, allowed, from_ultravisor, refusal, why_busy
+from pef_hypervisor.checks import Hypercall, allowed, from_ultravisor, why_busy
 from pef_hypervisor.gfn.columns import VmSlot
 from pef_hypervisor.gfn.table import VmEvent, vm_cell
 from pef_hypervisor.memory.slots import register, unregister
 from pef_hypervisor.state import Store, Vm
-from pef_kit.core.checks import CheckOrder
+from pef_kit.core.checks import CheckOrder, refuse
 from pef_kit.core.effects import Operation
 from pef_protocol import check_orders
 from pef_protocol.calls import Reply
@@ -52,7 +52,7 @@ def svm_init_start(store: Store, caller: Caller, request: SvmInitStart) -> Opera
         if failed.name in DENIALS:
             vm.abort_due = True
             _learn_svm(vm, caller)
-        return refusal(failed)
+        return refuse(failed)
     if why := why_busy(vm, exclusive=True):
         return Reply(HCode.H_BUSY, detail=why)
 

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from pef_hypervisor import checks
-from pef_hypervisor.checks import PagingHypercall, refusal, why_busy
+from pef_hypervisor.checks import PagingHypercall, why_busy
 from pef_hypervisor.gfn.columns import (
     BUSY,
     HOST_POPULATED,
@@ -27,7 +27,7 @@ from pef_hypervisor.gfn.columns import (
 from pef_hypervisor.gfn.table import GfnAction, GfnEvent
 from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.paging import PageBatch, page_in, scrub_pages, send_batch
-from pef_kit.core.checks import CheckOrder
+from pef_kit.core.checks import CheckOrder, refuse
 from pef_kit.core.effects import Operation
 from pef_kit.core.runs import U8, Mask, isin
 from pef_protocol import check_orders
@@ -57,30 +57,31 @@ def svm_page_in(store: Store, caller: Caller, request: SvmPageIn) -> Operation[R
     does not take is H_PARAMETER and stays as it is; one that another call has in flight is H_BUSY.
     """
     # parameters
-    call = PagingHypercall(store, caller, request)
+    call = PagingHypercall(store, caller, request, check_orders.SVM_PAGE_IN)
     event = GfnEvent.SHARE if request.flags == H_PAGE_IN_SHARED else GfnEvent.PAGE_IN
 
     # checks
     failed, run_codes = CHECKS.check_runs(call, len(call.gpas))
     if failed is not None:
-        return refusal(failed)
+        return refuse(failed)
     vm, gfn_sets = call.vm, call.gfn_sets(run_codes)
     if why := why_busy(vm):
         return Reply(HCode.H_BUSY, detail=why)
 
     # effect
     with vm.gate.admitted() as turn:
-        codes, detail = yield from store.leased(vm, turn, _page_in(store, vm, event, gfn_sets))
+        paging = _page_in(store, vm, event, gfn_sets)
+        codes, by_table, detail = yield from store.leased(vm, turn, paging)
 
     # reply
-    return call.reply(run_codes, gfn_sets, codes, detail)
+    return call.reply(run_codes, gfn_sets, codes, detail, by_table)
 
 
-def _page_in(store: Store, vm: Vm, event: GfnEvent, gfn_sets: GfnSets) -> Operation[tuple[Codes, str]]:
-    """Secure or share the GFNs; return the code of each, and a sentence for people."""
+def _page_in(store: Store, vm: Vm, event: GfnEvent, gfn_sets: GfnSets) -> Operation[tuple[Codes, Mask, str]]:
+    """Secure or share the GFNs; return the code of each, which of them the table refused, and a sentence."""
     states = states_of(gfn_sets)
     judged = vm.design.table.judge(event, states)
-    codes = judged.code
+    codes, by_table = judged.code, judged.code != 0
     codes[marked(gfn_sets, BUSY)] = HCode.H_BUSY
     wanting = (codes == 0) & isin(judged.action, GfnAction.PAGE_IN)
     refuse_without_device_page(store.pool, gfn_sets, wanting, codes)
@@ -94,7 +95,7 @@ def _page_in(store: Store, vm: Vm, event: GfnEvent, gfn_sets: GfnSets) -> Operat
     move = share if event is GfnEvent.SHARE else page_in
     batch = yield from move(store, vm, only(gfn_sets, sent), judged.next_state[sent])
     codes[sent] = batch.hypercall_codes
-    return codes, batch.detail
+    return codes, by_table, batch.detail
 
 
 def refuse_without_device_page(pool: DevicePool, gfn_sets: GfnSets, wanting: Mask, codes: Codes) -> None:

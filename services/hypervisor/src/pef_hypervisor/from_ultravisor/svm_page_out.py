@@ -6,12 +6,12 @@ Source: Documentation/powerpc/ultravisor.rst, H_SVM_PAGE_OUT; specification of t
 from typing import Final
 
 from pef_hypervisor import checks
-from pef_hypervisor.checks import PagingHypercall, refusal, why_busy
+from pef_hypervisor.checks import PagingHypercall, why_busy
 from pef_hypervisor.gfn.columns import BUSY, Codes, GfnSets, marked, only, states_of
 from pef_hypervisor.gfn.table import GfnAction, GfnEvent
 from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.paging import page_out
-from pef_kit.core.checks import CheckOrder
+from pef_kit.core.checks import CheckOrder, refuse
 from pef_kit.core.effects import Operation
 from pef_kit.core.runs import isin
 from pef_protocol import check_orders
@@ -39,12 +39,12 @@ def svm_page_out(store: Store, caller: Caller, request: SvmPageOut) -> Operation
     stays secure.
     """
     # parameters
-    call = PagingHypercall(store, caller, request)
+    call = PagingHypercall(store, caller, request, check_orders.SVM_PAGE_OUT)
 
     # checks
     failed, run_codes = CHECKS.check_runs(call, len(call.gpas))
     if failed is not None:
-        return refusal(failed)
+        return refuse(failed)
     vm, gfn_sets = call.vm, call.gfn_sets(run_codes)
     if why := why_busy(vm):
         return Reply(HCode.H_BUSY, detail=why)

@@ -10,6 +10,7 @@ from pef_kit.runtime.auth import TheGuest
 from pef_kit.runtime.clients import Access, Keyed, Length, Octets, access_refused
 from pef_kit.runtime.messages import MEMORY, Number
 from pef_kit.runtime.runner import Check
+from pef_kit.runtime.trace import recorded_access
 from pef_protocol.http import GUEST_PATH, OCTETS, Role
 
 
@@ -20,9 +21,14 @@ def add_guest_routes(service: Service, hypervisor: Hypervisor) -> None:
         """Load bytes of guest memory as the VM: octets, or why the access was refused."""
 
         async def loaded(current: Check) -> Response:
-            seen = await service.run_alone(hypervisor.load(guest.lpid, gpa, length), current)
-            if isinstance(seen, Refused):
-                return access_refused(seen.reason, seen.gpa)
+            with recorded_access(
+                service.observer, request.headers, guest.caller, "load", gpa, length
+            ) as recorded:
+                seen = await service.run_alone(hypervisor.load(guest.lpid, gpa, length), current)
+                if isinstance(seen, Refused):
+                    recorded.ends("refused", seen.reason)
+                    return access_refused(seen.reason, seen.gpa)
+                recorded.ends("resolved")
             return Response(seen, media_type=OCTETS)
 
         return await service.as_guest(request, guest.caller, loaded, reads=True)
@@ -31,9 +37,14 @@ def add_guest_routes(service: Service, hypervisor: Hypervisor) -> None:
         """Store the octets of the body into guest memory as the VM."""
 
         async def stored(current: Check) -> Response:
-            refused = await service.run_alone(hypervisor.store_bytes(guest.lpid, gpa, content), current)
-            if refused is not None:
-                return access_refused(refused.reason, refused.gpa)
+            with recorded_access(
+                service.observer, request.headers, guest.caller, "store", gpa, len(content)
+            ) as recorded:
+                refused = await service.run_alone(hypervisor.store_bytes(guest.lpid, gpa, content), current)
+                if refused is not None:
+                    recorded.ends("refused", refused.reason)
+                    return access_refused(refused.reason, refused.gpa)
+                recorded.ends("resolved")
             return json_response({"access": "resolved"})
 
         return await service.as_guest(request, guest.caller, stored)

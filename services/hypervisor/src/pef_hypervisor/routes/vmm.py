@@ -22,7 +22,9 @@ from pef_kit.runtime.auth import Problem, TheCaller
 from pef_kit.runtime.clients import Keyed, Length, Octets
 from pef_kit.runtime.edge import SMALL
 from pef_kit.runtime.messages import MEMORY, U64, Number
+from pef_kit.runtime.trace import Recorded
 from pef_protocol.designs import DesignName
+from pef_protocol.events import EventKind
 from pef_protocol.http import IF_MATCH, OCTETS, VMM_PATH, Caller, Role
 from pef_protocol.identity import Incarnation
 
@@ -112,22 +114,34 @@ class Operations:
         self,
         request: Request,
         caller: Caller,
+        name: str,
         begin: Begin,
         *,
         lpid: int | None = None,
         etag: str | None = None,
         reads: bool = False,
+        **arguments: int | str,
     ) -> Response:
-        """Answer by the operation that `begin` gives, once the body is there; raise Problem 412."""
+        """Answer by the operation that `begin` gives, once the body is there; raise Problem 412.
+
+        An event names the operation and its arguments, with `lpid`: numbers and names, never bytes of a page.
+        """
+        if lpid is not None:
+            arguments = {"lpid": lpid, **arguments}
 
         def check() -> None:
             if lpid is not None and etag is not None:
                 self.require_match(lpid, etag)
 
         async def worked() -> Response:
-            outcome = await self._service.run(begin(), check)
-            if not isinstance(outcome, Outcome):
-                return Response(outcome, media_type=OCTETS)
+            with Recorded(
+                self._service.observer, request.headers, caller, EventKind.OPERATION, name, arguments
+            ) as recorded:
+                outcome = await self._service.run(begin(), check)
+                if not isinstance(outcome, Outcome):
+                    recorded.ends(Errno.OK.name)
+                    return Response(outcome, media_type=OCTETS)
+                recorded.ends(outcome.errno.name, outcome.detail)
             return answer(outcome, self._hypervisor.incarnation_of(outcome.outputs.get("lpid", 0)))
 
         return await self._service.clients.act(request, caller, check, worked, reads=reads)
@@ -149,7 +163,11 @@ def add_vmm_routes(service: Service, hypervisor: Hypervisor) -> None:
         return await run(
             request,
             caller,
+            "create_vm",
             lambda: hypervisor.create_vm(asked.design, secure_guest=asked.secure_guest, radix=asked.radix),
+            design=str(asked.design),
+            secure_guest=int(asked.secure_guest),
+            radix=int(asked.radix),
         )
 
     async def listed() -> Response:
@@ -160,7 +178,7 @@ def add_vmm_routes(service: Service, hypervisor: Hypervisor) -> None:
         request: Request, caller: TheCaller, lpid: Number, _: Keyed, etag: Etag = None
     ) -> Response:
         """Destroy a VM."""
-        return await run(request, caller, lambda: hypervisor.destroy(lpid), lpid=lpid, etag=etag)
+        return await run(request, caller, "destroy", lambda: hypervisor.destroy(lpid), lpid=lpid, etag=etag)
 
     async def add_slot(
         request: Request, caller: TheCaller, lpid: Number, asked: AddSlot, _: Keyed, etag: Etag = None
@@ -169,16 +187,28 @@ def add_vmm_routes(service: Service, hypervisor: Hypervisor) -> None:
         return await run(
             request,
             caller,
+            "add_slot",
             lambda: hypervisor.add_slot(lpid, asked.slotid, asked.gpa, asked.size),
             lpid=lpid,
             etag=etag,
+            slotid=asked.slotid,
+            gpa=asked.gpa,
+            size=asked.size,
         )
 
     async def remove_slot(
         request: Request, caller: TheCaller, lpid: Number, slotid: Number, _: Keyed, etag: Etag = None
     ) -> Response:
         """Remove a memory slot."""
-        return await run(request, caller, lambda: hypervisor.remove_slot(lpid, slotid), lpid=lpid, etag=etag)
+        return await run(
+            request,
+            caller,
+            "remove_slot",
+            lambda: hypervisor.remove_slot(lpid, slotid),
+            lpid=lpid,
+            etag=etag,
+            slotid=slotid,
+        )
 
     async def read(
         request: Request, caller: TheCaller, lpid: Number, gpa: Number, length: Length, etag: Etag = None
@@ -187,10 +217,13 @@ def add_vmm_routes(service: Service, hypervisor: Hypervisor) -> None:
         return await run(
             request,
             caller,
+            "host_read",
             lambda: hypervisor.host_read(lpid, gpa, length),
             lpid=lpid,
             etag=etag,
             reads=True,
+            gpa=gpa,
+            length=length,
         )
 
     async def write(
@@ -204,7 +237,14 @@ def add_vmm_routes(service: Service, hypervisor: Hypervisor) -> None:
     ) -> Response:
         """Write the octets of the body into guest memory as the host."""
         return await run(
-            request, caller, lambda: hypervisor.host_write(lpid, gpa, content), lpid=lpid, etag=etag
+            request,
+            caller,
+            "host_write",
+            lambda: hypervisor.host_write(lpid, gpa, content),
+            lpid=lpid,
+            etag=etag,
+            gpa=gpa,
+            length=len(content),
         )
 
     async def unmap(
@@ -212,14 +252,21 @@ def add_vmm_routes(service: Service, hypervisor: Hypervisor) -> None:
     ) -> Response:
         """Take normal pages away from the guest."""
         return await run(
-            request, caller, lambda: hypervisor.unmap(lpid, asked.gpa, asked.count), lpid=lpid, etag=etag
+            request,
+            caller,
+            "unmap",
+            lambda: hypervisor.unmap(lpid, asked.gpa, asked.count),
+            lpid=lpid,
+            etag=etag,
+            gpa=asked.gpa,
+            count=asked.count,
         )
 
     async def reset(
         request: Request, caller: TheCaller, lpid: Number, _: Keyed, etag: Etag = None
     ) -> Response:
         """Reset a VM: it is a normal one afterwards."""
-        return await run(request, caller, lambda: hypervisor.reset(lpid), lpid=lpid, etag=etag)
+        return await run(request, caller, "reset", lambda: hypervisor.reset(lpid), lpid=lpid, etag=etag)
 
     def add(
         method: str, path: str, handler: Callable[..., Any], limit: int = SMALL, **describes: Any

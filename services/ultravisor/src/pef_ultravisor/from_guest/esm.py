@@ -17,7 +17,7 @@ from functools import partial
 from itertools import count
 from typing import Final
 
-from pef_kit.core.checks import CheckOrder
+from pef_kit.core.checks import CheckOrder, refuse
 from pef_kit.core.effects import Operation, Phase, pause
 from pef_kit.core.lease import Ended, leased
 from pef_protocol import check_orders
@@ -89,7 +89,7 @@ def uv_esm(uv: Ultravisor, caller: Caller, asked: Esm) -> Operation[Reply]:
     # checks
     refused = CHECKS.first_failing(call)
     if refused:
-        return Reply(refused.code)
+        return refuse(refused)
     if call.found is not None:  # the VM is secure already
         return Reply(UCode.U_SUCCESS, entry)
 

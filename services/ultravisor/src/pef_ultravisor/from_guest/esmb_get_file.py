@@ -7,7 +7,7 @@ Source: specification of the Ultravisor, 1.4, minus defects D3 and D4.
 
 from typing import Final
 
-from pef_kit.core.checks import CheckOrder
+from pef_kit.core.checks import CheckOrder, refuse
 from pef_kit.core.effects import Operation
 from pef_protocol import check_orders
 from pef_protocol.calls import Reply
@@ -48,7 +48,7 @@ def uv_esmb_get_file(uv: Ultravisor, caller: Caller, asked: EsmbGetFile) -> Oper
     # checks
     refused = CHECKS.first_failing(call)
     if refused:
-        return Reply(refused.code)
+        return refuse(refused)
     svm = call.svm
 
     # effect

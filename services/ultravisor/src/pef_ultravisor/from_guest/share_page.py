@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from pef_kit.core.checks import CheckOrder
+from pef_kit.core.checks import CheckOrder, refuse
 from pef_kit.core.effects import Operation, PeerFailure, Turn, pause
 from pef_kit.core.runs import isin
 from pef_protocol import check_orders
@@ -63,7 +63,7 @@ def uv_share_page(uv: Ultravisor, caller: Caller, asked: SharePage) -> Operation
     # checks
     refused = CHECKS.first_failing(call)
     if refused:
-        return Reply(refused.code)
+        return refuse(refused)
     svm = call.svm
 
     # effect

@@ -9,7 +9,7 @@ Source: ultravisor.rst, UV_UNSHARE_ALL_PAGES; decisions on what a refusal means.
 from itertools import count
 from typing import Final
 
-from pef_kit.core.checks import CheckOrder
+from pef_kit.core.checks import CheckOrder, refuse
 from pef_kit.core.columns import gfn_set_of
 from pef_kit.core.effects import Operation, Turn, pause
 from pef_kit.core.runs import isin
@@ -40,7 +40,7 @@ def uv_unshare_all_pages(uv: Ultravisor, caller: Caller, asked: UnshareAllPages)
     # checks
     refused = CHECKS.first_failing(call)
     if refused:
-        return Reply(refused.code)
+        return refuse(refused)
     svm = call.svm
 
     # effect

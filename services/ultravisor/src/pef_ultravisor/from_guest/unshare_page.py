@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from pef_kit.core.checks import CheckOrder
+from pef_kit.core.checks import CheckOrder, refuse
 from pef_kit.core.effects import Operation, Turn, pause
 from pef_kit.core.runs import isin
 from pef_protocol import check_orders
@@ -65,7 +65,7 @@ def uv_unshare_page(uv: Ultravisor, caller: Caller, asked: UnsharePage) -> Opera
     # checks
     refused = CHECKS.first_failing(call)
     if refused:
-        return Reply(refused.code)
+        return refuse(refused)
     svm = call.svm
 
     # effect

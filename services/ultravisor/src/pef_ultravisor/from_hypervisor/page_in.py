@@ -74,7 +74,7 @@ def uv_page_in(uv: Ultravisor, caller: Caller, asked: PageIn) -> Operation[Reply
     """Answer UV_PAGE_IN."""
     # parameters
     call = Paging(uv, caller, asked)
-    refusals = call.new_refusals()
+    refusals = call.new_refusals(check_orders.PAGE_IN)
 
     # checks
     refused, codes = CHECKS.check_runs(call, call.runs)
@@ -92,7 +92,7 @@ def uv_page_in(uv: Ultravisor, caller: Caller, asked: PageIn) -> Operation[Reply
             event_of = events_of(svm, gfns)
             judged = checks.judged(gfns, GFN.judge_each(event_of, slot.state[gfns.selection]))
             refuse_without_room(uv, svm, gfns, judged)
-            refusals.add_pages(gfns, judged.code)
+            refusals.add_pages(gfns, judged.code, by_table=True)
 
             mapped = isin(judged.action, Action.MAP)
             if np.count_nonzero(mapped):

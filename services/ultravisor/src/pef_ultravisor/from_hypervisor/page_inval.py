@@ -37,7 +37,7 @@ def uv_page_inval(uv: Ultravisor, caller: Caller, asked: PageInval) -> Operation
     """Answer UV_PAGE_INVAL."""
     # parameters
     call = Paging(uv, caller, asked)
-    refusals = call.new_refusals()
+    refusals = call.new_refusals(check_orders.PAGE_INVAL)
 
     # checks
     refused, codes = CHECKS.check_runs(call, call.runs)
@@ -52,7 +52,7 @@ def uv_page_inval(uv: Ultravisor, caller: Caller, asked: PageInval) -> Operation
         unmap(uv.normal_pages, slot, offsets[isin(judged.action, Action.UNMAP)])
         done = isin(judged.code, UCode.U_SUCCESS)
         slot.put(offsets[done], judged.next_state[done])
-        refusals.add_pages(gfns, judged.code)
+        refusals.add_pages(gfns, judged.code, by_table=True)
 
     # reply
     yield from ()

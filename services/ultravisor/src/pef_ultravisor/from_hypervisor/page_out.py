@@ -64,7 +64,7 @@ def uv_page_out(uv: Ultravisor, caller: Caller, asked: PageOut) -> Operation[Rep
     """Answer UV_PAGE_OUT."""
     # parameters
     call = Paging(uv, caller, asked)
-    refusals = call.new_refusals()
+    refusals = call.new_refusals(check_orders.PAGE_OUT)
 
     # checks
     refused, codes = CHECKS.check_runs(call, call.runs)
@@ -87,7 +87,7 @@ def uv_page_out(uv: Ultravisor, caller: Caller, asked: PageOut) -> Operation[Rep
             pending = leaves & slot.marked(chosen, HCALL_PENDING)
             judged.code[pending] = UCode.U_BUSY
             leaves &= ~pending
-            refusals.add_pages(gfns, judged.code)
+            refusals.add_pages(gfns, judged.code, by_table=True)
             if np.count_nonzero(leaves):
                 pages, targets = gfns.where(leaves), gfns.each_address(call.addresses)[leaves]
                 held.enter_context(in_flight(uv, svm, BUSY, [pages], pages=[targets]))

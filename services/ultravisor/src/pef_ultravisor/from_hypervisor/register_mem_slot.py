@@ -9,7 +9,7 @@ Source: ultravisor.rst, UV_REGISTER_MEM_SLOT; decisions, "slot calls".
 
 from typing import Final
 
-from pef_kit.core.checks import CheckOrder
+from pef_kit.core.checks import CheckOrder, refuse
 from pef_kit.core.columns import gfn_set_of
 from pef_kit.core.effects import Operation
 from pef_protocol import check_orders
@@ -74,7 +74,7 @@ def uv_register_mem_slot(uv: Ultravisor, caller: Caller, asked: RegisterMemSlot)
     # checks
     refused = CHECKS.first_failing(call)
     if refused:
-        return Reply(refused.code)
+        return refuse(refused)
     if pages > most_of(uv):
         call.svm.too_large = True
         return Reply(UCode.U_RETRY, detail="the machine can never hold a slot of that size")
@@ -84,7 +84,7 @@ def uv_register_mem_slot(uv: Ultravisor, caller: Caller, asked: RegisterMemSlot)
         call = Call(uv, caller, asked)
         refused = CHECKS.first_failing(call)
         if refused:
-            return Reply(refused.code)
+            return refuse(refused)
     svm = call.svm
 
     # effect

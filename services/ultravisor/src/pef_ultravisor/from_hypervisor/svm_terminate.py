@@ -7,10 +7,11 @@ The answer names the incarnation that the lpid has now: what means one before is
 Source: ultravisor.rst, UV_SVM_TERMINATE; decisions, "UV_SVM_TERMINATE".
 """
 
+from dataclasses import replace
 from itertools import count
 from typing import Final
 
-from pef_kit.core.checks import CheckOrder
+from pef_kit.core.checks import CheckOrder, refuse
 from pef_kit.core.effects import Operation, pause
 from pef_kit.core.life import Life
 from pef_protocol import check_orders
@@ -40,7 +41,7 @@ def uv_svm_terminate(uv: Ultravisor, caller: Caller, asked: SvmTerminate) -> Ope
     # checks
     refused = CHECKS.first_failing(call)
     if refused and refused.name == "caller":
-        return Reply(refused.code)
+        return refuse(refused)
 
     # effect: an SVM of that lpid may have ended, and not be scrubbed; whoever asks waits for that, too
     dying = [svm for svm in uv.dying if svm.lpid == asked.lpid]
@@ -49,7 +50,8 @@ def uv_svm_terminate(uv: Ultravisor, caller: Caller, asked: SvmTerminate) -> Ope
 
     # reply
     now = uv.incarnation_of(asked.lpid)
-    return Reply(refused.code if refused else UCode.U_SUCCESS, {"incarnation": str(now)} if now else {})
+    reply = refuse(refused) if refused else Reply(UCode.U_SUCCESS)
+    return replace(reply, outputs={"incarnation": str(now)}) if now else reply
 
 
 def end_svm(uv: Ultravisor, svm: Svm) -> Operation[None]:

@@ -5,7 +5,7 @@ Source: ultravisor.rst, UV_UNREGISTER_MEM_SLOT; decisions, "slot calls".
 
 from typing import Final
 
-from pef_kit.core.checks import CheckOrder
+from pef_kit.core.checks import CheckOrder, refuse
 from pef_kit.core.effects import Operation
 from pef_protocol import check_orders
 from pef_protocol.calls import Reply
@@ -48,7 +48,7 @@ def uv_unregister_mem_slot(uv: Ultravisor, caller: Caller, asked: UnregisterMemS
     # checks
     refused = CHECKS.first_failing(call)
     if refused:
-        return Reply(refused.code)
+        return refuse(refused)
 
     # effect
     yield from uv.release_slot(call.svm, call.slot)

@@ -5,7 +5,7 @@ Source: ultravisor.rst, UV_WRITE_PATE; decisions, "UV_WRITE_PATE on an SVM".
 
 from typing import Final
 
-from pef_kit.core.checks import CheckOrder
+from pef_kit.core.checks import CheckOrder, refuse
 from pef_kit.core.effects import Operation
 from pef_protocol import check_orders
 from pef_protocol.calls import Reply
@@ -40,7 +40,7 @@ def uv_write_pate(uv: Ultravisor, caller: Caller, asked: WritePate) -> Operation
     # checks
     refused = CHECKS.first_failing(call)
     if refused:
-        return Reply(refused.code)
+        return refuse(refused)
 
     # effect
     if not any(entry):

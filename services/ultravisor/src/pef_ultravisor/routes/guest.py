@@ -9,6 +9,7 @@ from pef_kit.runtime.auth import TheGuest
 from pef_kit.runtime.clients import Access, Keyed, Length, Octets, access_refused
 from pef_kit.runtime.messages import MEMORY, Number
 from pef_kit.runtime.runner import Check
+from pef_kit.runtime.trace import recorded_access
 from pef_protocol.http import GUEST_PATH, OCTETS, Role
 from pef_protocol.quantities import Gpa
 from pef_ultravisor.access import AccessFailure
@@ -30,10 +31,15 @@ def add_guest_routes(service: Service, uv: Ultravisor) -> None:
         """Load bytes of guest memory as the SVM: octets, or why the access was refused."""
 
         async def loaded(current: Check) -> Response:
-            try:
-                content = await service.run(guest_load(uv, guest.lpid, Gpa(gpa), length), current)
-            except AccessFailure as failure:
-                return access_refused(failure.reason, failure.gpa)
+            with recorded_access(
+                service.observer, request.headers, guest.caller, "load", gpa, length
+            ) as recorded:
+                try:
+                    content = await service.run(guest_load(uv, guest.lpid, Gpa(gpa), length), current)
+                except AccessFailure as failure:
+                    recorded.ends("refused", failure.reason)
+                    return access_refused(failure.reason, failure.gpa)
+                recorded.ends("resolved")
             return Response(content, media_type=OCTETS)
 
         return await service.as_guest(request, guest.caller, loaded, reads=True)
@@ -42,10 +48,15 @@ def add_guest_routes(service: Service, uv: Ultravisor) -> None:
         """Store the octets of the body into guest memory as the SVM."""
 
         async def stored(current: Check) -> Response:
-            try:
-                await service.run(guest_store(uv, guest.lpid, Gpa(gpa), content), current)
-            except AccessFailure as failure:
-                return access_refused(failure.reason, failure.gpa)
+            with recorded_access(
+                service.observer, request.headers, guest.caller, "store", gpa, len(content)
+            ) as recorded:
+                try:
+                    await service.run(guest_store(uv, guest.lpid, Gpa(gpa), content), current)
+                except AccessFailure as failure:
+                    recorded.ends("refused", failure.reason)
+                    return access_refused(failure.reason, failure.gpa)
+                recorded.ends("resolved")
             return json_response({"access": "resolved"})
 
         return await service.as_guest(request, guest.caller, stored)

@@ -178,4 +178,4 @@ async def test_bursts_of_nested_calls_over_small_pools_do_not_lock_each_other() 
     assert answers[0].json()["code"] == {"name": "U_SUCCESS", "number": 0}
     assert sorted(rounds) == sorted([*range(connections)] * (guests // connections))
     depths = [event["depth"] for service in (uv, hv) for event in service.observer.since(0)]
-    assert sorted(depths) == sorted([*range(5)] * guests)
+    assert sorted(depths) == sorted([*range(5)] * guests * 2)
