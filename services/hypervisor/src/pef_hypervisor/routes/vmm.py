@@ -122,10 +122,7 @@ class Operations:
         reads: bool = False,
         **arguments: int | str,
     ) -> Response:
-        """Answer by the operation that `begin` gives, once the body is there; raise Problem 412.
-
-        An event names the operation and its arguments, with `lpid`: numbers and names, never bytes of a page.
-        """
+        """Answer by the operation that `begin` gives, once the body is there; raise Problem 412."""
         if lpid is not None:
             arguments = {"lpid": lpid, **arguments}
 
@@ -191,9 +188,7 @@ def add_vmm_routes(service: Service, hypervisor: Hypervisor) -> None:
             lambda: hypervisor.add_slot(lpid, asked.slotid, asked.gpa, asked.size),
             lpid=lpid,
             etag=etag,
-            slotid=asked.slotid,
-            gpa=asked.gpa,
-            size=asked.size,
+            **asked.model_dump(),
         )
 
     async def remove_slot(
@@ -258,8 +253,7 @@ def add_vmm_routes(service: Service, hypervisor: Hypervisor) -> None:
             lambda: hypervisor.unmap(lpid, asked.gpa, asked.count),
             lpid=lpid,
             etag=etag,
-            gpa=asked.gpa,
-            count=asked.count,
+            **asked.model_dump(),
         )
 
     async def reset(
