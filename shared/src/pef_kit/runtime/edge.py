@@ -60,6 +60,8 @@ SLOWEST: Final = 1 << 20
 NAMES: Final = "pef.names"
 """Under this key the scope of a message between the sides holds what it says of itself."""
 SERVICE_UNAVAILABLE: Final = 503
+OF_A_BODY: Final = frozenset({b"content-length", b"transfer-encoding"})
+"""Headers of a request that has a body."""
 
 VISORS: Final = frozenset({Role.ULTRAVISOR, Role.HYPERVISOR})
 ALL: Final = frozenset(Role)
@@ -167,7 +169,11 @@ class Edge:
                     await body.read()
                 receive = body.receive
         except Problem as problem:
-            await problem.response()(scope, receive, send)
+            response = problem.response()
+            if any(name in OF_A_BODY for name, _ in scope["headers"]):
+                # Order: what is left of the body is never read, so nobody may send another request behind it.
+                response.headers["connection"] = "close"
+            await response(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
