@@ -10,8 +10,8 @@ from pydantic import Field
 
 from pef_hypervisor import views
 from pef_hypervisor.dispatch import Hypervisor
+from pef_hypervisor.epoch import Link
 from pef_hypervisor.invariants import broken
-from pef_hypervisor.link import Link
 from pef_hypervisor.routes.bus import OwnBus, add_bus_routes
 from pef_hypervisor.routes.guest import add_guest_routes
 from pef_hypervisor.routes.vmm import add_vmm_routes

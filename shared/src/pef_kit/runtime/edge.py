@@ -61,7 +61,6 @@ NAMES: Final = "pef.names"
 """Under this key the scope of a message between the sides holds what it says of itself."""
 SERVICE_UNAVAILABLE: Final = 503
 OF_A_BODY: Final = frozenset({b"content-length", b"transfer-encoding"})
-"""Headers of a request that has a body."""
 
 VISORS: Final = frozenset({Role.ULTRAVISOR, Role.HYPERVISOR})
 ALL: Final = frozenset(Role)

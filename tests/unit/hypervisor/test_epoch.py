@@ -9,7 +9,7 @@ import pytest
 
 from harness.in_process import toy_service
 from pef_hypervisor.dispatch import Hypervisor
-from pef_hypervisor.link import Link, LinkState
+from pef_hypervisor.epoch import Link, LinkState
 from pef_kit.core.effects import Backoff, Effect, Operation, PeerFailure
 from pef_kit.core.fence import Fence
 from pef_kit.runtime.auth import Problem
@@ -68,8 +68,8 @@ class Machine:
 
 @pytest.fixture(autouse=True)
 def nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pef_hypervisor.link.LONGEST_WAIT", 0.0)
-    monkeypatch.setattr("pef_hypervisor.link.FIRST_WAIT", 0.0)
+    monkeypatch.setattr("pef_hypervisor.epoch.LONGEST_WAIT", 0.0)
+    monkeypatch.setattr("pef_hypervisor.epoch.FIRST_WAIT", 0.0)
 
 
 async def go_on(_: Effect) -> bool:
