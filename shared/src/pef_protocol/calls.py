@@ -21,7 +21,7 @@ class Call:
     """One call of the protocol.
 
     `later` are the codes that a call may give once its check order is passed; `codes` is all that it may
-    give, so whoever called can tell an answer from an impossible one.
+    give, so the caller can tell an answer from an impossible one.
     """
 
     name: str

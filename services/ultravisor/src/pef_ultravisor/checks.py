@@ -6,6 +6,7 @@ A call is an object: its parameters, and what its checks have resolved. `found` 
 Order: an object is of one moment. What was checked before a yield is checked again by a new object after it.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -55,7 +56,7 @@ RangeT = TypeVar("RangeT", bound=_NamesGfns)
 PagingT = TypeVar("PagingT", bound=PageIn | PageOut | PageInval)
 
 
-class Call(Generic[AskedT]):
+class Call(ABC, Generic[AskedT]):
     """A call as it is checked: who calls, what is asked, and which SVM is meant, if there is one."""
 
     def __init__(self, uv: Ultravisor, caller: Caller, asked: AskedT) -> None:
@@ -64,9 +65,9 @@ class Call(Generic[AskedT]):
         self.asked = asked
 
     @property
+    @abstractmethod
     def lpid(self) -> Lpid:
         """Return the lpid of the VM that is meant."""
-        raise NotImplementedError
 
     @cached_property
     def found(self) -> Svm | None:

@@ -38,7 +38,7 @@ class MemoryFile(BaseModel):
 
 
 class HelloForm(BaseModel):
-    """The body of a hello. `slots` tells whether whoever says it keeps answers."""
+    """The body of a hello. `slots` tells whether its sender keeps answers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

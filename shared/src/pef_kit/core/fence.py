@@ -61,7 +61,7 @@ class KeptAnswer:
 
 @dataclass(eq=False, slots=True)
 class Kept:
-    """What a slot keeps of its last call. `task` is for whoever runs it: those who join wait for it."""
+    """What a slot keeps of its last call. `task` belongs to its runner: those who join wait for it."""
 
     number: int
     fingerprint: bytes

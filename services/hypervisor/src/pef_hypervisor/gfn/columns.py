@@ -34,8 +34,8 @@ flight as a whole reads as if each GFN had the mark. Invariant: `nothing_moves_a
 HOST_POPULATED: Final = 2
 """The normal page has bytes; a page without the mark reads as zero and costs nothing.
 
-Bytes: it says nothing of who may touch them, only that they are there. Set by whoever writes the page: guest,
-host, or an ultracall that fills or shares it. Cleared by `scrub_pages` alone, once the page is a hole again.
+Bytes: it says that they are there, and nothing of who may touch them. Set with each write to the page, by
+guest, host, or an ultracall that fills or shares it. Cleared by `scrub_pages` alone, once the page is a hole.
 Invariants: `visible_pages_are_there`, `secure_pages_left`.
 """
 STAND_IN: Final = 4

@@ -2,7 +2,7 @@
 
 A call of the SVM that is open meanwhile begins nothing more and ends with an error; it is not waited for.
 Bytes are, for with the answer to this call the normal pages are the Hypervisor's to give to others.
-The answer names the incarnation that the lpid has now: what means one before is late, whoever asks it.
+The answer names the incarnation that the lpid has now: a message that means an earlier one is late.
 
 Source: ultravisor.rst, UV_SVM_TERMINATE; decisions, "UV_SVM_TERMINATE".
 """
@@ -43,7 +43,7 @@ def uv_svm_terminate(uv: Ultravisor, caller: Caller, asked: SvmTerminate) -> Ope
     if refused and refused.name == "caller":
         return refuse(refused)
 
-    # effect: an SVM of that lpid may have ended, and not be scrubbed; whoever asks waits for that, too
+    # effect: an SVM of that lpid may have ended, and not be scrubbed yet: the caller waits for that, too
     dying = [svm for svm in uv.dying if svm.lpid == asked.lpid]
     for svm in dying if call.found is None else [*dying, call.found]:
         yield from end_svm(uv, svm)
