@@ -22,11 +22,11 @@ STATE: Final = "state"
 
 
 class MismatchedChecks(ValueError):
-    """The checks of a call are not those of its checks."""
+    """The functions that judge a call are not those of its checks."""
 
 
 def answered_by_table(check: Check) -> bool:
-    """Tell whether a check is answered by the transition table rather than by a check."""
+    """Tell whether a check is answered by the transition table, rather than by a function."""
     return check.per_run and check.name == STATE
 
 
@@ -42,7 +42,8 @@ class CheckOrder(Generic[AskedT]):
     ) -> None:
         wanted = {check.name for check in checks if not answered_by_table(check)}
         if wanted != set(functions):
-            message = f"unchecked or unknown checks: {', '.join(sorted(wanted ^ set(functions)))}"
+            names = ", ".join(sorted(wanted ^ set(functions)))
+            message = f"checks without a function, or functions without a check: {names}"
             raise MismatchedChecks(message)
         self.checks = tuple(check for check in checks if not answered_by_table(check))
         self._functions = functions

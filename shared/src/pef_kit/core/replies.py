@@ -23,7 +23,7 @@ class RefusedBy(IntEnum):
     TABLE = 1
     """The transition table, which is the check `state` of runs."""
     CHECK = 2
-    """Another check of runs."""
+    """A check that judges each run, with a function."""
 
 
 class Refusals:

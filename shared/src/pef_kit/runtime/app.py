@@ -29,7 +29,7 @@ from pef_kit.runtime.auth import SCHEMES, Authenticator, Problem
 from pef_kit.runtime.calls import BROKEN, CallEndpoint, Handle, as_response, refusal, unknown_call
 from pef_kit.runtime.clients import ANSWER_WITHIN, Clients, NothingDone
 from pef_kit.runtime.edge import READ_TIMEOUT, SMALL, Edge, Rule, Rules
-from pef_kit.runtime.runner import Check, OperationRunner, begun_if
+from pef_kit.runtime.runner import OperationRunner, Precondition, begun_if
 from pef_kit.runtime.trace import Observer
 from pef_protocol.calls import Call
 from pef_protocol.events import Side
@@ -177,7 +177,7 @@ class Service:
         if self.fence.epoch is None or not self.fits:
             raise Problem(503, self.not_ready(), kind=ProblemType.NOT_NOW)
 
-    async def run(self, operation: Operation[T], check: Check | None = None) -> T:
+    async def run(self, operation: Operation[T], check: Precondition | None = None) -> T:
         """Drive an operation of the current epoch to its end, if `check` passes at its first step."""
         self.require_epoch()
         return await self.run_first(begun_if(check, operation))
@@ -186,7 +186,7 @@ class Service:
         """Drive an operation of the current epoch by which this side comes to fit its peer."""
         return await self.runner.run(leased(operation, self.fence.life))
 
-    async def run_alone(self, operation: Operation[T], check: Check | None = None) -> T:
+    async def run_alone(self, operation: Operation[T], check: Precondition | None = None) -> T:
         """Drive an operation that needs no peer, and so no epoch, to its end."""
         return await self.runner.run(begun_if(check, operation))
 
@@ -194,7 +194,7 @@ class Service:
         self,
         request: Request,
         caller: Caller,
-        work: Callable[[Check], Awaitable[Response]],
+        work: Callable[[Precondition], Awaitable[Response]],
         *,
         reads: bool = False,
     ) -> Response:

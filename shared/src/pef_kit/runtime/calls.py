@@ -23,7 +23,7 @@ from pef_kit.runtime import messages
 from pef_kit.runtime.auth import CALLER, Problem
 from pef_kit.runtime.clients import NothingDone
 from pef_kit.runtime.edge import NAMES, VISORS, Names
-from pef_kit.runtime.runner import Check, begun_if
+from pef_kit.runtime.runner import Precondition, begun_if
 from pef_kit.runtime.trace import Recorded, event_fields
 from pef_protocol.calls import Call, Reply
 from pef_protocol.codes import HCode, UCode
@@ -82,7 +82,7 @@ class CallEndpoint:
         if names is not None:
             return as_response(await self._answer_peer(headers, caller, names, asked, seconds))
 
-        async def answered(check: Check | None = None) -> Response:
+        async def answered(check: Precondition | None = None) -> Response:
             service.require_epoch()
             life = service.fence.life
             reply = await self._run(headers, caller, asked, life, seconds, check)
@@ -126,7 +126,7 @@ class CallEndpoint:
         asked: Any,
         life: Life,
         seconds: float | None,
-        check: Check | None = None,
+        check: Precondition | None = None,
     ) -> Reply:
         """Do what the call asks for, for as long as its epoch lasts, and record it."""
         service, name = self._service, self._call.name

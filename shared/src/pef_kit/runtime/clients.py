@@ -29,7 +29,7 @@ from pef_kit.core.idempotency import (
 from pef_kit.core.life import Ended
 from pef_kit.runtime.auth import Problem
 from pef_kit.runtime.messages import MEMORY, Number
-from pef_kit.runtime.runner import Check
+from pef_kit.runtime.runner import Precondition
 from pef_protocol.http import IDEMPOTENCY_KEY, JSON, OPERATIONS_PATH, REPLAYED, Caller
 from pef_protocol.identity import Incarnation
 
@@ -100,7 +100,7 @@ class Clients:
         self,
         request: Request,
         caller: Caller,
-        check: Check,
+        check: Precondition,
         work: Callable[[], Awaitable[Response]],
         *,
         reads: bool = False,

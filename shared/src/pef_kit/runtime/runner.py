@@ -25,7 +25,7 @@ from pef_protocol.codes import HCode, UCode
 
 T = TypeVar("T")
 
-Check: TypeAlias = Callable[[], None]
+Precondition: TypeAlias = Callable[[], None]
 """Raises where an operation must not begin."""
 
 FIRST_BACKOFF: Final = 0.0005
@@ -117,7 +117,7 @@ class OperationRunner:
         return await drive(operation, performed)
 
 
-def begun_if(check: Check | None, operation: Operation[T]) -> Operation[T]:
+def begun_if(check: Precondition | None, operation: Operation[T]) -> Operation[T]:
     """Begin `operation` only if `check` passes at its first step: a task begins later than it is made."""
     if check is None:
         return operation

@@ -8,7 +8,7 @@ from pef_kit.runtime.app import Service, json_response
 from pef_kit.runtime.auth import TheGuest
 from pef_kit.runtime.clients import Access, Keyed, Length, Octets, access_refused
 from pef_kit.runtime.messages import MEMORY, Number
-from pef_kit.runtime.runner import Check
+from pef_kit.runtime.runner import Precondition
 from pef_kit.runtime.trace import recorded_access
 from pef_protocol.http import GUEST_PATH, OCTETS, Role
 from pef_protocol.quantities import Gpa
@@ -30,7 +30,7 @@ def add_guest_routes(service: Service, uv: Ultravisor) -> None:
     async def load(request: Request, guest: TheGuest, gpa: Number, length: Length) -> Response:
         """Load bytes of guest memory as the SVM: octets, or why the access was refused."""
 
-        async def loaded(current: Check) -> Response:
+        async def loaded(current: Precondition) -> Response:
             with recorded_access(
                 service.observer, request.headers, guest.caller, "load", gpa, length
             ) as recorded:
@@ -47,7 +47,7 @@ def add_guest_routes(service: Service, uv: Ultravisor) -> None:
     async def store(request: Request, guest: TheGuest, gpa: Number, content: Octets, _: Keyed) -> Response:
         """Store the octets of the body into guest memory as the SVM."""
 
-        async def stored(current: Check) -> Response:
+        async def stored(current: Precondition) -> Response:
             with recorded_access(
                 service.observer, request.headers, guest.caller, "store", gpa, len(content)
             ) as recorded:
