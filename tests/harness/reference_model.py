@@ -81,22 +81,25 @@ class ReferenceModel:
         if page is None or page.uv.startswith("SHARED_IMPLICIT"):
             raise Denied
         if self.secure:
-            self._bring_back(page)
+            self._bring_all_back([page])
         return page
 
-    def _bring_back(self, page: ReferencePage) -> None:
-        if page.uv == "PAGEDOUT":
-            if page.normal != CIPHERTEXT:
-                raise Denied
-            page.uv, page.hv, page.normal, page.replaced = "SECURE", "SECURE", ZERO, False
-        if page.uv == "SHARED_INV":
-            page.uv = "SHARED"
+    def _bring_all_back(self, pages: list[ReferencePage]) -> None:
+        """Bring each genuine page back that is out; deny where one is spoiled. Then map what was unmapped."""
+        out = [page for page in pages if page.uv == "PAGEDOUT"]
+        for page in out:
+            if page.normal == CIPHERTEXT:
+                page.uv, page.hv, page.normal, page.replaced = "SECURE", "SECURE", ZERO, False
+        if any(page.uv == "PAGEDOUT" for page in out):
+            raise Denied
+        for page in pages:
+            if page.uv == "SHARED_INV":
+                page.uv = "SHARED"
 
     def share(self, gfns: range) -> None:
         """Share pages: zero at the change of owner, zero again if they were shared already."""
         self._need(gfns)
-        for gfn in gfns:
-            self._bring_back(self.pages[gfn])
+        self._bring_all_back([self.pages[gfn] for gfn in gfns])
         for gfn in gfns:
             page = self.pages[gfn]
             if page.uv in {"SECURE", "SHARED"}:
@@ -108,9 +111,7 @@ class ReferenceModel:
         self._need(gfns)
         if any(gfn in self.bounce | self.rtas for gfn in gfns):
             raise Denied
-        for gfn in gfns:
-            if self.pages[gfn].uv == "PAGEDOUT":
-                self._bring_back(self.pages[gfn])
+        self._bring_all_back([self.pages[gfn] for gfn in gfns if self.pages[gfn].uv == "PAGEDOUT"])
         for gfn in gfns:
             self.pages[gfn] = ReferencePage("SECURE", "SECURE")
 
