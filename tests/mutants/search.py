@@ -17,7 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from pef_explorer.plan import IMAGES, Plan
+from pef_explorer.plan import IMAGES, Delivery, Plan
 from pef_explorer.search.counterexample import comes_again, counterexample
 from pef_explorer.search.search import Progress, Search
 from pef_explorer.simulation.files import commit
@@ -47,7 +47,14 @@ def plans(*, triggered: bool) -> Iterator[Plan]:
     ignored = REFUSING if triggered else frozenset[str]()
     for pages, plug, faults in ((1, 0, 0), (1, 0, 1), (1, 1, 1), (2, 1, 0), (2, 1, 1)):
         for image in IMAGES[pages]:
-            yield Plan(Design.TRACKED, image, plug, faults=faults, ignored=ignored)
+            yield Plan(
+                Design.TRACKED,
+                image,
+                plug,
+                faults=faults,
+                ignored=ignored,
+                delivery=Delivery.UNRELIABLE,
+            )
 
 
 def search(name: str) -> Searched:

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 from pef_explorer.engines import engine_for
-from pef_explorer.plan import Plan, Troubles
+from pef_explorer.plan import Delivery, Plan, Troubles
 from pef_explorer.search.counterexample import counterexample
 from pef_explorer.search.exploration import REPORT_EVERY, Bounds, Row, file_of, processors
 from pef_explorer.search.exploration import explore as explored
@@ -42,8 +42,11 @@ def explore(
     vcpus: Annotated[int, typer.Option(min=1, max=2, help="vCPUs of the guest.")] = 1,
     calls: Annotated[int, typer.Option(min=1, max=4, help="Calls begun together.")] = 2,
     faults: Annotated[
-        int, typer.Option(min=0, max=3, help="Messages that a peer refuses, or, having no slots, does twice.")
+        int, typer.Option(min=0, max=3, help="Messages that a peer refuses, or answers busy.")
     ] = 0,
+    wire: Annotated[
+        Delivery, typer.Option(help="Whether such a fault may also be a message that is lost, or acts twice.")
+    ] = Delivery.ONCE,
     lost_answers: Annotated[
         int, typer.Option(min=0, max=3, help="Answers that are lost; the call is sent again, in its slot.")
     ] = 0,
@@ -73,7 +76,7 @@ def explore(
     """Explore every interleaving of a small VM under each design, and print which invariants are violated."""
     chosen = chosen_designs(design or [ALL], GROUPS)
     troubles = Troubles(lost_answers, late, deaths, destroys)
-    bounds = Bounds(slots_of(slots), vcpus, calls, faults, limit, minutes * 60, troubles)
+    bounds = Bounds(slots_of(slots), vcpus, calls, faults, limit, minutes * 60, troubles, wire)
     for directory in (state, keep):
         if directory is not None:
             directory.mkdir(parents=True, exist_ok=True)
@@ -115,6 +118,7 @@ def _command(designs: list[DesignName], bounds: Bounds) -> str:
     usual = Bounds()
     words += [f"--calls {bounds.calls}"] * (bounds.calls != usual.calls)
     words += [f"--faults {bounds.faults}"] * (bounds.faults != usual.faults)
+    words += [f"--wire {bounds.delivery}"] * (bounds.delivery != usual.delivery)
     words += [
         f"--{name.replace('_', '-')} {count}" for name, count in bounds.troubles._asdict().items() if count
     ]

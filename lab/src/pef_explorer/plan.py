@@ -18,6 +18,15 @@ class Part(StrEnum):
     """Nobody asks for it."""
 
 
+class Delivery(StrEnum):
+    """How the wire carries the messages of a peer whose calls have no slots."""
+
+    ONCE = "once"
+    """Each message arrives once, as an ultracall does, which is an instruction."""
+    UNRELIABLE = "unreliable"
+    """A message may be lost, or act twice, and its sender does not learn which."""
+
+
 class Troubles(NamedTuple):
     """How often the wire, or a side, may fail those who speak the fence, in all.
 
@@ -41,8 +50,9 @@ class Plan:
 
     `image` has the part of each GFN of slot 0; slot 1, of `plug` GFNs right behind it, is hot-pluggable.
     `vcpus` are the guest's; at most `calls` calls are begun before everything has ended again, in every order
-    of their steps; `faults` messages may be refused, answered busy, doubled or lost in all. The invariants in
-    `ignored` are not judged. `troubles` befall the wire, and no invariant is any weaker for them.
+    of their steps; `faults` messages in all may be refused or answered busy, and on an unreliable wire be
+    doubled or lost. The invariants in `ignored` are not judged. `troubles` befall the wire, and no invariant
+    is any weaker for them.
     """
 
     design: DesignName
@@ -53,6 +63,7 @@ class Plan:
     faults: int = 0
     ignored: frozenset[str] = frozenset()
     troubles: Troubles = NO_TROUBLES
+    delivery: Delivery = Delivery.ONCE
 
     @property
     def pages(self) -> int:

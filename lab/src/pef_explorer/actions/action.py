@@ -27,6 +27,12 @@ class Target(Protocol):
     def at_uv(self, gfn: int) -> S | None:
         """Return the state of a GFN in the Ultravisor, or None."""
 
+    def shares(self, gfn: int) -> bool:
+        """Tell whether the guest is sharing a GFN at this moment."""
+
+    def is_shared_meanwhile(self, gfn: int) -> None:
+        """Note that the guest shares a GFN to which its open stores may go."""
+
 
 Begin = Callable[[Target, int], tuple[Operation[Any], bytes]]
 End = Callable[[Target, int, frozenset[bytes], str], None]

@@ -1,7 +1,7 @@
 """The actions of the guest: loads, stores and ultracalls, and the tokens that its pages may then hold."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from pef_explorer.actions.action import PRIVATE, Begin, Target
 from pef_explorer.actions.oracle import OPEN, SECRET, ZERO
@@ -19,7 +19,7 @@ def load(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
 
 def store(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
     """Store a token."""
-    secret = world.oracle.secure and world.at_uv(gfn) in PRIVATE
+    secret = world.oracle.secure and world.at_uv(gfn) in PRIVATE and not world.shares(gfn)
     token = world.token(SECRET if secret else OPEN, gfn)
     world.oracle.also(gfn, token)
     return operations.store(world.system, LPID, gfn, token, secure=world.oracle.secure), token
@@ -35,6 +35,15 @@ def zeroing(ultracall: Callable[..., Operation[Any]]) -> Begin:
         return ultracall(world.system, LPID, gfn), b"" if kept else ZERO
 
     return begin
+
+
+zeroing_share: Final = zeroing(operations.share)
+
+
+def share(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
+    """Make UV_SHARE_PAGE; a store of another vCPU may go to the page before it is shared, or afterwards."""
+    world.is_shared_meanwhile(gfn)
+    return zeroing_share(world, gfn)
 
 
 def unshare_all(world: Target, _: int) -> tuple[Operation[Any], bytes]:

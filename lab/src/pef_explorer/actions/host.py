@@ -10,8 +10,8 @@ from pef_explorer.machines.small_memory import TOKEN_BYTES
 from pef_explorer.machines.system import LPID
 from pef_hypervisor.outcome import Errno
 from pef_kit.core.effects import Operation
+from pef_protocol.states import HvVmState, UvVmState
 from pef_protocol.states import UvGfnState as S
-from pef_protocol.states import UvVmState
 
 
 def reset(world: Target, _: int) -> tuple[Operation[Any], bytes]:
@@ -23,13 +23,13 @@ def reset(world: Target, _: int) -> tuple[Operation[Any], bytes]:
 
 
 def was_reset(world: Target, _: int, __: frozenset[bytes], outcome: str) -> None:
-    """Note that the VM is a normal one, if the reset succeeded."""
-    if outcome != Errno.OK.name:
-        return
-    pages = world.system.plan.pages
-    world.oracle.secure = False
-    world.oracle.tainted = [False] * pages
-    world.oracle.absent = [False] * pages
+    """Note what a reset has taken from the SVM: all of it, or, where it was refused, what is gone by then."""
+    succeeded = outcome == Errno.OK.name
+    for gfn in range(world.system.plan.pages):
+        if succeeded or world.at_uv(gfn) is None:
+            world.oracle.tainted[gfn] = world.oracle.absent[gfn] = False
+    if succeeded or world.system.svm is None:
+        world.oracle.secure = False
 
 
 def replace(world: Target, _: int) -> tuple[Operation[Any], bytes]:
@@ -69,10 +69,15 @@ def host_wrote(world: Target, gfn: int, values: frozenset[bytes], outcome: str) 
     svm, state = world.system.svm, world.at_uv(gfn)
     if state is S.PAGEDOUT:
         world.oracle.tainted[gfn] = True
-    elif svm is not None and svm.state is UvVmState.ABORT:
+    elif svm is not None and (svm.state is UvVmState.ABORT or _is_half_reset(world)):
         world.oracle.may[gfn] |= values  # the VM gets back what was imported, or what was written since
     elif svm is None or svm.state is not UvVmState.SECURE or state not in {S.SECURE, None}:
         world.oracle.may[gfn] = values
+
+
+def _is_half_reset(world: Target) -> bool:
+    """Tell whether a reset is under way, or has failed: nothing but another one can follow."""
+    return world.system.vm is not None and world.system.vm.state is not HvVmState.SECURE
 
 
 def unmap(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:

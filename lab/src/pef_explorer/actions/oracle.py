@@ -23,6 +23,7 @@ class Memory(NamedTuple):
     absent: tuple[bool, ...]
     sealed: tuple[tuple[int, bytes], ...]
     secure: bool
+    disclosed: frozenset[bytes]
 
 
 class Oracle:
@@ -30,7 +31,8 @@ class Oracle:
 
     `may[gfn]`: tokens, or ZERO. `tainted`: the host has written over the encrypted page. `absent`: the host
     has taken the shared page away and not shared it again. `sealed`: the counter and the bytes with which the
-    page was last paged out.
+    page was last paged out. `disclosed`: tokens that the guest stored while it shared their page: others may
+    see them.
     """
 
     def __init__(self, pages: int) -> None:
@@ -39,11 +41,17 @@ class Oracle:
         self.absent = [False] * pages
         self.sealed = [(0, BLANK)] * pages
         self.secure = False
+        self.disclosed = frozenset[bytes]()
 
     def frozen(self) -> Memory:
         """Return it as a plain value."""
         return Memory(
-            tuple(self.may), tuple(self.tainted), tuple(self.absent), tuple(self.sealed), self.secure
+            tuple(self.may),
+            tuple(self.tainted),
+            tuple(self.absent),
+            tuple(self.sealed),
+            self.secure,
+            self.disclosed,
         )
 
     def thaw(self, memory: Memory) -> None:
@@ -52,7 +60,7 @@ class Oracle:
         self.tainted = list(memory.tainted)
         self.absent = list(memory.absent)
         self.sealed = list(memory.sealed)
-        self.secure = memory.secure
+        self.secure, self.disclosed = memory.secure, memory.disclosed
 
     def is_new(self) -> None:
         """Become the memory of a VM that nobody has written to."""
@@ -68,8 +76,11 @@ class Oracle:
 
     def key(self) -> tuple[object, ...]:
         """Return what makes this state differ from others; tokens count by their origin only."""
-        values = tuple((len(each), ZERO in each) for each in self.may)
-        return values, tuple(self.tainted), tuple(self.absent), self.secure
+        return tuple(map(self.key_of, self.may)), tuple(self.tainted), tuple(self.absent), self.secure
+
+    def key_of(self, values: frozenset[bytes]) -> tuple[int, bool, int]:
+        """Return how many values there are, whether one is zero, and how many are secret."""
+        return len(values), ZERO in values, sum(map(self.is_secret, values))
 
     def origin(self, gfn: int, page: bytes) -> bytes:
         """Return where the bytes of a page of `gfn` come from, in one or two letters."""
@@ -78,8 +89,14 @@ class Oracle:
         if page[TOKEN_BYTES:] == ZERO:
             if page[1] != gfn + 1:
                 return page[:2]
-            return b"E" if page[:TOKEN_BYTES] in self.may[gfn] else page[:1]
+            token = page[:TOKEN_BYTES]
+            kind = SECRET if self.is_secret(token) else OPEN if token[:1] == SECRET else token[:1]
+            return b"E" + kind if token in self.may[gfn] else kind
         return b"C" if page == self.sealed[gfn][1] else b"?"
+
+    def is_secret(self, token: bytes) -> bool:
+        """Tell whether the guest stored `token` in a page that nobody but itself could see."""
+        return token[:1] == SECRET and token not in self.disclosed
 
     def new_token(self, kind: bytes, gfn: int, seen: frozenset[bytes]) -> bytes:
         """Return a token for `gfn` that neither may be found there nor is `seen` anywhere, if there is one.
@@ -88,7 +105,9 @@ class Oracle:
         """
         tokens = [kind + bytes([gfn + 1, serial]) + bytes(TOKEN_BYTES - 3) for serial in range(1, SERIALS)]
         fresh = (token for token in tokens if token not in self.may[gfn] and token not in seen)
-        return next(fresh, tokens[-1])
+        token = next(fresh, tokens[-1])
+        self.disclosed -= {token}
+        return token
 
     def also(self, gfn: int, value: bytes) -> None:
         """Let `gfn` hold `value` too: somebody has begun to write it."""

@@ -26,6 +26,8 @@ from pef_explorer.machines import operations
 from pef_explorer.plan import Plan
 
 REPLACE: Final = ActionName.REPLACE.value
+STORE: Final = ActionName.STORE.value
+SHARE: Final = ActionName.SHARE.value
 PAIR: Final = 2
 PAGE_OUT: Final = ActionName.PAGE_OUT.value
 UV_ESM: Final = ActionName.ESM.value
@@ -34,7 +36,7 @@ ESM_FAILS: Final = ActionName.BAD_ESM.value
 GUEST_ACTIONS: Final = (
     Action(ActionName.LOAD.value, guest.load, nothing, is_there),
     Action(ActionName.STORE.value, guest.store, guest.written, is_there),
-    Action(ActionName.SHARE.value, guest.zeroing(operations.share), guest.written, runs_secure),
+    Action(ActionName.SHARE.value, guest.share, guest.written, runs_secure),
     Action(ActionName.UNSHARE.value, guest.zeroing(operations.unshare), guest.written, runs_secure),
     Action(ActionName.UNSHARE_ALL.value, guest.unshare_all, nothing, is_secure, whole=True),
     Action(ActionName.REBOOT.value, host.reset, host.was_reset, has_vm, whole=True),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pef_explorer.actions.oracle import BLANK, SECRET, ZERO
+from pef_explorer.actions.oracle import BLANK, ZERO
 from pef_explorer.invariants.observed import gfns, state
 from pef_explorer.invariants.transition_tables import (
     MAPPING,
@@ -17,7 +17,7 @@ from pef_protocol.states import UvGfnState as S
 def no_plaintext_outside(step: Step) -> Iterator[str]:
     """1. What the guest stored into a page of its own is in nothing that the Hypervisor can read."""
     for place, page in enumerate(step.after.normal):
-        if page[:1] == SECRET and page[TOKEN_BYTES:] == ZERO:
+        if step.world.oracle.is_secret(page[:TOKEN_BYTES]) and page[TOKEN_BYTES:] == ZERO:
             yield f"normal page {place} holds what the guest stored in its own GFN {page[1] - 1}"
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
+from pef_explorer.plan import Delivery
 from pef_kit.core.effects import PeerCall
 from pef_lab.refusing import made_up
 from pef_protocol.calls import Reply
@@ -29,8 +30,11 @@ class Fault(StrEnum):
     ANSWER_LOST = "its answer is lost"
 
 
-OF_A_PEER: Final = (Fault.REFUSED, Fault.BUSY, Fault.DOUBLED, Fault.LOST)
-"""What a peer does that refuses, or that speaks no slots."""
+OF_A_PEER: Final = {
+    Delivery.ONCE: (Fault.REFUSED, Fault.BUSY),
+    Delivery.UNRELIABLE: (Fault.REFUSED, Fault.BUSY, Fault.DOUBLED, Fault.LOST),
+}
+"""What may happen to a request of a peer without slots, by how the wire carries it."""
 
 
 def refusal(ask: PeerCall, fault: Fault) -> Reply:

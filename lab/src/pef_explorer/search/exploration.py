@@ -16,14 +16,14 @@ from threading import Event, Thread
 from typing import Final, NamedTuple
 
 from pef_explorer.engines import Engine
-from pef_explorer.plan import IMAGES, NO_TROUBLES, Plan, Troubles
+from pef_explorer.plan import IMAGES, NO_TROUBLES, Delivery, Plan, Troubles
 from pef_explorer.search.search import Found, Progress, Search, Violation
 from pef_lab.failures import WrongInput
 from pef_protocol.designs import DesignName
 
 REPORT_EVERY: Final = 0.5
 """Seconds between two words of a search on how far it is."""
-FORM: Final = "pef-search/4"
+FORM: Final = "pef-search/5"
 UNREADABLE: Final = (pickle.UnpicklingError, EOFError, ImportError, AttributeError, TypeError, ValueError)
 KEPT_EVERY: Final = 120.0
 """Seconds between two times that a search is written down, where it is."""
@@ -33,7 +33,7 @@ class Bounds(NamedTuple):
     """How far to go: GFNs of slot 0, of slot 1; vCPUs; calls begun together; faults; what stops a search.
 
     `limit`: transitions of a plan, or 0. `seconds`: of a plan, or 0: a search that is stopped by time has not
-    the same counts elsewhere. `troubles`: how often the wire fails.
+    the same counts elsewhere. `troubles`: how often the wire fails. `delivery`: what else a fault may be.
     """
 
     slots: tuple[int, int] = (2, 1)
@@ -43,6 +43,7 @@ class Bounds(NamedTuple):
     limit: int = 0
     seconds: float = 0.0
     troubles: Troubles = NO_TROUBLES
+    delivery: Delivery = Delivery.ONCE
 
 
 class Piece(NamedTuple):
@@ -112,7 +113,16 @@ def plans_of(design: DesignName, bounds: Bounds) -> list[Plan]:
             f"--slots: {pages},{plug} can't be explored: 1 to {max(IMAGES)} GFNs, and 0 or 1 plugged"
         )
     return [
-        Plan(design, image, plug, bounds.vcpus, bounds.calls, bounds.faults, troubles=bounds.troubles)
+        Plan(
+            design,
+            image,
+            plug,
+            bounds.vcpus,
+            bounds.calls,
+            bounds.faults,
+            troubles=bounds.troubles,
+            delivery=bounds.delivery,
+        )
         for image in IMAGES[pages]
     ]
 

@@ -39,7 +39,7 @@ def possible_moves(world: WorldState) -> Iterator[tuple[Move, frozenset[int]]]:
 
 def _faults(world: WorldState, call: OpenCall) -> Iterator[Fault]:
     if world.faults and call.pending is Pending.REQUEST:
-        yield from OF_A_PEER
+        yield from OF_A_PEER[world.plan.delivery]
     yield from may_befall(call, world.troubles)
 
 

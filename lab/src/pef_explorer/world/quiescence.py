@@ -32,6 +32,8 @@ def rest(world: World) -> tuple[Move, ...]:
 def refresh(world: World) -> list[Move]:
     """Have the guest store to each page of its own that reads as zero, so that what befalls it shows.
 
+    It also stores a secret over what others have seen in a page that is private now.
+
     Return the stores that were made.
     """
     made: list[Move] = []
@@ -51,7 +53,7 @@ def wants_store(world: World, gfn: int) -> bool:
     """Tell whether a page that is in use reads as zero, and a store needs nobody's help."""
     state, now = world.at_uv(gfn), world.now
     if state is UvGfnState.SECURE and world.oracle.secure:
-        return now.frames[gfn][:TOKEN_BYTES] == ZERO
+        return not world.oracle.is_secret(now.frames[gfn][:TOKEN_BYTES])
     page = world.system.normal_page(gfn)
     if page is None or now.normal[page][:TOKEN_BYTES] != ZERO:
         return False
@@ -105,6 +107,8 @@ def settle_contents(world: World, *, lenient: bool = True) -> None:
         value = peek(world, gfn)
         if value is not None and (value in oracle.may[gfn] or (lenient and value != NOT_GENUINE)):
             oracle.only(gfn, value)
+    pages = (*world.now.normal, *world.now.frames)
+    oracle.disclosed &= frozenset().union(*oracle.may) | {page[:TOKEN_BYTES] for page in pages}
 
 
 def blank(world: World) -> bool:

@@ -40,14 +40,18 @@ class Open:
     before: tuple[frozenset[bytes], ...]
     alone: bool
     action: Action | None
+    token: bytes = b""
+    """What it stores itself."""
     unanswered: bool = False
     """Nobody hears how it ends."""
+    disclosed: bool = False
+    """The page that it stores to was shared meanwhile."""
 
     @property
     def key(self) -> tuple[Any, ...]:
         """Return what makes this call differ from others at its place."""
         mine = self.move.action, self.move.gfn, self.alone, len(self.values)
-        return *mine, self.call.pending.value, self.call.trail
+        return *mine, self.token[:1], self.disclosed, self.call.pending.value, self.call.trail
 
 
 class Ending(NamedTuple):

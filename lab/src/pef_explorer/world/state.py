@@ -9,7 +9,7 @@ from typing import Final
 
 from pef_explorer.actions.move import VM, Move
 from pef_explorer.actions.oracle import Oracle
-from pef_explorer.actions.table import starts
+from pef_explorer.actions.table import SHARE, STORE, starts
 from pef_explorer.machines.open_call import OpenCall
 from pef_explorer.machines.small_memory import TOKEN_BYTES
 from pef_explorer.machines.system import SuspendedEsm, System
@@ -135,6 +135,17 @@ class WorldState:
         svm = self.system.svm
         slot = svm.slots.holding(gfn) if svm else None
         return None if slot is None else STATES[slot.state[gfn - slot.first]]
+
+    def shares(self, gfn: int) -> bool:
+        """Tell whether the guest is sharing a GFN at this moment."""
+        return any(each.move.action == SHARE and gfn in each.footprint for each in self.open.values())
+
+    def is_shared_meanwhile(self, gfn: int) -> None:
+        """Note that the guest shares a GFN to which its open stores may go."""
+        for each in self.open.values():
+            if each.token and each.move.action == STORE and each.move.gfn == gfn:
+                each.disclosed = True
+                self.oracle.disclosed |= {each.token}
 
     def key(self) -> tuple[object, ...]:
         """Return what makes this state differ from others."""

@@ -5,7 +5,7 @@ A key leaves out the marks by which nothing is decided here (see `INERT`), and h
 
 from typing import Final
 
-from pef_explorer.actions.oracle import ZERO, Oracle
+from pef_explorer.actions.oracle import Oracle
 from pef_explorer.world.observation import Observation
 from pef_hypervisor.gfn.columns import SENT
 from pef_protocol.states import HvVmState
@@ -68,8 +68,7 @@ def part_of(seen: Observation, oracle: Oracle, gfn: int, slot: int, page: int | 
         b"" if page is None else oracle.origin(gfn, seen.normal[page]),
         oracle.origin(gfn, seen.frames[gfn]),
         (
-            len(oracle.may[gfn]),
-            ZERO in oracle.may[gfn],
+            oracle.key_of(oracle.may[gfn]),
             oracle.tainted[gfn],
             oracle.absent[gfn],
             oracle.secure,

@@ -10,6 +10,7 @@ from pef_explorer.machines.faults import OF_A_PEER, Fault
 from pef_explorer.machines.open_call import OpenCall, Pending
 from pef_explorer.machines.small_esm import gfns_of, measured, not_as_promised, zeroed_by
 from pef_explorer.machines.wire import NotDone
+from pef_explorer.plan import Delivery
 from pef_explorer.world.deaths import DIES, HELLO, die, met
 from pef_explorer.world.network import NETWORK, arrive_again, without
 from pef_explorer.world.records import Ending, Open
@@ -22,8 +23,6 @@ from pef_protocol.ultracalls import PageIn
 
 ENDS: Final = (Ended, NotDone)
 """How an operation ends whose epoch is over."""
-ARRIVES: Final = frozenset({None, Fault.DOUBLED, Fault.KEPT})
-"""What befalls a request that arrives all the same."""
 
 
 class World(WorldState):
@@ -52,7 +51,7 @@ class World(WorldState):
         return ended
 
     def _count(self, fault: Fault | None) -> None:
-        if fault in OF_A_PEER:
+        if fault in OF_A_PEER[Delivery.UNRELIABLE]:
             self.faults -= 1
             self.faulty = True
             self.in_doubt |= fault in {Fault.LOST, Fault.DOUBLED}
@@ -86,7 +85,7 @@ class World(WorldState):
                 values = each.values = values | each.values
         call = OpenCall(operation, self.system, side)
         footprint = action.footprint(self.plan, move.gfn)
-        self.open[move.actor] = Open(move, call, footprint, values, before, alone, action)
+        self.open[move.actor] = Open(move, call, footprint, values, before, alone, action, value)
 
     def _side(self, move: Move) -> Side:
         """Return the side that does what an actor asks for."""
@@ -115,17 +114,21 @@ class World(WorldState):
         self.open[move.actor] = Open(move, call, footprint, values, (), alone, None)
 
     def _go_on(self, each: Open, fault: Fault | None) -> None:
-        asked = each.call.asked
-        if asked is not None and isinstance(asked.request, PageIn) and fault in ARRIVES:
-            gpas, counts = columns_of(asked.request.runs)[-2:]
-            for gpa, count in zip(gpas.tolist(), counts.tolist(), strict=True):
-                first = gpa >> PAGE_ORDER
-                self.oracle.absent[first : first + count] = [False] * count
         was_svm = self.system.svm is not None
         each.call.go_on(fault)
+        for request in self.system.take_arrived():
+            self._note_given(request)
         ended = was_svm and self.system.svm is None
         if ended and self.system.entering is not None and self.plan.vcpus > 1:
             self._goes_on_as_normal_vm()  # another vCPU may load before UV_ESM has ended
+
+    def _note_given(self, request: object) -> None:
+        """Note the pages that the Hypervisor has given the guest by UV_PAGE_IN."""
+        if isinstance(request, PageIn):
+            gpas, counts = columns_of(request.runs)[-2:]
+            for gpa, count in zip(gpas.tolist(), counts.tolist(), strict=True):
+                first = gpa >> PAGE_ORDER
+                self.oracle.absent[first : first + count] = [False] * count
 
     def _settle(self, actor: str) -> Ending | None:
         """Note a call that has ended; a UV_ESM goes on to its next phase unless it stands alone."""
@@ -143,7 +146,7 @@ class World(WorldState):
             return self._phase_ended(actor, each)
         word = word_for(each.call.outcome, self.oracle.may[max(each.move.gfn, 0)])
         each.action.end(self, each.move.gfn, each.values, word)
-        if each.alone and not succeeded(word):
+        if each.alone and not succeeded(word) and not self.changed():
             self.oracle.may = list(each.before)
         detail = str(getattr(each.call.outcome, "detail", "") or "")
         return Ending(each.move, word, each.alone, detail)

@@ -10,7 +10,7 @@ from pef_explorer.actions.oracle import OPEN, SECRET, ZERO
 from pef_explorer.actions.table import ESM_FAILS, UV_ESM
 from pef_explorer.machines.faults import OF_A_PEER, Fault
 from pef_explorer.machines.small_memory import TOKEN_BYTES
-from pef_explorer.plan import Part, Plan
+from pef_explorer.plan import Delivery, Part, Plan
 from pef_explorer.world.possible_moves import possible_moves
 from pef_explorer.world.quiescence import rest
 from pef_explorer.world.records import Ending
@@ -152,11 +152,12 @@ def test_a_page_that_is_not_given_back_may_be_zero_as_soon_as_the_svm_is_no_more
     assert {zero for svm, still_open, zero in seen if not svm and still_open} == {True}
 
 
-def test_faults_befall_requests_as_often_as_the_plan_says() -> None:
-    world = secure_world(replace(PLAN, faults=1))
+@pytest.mark.parametrize("delivery", Delivery)
+def test_faults_befall_requests_as_often_as_the_plan_says(delivery: Delivery) -> None:
+    world = secure_world(replace(PLAN, faults=1, delivery=delivery))
     world.do(Move(GUESTS[0], "share", 0))
     reported = {move.fault for move, _ in possible_moves(world) if move.action == GO_ON}
-    assert reported == {None, *OF_A_PEER}
+    assert reported == {None, *OF_A_PEER[delivery]}
     world.do(Move(GUESTS[0], GO_ON, VM, Fault.REFUSED))
     assert (world.faults, world.faulty) == (0, True)
     assert {move.fault for move, _ in possible_moves(world)} == {None}

@@ -52,6 +52,23 @@ def test_nothing_that_the_wire_does_breaks_an_invariant(troubles: Troubles, stat
     assert found.states >= states
 
 
+@pytest.mark.parametrize("part", Part)
+def test_a_peer_that_refuses_one_message_breaks_no_invariant(part: Part) -> None:
+    looking = Search(Plan(Design.TRACKED, (part,), plug=0, calls=1, faults=1))
+    looking.go_on(lambda _: False)
+    assert looking.found().violations == ()
+    assert looking.found().complete
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize("part", Part)
+def test_two_vcpus_break_no_invariant(part: Part) -> None:
+    looking = Search(Plan(Design.TRACKED, (part,), plug=0, vcpus=2))
+    looking.go_on(lambda _: False)
+    assert looking.found().violations == ()
+    assert looking.found().complete
+
+
 @pytest.mark.verify
 @pytest.mark.parametrize("part", [Part.BROUGHT, Part.SHARED, Part.UNMIGRATED])
 @pytest.mark.parametrize("troubles", MORE, ids=str)
