@@ -6,7 +6,7 @@ pytest  := $(py) -m pytest -q --numprocesses auto --dist loadfile --no-loadscope
 ready   := .venv/.ready
 parts   := shared services/ultravisor services/hypervisor lab
 # The explorer drives the services' own machines: an extra of the lab, so that the lab alone needs no service.
-extras  := $(parts:lab=lab[explorer])
+extras  := shared[otel] $(filter services/%,$(parts)) lab[explorer]
 install := $(py) -m pip install -qq --disable-pip-version-check --no-compile -c constraints.txt
 
 # Containers (docs/containers.md): the plugin where there is one, else docker-compose. PEF_SECRETS is where tokens lie.

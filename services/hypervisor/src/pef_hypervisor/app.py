@@ -45,13 +45,15 @@ class Settings(ServiceSettings):
 
 def build(settings: Settings) -> FastAPI:
     """Return the service as an application; its normal memory begins empty."""
+    observer = Observer(Side.HYPERVISOR)
+    # Order: before the file of normal memory is made, for this may refuse to start.
+    observer.export_to(settings.otlp_endpoint, lambda lpid: views.design_of(hypervisor.store, lpid))
     instance = instance_of(secrets.token_bytes(16))
     size = settings.normal_memory_size
     volume = Volume(settings.normal_memory, Side.HYPERVISOR) if settings.normal_memory else None
     memory = volume.create(instance, size) if volume else NormalMemory.unshared(size)
     pages = settings.secure_memory // PAGE_SIZE if settings.device_pages is None else settings.device_pages
     hypervisor = Hypervisor(memory, device_pages=pages, digest_key=secrets.token_bytes(32), instance=instance)
-    observer = Observer(Side.HYPERVISOR)
     threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="work")
     fence = Fence()
     peer = Peer(
@@ -108,6 +110,7 @@ def build(settings: Settings) -> FastAPI:
 
     service.at_end(stop_threads)
     service.at_end(peer.close)
+    service.at_end(observer.close)
     return service.app
 
 

@@ -8,7 +8,7 @@ from pef_hypervisor.gfn.columns import BUSY, VmSlot
 from pef_hypervisor.state import Store
 from pef_kit.core.effects import Operation
 from pef_kit.core.parts import copied
-from pef_protocol.quantities import PAGE_SIZE, gpa_of
+from pef_protocol.quantities import PAGE_SIZE, Lpid, gpa_of
 from pef_protocol.states import HvGfnState
 
 
@@ -30,6 +30,12 @@ def vms(store: Store) -> dict[str, Any]:
         ],
         "pool": {"size": store.pool.size, "used": store.pool.used},
     }
+
+
+def design_of(store: Store, lpid: int) -> str:
+    """Return the design of a VM; empty where there is none of this lpid."""
+    vm = store.vms.get(Lpid(lpid))
+    return vm.design.name if vm else ""
 
 
 def vmm_list(store: Store) -> dict[str, Any]:

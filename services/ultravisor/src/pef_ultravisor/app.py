@@ -60,6 +60,7 @@ class UltravisorSettings(ServiceSettings):
 def build(settings: UltravisorSettings, entropy: Callable[[int], bytes] = secrets.token_bytes) -> FastAPI:
     """Make the service; `entropy(n)` gives n random bytes."""
     observer = Observer(Side.ULTRAVISOR)
+    observer.export_to(settings.otlp_endpoint, lambda lpid: views.design_of(uv, lpid))
     threads = ThreadPoolExecutor(THREADS, "pages")
     peer = Peer(
         "hypervisor",
@@ -105,6 +106,7 @@ def build(settings: UltravisorSettings, entropy: Callable[[int], bytes] = secret
 
     service.at_end(let_volume_go)
     service.at_end(peer.close)
+    service.at_end(observer.close)
     add_guest_routes(service, uv)
     add_views(service, uv)
     return service.app

@@ -18,6 +18,12 @@ def vms(uv: Ultravisor) -> dict[str, Any]:
     return {"vms": [_vm_row(lpid, uv.svm(lpid)) for lpid in lpids], "pool": pool}
 
 
+def design_of(uv: Ultravisor, lpid: int) -> str:
+    """Return the design of the SVM that has an lpid; empty where there is none."""
+    svm = uv.svm(lpid)
+    return svm.design if svm else ""
+
+
 def _vm_row(lpid: int, svm: Svm | None) -> dict[str, Any]:
     slots = list(svm.slots) if svm else []
     return {

@@ -26,6 +26,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from pef_kit.runtime.otlp import ExtraMissing
 from pef_kit.runtime.settings import ServiceSettings
 from pef_kit.runtime.volume import VolumeTaken
 
@@ -228,11 +229,11 @@ class Connection(asyncio.BufferedProtocol):
 
 
 def build_and_serve(build: Callable[[S], FastAPI], settings: S) -> None:
-    """Build the service and serve it; end with one line and status 2 where another process is this side."""
+    """Build the service and serve it; end with one line and status 2 where it may not start."""
     try:
         app = build(settings)
-    except VolumeTaken as taken:
-        sys.stderr.write(f"{taken}\n")
+    except (VolumeTaken, ExtraMissing) as reason:
+        sys.stderr.write(f"{reason}\n")
         sys.exit(CANNOT_START)
     serve(app, settings)
 

@@ -46,6 +46,8 @@ class ServiceSettings(BaseSettings):
     normal_memory: str = ""
     """Directory of the file of normal memory, which both sides map; empty: over HTTP, by its owner."""
     normal_memory_size: int = Field(default=4 * TEBIBYTE, gt=0)
+    otlp_endpoint: str = Field(default="", pattern=r"^(https?://[!-~]+)?$")
+    """Whole URL to which spans are sent by OTLP over HTTP; empty: nowhere. Needs the extra `otel`."""
     hypervisor_token: Token
     ultravisor_token: Token
     observer_token: Token

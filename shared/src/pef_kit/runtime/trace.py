@@ -12,13 +12,15 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from starlette.datastructures import Headers
 
 from pef_kit.core.runs import pages_in
+from pef_kit.runtime.otlp import SpanExport
+from pef_kit.runtime.spans import DesignOf
 from pef_protocol.events import Event, EventKind, EventPhase, Side
 from pef_protocol.http import CALL_ID, DEPTH, MAX_DEPTH, PARENT_ID, TRACEPARENT, Caller, Role
 from pef_protocol.runs import Runs
@@ -34,6 +36,13 @@ CALL_ID_FORM: Final = re.compile("[!-~]{1,64}")
 TRACEPARENT_FORM: Final = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
+@dataclass(slots=True)
+class Nesting:
+    """What a call has nested so far; `happened`: it has made a call to the peer."""
+
+    happened: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class CallContext:
     """The call that the current task answers: its id, its depth, and the trace it belongs to.
@@ -45,6 +54,7 @@ class CallContext:
     depth: int = 0
     traceparent: str = ""
     deadline: float | None = None
+    nesting: Nesting = field(default_factory=Nesting, compare=False)
 
 
 CURRENT: ContextVar[CallContext | None] = ContextVar("CURRENT", default=None)
@@ -64,21 +74,33 @@ class Observer:
 
     def __init__(self, side: Side) -> None:
         self.side = side
+        self.export: SpanExport | None = None
+        """Exports spans, where a setting asks for it."""
         self.last = 0
         """The number of the last event."""
         self._events: deque[Event] = deque(maxlen=RING)
         self._recorded = asyncio.Event()
         """Set whenever an event is recorded."""
-        self._registry = CollectorRegistry()
-        self.calls = Counter("pef_calls", "Calls answered", ["call", "code"], registry=self._registry)
-        self.pages = Counter("pef_pages", "GFNs carried by calls", ["call"], registry=self._registry)
+        self.registry = CollectorRegistry()
+        self.calls = Counter("pef_calls", "Calls answered", ["call", "code"], registry=self.registry)
+        self.pages = Counter("pef_pages", "GFNs carried by calls", ["call"], registry=self.registry)
         self.moved = Counter(
-            "pef_bytes_moved", "Bytes moved over the memory bus", ["way"], registry=self._registry
+            "pef_bytes_moved", "Bytes moved over the memory bus", ["way"], registry=self.registry
         )
         self.seconds = Histogram(
-            "pef_call_seconds", "Time until a call was answered", ["call"], registry=self._registry
+            "pef_call_seconds", "Time until a call was answered", ["call"], registry=self.registry
         )
         self._counted: dict[tuple[str, str], _Counted] = {}
+
+    def export_to(self, endpoint: str, design_of: DesignOf) -> None:
+        """Export spans to `endpoint` from now on; empty: do not."""
+        if endpoint:
+            self.export = SpanExport(endpoint, self.side, self.registry, design_of)
+
+    async def close(self) -> None:
+        """Send the spans that wait, for a bounded time."""
+        if self.export:
+            await self.export.close()
 
     def record(self, event: Event) -> None:
         """Keep an event, whose number is one more than that of the last; count a call that was answered."""
@@ -120,7 +142,7 @@ class Observer:
 
     def exposition(self) -> bytes:
         """Return the counters in Prometheus' text format."""
-        return generate_latest(self._registry)
+        return generate_latest(self.registry)
 
 
 def event_fields(request: Any) -> tuple[dict[str, int | str], int]:
@@ -167,6 +189,9 @@ class Recorded:
         self._call_id = _well_formed(headers, CALL_ID, CALL_ID_FORM) or secrets.token_hex(8)
         self._parent_id = _well_formed(headers, PARENT_ID, CALL_ID_FORM)
         self._traceparent = _well_formed(headers, TRACEPARENT, TRACEPARENT_FORM)
+        if observer.export and self._traceparent[3:35].strip("0") == "":
+            self._traceparent = f"00-{secrets.token_hex(16)}-{'0' * 16}-01"
+        self._nesting = Nesting()
         guest = f" {caller.lpid}" if caller.role is Role.GUEST else ""
         self._caller = f"{caller.role}{guest}"
         self._kind = kind
@@ -183,7 +208,9 @@ class Recorded:
         deadline = None
         if self._seconds is not None:
             deadline = asyncio.get_running_loop().time() + self._seconds
-        self._token = CURRENT.set(CallContext(self._call_id, self._depth, self._traceparent, deadline))
+        self._token = CURRENT.set(
+            CallContext(self._call_id, self._depth, self._traceparent, deadline, self._nesting)
+        )
         return self
 
     def ends(self, code: str, detail: str = "", check: str = "") -> None:
@@ -193,9 +220,10 @@ class Recorded:
     def __exit__(self, *_: object) -> None:
         CURRENT.reset(self._token)
         seconds = time.perf_counter() - self._start
-        self._observer.record(
-            self._event(EventPhase.END, self.code, self.check, self.detail, self._pages, seconds)
-        )
+        event = self._event(EventPhase.END, self.code, self.check, self.detail, self._pages, seconds)
+        self._observer.record(event)
+        if self._observer.export:
+            self._observer.export.enqueue(event, self._traceparent, nested=self._nesting.happened)
 
     def _event(self, phase: EventPhase, *outcome: Any) -> Event:
         return Event(
@@ -228,6 +256,7 @@ def _well_formed(headers: Headers, header: str, form: re.Pattern[str]) -> str:
 def nested_headers(call_id: str) -> dict[str, str]:
     """Return the headers by which a call that the current one nests names itself and its parent."""
     parent = CURRENT.get() or CallContext()
+    parent.nesting.happened = True
     headers = {CALL_ID: call_id, PARENT_ID: parent.call_id, DEPTH: str(parent.depth + 1)}
     if parent.traceparent:
         version, trace_id, _, flags = parent.traceparent.split("-")
