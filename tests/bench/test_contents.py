@@ -19,7 +19,8 @@ from bench.promises import CONTENT_BYTES
 from bench.stage import Stage, Yard, yard
 from pef_kit.runtime.bus import NORMAL_BASE
 from pef_kit.runtime.connections import client_of
-from pef_lab.pair import NormalMemoryForm, PairPlan
+from pef_lab.normal_memory import NormalMemoryForm
+from pef_lab.pair import PairPlan
 from pef_lab.service_process import free_ports
 from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE

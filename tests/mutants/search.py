@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 from pef_explorer.plan import IMAGES, Delivery, Plan
 from pef_explorer.search.counterexample import comes_again, counterexample
 from pef_explorer.search.search import Progress, Search
-from pef_explorer.simulation.files import commit
+from pef_lab.version import commit
 from pef_mutants.registry import MUTANTS
 from pef_protocol.designs import Design
 

@@ -19,7 +19,8 @@ from pef_lab.hostile.attack import Attack
 from pef_lab.hostile.catalogue import ATTACKS, NOT_TRIED
 from pef_lab.hostile.command import attacked
 from pef_lab.hostile.trial import Outcome, Trial
-from pef_lab.pair import NormalMemoryForm, Pair, PairPlan, started
+from pef_lab.normal_memory import NormalMemoryForm
+from pef_lab.pair import Pair, PairPlan, started
 from pef_lab.service_process import LIVE, free_ports
 from scenarios.pef_command import PEF, environment, pef
 
@@ -75,7 +76,7 @@ def test_a_fault_is_seen_by_the_attack_that_it_lets_in(
     then only the attack that the mutant lets in is BROKEN, and the report says what was seen.
     """
     file = tmp_path / "report.json"
-    words = [word for number in attacks for word in ("--attack", str(number))]
+    words = [word for number in attacks for word in ("--id", str(number))]
     with served(mutant):
         assert app.run(["hostile", "--json", str(file), *words]) == 1
     rows = report_in(file)["attacks"]
@@ -127,7 +128,7 @@ async def test_a_running_pair_is_attacked_and_what_cannot_be_is_one_clear_line(t
     first, second, elsewhere, nowhere = free_ports(4)
     ports = first, second
     async with started(standing(ports)) as pair:
-        words = [word for number in (1, 15, 18, 21, 44) for word in ("--attack", str(number))]
+        words = [word for number in (1, 15, 18, 21, 44) for word in ("--id", str(number))]
         held = await ran(pair, ports, tmp_path, *words)
         assert held[0] == 0, held
         assert "21 not tried: hypercalls are never answered" in held[1]
@@ -137,13 +138,13 @@ async def test_a_running_pair_is_attacked_and_what_cannot_be_is_one_clear_line(t
             ({variable_of("ultravisor_token"): "0" * 64}, "HTTP status 401"),
             ({variable_of("ultravisor_url"): f"http://127.0.0.1:{nowhere}"}, "no answer"),
         ):
-            refused = await ran(pair, ports, tmp_path, "--attack", "1", **wrong)
+            refused = await ran(pair, ports, tmp_path, "--id", "1", **wrong)
             assert (refused[0], refused[1]) == (2, ""), (wrong, refused)
             assert refused[2].startswith("pef: ")
             assert says in refused[2]
             assert refused[2].count("\n") == 1
             assert all(token not in refused[2] for token in pair.visor_tokens.values())
-        absent = await ran(pair, (elsewhere, second), tmp_path, "--attack", "1")
+        absent = await ran(pair, (elsewhere, second), tmp_path, "--id", "1")
         assert absent[0] == 2, absent
         assert absent[2].startswith("pef: ")
 
@@ -177,11 +178,14 @@ async def test_a_service_that_dies_is_neither_held_nor_broken() -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--attack", "99"], "--attack: 99 is not tried: there is no such row"),
-        (["--attack", "24"], "--attack: 24 is not tried: no hypercall of a guest is reflected"),
-        (["--patience", "nan"], "--patience"),
+        (["--id", "99"], "--id: 99 is not tried: there is no such row"),
+        (["--id", "24"], "--id: 24 is not tried: no hypercall of a guest is reflected"),
+        (["--give-up", "nan"], "--give-up"),
         (["--bind", "127.0.0.2"], "takes --between-ultravisor"),
-        (["--between-ultravisor", "1", "--between-hypervisor", "2"], "takes --ultravisor and --hypervisor"),
+        (
+            ["--between-ultravisor", "1", "--between-hypervisor", "2"],
+            "takes --ultravisor-url and --hypervisor-url",
+        ),
         (["--json", "/no/such/directory/file"], "/no/such/directory/file: No such file"),
     ],
 )

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from pef_lab.between.wire import SECURE_MEMORY
-from pef_lab.pair import NormalMemoryForm, PairPlan, started
+from pef_lab.normal_memory import NormalMemoryForm
+from pef_lab.pair import PairPlan, started
 from pef_lab.replay.counterexample import Counterexample, read
 from pef_lab.replay.player import Difference, run_counterexample
 from pef_lab.replay.wire import Wire, wired
@@ -184,7 +185,12 @@ async def test_the_command_plays_on_a_running_pair_and_fails_at_a_difference(tmp
     async with started(plan) as pair:
         where = environment(tmp_path) | pair.endpoints.environment
         words = [
-            *("--ultravisor", pair.endpoints.ultravisor_url, "--hypervisor", pair.endpoints.hypervisor_url),
+            *(
+                "--ultravisor-url",
+                pair.endpoints.ultravisor_url,
+                "--hypervisor-url",
+                pair.endpoints.hypervisor_url,
+            ),
             *("--between-ultravisor", str(ports[Side.ULTRAVISOR])),
             *("--between-hypervisor", str(ports[Side.HYPERVISOR])),
         ]

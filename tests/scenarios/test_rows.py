@@ -144,7 +144,7 @@ async def test_one_side_alone_is_tested_where_it_was_told_to_call_us(side: Role,
     process = ServiceProcess(f"pef-{side}", variables, tmp_path / "service.log")
     try:
         await process.until_ready(url, LIVE)
-        words = (f"--{side}", url, "--peer-port", str(port), "--id", "[uh]v/page-out/*", "--json", file)
+        words = (f"--{side}-url", url, "--peer-port", str(port), "--id", "[uh]v/page-out/*", "--json", file)
         status, out, err = await rows(reported(nowhere, tmp_path), *words)
     finally:
         process.stop()

@@ -1,232 +1,70 @@
-"""`pef explore`: everything that can happen to a small VM, under each design."""
+"""`pef explore` and `pef simulate`, as they are typed. Each imports what it works with when it runs."""
 
-import json
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Final
 
-import typer
-from rich.console import Console
-from rich.live import Live
-from rich.table import Table
-
-from pef_explorer.engines import engine_for
-from pef_explorer.plan import Delivery, Plan, Troubles
-from pef_explorer.search.counterexample import counterexample
-from pef_explorer.search.exploration import REPORT_EVERY, Bounds, Row, file_of, processors
-from pef_explorer.search.exploration import explore as explored
-from pef_explorer.search.search import Progress
-from pef_explorer.simulation.files import commit
-from pef_lab.commandline import FAILED
+from pef_lab import options as given
 from pef_lab.failures import WrongInput
-from pef_lab.known_designs import chosen_designs
-from pef_lab.tables import console_for
-from pef_protocol.designs import SHOWN, Design, DesignName
 
-ALL: Final = "all"
-SHARED_PAGE_POLICIES: Final = "readings"
-GROUPS: Final[dict[str, tuple[DesignName, ...]]] = {
-    ALL: SHOWN,
-    SHARED_PAGE_POLICIES: tuple(design for design in Design if design not in SHOWN),
-}
-"""What a name stands for: the designs and the repair; the other readings of `pushed`."""
+STEPS: Final = 600
+"""Actions of a seed."""
+SERVICES: Final = ("pef_ultravisor", "pef_hypervisor")
 
 
 def explore(
-    design: Annotated[
-        list[str] | None, typer.Option(metavar="NAME|all|readings", help="Explore this; may be repeated.")
-    ] = None,
-    slots: Annotated[str, typer.Option(metavar="N[,M]", help="GFNs of slot 0, and to plug.")] = "2,1",
-    vcpus: Annotated[int, typer.Option(min=1, max=2, help="vCPUs of the guest.")] = 1,
-    calls: Annotated[int, typer.Option(min=1, max=4, help="Calls begun together.")] = 2,
-    faults: Annotated[
-        int, typer.Option(min=0, max=3, help="Messages that a peer refuses, or answers busy.")
-    ] = 0,
-    wire: Annotated[
-        Delivery, typer.Option(help="Whether such a fault may also be a message that is lost, or acts twice.")
-    ] = Delivery.ONCE,
-    lost_answers: Annotated[
-        int, typer.Option(min=0, max=3, help="Answers that are lost; the call is sent again, in its slot.")
-    ] = 0,
-    late: Annotated[
-        int, typer.Option(min=0, max=3, help="Messages that arrive once more, at any later time.")
-    ] = 0,
-    deaths: Annotated[int, typer.Option(min=0, max=2, help="Sides that die, and start anew.")] = 0,
-    destroys: Annotated[
-        int, typer.Option(min=0, max=2, help="VMs that are destroyed; another one has the lpid at once.")
-    ] = 0,
-    limit: Annotated[int, typer.Option(min=0, help="Transitions of a search; 0: all.")] = 0,
-    minutes: Annotated[float, typer.Option(min=0, help="Minutes of a search; 0: all it takes.")] = 0,
-    state: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Searches are kept there, and gone on with.")
-    ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="The report.")] = None,
-    keep: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the counterexamples go, a file each.")
-    ] = None,
-    processes: Annotated[
-        int | None, typer.Option(metavar="P", help="Work in so many processes of this machine.")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Work on the Dask scheduler that runs there.")
-    ] = None,
+    design: given.DesignNames = None,
+    slots: given.Slots = "2,1",
+    vcpus: given.Vcpus = 1,
+    calls: given.Calls = 2,
+    faults: given.Faults = 0,
+    wire: given.Wire = "once",
+    lost_answers: given.LostAnswers = 0,
+    late: given.Late = 0,
+    deaths: given.Deaths = 0,
+    destroys: given.Destroys = 0,
+    limit: given.Limit = 0,
+    minutes: given.Minutes = 0,
+    state: given.State = None,
+    json_file: given.JsonFile = None,
+    keep: given.Keep = None,
+    processes: given.Processes = None,
+    scheduler: given.Scheduler = None,
 ) -> None:
     """Explore every interleaving of a small VM under each design, and print which invariants are violated."""
-    chosen = chosen_designs(design or [ALL], GROUPS)
+    _require_services()
+    from pef_explorer.plan import Delivery, Troubles
+    from pef_explorer.search.command import explore_designs
+    from pef_explorer.search.exploration import Bounds
+
     troubles = Troubles(lost_answers, late, deaths, destroys)
-    bounds = Bounds(slots_of(slots), vcpus, calls, faults, limit, minutes * 60, troubles, wire)
-    for directory in (state, keep):
-        if directory is not None:
-            directory.mkdir(parents=True, exist_ok=True)
-    if json_file is not None:
-        _write(json_file, "")
-    command_line, version = _command(chosen, bounds), commit()
-    console = console_for()
-    if processes is None and scheduler is None:
-        processes = processors()
-    rows: list[Row] = []
-    with engine_for(processes, scheduler) as engine, _watching(console_for(errors=True)) as report_progress:
-        rows.extend(explored(engine, chosen, bounds, report_progress, state))
-    console.print(table_of(rows, f"{command_line}, commit {version}"))
-    report = [report_of(row, keep, command_line, version, console) for row in rows]
-    if json_file is not None:
-        content = {"command": command_line, "commit": version, "designs": report}
-        _write(json_file, json.dumps(content, indent=2) + "\n")
-    if any(row.violations for row in rows):
-        raise typer.Exit(FAILED)
+    bounds = Bounds((0, 0), vcpus, calls, faults, limit, minutes * 60, troubles, Delivery(wire))
+    explore_designs(design, slots, bounds, state, json_file, keep, processes, scheduler)
 
 
-def slots_of(text: str) -> tuple[int, int]:
-    """Read `2,1` or `2`."""
-    first, _, second = text.partition(",")
-    if not (first.isdecimal() and (second.isdecimal() or not second)):
-        raise WrongInput(f"--slots: {text!r} is not N or N,M")
-    return int(first), int(second or 0)
+def simulate(
+    seeds: given.Seeds = None,
+    first: given.FirstSeed = 1,
+    design: given.DesignNames = None,
+    processes: given.Processes = None,
+    scheduler: given.Scheduler = None,
+    steps: given.Steps = STEPS,
+    json_file: given.JsonFile = None,
+    keep: given.Keep = None,
+    file: given.FailureFile = None,
+) -> None:
+    """Simulate systems of 4 VMs at random, with lost, delayed and doubled messages, and judge every step.
+
+    One design is run: tracked, where --design names none.
+    """
+    _require_services()
+    from pef_explorer.simulation.command import simulate_design
+
+    keep = keep or Path()
+    simulate_design(seeds, first, design, processes, scheduler, steps, json_file, keep, file)
 
 
-def _command(designs: list[DesignName], bounds: Bounds) -> str:
-    group = next((name for name, each in GROUPS.items() if list(each) == designs), None)
-    names = [group] if group else [*designs]
-    words = [
-        "pef explore",
-        *(f"--design {name}" for name in names),
-        f"--slots {bounds.slots[0]},{bounds.slots[1]}",
-    ]
-    words.append(f"--vcpus {bounds.vcpus}")
-    usual = Bounds()
-    words += [f"--calls {bounds.calls}"] * (bounds.calls != usual.calls)
-    words += [f"--faults {bounds.faults}"] * (bounds.faults != usual.faults)
-    words += [f"--wire {bounds.delivery}"] * (bounds.delivery != usual.delivery)
-    words += [
-        f"--{name.replace('_', '-')} {count}" for name, count in bounds.troubles._asdict().items() if count
-    ]
-    words += [f"--limit {bounds.limit}"] * bool(bounds.limit)
-    words += [f"--minutes {bounds.seconds / 60:g}"] * bool(bounds.seconds)
-    return " ".join(words)
-
-
-def table_of(rows: list[Row], title: str) -> Table:
-    """Return the rows as a table."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("design")
-    for name in ("states", "transitions", "depth", "seconds", "a second"):
-        table.add_column(name, justify="right")
-    table.add_column("verdict")
-    for row in rows:
-        violations = [f"{violation.invariant} ({len(violation.moves)})" for _, violation in row.violations]
-        sound = "no reachable state breaks an invariant" if row.complete else "nothing broken so far: cut"
-        table.add_row(
-            row.design,
-            f"{row.states:,}",
-            f"{row.transitions:,}",
-            f"{row.depth}" if row.complete else f"{row.depth} done",
-            f"{row.seconds:.0f}",
-            f"{row.transitions / max(row.seconds, 1e-9):,.0f}",
-            "\n".join(violations) if violations else sound,
-        )
-    return table
-
-
-def report_of(row: Row, keep: Path | None, command: str, version: str, console: Console) -> dict[str, Any]:
-    """Return a row as JSON; write its counterexamples where they are kept, and print the violations."""
-    violations: list[dict[str, Any]] = []
-    for plan, violation in row.violations:
-        file = None
-        content = counterexample(plan, violation, command, version)
-        if keep is not None:
-            file = file_of(keep, plan, violation)
-            _write(file, json.dumps(content, indent=1) + "\n")
-        length = content["violated_after"]
-        violations.append(
-            {"invariant": violation.invariant, "length": length, "file": str(file) if file else None}
-        )
-        console.print(
-            f"✘ {row.design}: {violation.invariant} after {length} steps: {violation.sentence}",
-            markup=False,
-            soft_wrap=True,
-        )
-        if file:
-            console.print(f"  again, over HTTP: pef replay {file}", markup=False, soft_wrap=True)
-    return {
-        "name": row.design,
-        "states": row.states,
-        "transitions": row.transitions,
-        "depth": row.depth,
-        "complete": row.complete,
-        "seconds": round(row.seconds, 1),
-        "violations": violations,
-    }
-
-
-def _write(file: Path, content: str) -> None:
-    try:
-        file.write_text(content, encoding="utf-8")
-    except OSError as fault:
-        raise WrongInput(f"{file}: {fault.strerror}") from None
-
-
-@contextmanager
-def _watching(console: Console) -> Iterator[Callable[[Plan, Progress], None]]:
-    """Return a function that shows the progress of a search: live in a terminal, now and then elsewhere."""
-    latest: dict[Plan, tuple[Progress, float]] = {}
-    began: dict[Plan, float] = {}
-    said = time.perf_counter()
-
-    def note(plan: Plan, progress: Progress) -> None:
-        now = time.perf_counter()
-        began.setdefault(plan, now - REPORT_EVERY)
-        latest[plan] = progress, progress.states / (now - began[plan])
-
-    def lines() -> str:
-        return "\n".join(
-            f"{plan.design} ({', '.join(plan.image)}): {each.states:,} states, frontier {each.frontier:,}, "
-            f"depth {each.depth}, {rate:,.0f} states/s"
-            for plan, (each, rate) in list(latest.items())[-SHOWN_AT_ONCE:]
-        )
-
-    if console.is_terminal:
-        with Live("", console=console, transient=True) as live:
-
-            def show(plan: Plan, progress: Progress) -> None:
-                note(plan, progress)
-                live.update(lines())
-
-            yield show
-        return
-
-    def say(plan: Plan, progress: Progress) -> None:
-        nonlocal said
-        note(plan, progress)
-        if time.perf_counter() - said >= SAID_EVERY:
-            said = time.perf_counter()
-            console.print(lines(), markup=False, soft_wrap=True)
-            console.file.flush()
-
-    yield say
-
-
-SHOWN_AT_ONCE: Final = 4
-SAID_EVERY: Final = 10.0
-"""Seconds between two lines where there is no terminal."""
+def _require_services() -> None:
+    """Raise WrongInput where the services are not installed, whose own code is explored."""
+    if missing := [name for name in SERVICES if find_spec(name) is None]:
+        raise WrongInput(f"{' and '.join(missing)} not installed: this command takes pef-lab[explorer]")

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 import typer
 
+from pef_kit.core.designs import UnknownDesign
 from pef_lab.failures import Refusal, Unanswered, WrongInput
 
 T = TypeVar("T")
@@ -29,7 +30,7 @@ class Command(typer.Typer):
             status = super().__call__(*args, standalone_mode=False, **kwargs)
         except typer.TyperException as fault:
             return _say(fault.format_message(), getattr(fault, "exit_code", WRONG_INPUT))
-        except WrongInput as fault:
+        except (WrongInput, UnknownDesign) as fault:
             return _say(str(fault), WRONG_INPUT)
         except (Refusal, Unanswered) as fault:
             return _say(str(fault), FAILED)

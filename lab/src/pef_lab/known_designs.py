@@ -12,9 +12,16 @@ from typing import Final
 
 from pef_kit.core.designs import UnknownDesign, registered, require_registered
 from pef_lab.failures import WrongInput
-from pef_protocol.designs import PUSHING, Design, DesignName
+from pef_protocol.designs import PUSHING, SHOWN, Design, DesignName
 
 PART: Final = "lab"
+ALL: Final = "all"
+SHARED_PAGE_POLICIES: Final = "readings"
+GROUPS: Final[Mapping[str, tuple[DesignName, ...]]] = {
+    ALL: SHOWN,
+    SHARED_PAGE_POLICIES: tuple(design for design in Design if design not in SHOWN),
+}
+"""What a name stands for: the designs and the repair; the other readings of `pushed`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from pef_lab.endpoints import Endpoints
+from pef_lab.normal_memory import NormalMemoryForm
 from pef_lab.service_process import READY, ServiceProcess
 from pef_lab.starting import (
     HYPERVISOR_SCRIPT,
@@ -28,13 +28,6 @@ from pef_lab.starting import (
 from pef_protocol.http import Role
 
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - the one place whose files are memory
-
-
-class NormalMemoryForm(StrEnum):
-    """How the Ultravisor reaches normal memory: a mapping that both share, or HTTP to its owner."""
-
-    SHM = "shm"
-    HTTP = "http"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Sizes as people write them: `64MiB`, `100GiB`, `1.5TiB`, `4096`."""
+"""Sizes as people write them: `64MiB`, `100GiB`, `1.5TiB`, `4096`, `0x1000`."""
 
 import re
 from fractions import Fraction
@@ -8,7 +8,7 @@ from pef_lab.failures import WrongInput
 
 UNITS: Final = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 LARGEST: Final = 64 * UNITS["TiB"]
-_SIZE: Final = re.compile(r"(\d{1,20}(?:\.\d{1,6})?) ?([A-Za-z]*)", re.ASCII)
+_SIZE: Final = re.compile(r"(0[xX][0-9a-fA-F]{1,20}|\d{1,20}(?:\.\d{1,6})?)(?: ?([A-Za-z]*))", re.ASCII)
 _BY_LOWER_CASE: Final = {unit.lower(): factor for unit, factor in UNITS.items()}
 
 
@@ -22,7 +22,7 @@ def parse_size(text: str, what: str = "size") -> int:
     if factor is None:
         known = ", ".join(unit for unit in UNITS if unit)
         raise WrongInput(f"{what}: {unit!r} in {text!r} is no unit: use {known}")
-    size = Fraction(number) * factor
+    size = (Fraction(int(number, 16)) if "x" in number.lower() else Fraction(number)) * factor
     if size.denominator != 1 or not 0 < size <= LARGEST:
         raise WrongInput(
             f"{what}: {text!r} is not between 1 byte and {show_size(LARGEST)}, or no whole bytes"

@@ -25,8 +25,9 @@ from pef_lab.designs.theory import surprises
 from pef_lab.endpoints import Endpoints
 from pef_lab.findings import Findings, Verdict
 from pef_lab.guide import Guide
+from pef_lab.normal_memory import NormalMemoryForm
 from pef_lab.pages import OPAQUE, Generation, kinds_of, text_of
-from pef_lab.pair import NormalMemoryForm, Pair, PairPlan, started
+from pef_lab.pair import Pair, PairPlan, started
 from pef_lab.progress import reporting, waiting
 from pef_lab.sizes import show_seconds, show_size
 from pef_lab.tables import designs_table, faults_of

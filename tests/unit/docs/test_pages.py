@@ -33,9 +33,10 @@ def code_in(page: Path) -> list[str]:
 
 def commands_of(group: Any) -> dict[str, set[str]]:
     """Return the names of the commands of a group with their options; of a group in it, its commands."""
+    commands = {name: group.get_command(None, name) for name in group.list_commands(None)}
     return {
         name: set(getattr(command, "commands", None) or options_of(command))
-        for name, command in group.commands.items()
+        for name, command in commands.items()
     }
 
 

@@ -25,7 +25,7 @@ from pef_lab.cli import app
         (["trace"], "FILE"),
         (["image", "build", "never", "--machine-key", "12"], "--machine-key: '12' is not a public key"),
         (["image", "build", "never"], "Give --machine-key"),
-        (["image", "build", "x", "--machine-key", "09" + "00" * 31, "--file", "a"], "'a' is not NAME=PATH"),
+        (["image", "build", "x", "--machine-key", "09" + "00" * 31, "--attach", "a"], "'a' is not NAME=PATH"),
         (["image", "build", "x", "--machine-key", "00" * 32], "no image: "),
         (["frobnicate"], "frobnicate"),
         (["demo", "--fast"], "--fast"),
@@ -62,7 +62,7 @@ def test_an_image_is_built_for_a_key(tmp_path: Path, capsys: pytest.CaptureFixtu
     attached = tmp_path / "secret"
     attached.write_bytes(b"attached")
     key = "09" + "00" * 31
-    words = ["image", "build", str(tmp_path / "image"), "--memory", "64MiB", "--machine-key", key]
-    assert app.run([*words, "--file", f"disk-key={attached}"]) == 0
+    words = ["image", "build", str(tmp_path / "image"), "--size", "64MiB", "--machine-key", key]
+    assert app.run([*words, "--attach", f"disk-key={attached}"]) == 0
     assert "kernel at 0x400000" in capsys.readouterr().out
     assert (tmp_path / "image" / "esm-blob.dtb").stat().st_size > 0

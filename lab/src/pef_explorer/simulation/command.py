@@ -1,11 +1,10 @@
-"""`pef simulate`: seeded random simulation of larger systems."""
+"""What `pef simulate` does: seeded random simulation of larger systems."""
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -18,41 +17,33 @@ from pef_explorer.simulation.campaign import Report, campaign
 from pef_explorer.simulation.course import course_of
 from pef_lab.commandline import FAILED
 from pef_lab.failures import WrongInput
-from pef_lab.known_designs import chosen_designs
+from pef_lab.known_designs import GROUPS, chosen_designs
 from pef_lab.tables import console_for
+from pef_lab.version import commit
 from pef_protocol.designs import Design
 
-STEPS: Final = 600
 
-
-def simulate(
-    seeds: Annotated[int | None, typer.Option(metavar="N", help="How many seeds to run.")] = None,
-    first: Annotated[int, typer.Option(metavar="SEED", help="The first seed.")] = 1,
-    design: Annotated[str, typer.Option(metavar="NAME", help="Run this design.")] = Design.TRACKED,
-    processes: Annotated[
-        int | None, typer.Option(metavar="P", help="Work in so many processes of this machine.")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Work on the Dask scheduler that runs there.")
-    ] = None,
-    steps: Annotated[int, typer.Option(metavar="N", help="Actions of a seed.")] = STEPS,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the report.")
-    ] = None,
-    keep: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where the shrunk files of failures go.")
-    ] = Path(),
-    file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Run such a file again, and nothing else.")
-    ] = None,
+def simulate_design(
+    seeds: int | None,
+    first: int,
+    design: Sequence[str] | None,
+    processes: int | None,
+    scheduler: str | None,
+    steps: int,
+    json_file: Path | None,
+    keep: Path,
+    file: Path | None,
 ) -> None:
-    """Simulate systems of 4 VMs at random, with lost, delayed and doubled messages, and judge every step."""
+    """Simulate one design, tell and write what was found, and fail where an invariant is violated."""
     if file is not None:
         _again(file, seeds)
         return
-    if seeds is None or seeds < 1 or first < 0 or steps < 1:
-        raise WrongInput("--seeds, --first, --steps: give how many seeds; all are numbers above 0")
-    (chosen,) = chosen_designs([design], {})
+    if seeds is None:
+        raise WrongInput("--seeds: give how many seeds to run")
+    named = chosen_designs(design or [Design.TRACKED], GROUPS)
+    if len(named) != 1:
+        raise WrongInput("--design: one design is simulated at a time")
+    (chosen,) = named
     if json_file is not None:
         _write(json_file, "")
     console, errors = console_for(), console_for(errors=True)
@@ -60,14 +51,14 @@ def simulate(
     with engine_for(processes, scheduler) as engine, _reporting(errors, seeds) as report_progress:
         report = campaign(engine, chosen, range(first, first + seeds), steps, report_progress)
     seconds = time.perf_counter() - began
-    commit = files.commit()
+    version = commit()
     if json_file is not None:
-        _write(json_file, json.dumps(report.as_json(commit), indent=2) + "\n")
+        _write(json_file, json.dumps(report.as_json(version), indent=2) + "\n")
     console.print(_table(report, seconds))
     for found in report.shrunk:
-        where = files.save(found, keep, commit)
+        where = files.save(found, keep, version)
         console.print(f"✘ {found.failure.invariant}: {found.failure.sentence}", markup=False, style="red")
-        who = f"design {found.seed.design}, seed {found.seed.number}, commit {commit}"
+        who = f"design {found.seed.design}, seed {found.seed.number}, commit {version}"
         console.print(f"  {who}: {len(found.kept)} events in {where}", markup=False, soft_wrap=True)
         console.print(f"  again: pef simulate --file {where}", markup=False, soft_wrap=True)
     if report.failed:

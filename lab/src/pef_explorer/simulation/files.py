@@ -1,8 +1,6 @@
 """The file of a run that failed: its seed, design and commit, and the few events that are needed."""
 
 import json
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,16 +15,6 @@ FORMAT: Final = FAMILY + "2"
 FIELDS: Final = frozenset(
     {"format", "commit", "seed", "design", "steps", "invariant", "sentence", "round", "at", "kept"}
 )
-
-
-def commit() -> str:
-    """Return the short name of the commit that runs, or "unknown"."""
-    git = shutil.which("git")
-    if git is None:
-        return "unknown"
-    asked = [git, "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    completed = subprocess.run(asked, capture_output=True, text=True, check=False)
-    return completed.stdout.strip() or "unknown"
 
 
 def written(found: Shrunk, commit_: str) -> str:

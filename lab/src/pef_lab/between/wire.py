@@ -12,7 +12,8 @@ from pef_lab.between.go_between import GoBetween
 from pef_lab.between.server import LOOPBACK
 from pef_lab.endpoints import OF_OUTSIDERS, Endpoints, find_endpoints
 from pef_lab.failures import WrongInput
-from pef_lab.pair import NormalMemoryForm, PairPlan, started
+from pef_lab.normal_memory import NormalMemoryForm
+from pef_lab.pair import PairPlan, started
 from pef_lab.service_process import READY
 from pef_protocol.events import Side
 from pef_protocol.http import Role
@@ -132,5 +133,7 @@ def ports_of(
         raise WrongInput("--between-ultravisor and --between-hypervisor: two ports from 1 to 65535")
     endpoints = find_endpoints(needs=needs, ultravisor_url=ultravisor_url, hypervisor_url=hypervisor_url)
     if endpoints is None:
-        raise WrongInput("a running pair takes --ultravisor and --hypervisor: the URLs of its services")
+        raise WrongInput(
+            "a running pair takes --ultravisor-url and --hypervisor-url: the URLs of its services"
+        )
     return Ports(endpoints, ultravisor, hypervisor, host or LOOPBACK)

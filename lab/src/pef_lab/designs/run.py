@@ -15,7 +15,8 @@ from pef_lab.failures import Unanswered, WrongInput
 from pef_lab.findings import Findings
 from pef_lab.guest import World
 from pef_lab.image import GuestImage, build_image
-from pef_lab.pair import NormalMemoryForm, PairPlan, started
+from pef_lab.normal_memory import NormalMemoryForm
+from pef_lab.pair import PairPlan, started
 from pef_lab.trace import Recording
 from pef_lab.watch import Watch
 from pef_protocol.designs import DesignName

@@ -34,4 +34,4 @@ NOT_TRIED: Final = {
 }
 """Rows of the catalogue that are not tried, and why."""
 
-TOO_SLOW: Final = "when its Ultravisor gives a call up is not known: give --patience"
+TOO_SLOW: Final = "when its Ultravisor gives a call up is not known: give --give-up"

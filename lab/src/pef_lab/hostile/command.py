@@ -5,9 +5,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import fields, replace
+from fnmatch import fnmatchcase
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 import typer
 from rich.console import Console
@@ -40,38 +41,23 @@ Tell = Callable[[Attack], None]
 
 
 def hostile(
-    ultravisor: Annotated[
-        str | None, typer.Option(help="URL of a running Ultravisor; tokens come from the environment.")
-    ] = None,
-    hypervisor: Annotated[str | None, typer.Option(help="URL of a running Hypervisor.")] = None,
-    between_ultravisor: Annotated[
-        int | None, typer.Option(metavar="PORT", help="Where that Hypervisor calls its Ultravisor.")
-    ] = None,
-    between_hypervisor: Annotated[
-        int | None, typer.Option(metavar="PORT", help="Where that Ultravisor calls its Hypervisor.")
-    ] = None,
-    bind: Annotated[
-        str | None, typer.Option(metavar="HOST", help="The address at which both ports are listened on.")
-    ] = None,
-    patience: Annotated[
-        float,
-        typer.Option(min=0, metavar="SECONDS", help="When its Ultravisor gives up (PEF_GIVE_UP)."),
-    ] = 0,
-    attack: Annotated[
-        list[int] | None, typer.Option(metavar="NUMBER", help="Try this attack; may be repeated.")
-    ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the report.")
-    ] = None,
+    ultravisor: str | None,
+    hypervisor: str | None,
+    between_ultravisor: int | None,
+    between_hypervisor: int | None,
+    bind: str | None,
+    give_up: float,
+    patterns: Sequence[str] | None,
+    json_file: Path | None,
 ) -> None:
-    """Stand between both services as a Hypervisor that lies, and try the attacks of the catalogue."""
+    """Try the attacks that are meant, tell what came of them, and fail where one did not hold."""
     ports = ports_of(ultravisor, hypervisor, between_ultravisor, between_hypervisor, bind, needs=EVERYTHING)
-    if not isfinite(patience):
-        raise WrongInput("--patience: how many seconds?")
-    known_patience = patience if ports else OWN_PATIENCE
-    wanted = _wanted(attack or [])
+    if not (isfinite(give_up) and give_up >= 0):
+        raise WrongInput("--give-up: how many seconds?")
+    known_patience = give_up if ports else OWN_PATIENCE
+    wanted = _wanted(patterns or ())
     chosen = [each for each in wanted if known_patience or not each.slow]
-    not_tried = [] if attack else [*NOT_TRIED.items()]
+    not_tried = [] if patterns else [*NOT_TRIED.items()]
     not_tried += [(each.number, f"{each.tried}: {TOO_SLOW}") for each in wanted if each not in chosen]
     must_be_writable(json_file)
     console = console_for()
@@ -87,12 +73,17 @@ def hostile(
         raise typer.Exit(FAILED)
 
 
-def _wanted(numbers: Sequence[int]) -> list[Attack]:
-    known = {attack.number for attack in ATTACKS}
-    if unknown := sorted(set(numbers) - known):
-        why = NOT_TRIED.get(unknown[0], "there is no such row")
-        raise WrongInput(f"--attack: {unknown[0]} is not tried: {why}")
-    return [attack for attack in ATTACKS if not numbers or attack.number in numbers]
+def _wanted(patterns: Sequence[str]) -> list[Attack]:
+    for pattern in patterns:
+        if not any(fnmatchcase(str(attack.number), pattern) for attack in ATTACKS):
+            number = int(pattern) if pattern.isdecimal() else 0
+            why = NOT_TRIED.get(number, "there is no such row")
+            raise WrongInput(f"--id: {pattern} is not tried: {why}")
+    return [
+        attack
+        for attack in ATTACKS
+        if not patterns or any(fnmatchcase(str(attack.number), pattern) for pattern in patterns)
+    ]
 
 
 async def attacked(

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from functools import partial
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 import httpx
 import typer
@@ -24,7 +24,7 @@ from pef_lab.rows.ledger import PassReport, every, holds
 from pef_lab.rows.passes import OWN, Listening, hypervisor_at, pair_at, ultravisor_at
 from pef_lab.rows.report import show, write_json
 from pef_lab.rows.row import Row
-from pef_lab.rows.run import PATIENCE, error_of, play
+from pef_lab.rows.run import error_of, play
 from pef_lab.rows.stage import Stage
 from pef_lab.rows.subject import Subject
 from pef_lab.rows.telling import telling
@@ -32,7 +32,6 @@ from pef_lab.rows.waivers import Waiver, read_waivers, said_of, waived
 from pef_lab.starting import LOOPBACK
 from pef_lab.tables import console_for
 
-LAST_PORT: Final = 65535
 MAY_BE_MISSING: Final = frozenset({"observer_token"})
 """Without it nothing can be looked at, and rows infer."""
 VISOR_TOKENS: Final = frozenset({"ultravisor_token", "hypervisor_token"})
@@ -56,36 +55,18 @@ class Target:
 
 
 def rows(
-    ultravisor: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="A running Ultravisor; tokens come from the environment."),
-    ] = None,
-    hypervisor: Annotated[
-        str | None, typer.Option(metavar="URL", help="A running Hypervisor; neither: start what is tested.")
-    ] = None,
-    peer_port: Annotated[
-        int | None,
-        typer.Option(metavar="PORT", help="Test one side alone, which was told to call its peer here."),
-    ] = None,
-    bind: Annotated[
-        str, typer.Option(metavar="HOST", help="Address of this machine that --peer-port is on.")
-    ] = LOOPBACK,
-    pattern: Annotated[
-        list[str] | None, typer.Option("--id", metavar="PATTERN", help="Play these rows; may be repeated.")
-    ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write all that is known of all rows.")
-    ] = None,
-    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML.")] = None,
-    waive: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Waivers (TOML): id, owner, reason, expires.")
-    ] = None,
-    patience: Annotated[
-        float, typer.Option(metavar="SECONDS", help="How long one request may take.")
-    ] = PATIENCE,
-    listed: Annotated[bool, typer.Option("--list", help="List the rows; play none.")] = False,
+    ultravisor: str | None,
+    hypervisor: str | None,
+    peer_port: int | None,
+    bind: str | None,
+    pattern: Sequence[str] | None,
+    json_file: Path | None,
+    junit: Path | None,
+    waive: Path | None,
+    patience: float,
+    listed: bool,
 ) -> None:
-    """Play the protocol rows against a pair, or one side alone, and say which promises are kept."""
+    """Play the rows that are meant, tell what came of them, and fail where a promise is not kept."""
     patterns = tuple(pattern or ())
     check_patterns(all_rows(), patterns)
     if listed:
@@ -94,7 +75,7 @@ def rows(
     if not (isfinite(patience) and patience > 0):
         raise WrongInput("--patience: a number of seconds is wanted, more than 0")
     waivers = read_waivers(waive) if waive else ()
-    targets = targets_of(ultravisor, hypervisor, peer_port, bind)
+    targets = targets_of(ultravisor, hypervisor, peer_port, bind or LOOPBACK)
     for file in (json_file, junit):
         must_be_writable(file)
     today = datetime.now(UTC).date()
@@ -131,13 +112,13 @@ def _subject(ultravisor: str | None, hypervisor: str | None, peer_port: int | No
     """Return which subject is meant: a port for the peer, and one URL, make it one side alone."""
     if peer_port is None:
         if bool(ultravisor) != bool(hypervisor) and not _both_known(ultravisor, hypervisor):
-            raise WrongInput("a pair takes --ultravisor and --hypervisor; one side alone also --peer-port")
+            raise WrongInput(
+                "a pair takes --ultravisor-url and --hypervisor-url; one side alone also --peer-port"
+            )
         return Subject.PAIR
-    if not 0 < peer_port <= LAST_PORT:
-        raise WrongInput(f"--peer-port: a port from 1 to {LAST_PORT} is wanted, not {peer_port}")
     if bool(ultravisor) == bool(hypervisor):
         raise WrongInput(
-            "--peer-port takes either --ultravisor or --hypervisor: the side that is tested alone"
+            "--peer-port takes either --ultravisor-url or --hypervisor-url: the side that is tested alone"
         )
     return Subject.ULTRAVISOR if ultravisor else Subject.HYPERVISOR
 

@@ -113,7 +113,7 @@ def test_what_services_cannot_play_is_wrong_input(changes: dict[str, Any], says:
     "words",
     [
         ["--between-ultravisor", "1"],
-        ["--ultravisor", "http://127.0.0.1:1"],
+        ["--ultravisor-url", "http://127.0.0.1:1"],
         ["--between-ultravisor", "1", "--between-hypervisor", "1"],
         ["--between-ultravisor", "1", "--between-hypervisor", "70000"],
         ["--between-ultravisor", "1", "--between-hypervisor", "2"],

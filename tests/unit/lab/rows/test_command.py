@@ -93,7 +93,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def alone(fake: Fake, *words: str) -> list[str]:
     """Return the command that tests a fake Ultravisor alone."""
-    return ["rows", "--ultravisor", fake.url, "--peer-port", str(free_ports(1)[0]), *words]
+    return ["rows", "--ultravisor-url", fake.url, "--peer-port", str(free_ports(1)[0]), *words]
 
 
 NOWHERE = "http://127.0.0.1:1"
@@ -109,14 +109,17 @@ NOWHERE = "http://127.0.0.1:1"
         (["--waive", "/no/such/file"], "No such file"),
         (["--json", "/no/such/directory/file"], "/no/such/directory/file: No such file"),
         (["--junit", "/no/such/directory/file"], "/no/such/directory/file: No such file"),
-        (["--ultravisor", NOWHERE], "one side alone also --peer-port"),
-        (["--peer-port", "9000"], "--peer-port takes either --ultravisor or --hypervisor"),
-        (["--ultravisor", NOWHERE, "--hypervisor", NOWHERE, "--peer-port", "9000"], "takes either"),
-        (["--ultravisor", NOWHERE, "--peer-port", "70000"], "--peer-port: a port from 1 to 65535"),
-        (["--ultravisor", "localhost:8001", "--hypervisor", NOWHERE], "'localhost:8001' is no URL"),
-        (["--ultravisor", "http://h:port", "--hypervisor", NOWHERE], "'http://h:port' is no URL"),
-        (["--ultravisor", "http://", "--hypervisor", NOWHERE], "'http://' is no URL"),
-        (["--ultravisor", NOWHERE, "--hypervisor", NOWHERE], f"{NOWHERE}: no Ultravisor is ready there"),
+        (["--ultravisor-url", NOWHERE], "one side alone also --peer-port"),
+        (["--peer-port", "9000"], "--peer-port takes either --ultravisor-url or --hypervisor-url"),
+        (["--ultravisor-url", NOWHERE, "--hypervisor-url", NOWHERE, "--peer-port", "9000"], "takes either"),
+        (["--ultravisor-url", NOWHERE, "--peer-port", "70000"], "70000 is not from 1 to 65535"),
+        (["--ultravisor-url", "localhost:8001", "--hypervisor-url", NOWHERE], "'localhost:8001' is no URL"),
+        (["--ultravisor-url", "http://h:port", "--hypervisor-url", NOWHERE], "'http://h:port' is no URL"),
+        (["--ultravisor-url", "http://", "--hypervisor-url", NOWHERE], "'http://' is no URL"),
+        (
+            ["--ultravisor-url", NOWHERE, "--hypervisor-url", NOWHERE],
+            f"{NOWHERE}: no Ultravisor is ready there",
+        ),
     ],
 )
 def test_wrong_input_is_one_clear_line(
@@ -134,7 +137,7 @@ def test_a_missing_token_is_named(
 ) -> None:
     monkeypatch.delenv("PEF_HYPERVISOR_TOKEN")
     monkeypatch.delenv("PEF_OBSERVER_TOKEN")
-    assert app.run(["rows", "--ultravisor", NOWHERE, "--hypervisor", NOWHERE]) == 2
+    assert app.run(["rows", "--ultravisor-url", NOWHERE, "--hypervisor-url", NOWHERE]) == 2
     assert capsys.readouterr().err.endswith("set PEF_HYPERVISOR_TOKEN\n")
 
 
@@ -184,7 +187,7 @@ def test_a_refused_token_is_one_line_and_no_row(
         return (status, "application/problem+json", b"{}") if asked == Asked(path, token) else NOTHING
 
     with serving(Fake(refuse_it)) as fake:
-        words = ["rows", f"--{side}", fake.url, "--peer-port", str(free_ports(1)[0])]
+        words = ["rows", f"--{side}-url", fake.url, "--peer-port", str(free_ports(1)[0])]
         assert app.run(words) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
@@ -199,7 +202,7 @@ def test_a_refused_token_is_one_line_and_no_row(
 def test_a_port_in_use_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with serving(Fake(lambda _: NOTHING)) as fake:
         port = fake.url.rpartition(":")[2]
-        assert app.run(["rows", "--ultravisor", fake.url, "--peer-port", port]) == 2
+        assert app.run(["rows", "--ultravisor-url", fake.url, "--peer-port", port]) == 2
     err = capsys.readouterr().err
     assert err.startswith(f"pef: 127.0.0.1 port {port}: ")
     assert err.endswith("already in use\n")
@@ -246,6 +249,6 @@ def test_the_list_has_every_row_and_starts_nothing(capsys: pytest.CaptureFixture
 def test_rows_that_can_not_be_played_on_this_subject_are_wrong_input(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    words = ["rows", "--ultravisor", NOWHERE, "--peer-port", "9000", "--id", "hv/*"]
+    words = ["rows", "--ultravisor-url", NOWHERE, "--peer-port", "9000", "--id", "hv/*"]
     assert app.run(words) == 2
     assert "none of these rows can be played on this subject" in capsys.readouterr().err

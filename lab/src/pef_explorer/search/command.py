@@ -1,0 +1,194 @@
+"""What `pef explore` does: everything that can happen to a small VM, under each design."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from pef_explorer.engines import engine_for
+from pef_explorer.plan import Plan
+from pef_explorer.search.counterexample import counterexample
+from pef_explorer.search.exploration import REPORT_EVERY, Bounds, Row, file_of, processors
+from pef_explorer.search.exploration import explore as explored
+from pef_explorer.search.search import Progress
+from pef_lab.commandline import FAILED
+from pef_lab.failures import WrongInput
+from pef_lab.known_designs import ALL, GROUPS, chosen_designs
+from pef_lab.tables import console_for
+from pef_lab.version import commit
+from pef_protocol.designs import DesignName
+
+
+def explore_designs(
+    design: Sequence[str] | None,
+    slots: str,
+    bounds: Bounds,
+    state: Path | None,
+    json_file: Path | None,
+    keep: Path | None,
+    processes: int | None,
+    scheduler: str | None,
+) -> None:
+    """Explore the designs, tell and write what was found, and fail where an invariant is violated."""
+    chosen = chosen_designs(design or [ALL], GROUPS)
+    bounds = bounds._replace(slots=slots_of(slots))
+    for directory in (state, keep):
+        if directory is not None:
+            directory.mkdir(parents=True, exist_ok=True)
+    if json_file is not None:
+        _write(json_file, "")
+    command_line, version = _command(chosen, bounds), commit()
+    console = console_for()
+    if processes is None and scheduler is None:
+        processes = processors()
+    rows: list[Row] = []
+    with engine_for(processes, scheduler) as engine, _watching(console_for(errors=True)) as report_progress:
+        rows.extend(explored(engine, chosen, bounds, report_progress, state))
+    console.print(table_of(rows, f"{command_line}, commit {version}"))
+    report = [report_of(row, keep, command_line, version, console) for row in rows]
+    if json_file is not None:
+        content = {"command": command_line, "commit": version, "designs": report}
+        _write(json_file, json.dumps(content, indent=2) + "\n")
+    if any(row.violations for row in rows):
+        raise typer.Exit(FAILED)
+
+
+def slots_of(text: str) -> tuple[int, int]:
+    """Read `2,1` or `2`."""
+    first, _, second = text.partition(",")
+    if not (first.isdecimal() and (second.isdecimal() or not second)):
+        raise WrongInput(f"--slots: {text!r} is not N or N,M")
+    return int(first), int(second or 0)
+
+
+def _command(designs: list[DesignName], bounds: Bounds) -> str:
+    group = next((name for name, each in GROUPS.items() if list(each) == designs), None)
+    names = [group] if group else [*designs]
+    words = [
+        "pef explore",
+        *(f"--design {name}" for name in names),
+        f"--slots {bounds.slots[0]},{bounds.slots[1]}",
+    ]
+    words.append(f"--vcpus {bounds.vcpus}")
+    usual = Bounds()
+    words += [f"--calls {bounds.calls}"] * (bounds.calls != usual.calls)
+    words += [f"--faults {bounds.faults}"] * (bounds.faults != usual.faults)
+    words += [f"--wire {bounds.delivery}"] * (bounds.delivery != usual.delivery)
+    words += [
+        f"--{name.replace('_', '-')} {count}" for name, count in bounds.troubles._asdict().items() if count
+    ]
+    words += [f"--limit {bounds.limit}"] * bool(bounds.limit)
+    words += [f"--minutes {bounds.seconds / 60:g}"] * bool(bounds.seconds)
+    return " ".join(words)
+
+
+def table_of(rows: list[Row], title: str) -> Table:
+    """Return the rows as a table."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("design")
+    for name in ("states", "transitions", "depth", "seconds", "a second"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
+    for row in rows:
+        violations = [f"{violation.invariant} ({len(violation.moves)})" for _, violation in row.violations]
+        sound = "no reachable state breaks an invariant" if row.complete else "nothing broken so far: cut"
+        table.add_row(
+            row.design,
+            f"{row.states:,}",
+            f"{row.transitions:,}",
+            f"{row.depth}" if row.complete else f"{row.depth} done",
+            f"{row.seconds:.0f}",
+            f"{row.transitions / max(row.seconds, 1e-9):,.0f}",
+            "\n".join(violations) if violations else sound,
+        )
+    return table
+
+
+def report_of(row: Row, keep: Path | None, command: str, version: str, console: Console) -> dict[str, Any]:
+    """Return a row as JSON; write its counterexamples where they are kept, and print the violations."""
+    violations: list[dict[str, Any]] = []
+    for plan, violation in row.violations:
+        file = None
+        content = counterexample(plan, violation, command, version)
+        if keep is not None:
+            file = file_of(keep, plan, violation)
+            _write(file, json.dumps(content, indent=1) + "\n")
+        length = content["violated_after"]
+        violations.append(
+            {"invariant": violation.invariant, "length": length, "file": str(file) if file else None}
+        )
+        console.print(
+            f"✘ {row.design}: {violation.invariant} after {length} steps: {violation.sentence}",
+            markup=False,
+            soft_wrap=True,
+        )
+        if file:
+            console.print(f"  again, over HTTP: pef replay {file}", markup=False, soft_wrap=True)
+    return {
+        "name": row.design,
+        "states": row.states,
+        "transitions": row.transitions,
+        "depth": row.depth,
+        "complete": row.complete,
+        "seconds": round(row.seconds, 1),
+        "violations": violations,
+    }
+
+
+def _write(file: Path, content: str) -> None:
+    try:
+        file.write_text(content, encoding="utf-8")
+    except OSError as fault:
+        raise WrongInput(f"{file}: {fault.strerror}") from None
+
+
+@contextmanager
+def _watching(console: Console) -> Iterator[Callable[[Plan, Progress], None]]:
+    """Return a function that shows the progress of a search: live in a terminal, now and then elsewhere."""
+    latest: dict[Plan, tuple[Progress, float]] = {}
+    began: dict[Plan, float] = {}
+    said = time.perf_counter()
+
+    def note(plan: Plan, progress: Progress) -> None:
+        now = time.perf_counter()
+        began.setdefault(plan, now - REPORT_EVERY)
+        latest[plan] = progress, progress.states / (now - began[plan])
+
+    def lines() -> str:
+        return "\n".join(
+            f"{plan.design} ({', '.join(plan.image)}): {each.states:,} states, frontier {each.frontier:,}, "
+            f"depth {each.depth}, {rate:,.0f} states/s"
+            for plan, (each, rate) in list(latest.items())[-SHOWN_AT_ONCE:]
+        )
+
+    if console.is_terminal:
+        with Live("", console=console, transient=True) as live:
+
+            def show(plan: Plan, progress: Progress) -> None:
+                note(plan, progress)
+                live.update(lines())
+
+            yield show
+        return
+
+    def say(plan: Plan, progress: Progress) -> None:
+        nonlocal said
+        note(plan, progress)
+        if time.perf_counter() - said >= SAID_EVERY:
+            said = time.perf_counter()
+            console.print(lines(), markup=False, soft_wrap=True)
+            console.file.flush()
+
+    yield say
+
+
+SHOWN_AT_ONCE: Final = 4
+SAID_EVERY: Final = 10.0
+"""Seconds between two lines where there is no terminal."""

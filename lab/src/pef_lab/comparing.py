@@ -1,0 +1,44 @@
+"""What `pef designs` does."""
+
+from pathlib import Path
+
+from pef_lab import trace
+from pef_lab.commandline import run
+from pef_lab.designs.report import DesignReport, write_json
+from pef_lab.designs.run import Ordered, PairSource, check, fresh_pairs, run_designs, standing_pair
+from pef_lab.endpoints import Endpoints
+from pef_lab.normal_memory import NormalMemoryForm
+from pef_lab.progress import reporting
+from pef_lab.sizes import show_size
+from pef_lab.tables import console_for, designs_table, faults_of
+from pef_lab.trace import Recording
+
+
+def compare(
+    ordered: Ordered,
+    endpoints: Endpoints | None,
+    normal_memory: NormalMemoryForm,
+    json_file: Path | None,
+    trace_file: Path | None,
+    command_line: str,
+) -> None:
+    """Run the designs, write what is to be written, and show the table and what came out otherwise."""
+    check(ordered)
+    source = standing_pair(endpoints) if endpoints else fresh_pairs(ordered.size, normal_memory)
+    recording = Recording(wanted=trace_file is not None)
+    reports = run(_run(ordered, source, recording))
+    if json_file:
+        write_json(json_file, reports)
+    if trace_file:
+        trace.write(trace_file, command_line, recording.events)
+    console = console_for()
+    title = f"VM of {show_size(ordered.size)}, {show_size(ordered.touched)} touched"
+    console.print(designs_table(reports, title))
+    for report in reports:
+        for line in faults_of(report):
+            console.print(line)
+
+
+async def _run(ordered: Ordered, source: PairSource, recording: Recording) -> list[DesignReport]:
+    with reporting(console_for(errors=True), len(ordered.designs)) as tell:
+        return [report async for report in run_designs(ordered, source, recording, tell)]
