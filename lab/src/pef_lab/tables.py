@@ -12,6 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from pef_lab.blocks import Blocks
 from pef_lab.designs.report import VERDICTS, DesignReport
 from pef_lab.findings import Observation, Verdict
 from pef_lab.pages import ZERO, kinds_of, name_of
@@ -48,12 +49,9 @@ def console_for(*, errors: bool = False) -> Console:
     return Console(stderr=errors, width=fixed, highlight=False)
 
 
-def designs_table(reports: Sequence[DesignReport], title: str) -> Table:
+def designs_table(reports: Sequence[DesignReport], title: str) -> Blocks:
     """Return the designs side by side: what UV_ESM cost, then a verdict a line."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
-    table.add_column("")
-    for report in reports:
-        table.add_column(report.name, justify="right")
+    table = Blocks(("", *(report.name for report in reports)), title)
     costs = [report.cost for report in reports]
     rows: dict[str, list[str]] = {
         "UV_ESM": [show_seconds(cost.seconds) if cost else "-" for cost in costs],
@@ -121,28 +119,33 @@ def side_by_side(*panels: RenderableType) -> Table:
 
 
 def _call(line: Line, column: int) -> Text:
+    """Return a call in a column of so many characters; what does not fit goes on below, whole."""
     call, arguments, code = words_of(line)
-    cell = Text(" " * (INDENT * line.depth) + call)
-    room = column - cell.cell_len - 1 - (len(code) + 1 if code else 0)
-    reported = Text(arguments, "dim")
-    reported.truncate(max(room, 0), overflow="ellipsis")
-    if reported:
-        cell.append(" ").append_text(reported)
-    if code:
-        good = line.event.code.endswith("_SUCCESS") or line.event.code in ANSWERED_WELL
-        cell.append(f" {code}", "green" if good else "yellow")
+    indent = " " * (INDENT * line.depth)
+    good = line.event.code.endswith("_SUCCESS") or line.event.code in ANSWERED_WELL
+    parts = [(word, "default") for word in call.split(" ")] + [(word, "dim") for word in arguments.split()]
+    parts += [(word, "green" if good else "yellow") for word in code.split(" ") if word]
+    cell = Text(indent)
+    used, begins = len(indent), True
+    for word, style in parts:
+        if not begins and used + 1 + len(word) > column:
+            cell.append(f"\n{indent}{' ' * INDENT}")
+            used, begins = len(indent) + INDENT, True
+        cell.append(word if begins else f" {word}", style)
+        used += len(word) + (not begins)
+        begins = False
     return cell
 
 
 def sequence_table(steps: Iterable[Step], width: int) -> Table:
     """Return recorded calls in two columns of a table of `width` characters, indented by depth.
 
-    A call stands in the column of the side that answers it. Where it is too long its arguments are cut.
+    A call stands in the column of the side that answers it. Where it is too long it goes on in the next line.
     """
     column = (width - GAP) // 2
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, GAP, 0, 0))
-    table.add_column("Ultravisor", width=column, no_wrap=True)
-    table.add_column("Hypervisor", width=column, no_wrap=True)
+    table.add_column("Ultravisor", width=column, overflow="fold")
+    table.add_column("Hypervisor", width=column, overflow="fold")
     for step in steps:
         if not step.roots:
             continue

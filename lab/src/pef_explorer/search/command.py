@@ -10,7 +10,6 @@ from typing import Any, Final
 import typer
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 
 from pef_explorer.engines import engine_for
 from pef_explorer.plan import Plan
@@ -18,6 +17,7 @@ from pef_explorer.search.counterexample import counterexample
 from pef_explorer.search.exploration import REPORT_EVERY, Bounds, Row, file_of, processors
 from pef_explorer.search.exploration import explore as explored
 from pef_explorer.search.search import Progress
+from pef_lab.blocks import Blocks
 from pef_lab.commandline import FAILED
 from pef_lab.failures import WrongInput
 from pef_lab.known_designs import ALL, GROUPS, chosen_designs
@@ -89,13 +89,9 @@ def _command(designs: list[DesignName], bounds: Bounds) -> str:
     return " ".join(words)
 
 
-def table_of(rows: list[Row], title: str) -> Table:
+def table_of(rows: list[Row], title: str) -> Blocks:
     """Return the rows as a table."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("design")
-    for name in ("states", "transitions", "depth", "seconds", "a second"):
-        table.add_column(name, justify="right")
-    table.add_column("verdict")
+    table = Blocks(("design", "states", "transitions", "depth", "seconds", "a second", "verdict"), title)
     for row in rows:
         violations = [f"{violation.invariant} ({len(violation.moves)})" for _, violation in row.violations]
         sound = "no reachable state breaks an invariant" if row.complete else "nothing broken so far: cut"

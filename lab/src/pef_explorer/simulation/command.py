@@ -9,12 +9,12 @@ from pathlib import Path
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from pef_explorer.engines import engine_for
 from pef_explorer.simulation import files
 from pef_explorer.simulation.campaign import Report, campaign
 from pef_explorer.simulation.course import course_of
+from pef_lab.blocks import Blocks
 from pef_lab.commandline import FAILED
 from pef_lab.failures import WrongInput
 from pef_lab.known_designs import GROUPS, chosen_designs
@@ -54,7 +54,7 @@ def simulate_design(
     version = commit()
     if json_file is not None:
         _write(json_file, json.dumps(report.as_json(version), indent=2) + "\n")
-    console.print(_table(report, seconds))
+    console.print(table_of(report, seconds))
     for found in report.shrunk:
         where = files.save(found, keep, version)
         console.print(f"✘ {found.failure.invariant}: {found.failure.sentence}", markup=False, style="red")
@@ -88,8 +88,8 @@ def _write(file: Path, text: str) -> None:
         raise WrongInput(f"{file}: {fault.strerror}") from None
 
 
-def _table(report: Report, seconds: float) -> Table:
-    table = Table(title=f"{report.design}, {report.steps} actions a seed")
+def table_of(report: Report, seconds: float) -> Blocks:
+    """Return what a campaign came to."""
     events = report.counted("events")
     row = {
         "seeds": f"{len(report.seeds):,}",
@@ -100,8 +100,7 @@ def _table(report: Report, seconds: float) -> Table:
         "events/s": f"{events / seconds:,.0f}",
         "verdict": f"✘ {len(report.failed)} seeds fail" if report.failed else "✔ all held",
     }
-    for name in row:
-        table.add_column(name, justify="right")
+    table = Blocks([*row], f"{report.design}, {report.steps} actions a seed")
     table.add_row(*row.values())
     return table
 

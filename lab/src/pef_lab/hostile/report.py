@@ -61,20 +61,17 @@ def write_json(path: Path, rows: Iterable[Row], not_tried: Iterable[tuple[int, s
 def table_of(rows: Sequence[Row]) -> Table:
     """Return one line an attack: what was tried, answered, seen, and the verdict."""
     table = Table(header_style="bold", title="A lying Hypervisor", title_justify="left", title_style="bold")
-    table.add_column("#", justify="right")
-    table.add_column("tried", ratio=3)
-    table.add_column("answered", ratio=2)
-    table.add_column("seen afterwards", ratio=4)
+    table.add_column("#", justify="right", no_wrap=True)
+    table.add_column("tried, answered, seen afterwards")
     table.add_column("", no_wrap=True)
     for row in rows:
         verdict = Text(f"{SIGNS[row.outcome]} {row.outcome}", STYLES[row.outcome])
-        table.add_row(
-            str(row.attack.number),
-            Text(row.attack.tried),
-            Text(_codes(row.trial.answers)),
-            Text(_sights(row.trial)),
-            verdict,
-        )
+        lines = [
+            row.attack.tried,
+            *(f"  answered: {line}" for line in [_codes(row.trial.answers)] if line),
+            *(f"  seen: {line}" for line in [_sights(row.trial)] if line),
+        ]
+        table.add_row(str(row.attack.number), Text("\n".join(lines)), verdict)
     return table
 
 

@@ -152,7 +152,8 @@ def table(found: Counterexample) -> Table:
     """Return the steps as a table for a terminal."""
     drawn = Table(box=None, show_header=True, header_style="bold", pad_edge=False)
     for name in ("step", "actor", "what happens"):
-        drawn.add_column(name, justify="right" if name == "step" else "left")
+        last_column = name == "what happens"
+        drawn.add_column(name, justify="right" if name == "step" else "left", no_wrap=not last_column)
     last = 0
     for arrow in arrows_of(found):
         number = "" if arrow.number == last or not arrow.actor else str(arrow.number)

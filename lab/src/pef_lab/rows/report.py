@@ -10,11 +10,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from pef_lab.blocks import Blocks
 from pef_lab.rows.ledger import Line, PassReport, every, holds, inferred, lines_of, total_of
 from pef_lab.rows.row import Played, Verdict
 from pef_lab.rows.sheet import Unmade
@@ -69,22 +68,19 @@ def show(
     )
 
 
-def table_of(passes: Sequence[PassReport]) -> Table:
+def table_of(passes: Sequence[PassReport]) -> Blocks:
     """Return a line a call, and for cells and life cycles: rows, passed of played by subject, the rest.
 
     A verdict that no row has, other than fail, has no column: the totals say that there is none.
     """
-    table = Table(header_style="bold", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     total = total_of(passes)
     verdicts = [verdict for verdict in HEADS if verdict is Verdict.FAIL or total.verdicts[verdict]]
     subjects = (HEADS_OF[each.subject] for each in passes)
-    table.add_column("", no_wrap=True)
-    for head in ("rows", *subjects, *(HEADS[verdict] for verdict in verdicts), "skipped"):
-        table.add_column(head, justify="right", no_wrap=True)
+    table = Blocks(("", "rows", *subjects, *(HEADS[verdict] for verdict in verdicts), "skipped"))
     lines = lines_of(passes)
     for number, line in enumerate(lines, 1):
         table.add_row(*_cells(line, passes, verdicts), end_section=number == len(lines))
-    table.add_row(*_cells(total, passes, verdicts), style="bold")
+    table.add_row(*_cells(total, passes, verdicts))
     return table
 
 

@@ -159,9 +159,7 @@ def test_a_row_tells_what_must_not_be() -> None:
     cells = [[*map(str, column.cells)] for column in table_of([row]).columns]
     assert cells == [
         ["5"],
-        ["over a page"],
-        ["U_SUCCESS for U_P2"],
-        ["digests: changed: ultravisor, not unchanged"],
+        ["over a page\n  answered: U_SUCCESS for U_P2\n  seen: digests: changed: ultravisor, not unchanged"],
         ["✘ BROKEN"],
     ]
     assert summary([row, row]) == "2 BROKEN"
