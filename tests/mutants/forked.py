@@ -100,18 +100,25 @@ class ForkedService(ServiceProcess):
         """Tell whether the process is no more."""
         return not self._forked.is_alive()
 
-    async def until_ready(self, base_url: str, path: str = READY) -> None:
+    @property
+    def status(self) -> int | None:
+        """Return the exit status, negative where a signal ended the process, or None while it runs."""
+        return self._forked.exitcode
+
+    async def until_ready(
+        self, base_url: str, path: str = READY, *, beside: Sequence[ServiceProcess] = ()
+    ) -> None:
         """Wait until something listens, and answers OK; raise Unanswered where it ends or takes too long."""
         what = f"start of the {self.name}"
         try:
             async with asyncio.timeout(STARTING):
                 while not await self._listens():
-                    if self.ended:
-                        raise Unanswered(what, f"it ended; its last words:\n{self.last_words()}")
+                    for each in (self, *beside):
+                        each.must_run()
                     await asyncio.sleep(_STEP)
         except TimeoutError:
             raise Unanswered(what, f"{base_url} is not there within {STARTING:g} s") from None
-        await super().until_ready(base_url, path)
+        await super().until_ready(base_url, path, beside=beside)
 
     async def _listens(self) -> bool:
         try:

@@ -9,11 +9,12 @@ from typing import Annotated, Final
 import typer
 
 from pef_lab import options as given
-from pef_lab.commandline import FAILED, Command, must_be_writable, run
+from pef_lab.commandline import FAILED, Command, run
 from pef_lab.failures import WrongInput
 from pef_lab.lazy import FoundCommands
 from pef_lab.normal_memory import NormalMemoryForm
 from pef_lab.numbers import number
+from pef_lab.output import must_be_writable
 from pef_lab.version import version_line
 from pef_protocol.events import Side
 

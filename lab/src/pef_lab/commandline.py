@@ -1,20 +1,35 @@
-"""The form of the `pef` command: wrong input is one line and status 2; a signal stops what was started."""
+"""The form of the `pef` command: how it ends, and what it says then.
+
+| status | means |
+|---|---|
+| 0 | it was done |
+| 1 | a finding about what was examined: a design, a service, a file |
+| 2 | wrong input, or a fault of the machine or its operator: one line says what to do |
+| 70 | a fault of this program: a traceback |
+| 128 + N | signal N ended it; 141: the reader of its output has left |
+"""
 
 import asyncio
 import signal
+import sys
+import traceback
 from collections.abc import Coroutine
-from pathlib import Path
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import typer
 
 from pef_kit.core.designs import UnknownDesign
-from pef_lab.failures import Refusal, Unanswered, WrongInput
+from pef_lab.failures import OperatorFault, Refusal, WrongInput
+from pef_lab.output import ReaderLeft, give_up_streams, prepare_streams, reader_watched
 
 T = TypeVar("T")
-WRONG_INPUT: Final = 2
 FAILED: Final = 1
+WRONG: Final = 2
+"""Wrong input, or a fault of the machine or its operator."""
+BROKEN: Final = 70
 SIGNALLED: Final = 128
+READER_LEFT: Final = SIGNALLED + signal.SIGPIPE
 
 
 class Command(typer.Typer):
@@ -27,32 +42,41 @@ class Command(typer.Typer):
     def run(self, *args: Any, **kwargs: Any) -> int:
         """Run the command and return its exit status."""
         try:
-            status = super().__call__(*args, standalone_mode=False, **kwargs)
+            prepare_streams()
+            with reader_watched():
+                status = super().__call__(*args, standalone_mode=False, **kwargs)
+                sys.stdout.flush()
         except typer.TyperException as fault:
-            return _say(fault.format_message(), getattr(fault, "exit_code", WRONG_INPUT))
-        except (WrongInput, UnknownDesign) as fault:
-            return _say(str(fault), WRONG_INPUT)
-        except (Refusal, Unanswered) as fault:
-            return _say(str(fault), FAILED)
+            return _say(fault.format_message(), getattr(fault, "exit_code", WRONG))
+        except (WrongInput, UnknownDesign, OperatorFault, Refusal) as fault:
+            return _say(str(fault), WRONG)
+        except (ReaderLeft, BrokenPipeError):
+            give_up_streams()
+            return READER_LEFT
+        except OSError as fault:
+            give_up_streams()
+            return _say(_words_of(fault), WRONG)
+        except MemoryError:
+            return _say("there is not enough memory", WRONG)
         except typer.Abort:
             return SIGNALLED + signal.SIGINT
+        except Exception:  # noqa: BLE001 - a fault of this program must not look like a finding
+            traceback.print_exc()
+            return BROKEN
         return status if isinstance(status, int) else 0
 
 
-def must_be_writable(file: Path | None) -> None:
-    """Raise WrongInput now rather than after minutes of running."""
-    if file is None:
-        return
-    try:
-        with file.open("a", encoding="utf-8"):
-            pass
-    except OSError as fault:
-        raise WrongInput(f"{file}: {fault.strerror}") from None
+def _words_of(fault: OSError) -> str:
+    where = f"{fault.filename}: " if fault.filename else ""
+    return f"{where}{fault.strerror or fault}"
 
 
 def _say(fault: str, status: int) -> int:
-    is_help = fault.startswith("Usage:")
-    typer.echo(fault if is_help else f"pef: {fault}", err=True)
+    """Say a fault in one line on standard error, where there is one; return `status`."""
+    words = fault if fault.startswith("Usage:") else "pef: " + " ".join(fault.split())
+    if sys.stderr is not None:
+        with suppress(OSError):
+            typer.echo(words, err=True)
     return status
 
 

@@ -22,21 +22,21 @@ def compare(
     trace_file: Path | None,
     command_line: str,
 ) -> None:
-    """Run the designs, write what is to be written, and show the table and what came out otherwise."""
+    """Run the designs, show the table and what came out otherwise, and write what is to be written."""
     check(ordered)
     source = standing_pair(endpoints) if endpoints else fresh_pairs(ordered.size, normal_memory)
     recording = Recording(wanted=trace_file is not None)
     reports = run(_run(ordered, source, recording))
-    if json_file:
-        write_json(json_file, reports)
-    if trace_file:
-        trace.write(trace_file, command_line, recording.events)
     console = console_for()
     title = f"VM of {show_size(ordered.size)}, {show_size(ordered.touched)} touched"
     console.print(designs_table(reports, title))
     for report in reports:
         for line in faults_of(report):
             console.print(line)
+    if json_file:
+        write_json(json_file, reports)
+    if trace_file:
+        trace.write(trace_file, command_line, recording.events)
 
 
 async def _run(ordered: Ordered, source: PairSource, recording: Recording) -> list[DesignReport]:

@@ -2,7 +2,8 @@
 
 | exception | who is at fault |
 |---|---|
-| `WrongInput` | whoever typed the command: one line, exit 2 |
+| `WrongInput` | the one who typed the command: one line, exit 2 |
+| `OperatorFault` | the machine, or its operator: a full disk, no memory, a service that does not start |
 | `Refusal` | nobody: a side answered that it will not, by a code of the protocol or of the VMM's door |
 | `Unanswered` | a service that is down, too slow, or gives an answer that is not of the protocol |
 """
@@ -10,6 +11,10 @@
 
 class WrongInput(ValueError):
     """A command line or a file that can't be followed; its text says what to write instead."""
+
+
+class OperatorFault(Exception):
+    """What the command was not about went wrong: on this machine, or in how services were set up."""
 
 
 class Refusal(Exception):
@@ -22,7 +27,7 @@ class Refusal(Exception):
         self.detail = detail
 
 
-class Unanswered(Exception):
+class Unanswered(OperatorFault):
     """A request without an answer of the protocol: what it was and why."""
 
     def __init__(self, what: str, reason: str) -> None:

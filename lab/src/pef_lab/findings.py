@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from pef_lab.failures import Refusal
+from pef_lab.failures import OperatorFault, Refusal
 
 
 class Verdict(StrEnum):
@@ -52,13 +52,18 @@ class Findings:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Make observations under `name`; what goes wrong in the block becomes one itself and ends it."""
+        """Make observations under `name`; what goes wrong in the block becomes one itself and ends it.
+
+        A fault of the machine or its operator is no observation, and is raised.
+        """
         before, self._step = self._step, name
         try:
             yield
         except Refusal as refusal:
             self._step = name
             self.add(Verdict.REFUSED, f"{refusal.what} is answered", "success", str(refusal))
+        except (OperatorFault, OSError, MemoryError):
+            raise
         except Exception as failure:  # noqa: BLE001 - whatever failed is a finding; the run goes on
             self._step = name
             observed = f"{type(failure).__name__}: {failure}"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from pef_lab.endpoints import Endpoints
+from pef_lab.failures import OperatorFault, Unanswered
 from pef_lab.normal_memory import NormalMemoryForm
 from pef_lab.service_process import READY, ServiceProcess
 from pef_lab.starting import (
@@ -79,9 +80,18 @@ class Pair:
 
 @asynccontextmanager
 async def started(plan: PairPlan) -> AsyncIterator[Pair]:
-    """Start a pair and stop it at the end, however that comes; raise Unanswered where it doesn't start."""
+    """Start a pair and stop it at the end, however that comes; raise Unanswered where it doesn't start.
+
+    Where a request is not answered because a service has ended, raise OperatorFault, which says how it ended.
+    """
     async with on_free_ports(lambda: _started_once(plan)) as pair:
-        yield pair
+        try:
+            yield pair
+        except Unanswered:
+            for each in (pair.hypervisor, pair.ultravisor):
+                if await each.ends_soon():
+                    raise OperatorFault(each.end()) from None
+            raise
 
 
 @asynccontextmanager
@@ -125,8 +135,8 @@ async def _start(
     processes.append(hypervisor)
     ultravisor = start(ULTRAVISOR_SCRIPT, of_ultravisor | waits, directory / "ultravisor.log")
     processes.append(ultravisor)
-    await ultravisor.until_ready(endpoints.ultravisor_url, plan.until)
-    await hypervisor.until_ready(endpoints.hypervisor_url, plan.until)
+    await ultravisor.until_ready(endpoints.ultravisor_url, plan.until, beside=[hypervisor])
+    await hypervisor.until_ready(endpoints.hypervisor_url, plan.until, beside=[ultravisor])
     visor_tokens = {
         Role.ULTRAVISOR: endpoints.ultravisor_token,
         Role.HYPERVISOR: endpoints.hypervisor_token,

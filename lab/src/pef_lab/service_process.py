@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -23,8 +24,13 @@ READY: Final = "/readyz"
 """Where a service says that it runs, and that it has an epoch with its peer."""
 WITH_MUTANTS: Final = "pef_mutants.service"
 """The module that runs a service with mutants in it. Only a process that is asked for one imports it."""
+LOOKS: Final = 20
+"""Times that one looks whether a process is reaped whose connections have broken."""
+WHY: Final = {
+    signal.SIGBUS: ": /dev/shm has no room for normal memory; `--normal-memory http` does without it",
+    signal.SIGKILL: ": the machine may have too little memory",
+}
 _STEP: Final = 0.03
-_LAST_WORDS: Final = 12
 _OURS: Final = "PEF_"
 
 
@@ -78,27 +84,61 @@ class ServiceProcess:
         return self._process.pid
 
     @property
+    def status(self) -> int | None:
+        """Return the exit status, negative where a signal ended the process, or None while it runs."""
+        return self._process.poll()
+
+    @property
     def ended(self) -> bool:
         """Tell whether the process is no more."""
         return self._process.poll() is not None
 
     def last_words(self) -> str:
-        """Return the end of what the process printed."""
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return "\n".join(lines[-_LAST_WORDS:])
+        """Return the last line that the process printed: a service ends with the reason in one line."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
+        return next((line for line in reversed(lines) if line.strip()), "it said nothing")
 
-    async def until_ready(self, base_url: str, path: str = READY) -> None:
-        """Wait until `path` answers OK; raise Unanswered where the process ends or takes too long."""
+    def end(self) -> str:
+        """Say how the process ended, and why where a signal tells it."""
+        status = self.status or 0
+        if status >= 0:
+            return f"the {self.name} ended: {self.last_words()}"
+        number = signal.Signals(-status)
+        return f"the {self.name} was ended by {number.name}{WHY.get(number, '')}"
+
+    async def ends_soon(self) -> bool:
+        """Tell whether the process is no more, or is no more in a moment."""
+        for _ in range(LOOKS):
+            if self.ended:
+                break
+            await asyncio.sleep(_STEP)
+        return self.ended
+
+    def must_run(self) -> None:
+        """Raise Unanswered, with the reason, where the process has ended."""
+        if self.ended:
+            raise Unanswered(f"start of the {self.name}", f"it ended: {self.last_words()}")
+
+    async def until_ready(
+        self, base_url: str, path: str = READY, *, beside: "Sequence[ServiceProcess]" = ()
+    ) -> None:
+        """Wait until `path` answers OK; raise Unanswered where the process ends or takes too long.
+
+        It is not ready without those `beside` it: where one of them ends, that one is named.
+        """
         what = f"start of the {self.name}"
         async with httpx.AsyncClient(base_url=base_url, trust_env=False, timeout=STARTING) as client:
             try:
                 async with asyncio.timeout(STARTING):
                     while not await _is_ready(client, path):
-                        if self.ended:
-                            raise Unanswered(what, f"it ended; its last words:\n{self.last_words()}")
+                        for each in (self, *beside):
+                            if each.ended:
+                                raise Unanswered(
+                                    f"start of the {each.name}", f"it ended: {each.last_words()}"
+                                )
                         await asyncio.sleep(_STEP)
             except TimeoutError:
-                raise Unanswered(what, f"not ready within {STARTING:g} s:\n{self.last_words()}") from None
+                raise Unanswered(what, f"not ready within {STARTING:g} s: {self.last_words()}") from None
 
     def ask_to_stop(self) -> None:
         """Ask the process to end."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pef_lab.failures import WrongInput
+from pef_lab.output import write_file
 from pef_lab.watch import Watch
 from pef_protocol.events import TRACE_VERSION, Event, EventKind, EventPhase, Side, TraceHeader
 
@@ -60,11 +61,8 @@ def event_of(shown: dict[str, Any]) -> Event:
 
 def write(path: Path, title: str, events: Iterable[Recorded]) -> None:
     """Write a trace file."""
-    with path.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(TraceHeader(title=title))) + "\n")
-        for each in events:
-            line = {"run": each.run, "step": each.step, **asdict(each.event)}
-            file.write(json.dumps(line) + "\n")
+    lines = ({"run": each.run, "step": each.step, **asdict(each.event)} for each in events)
+    write_file(path, (json.dumps(line) + "\n" for line in (asdict(TraceHeader(title=title)), *lines)))
 
 
 def read(path: Path) -> tuple[TraceHeader, list[Recorded]]:

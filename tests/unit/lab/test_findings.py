@@ -1,6 +1,8 @@
 """Observations and verdicts of a design's steps."""
 
-from pef_lab.failures import Refusal, Unanswered
+import pytest
+
+from pef_lab.failures import OperatorFault, Refusal, Unanswered
 from pef_lab.findings import Findings, Observation, Verdict
 
 
@@ -28,17 +30,19 @@ def test_what_goes_wrong_in_a_step_is_an_observation_of_that_step() -> None:
     with findings.step("outer"):
         with findings.step("hot_add"):
             fail(Refusal("plug", "EBUSY", "in use"))
-        with findings.step("reboot"):
-            fail(Unanswered("POST /reset", "no answer"))
         fail(KeyError("lpid"))
     assert findings.observations == [
         Observation("hot_add", Verdict.REFUSED, "plug is answered", "success", "plug: EBUSY (in use)"),
-        Observation(
-            "reboot",
-            Verdict.ERROR,
-            "the step runs to its end",
-            "no failure",
-            "Unanswered: POST /reset: no answer",
-        ),
         Observation("outer", Verdict.ERROR, "the step runs to its end", "no failure", "KeyError: 'lpid'"),
     ]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Unanswered("POST /reset", "no answer"), OperatorFault("no room"), OSError(28, "full"), MemoryError()],
+)
+def test_a_fault_of_the_machine_is_no_observation(fault: Exception) -> None:
+    findings = Findings()
+    with pytest.raises(type(fault)), findings.step("reboot"):
+        fail(fault)
+    assert findings.observations == []

@@ -21,6 +21,7 @@ from pef_lab.blocks import Blocks
 from pef_lab.commandline import FAILED
 from pef_lab.failures import WrongInput
 from pef_lab.known_designs import ALL, GROUPS, chosen_designs
+from pef_lab.output import must_be_writable, write_file
 from pef_lab.tables import console_for
 from pef_lab.version import commit
 from pef_protocol.designs import DesignName
@@ -43,7 +44,7 @@ def explore_designs(
         if directory is not None:
             directory.mkdir(parents=True, exist_ok=True)
     if json_file is not None:
-        _write(json_file, "")
+        must_be_writable(json_file)
     command_line, version = _command(chosen, bounds), commit()
     console = console_for()
     if processes is None and scheduler is None:
@@ -55,7 +56,7 @@ def explore_designs(
     report = [report_of(row, keep, command_line, version, console) for row in rows]
     if json_file is not None:
         content = {"command": command_line, "commit": version, "designs": report}
-        _write(json_file, json.dumps(content, indent=2) + "\n")
+        write_file(json_file, [json.dumps(content, indent=2), "\n"])
     if any(row.violations for row in rows):
         raise typer.Exit(FAILED)
 
@@ -115,7 +116,7 @@ def report_of(row: Row, keep: Path | None, command: str, version: str, console: 
         content = counterexample(plan, violation, command, version)
         if keep is not None:
             file = file_of(keep, plan, violation)
-            _write(file, json.dumps(content, indent=1) + "\n")
+            write_file(file, [json.dumps(content, indent=1), "\n"])
         length = content["violated_after"]
         violations.append(
             {"invariant": violation.invariant, "length": length, "file": str(file) if file else None}
@@ -136,13 +137,6 @@ def report_of(row: Row, keep: Path | None, command: str, version: str, console: 
         "seconds": round(row.seconds, 1),
         "violations": violations,
     }
-
-
-def _write(file: Path, content: str) -> None:
-    try:
-        file.write_text(content, encoding="utf-8")
-    except OSError as fault:
-        raise WrongInput(f"{file}: {fault.strerror}") from None
 
 
 @contextmanager

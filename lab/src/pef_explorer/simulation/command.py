@@ -18,6 +18,7 @@ from pef_lab.blocks import Blocks
 from pef_lab.commandline import FAILED
 from pef_lab.failures import WrongInput
 from pef_lab.known_designs import GROUPS, chosen_designs
+from pef_lab.output import must_be_writable, write_file
 from pef_lab.tables import console_for
 from pef_lab.version import commit
 from pef_protocol.designs import Design
@@ -45,15 +46,13 @@ def simulate_design(
         raise WrongInput("--design: one design is simulated at a time")
     (chosen,) = named
     if json_file is not None:
-        _write(json_file, "")
+        must_be_writable(json_file)
     console, errors = console_for(), console_for(errors=True)
     began = time.perf_counter()
     with engine_for(processes, scheduler) as engine, _reporting(errors, seeds) as report_progress:
         report = campaign(engine, chosen, range(first, first + seeds), steps, report_progress)
     seconds = time.perf_counter() - began
     version = commit()
-    if json_file is not None:
-        _write(json_file, json.dumps(report.as_json(version), indent=2) + "\n")
     console.print(table_of(report, seconds))
     for found in report.shrunk:
         where = files.save(found, keep, version)
@@ -61,6 +60,8 @@ def simulate_design(
         who = f"design {found.seed.design}, seed {found.seed.number}, commit {version}"
         console.print(f"  {who}: {len(found.kept)} events in {where}", markup=False, soft_wrap=True)
         console.print(f"  again: pef simulate --file {where}", markup=False, soft_wrap=True)
+    if json_file is not None:
+        write_file(json_file, [json.dumps(report.as_json(version), indent=2), "\n"])
     if report.failed:
         raise typer.Exit(FAILED)
 
@@ -79,13 +80,6 @@ def _again(file: Path, seeds: int | None) -> None:
     same = "the same invariant as" if failure.invariant == found.failure.invariant else "not the one of"
     console.print(f"  {who}: {same} the file's", markup=False)
     raise typer.Exit(FAILED)
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as fault:
-        raise WrongInput(f"{file}: {fault.strerror}") from None
 
 
 def table_of(report: Report, seconds: float) -> Blocks:

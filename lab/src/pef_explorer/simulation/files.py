@@ -9,6 +9,7 @@ from pef_explorer.simulation.course import Failure
 from pef_explorer.simulation.events import Seed, as_json, from_json
 from pef_lab.failures import WrongInput
 from pef_lab.known_designs import known_name
+from pef_lab.output import write_file
 
 FAMILY: Final = "pef-simulation/"
 FORMAT: Final = FAMILY + "2"
@@ -40,9 +41,9 @@ def save(found: Shrunk, directory: Path, commit_: str) -> Path:
     path = directory / f"simulation-{found.seed.design}-{found.seed.number}-{found.failure.invariant}.json"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        path.write_text(written(found, commit_), encoding="utf-8")
     except OSError as fault:
-        raise WrongInput(f"{path}: {fault.strerror}") from None
+        raise WrongInput(f"{directory}: {fault.strerror}") from None
+    write_file(path, [written(found, commit_)])
     return path
 
 

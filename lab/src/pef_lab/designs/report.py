@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pef_lab.designs.boot import Cost
 from pef_lab.findings import Findings, Observation, Verdict
+from pef_lab.output import write_file
 from pef_protocol.designs import DesignName
 from pef_protocol.events import Side
 
@@ -67,4 +68,4 @@ def report_of(design: DesignName, cost: Cost | None, findings: Findings) -> Desi
 def write_json(path: Path, reports: Iterable[DesignReport]) -> None:
     """Write reports to a file."""
     content = {"designs": [report.as_json() for report in reports]}
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_file(path, [json.dumps(content, indent=1), "\n"])

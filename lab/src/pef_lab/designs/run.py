@@ -11,7 +11,7 @@ from pef_lab.designs.fixture import Fixture, set_up
 from pef_lab.designs.plan import plan_touched
 from pef_lab.designs.report import DesignReport, report_of
 from pef_lab.endpoints import Endpoints
-from pef_lab.failures import Unanswered, WrongInput
+from pef_lab.failures import Refusal, WrongInput
 from pef_lab.findings import Findings
 from pef_lab.guest import World
 from pef_lab.image import GuestImage, build_image
@@ -108,7 +108,10 @@ async def run_designs(
 async def run_design(
     design: DesignName, ordered: Ordered, source: PairSource, recording: Recording, tell: Tell
 ) -> DesignReport:
-    """Run one design; whatever goes wrong is an observation in its report."""
+    """Run one design; what goes wrong by the protocol is an observation in its report.
+
+    A fault of the machine or its operator is raised: it says nothing about a design.
+    """
     findings = Findings()
     costs: list[boot.Cost] = []
     with findings.step("first_boot"):
@@ -131,7 +134,7 @@ async def _stages(fixture: Fixture, tell: Tell, costs: list[boot.Cost]) -> None:
         tell(fixture.design, name)
         with fixture.findings.step(name):
             if fixture.guest.world is not World.SECURE:
-                raise Unanswered(name, "not reached, for the VM is not secure")
+                raise Refusal(name, "not reached", "the VM is not secure")
             await step(fixture)
     tell(fixture.design, "second_esm")
     with fixture.findings.step("second_esm"):

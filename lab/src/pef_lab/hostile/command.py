@@ -15,7 +15,7 @@ from rich.console import Console
 
 from pef_lab.between.script import ScriptedBetween
 from pef_lab.between.wire import PLAN, Ports, ports_of, standing_between
-from pef_lab.commandline import FAILED, must_be_writable, run
+from pef_lab.commandline import FAILED, run
 from pef_lab.endpoints import Endpoints
 from pef_lab.failures import Refusal, Unanswered, WrongInput
 from pef_lab.hostile.attack import Attack, attempted
@@ -24,6 +24,7 @@ from pef_lab.hostile.ground import Ground, occupied
 from pef_lab.hostile.opening import accomplice, try_the_doors
 from pef_lab.hostile.report import Row, summary, table_of, write_json
 from pef_lab.hostile.trial import Outcome
+from pef_lab.output import must_be_writable
 from pef_lab.tables import console_for
 
 OWN_PATIENCE: Final = 5.0
@@ -62,13 +63,13 @@ def hostile(
     must_be_writable(json_file)
     console = console_for()
     rows = run(attacked(ports, known_patience, chosen, console_for(errors=True)))
-    if json_file is not None:
-        write_json(json_file, rows, not_tried)
     console.print(table_of(rows))
     for number, why in sorted(not_tried):
         console.print(f"  {number} not tried: {why}", style="dim", markup=False, soft_wrap=True)
     all_held = bool(rows) and all(row.outcome is Outcome.HELD for row in rows)
     console.print(summary(rows), style="bold green" if all_held else "bold red", markup=False)
+    if json_file is not None:
+        write_json(json_file, rows, not_tried)
     if not all_held:
         raise typer.Exit(FAILED)
 

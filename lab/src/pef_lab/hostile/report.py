@@ -12,6 +12,7 @@ from rich.text import Text
 
 from pef_lab.hostile.attack import Attack
 from pef_lab.hostile.trial import Look, Outcome, Trial
+from pef_lab.output import write_file
 
 STYLES: Final = {Outcome.HELD: "green", Outcome.BROKEN: "bold red", Outcome.TROUBLE: "bold magenta"}
 SIGNS: Final = {Outcome.HELD: "✔", Outcome.BROKEN: "✘", Outcome.TROUBLE: "!"}
@@ -55,7 +56,7 @@ def write_json(path: Path, rows: Iterable[Row], not_tried: Iterable[tuple[int, s
         "attacks": [row.as_json() for row in rows],
         "not_tried": [{"attack": number, "why": why} for number, why in sorted(not_tried)],
     }
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_file(path, [json.dumps(content, indent=1), "\n"])
 
 
 def table_of(rows: Sequence[Row]) -> Table:

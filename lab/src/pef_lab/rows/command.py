@@ -14,9 +14,10 @@ import httpx
 import typer
 from rich.console import Console
 
-from pef_lab.commandline import FAILED, must_be_writable, run
+from pef_lab.commandline import FAILED, run
 from pef_lab.endpoints import OF_OUTSIDERS, Endpoints, find_endpoints
 from pef_lab.failures import Unanswered, WrongInput
+from pef_lab.output import must_be_writable
 from pef_lab.rows.admission import admit
 from pef_lab.rows.catalogue import all_rows, check_patterns, chosen, rows_of, unmade
 from pef_lab.rows.junit import write_junit
@@ -82,11 +83,11 @@ def rows(
     console = console_for(errors=True)
     passes = run(_play(targets, patterns, patience, partial(_waived, waivers, today), console))
     said = said_of(waivers, list(every(passes)), all_rows(), today)
+    show(console_for(), passes, unmade(), said)
     if json_file:
         write_json(json_file, passes, unmade(), said)
     if junit:
         write_junit(junit, passes)
-    show(console_for(), passes, unmade(), said)
     raise typer.Exit(0 if holds(passes) else FAILED)
 
 

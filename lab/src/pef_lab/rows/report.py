@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pef_lab.blocks import Blocks
+from pef_lab.output import write_file
 from pef_lab.rows.ledger import Line, PassReport, every, holds, inferred, lines_of, total_of
 from pef_lab.rows.row import Played, Verdict
 from pef_lab.rows.sheet import Unmade
@@ -172,7 +173,7 @@ def write_json(
         ],
         "waivers": list(said),
     }
-    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_file(file, [json.dumps(content, indent=1), "\n"])
 
 
 def _pass(report: PassReport) -> dict[str, Any]:
