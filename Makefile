@@ -4,6 +4,7 @@ PYTHON ?= python3
 py      := .venv/bin/python
 pytest  := $(py) -m pytest -q --numprocesses auto --dist loadfile --no-loadscope-reorder
 ready   := .venv/.ready
+schemas := .venv/.schemas
 DIST    ?= dist
 wheels  := $(DIST)/wheelhouse
 parts   := shared services/ultravisor services/hypervisor lab
@@ -46,7 +47,7 @@ mutants: $(ready) ## put mutants into the services: rows, tests and counterexamp
 	@$(pytest) -m verify $(mutants)
 	@$(py) -m pytest -q -m verify tests/interleavings/test_mutants.py  # it makes small machines of a whole process
 
-long-tests: $(ready) ## run the tests that `make test` leaves out: whole searches, all designs, all rows, all attacks
+long-tests: $(schemas) ## run the tests that `make test` leaves out: whole searches, all designs, all rows, all attacks
 	@$(pytest) -m verify $(mutants:%=--ignore %) --ignore tests/interleavings
 
 lint: style types contracts ## check style, types and import contracts
@@ -178,3 +179,8 @@ $(ready): constraints.txt requirements-dev.txt $(parts:=/pyproject.toml)
 	@$(install) --no-build-isolation -r requirements-dev.txt $(extras:%=-e '%')
 	@touch $@
 	@echo "  .venv is ready"
+
+# What only the long proofs need.
+$(schemas): $(ready) requirements-verify.txt
+	@$(install) -r requirements-verify.txt
+	@touch $@
