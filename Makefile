@@ -4,6 +4,9 @@ PYTHON ?= python3
 py      := .venv/bin/python
 pytest  := $(py) -m pytest -q --numprocesses auto --dist loadfile --no-loadscope-reorder
 ready   := .venv/.ready
+schemas := .venv/.schemas
+DIST    ?= dist
+wheels  := $(DIST)/wheelhouse
 parts   := shared services/ultravisor services/hypervisor lab
 # The explorer drives the services' own machines: an extra of the lab, so that the lab alone needs no service.
 extras  := shared[otel] $(filter services/%,$(parts)) lab[explorer]
@@ -13,6 +16,7 @@ install := $(py) -m pip install -qq --disable-pip-version-check --no-compile -c 
 compose = $(shell if docker compose version >/dev/null 2>&1; then echo docker compose; else echo docker-compose; fi)
 export PEF_SECRETS ?= ./secrets
 PEF_REPORTS ?= reports
+images := image-ultravisor image-hypervisor image-lab
 tokens := ultravisor_token hypervisor_token observer_token vmm_token ultravisor_guest_key hypervisor_guest_key machine_key
 tokens := $(tokens:%=$(PEF_SECRETS)/pef_%)
 
@@ -23,7 +27,7 @@ mutants := tests/conformance tests/unit/mutants tests/scenarios/test_mutants_ser
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test verify lint rows bench docs docs-readme pair pair-down clean style types contracts
-.PHONY: $(proofs)
+.PHONY: $(proofs) wheels images $(images)
 .PHONY: secrets up healthy down compose-demo compose-rows compose-hostile compose-test
 .DELETE_ON_ERROR:
 
@@ -43,7 +47,7 @@ mutants: $(ready) ## put mutants into the services: rows, tests and counterexamp
 	@$(pytest) -m verify $(mutants)
 	@$(py) -m pytest -q -m verify tests/interleavings/test_mutants.py  # it makes small machines of a whole process
 
-long-tests: $(ready) ## run the tests that `make test` leaves out: whole searches, all designs, all rows, all attacks
+long-tests: $(schemas) ## run the tests that `make test` leaves out: whole searches, all designs, all rows, all attacks
 	@$(pytest) -m verify $(mutants:%=--ignore %) --ignore tests/interleavings
 
 lint: style types contracts ## check style, types and import contracts
@@ -97,6 +101,30 @@ compose-hostile: export PEF_PEER_TIMEOUT := 1
 compose-hostile: export PEF_GIVE_UP := 5
 compose-hostile: export PEF_HEALTH := /livez
 
+# Ours are built once and copied: a wheelhouse has all that an installation needs, so that it asks no index.
+wheels: $(ready) ## build the wheels of all distributions into dist/, and all that they need into dist/wheelhouse/
+	@rm -rf $(DIST) && mkdir -p $(wheels)
+	@PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(py) -m pip wheel -qq --disable-pip-version-check \
+	  --wheel-dir $(wheels) $(extras:%=./%)
+	@cp $(wheels)/pef_*.whl $(DIST)/
+	@ls $(DIST)/*.whl
+
+# Tags: the version, and the commit from which the image was built. A label says both.
+version = $(shell sed -n 's/^VERSION: Final = "\(.*\)"/\1/p' shared/src/pef_protocol/version.py)
+commit  = $(shell git describe --always --dirty --abbrev=12 --exclude '*' 2>/dev/null || echo unknown)
+
+images: $(images) ## build the images of both services and of the lab, tagged with version and commit
+
+$(images): image-%:
+	@docker build --quiet --network host --file $(filter %/$*,$(parts:lab=./lab))/Dockerfile \
+	  $(foreach each,HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy \
+	  PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST,--build-arg $(each)) \
+	  --label org.opencontainers.image.title=pef-$* \
+	  --label org.opencontainers.image.version=$(version) \
+	  --label org.opencontainers.image.revision=$(commit) \
+	  --tag pef-$*:$(version) --tag pef-$*:$(commit) . >/dev/null
+	@echo "pef-$*:$(version) pef-$*:$(commit)"
+
 compose-test: $(ready) ## test the containers, on a machine with an engine
 	@$(py) -m pytest -q tests/compose
 
@@ -104,8 +132,8 @@ containers: ## the same, where an engine runs; elsewhere say that there is none
 	@if docker info >/dev/null 2>&1; then $(MAKE) -s compose-test; \
 	else echo "containers: not tested, no engine runs here"; fi
 
-clean: ## remove .venv and every cache
-	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache .schemathesis
+clean: ## remove .venv, dist and every cache
+	@rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache .schemathesis
 	@find $(parts) tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 style: $(ready)
@@ -151,3 +179,8 @@ $(ready): constraints.txt requirements-dev.txt $(parts:=/pyproject.toml)
 	@$(install) --no-build-isolation -r requirements-dev.txt $(extras:%=-e '%')
 	@touch $@
 	@echo "  .venv is ready"
+
+# What only the long proofs need.
+$(schemas): $(ready) requirements-verify.txt
+	@$(install) -r requirements-verify.txt
+	@touch $@

@@ -36,6 +36,7 @@ from pef_protocol.http import (
 )
 from pef_protocol.quantities import U64_MAX
 from pef_protocol.runs import WORD_BYTES
+from pef_protocol.version import VERSION
 
 WORD: Final = {"type": "integer", "minimum": 0, "maximum": U64_MAX}
 OF_CALL: Final = (400, 401, 408, 409, 413, 422, 425, 429, 500, 503)
@@ -47,7 +48,7 @@ def document(app: FastAPI, side: Side, calls: tuple[Call, ...]) -> dict[str, Any
     if app.openapi_schema is None:
         found = get_openapi(
             title=app.title,
-            version="1",
+            version=VERSION,
             description=app.description,
             routes=app.routes,
             tags=app.openapi_tags,
