@@ -164,6 +164,8 @@ async def test_a_body_behind_an_offered_upgrade_is_never_a_request(service: Alon
 
 @pytest.mark.parametrize("side", SIDES)
 async def test_variables_of_a_library_decide_nothing(side: str) -> None:
-    async with alone(side, WEB_CONCURRENCY="3", FORWARDED_ALLOW_IPS="*") as service:
+    async with alone(
+        side, WEB_CONCURRENCY="3", FORWARDED_ALLOW_IPS="*", FASTAPI_OTEL_AUTO_CONFIGURE="true"
+    ) as service:
         assert await is_served(service)
         assert service.children() == ""

@@ -4,6 +4,7 @@ The environment is that of the service. A mutant of the other side changes nothi
 """
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Final
@@ -25,6 +26,7 @@ def main() -> None:
     parser.add_argument("side", type=Side, choices=list(Side))
     parser.add_argument("mutants", nargs="+", metavar="NAME", help="`python -m pef_mutants` lists them")
     words = parser.parse_args()
+    sys.argv[1:] = []  # a service takes no arguments
     if unknown := [name for name in words.mutants if name not in ALL_MUTANTS]:
         parser.error(f"no such mutant: {', '.join(unknown)}")
     with ExitStack() as applied:

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -20,6 +21,7 @@ from pef_kit.runtime import openapi
 from pef_kit.runtime.app import Service, json_response
 from pef_kit.runtime.auth import Authenticator
 from pef_kit.runtime.bus import NormalMemory
+from pef_kit.runtime.command_line import settings_of
 from pef_kit.runtime.peer import Peer
 from pef_kit.runtime.runner import EffectRunner
 from pef_kit.runtime.serve import build_and_serve
@@ -38,9 +40,11 @@ class Settings(ServiceSettings):
     """What the Hypervisor is told beside what both are; sizes in bytes."""
 
     vmm_token: Token
+    """Token of the VMM; at least 16 visible ASCII characters."""
     secure_memory: int = Field(default=8 * GIBIBYTE, ge=0)
-    """The host's secure memory: it has a device page for each page of it, or `device_pages`."""
+    """Bytes of the host's secure memory: a device page is kept for each page of it."""
     device_pages: int | None = Field(default=None, ge=0)
+    """Number of device pages; none: as many as secure memory has pages."""
 
 
 def build(settings: Settings) -> FastAPI:
@@ -140,4 +144,4 @@ def add_views(service: Service, hypervisor: Hypervisor) -> None:
 
 def main() -> None:
     """Run the service until it is told to stop."""
-    build_and_serve(build, Settings())
+    build_and_serve(build, settings_of(Settings, "pef-hypervisor", sys.argv[1:]))

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,6 +20,7 @@ from pef_kit.runtime import openapi
 from pef_kit.runtime.app import Service, json_response
 from pef_kit.runtime.auth import Authenticator
 from pef_kit.runtime.bus import Bus, HttpBus, MmapBus
+from pef_kit.runtime.command_line import settings_of
 from pef_kit.runtime.peer import Peer
 from pef_kit.runtime.runner import EffectRunner
 from pef_kit.runtime.serve import build_and_serve
@@ -147,4 +149,4 @@ def add_views(service: Service, uv: Ultravisor) -> None:
 
 def main() -> None:
     """Run the service until it is told to stop; `pef_ultravisor.start` prepares the process for it."""
-    build_and_serve(build, UltravisorSettings())
+    build_and_serve(build, settings_of(UltravisorSettings, "pef-ultravisor", sys.argv[1:]))

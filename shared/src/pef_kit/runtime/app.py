@@ -106,6 +106,7 @@ class Service:
             openapi_tags=openapi.TAGS,
             lifespan=self._lifespan,
             strict_content_type=False,
+            telemetry={"auto_configure": False},  # FastAPI would read variables of its own
             swagger_ui_parameters={"persistAuthorization": True},
         )
         app.add_exception_handler(HTTPException, _problem)

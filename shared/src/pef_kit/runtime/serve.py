@@ -14,8 +14,10 @@ of each. Its own protocol stays what answers; `Connection` stands before it and
 
 import asyncio
 import gc
+import socket
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -26,6 +28,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from pef_kit.runtime.command_line import refuse
+from pef_kit.runtime.listening import bound
 from pef_kit.runtime.otlp import ExtraMissing
 from pef_kit.runtime.settings import ServiceSettings
 from pef_kit.runtime.volume import VolumeTaken
@@ -46,9 +50,6 @@ KEEPALIVE: Final = 150
 
 SWITCH: Final = 0.0002
 """Seconds after which a thread that moves pages makes way for the event loop."""
-
-CANNOT_START: Final = 2
-"""Exit status of a service that may not start; nothing was changed."""
 
 
 @dataclass(slots=True)
@@ -230,23 +231,24 @@ class Connection(asyncio.BufferedProtocol):
 
 def build_and_serve(build: Callable[[S], FastAPI], settings: S) -> None:
     """Build the service and serve it; end with one line and status 2 where it may not start."""
-    try:
-        app = build(settings)
-    except (VolumeTaken, ExtraMissing) as reason:
-        sys.stderr.write(f"{reason}\n")
-        sys.exit(CANNOT_START)
-    serve(app, settings)
+    with ExitStack() as opened:
+        sockets = [opened.enter_context(place) for place in bound(settings)]
+        try:
+            app = build(settings)
+        except (VolumeTaken, ExtraMissing, OSError) as failed:
+            refuse(str(failed))
+        serve(app, settings, sockets)
 
 
-def serve(app: FastAPI, settings: ServiceSettings) -> None:
-    """Serve `app` where the settings say; requests are not logged, since traces say more.
+def serve(app: FastAPI, settings: ServiceSettings, sockets: list[socket.socket] | None = None) -> None:
+    """Serve `app` at `sockets`, or where the settings say; requests are not logged, since traces say more.
 
     What was made by now lives as long as the process, so the collector need not look at it again.
     """
     gc.collect()
     gc.freeze()
     sys.setswitchinterval(SWITCH)
-    uvicorn.Server(configured(app, settings)).run()
+    uvicorn.Server(configured(app, settings)).run(sockets)
 
 
 def configured(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
