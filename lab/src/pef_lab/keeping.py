@@ -29,14 +29,14 @@ async def keep_up(plan: PairPlan, console: Console, *, for_tests: bool = False) 
     `for_tests`: the tokens by which the two sides know each other are written too.
     """
     path = standing.standing_file()
-    plan = replace(plan, machine_key=standing.kept_machine_key(path.parent))
-    with standing.standing(path) as file:
+    with standing.standing(path):
+        plan = replace(plan, machine_key=standing.kept_machine_key(path.parent))
         async with AsyncExitStack() as stack:
             with waiting(console, "starting both services"):
                 pair = await stack.enter_async_context(started(plan))
             visors = {f"{role}_token": token for role, token in pair.visor_tokens.items()}
             endpoints = replace(pair.endpoints, **visors) if for_tests else pair.endpoints
-            standing.write(file, endpoints.environment)
+            standing.write(path, endpoints.environment)
             _tell(plan, pair, str(path), console)
             if for_tests:
                 console.print(WARNING, style="bold yellow", markup=False, soft_wrap=True)
