@@ -9,7 +9,7 @@ from rich.console import Console
 
 from pef_lab import standing
 from pef_lab.endpoint import Endpoint
-from pef_lab.endpoints import find_endpoints
+from pef_lab.endpoints import check_url, find_endpoints, option_of
 from pef_lab.failures import Unanswered, WrongInput
 from pef_lab.pair import Pair, PairPlan, started
 from pef_lab.progress import waiting
@@ -76,5 +76,6 @@ async def machine_key_at(ultravisor_url: str | None) -> bytes:
         if endpoints is None:
             raise WrongInput("whose image? Give --machine-key HEX or --ultravisor-url URL")
         ultravisor_url = endpoints.ultravisor_url
+    check_url(ultravisor_url, option_of("ultravisor_url"))
     async with Endpoint("Ultravisor", ultravisor_url, "") as endpoint:
         return bytes.fromhex((await endpoint.view("/v1/machine-key"))["public_key"])
