@@ -9,7 +9,7 @@ from rich.console import Console
 
 from pef_lab import standing
 from pef_lab.endpoint import Endpoint
-from pef_lab.endpoints import find_endpoints
+from pef_lab.endpoints import check_url, find_endpoints, option_of
 from pef_lab.failures import Unanswered, WrongInput
 from pef_lab.pair import Pair, PairPlan, started
 from pef_lab.progress import waiting
@@ -29,14 +29,14 @@ async def keep_up(plan: PairPlan, console: Console, *, for_tests: bool = False) 
     `for_tests`: the tokens by which the two sides know each other are written too.
     """
     path = standing.standing_file()
-    plan = replace(plan, machine_key=standing.kept_machine_key(path.parent))
-    with standing.standing(path) as file:
+    with standing.standing(path):
+        plan = replace(plan, machine_key=standing.kept_machine_key(path.parent))
         async with AsyncExitStack() as stack:
             with waiting(console, "starting both services"):
                 pair = await stack.enter_async_context(started(plan))
             visors = {f"{role}_token": token for role, token in pair.visor_tokens.items()}
             endpoints = replace(pair.endpoints, **visors) if for_tests else pair.endpoints
-            standing.write(file, endpoints.environment)
+            standing.write(path, endpoints.environment)
             _tell(plan, pair, str(path), console)
             if for_tests:
                 console.print(WARNING, style="bold yellow", markup=False, soft_wrap=True)
@@ -76,5 +76,6 @@ async def machine_key_at(ultravisor_url: str | None) -> bytes:
         if endpoints is None:
             raise WrongInput("whose image? Give --machine-key HEX or --ultravisor-url URL")
         ultravisor_url = endpoints.ultravisor_url
+    check_url(ultravisor_url, option_of("ultravisor_url"))
     async with Endpoint("Ultravisor", ultravisor_url, "") as endpoint:
         return bytes.fromhex((await endpoint.view("/v1/machine-key"))["public_key"])

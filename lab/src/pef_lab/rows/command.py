@@ -10,12 +10,11 @@ from math import isfinite
 from pathlib import Path
 from typing import Final
 
-import httpx
 import typer
 from rich.console import Console
 
 from pef_lab.commandline import FAILED, run
-from pef_lab.endpoints import OF_OUTSIDERS, Endpoints, find_endpoints
+from pef_lab.endpoints import OF_OUTSIDERS, find_endpoints
 from pef_lab.failures import Unanswered, WrongInput
 from pef_lab.output import must_be_writable
 from pef_lab.rows.admission import admit
@@ -99,7 +98,6 @@ def targets_of(
     endpoints = find_endpoints(needs=NEEDS[subject], ultravisor_url=ultravisor, hypervisor_url=hypervisor)
     if endpoints is None:
         return tuple(Target(each, opened, runs_already=False) for each, opened in OWN.items())
-    _check_urls(endpoints)
     listening = Listening(bind, peer_port or 0)
     opened: Open = {
         Subject.PAIR: partial(pair_at, endpoints),
@@ -128,18 +126,6 @@ def _both_known(ultravisor: str | None, hypervisor: str | None) -> bool:
     """Tell whether the environment has the URL that was not given."""
     found = find_endpoints(needs=frozenset(), ultravisor_url=ultravisor, hypervisor_url=hypervisor)
     return found is not None and bool(found.ultravisor_url and found.hypervisor_url)
-
-
-def _check_urls(endpoints: Endpoints) -> None:
-    """Raise WrongInput for what is no URL of HTTP."""
-    for url in (endpoints.ultravisor_url, endpoints.hypervisor_url):
-        try:
-            parsed = httpx.URL(url)
-            good = not url or (parsed.scheme in {"http", "https"} and bool(parsed.host))
-        except httpx.InvalidURL:
-            good = False
-        if not good:
-            raise WrongInput(f"{url!r} is no URL: write it as http://HOST:PORT")
 
 
 async def _play(

@@ -25,7 +25,7 @@ Answer = tuple[int, str, bytes]
 Behaviour = Callable[["Asked"], Answer]
 NOTHING: Final = (200, "application/json", b"{}")
 HTML: Final = (200, "text/html", b"<html>")
-TOKENS: Final = Endpoints("", "", *(f"secret {number}" for number in range(6)))
+TOKENS: Final = Endpoints("", "", *(f"secret-{number}" for number in range(6)))
 READY: Final = ("/readyz", "/livez")
 
 
