@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pef_lab.endpoints import KEYS, URLS, Endpoints, find_endpoints, option_of, variable_of
+from pef_lab.endpoints import KEYS, OF_OUTSIDERS, URLS, Endpoints, find_endpoints, option_of, variable_of
 from pef_lab.failures import WrongInput
 
 PAIR = Endpoints("http://u", "http://h", "vmm", "observer", "guest key u", "guest key h")
@@ -92,7 +92,7 @@ def test_a_url_that_no_request_can_be_sent_to_is_refused(name: str, url: str) ->
     assert str(refused.value).isprintable()
     assert "word" not in str(refused.value)
     with pytest.raises(WrongInput, match=f"^{option_of(name)}: .* is no URL: "):
-        find_endpoints(PAIR.environment, NOWHERE, **{name: url})
+        find_endpoints(PAIR.environment, NOWHERE, OF_OUTSIDERS, **{name: url})
 
 
 @pytest.mark.parametrize("name", sorted(KEYS))

@@ -66,8 +66,8 @@ def test_the_file_is_whole_at_each_step_or_is_not_there(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     place: dict[str, tuple[Any, str]] = {
-        "write": (standing.shlex, "quote"),
-        "fsync": (standing.os, "fsync"),
+        "write": (shlex, "quote"),
+        "fsync": (os, "fsync"),
         "replace": (Path, "replace"),
     }
     monkeypatch.setattr(*place[step], failing)
