@@ -15,7 +15,7 @@ ROLES: Final = ("hypervisor_token", "ultravisor_token", "observer_token", "vmm_t
 NOT_FOUND: Final[dict[str, Any]] = {
     "peer_url": "http://127.0.0.1:9",
     "normal_memory_size": GIBIBYTE,
-    **{role: f"the {role} of nobody" for role in ROLES},
+    **{role: f"the-{role}-of-nobody" for role in ROLES},
 }
 
 # Building makes models and their schemas, which the libraries keep.
