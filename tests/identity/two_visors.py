@@ -33,7 +33,7 @@ STEP: Final = 0.02
 FREE: Final = 100 * PAGE_SIZE
 """From this guest address on a guest may use pages."""
 VM: Final = {"design": "tracked", "secure_guest": True, "radix": True}
-TOKENS: Final = {name: f"the token of {name}" for name in ("ultravisor", "hypervisor", "observer", "vmm")}
+TOKENS: Final = {name: f"the-token-of-{name}" for name in ("ultravisor", "hypervisor", "observer", "vmm")}
 KEYS: Final = {side: f"the key of guests at the {side}" for side in Side}
 
 

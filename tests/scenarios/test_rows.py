@@ -178,7 +178,7 @@ async def test_a_token_that_is_not_known_is_one_line(pair: Pair, tmp_path: Path)
     When `pef rows` is run,
     then it ends with status 2 and one line that names the token's variable.
     """
-    variables = reported(everything_of(pair), tmp_path) | {"PEF_VMM_TOKEN": "not known"}
+    variables = reported(everything_of(pair), tmp_path) | {"PEF_VMM_TOKEN": "not-known"}
     status, out, err = await rows(variables)
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert "the Hypervisor refuses the token from PEF_VMM_TOKEN: HTTP status 401" in err

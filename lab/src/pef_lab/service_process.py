@@ -30,6 +30,7 @@ WHY: Final = {
     signal.SIGBUS: ": /dev/shm has no room for normal memory; `--normal-memory http` does without it",
     signal.SIGKILL: ": the machine may have too little memory",
 }
+SILENT: Final = "it said nothing"
 _STEP: Final = 0.03
 _OURS: Final = "PEF_"
 
@@ -96,13 +97,13 @@ class ServiceProcess:
     def last_words(self) -> str:
         """Return the last line that the process printed: a service ends with the reason in one line."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
-        return next((line for line in reversed(lines) if line.strip()), "it said nothing")
+        return next((line for line in reversed(lines) if line.strip()), "")
 
     def end(self) -> str:
         """Say how the process ended, and why where a signal tells it."""
         status = self.status or 0
         if status >= 0:
-            return f"the {self.name} ended: {self.last_words()}"
+            return f"the {self.name} ended: {self.last_words() or SILENT}"
         number = signal.Signals(-status)
         return f"the {self.name} was ended by {number.name}{WHY.get(number, '')}"
 
@@ -117,7 +118,7 @@ class ServiceProcess:
     def must_run(self) -> None:
         """Raise Unanswered, with the reason, where the process has ended."""
         if self.ended:
-            raise Unanswered(f"start of the {self.name}", f"it ended: {self.last_words()}")
+            raise Unanswered(f"start of the {self.name}", f"it ended: {self.last_words() or SILENT}")
 
     async def until_ready(
         self, base_url: str, path: str = READY, *, beside: "Sequence[ServiceProcess]" = ()
@@ -132,13 +133,11 @@ class ServiceProcess:
                 async with asyncio.timeout(STARTING):
                     while not await _is_ready(client, path):
                         for each in (self, *beside):
-                            if each.ended:
-                                raise Unanswered(
-                                    f"start of the {each.name}", f"it ended: {each.last_words()}"
-                                )
+                            each.must_run()
                         await asyncio.sleep(_STEP)
             except TimeoutError:
-                raise Unanswered(what, f"not ready within {STARTING:g} s: {self.last_words()}") from None
+                said = self.last_words() or SILENT
+                raise Unanswered(what, f"not ready within {STARTING:g} s: {said}") from None
 
     def ask_to_stop(self) -> None:
         """Ask the process to end."""

@@ -28,7 +28,7 @@ from pef_protocol.http import EPOCH, Role
 from pef_protocol.identity import Epoch, InstanceId
 from pef_protocol.states import HvGfnState
 
-TOKENS = {role: f"the token of the {role}" for role in Role}
+TOKENS = {role: f"the-token-of-the-{role}" for role in Role}
 EPOCH_OF_TESTS = Epoch(InstanceId("0" * 32), 1)
 LIMIT = 16 << 20
 U64 = (1 << 64) - 1

@@ -57,7 +57,7 @@ def test_tokens_are_not_shown() -> None:
     assert "guest key" not in repr(PAIR)
 
 
-NOWHERE: Final = Path("/nowhere")
+NO_SECRETS: Final = Path("/nowhere")
 PARTS: Final = [part.name for part in fields(Endpoints)]
 TOKENS: Final = [name for name in PARTS if name not in URLS | KEYS]
 NO_TOKENS: Final = ["a\nb", "a\rb", "a\0b", "a b", "a\tb", "\x7f", "é", "字", "\udc80"]
@@ -80,7 +80,7 @@ def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(name: str, to
     with pytest.raises(
         WrongInput, match=f"^{variable_of(name)}: no header can carry this token; "
     ) as refused:
-        find_endpoints(named(name, token), NOWHERE)
+        find_endpoints(named(name, token), NO_SECRETS)
     assert token not in str(refused.value).replace("; use visible ASCII characters without spaces", "")
 
 
@@ -88,18 +88,18 @@ def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(name: str, to
 @pytest.mark.parametrize("url", NO_URLS)
 def test_a_url_that_no_request_can_be_sent_to_is_refused(name: str, url: str) -> None:
     with pytest.raises(WrongInput, match=f"^{variable_of(name)}: .* is no URL: ") as refused:
-        find_endpoints(named(name, url), NOWHERE)
+        find_endpoints(named(name, url), NO_SECRETS)
     assert str(refused.value).isprintable()
     assert "word" not in str(refused.value)
     with pytest.raises(WrongInput, match=f"^{option_of(name)}: .* is no URL: "):
-        find_endpoints(PAIR.environment, NOWHERE, OF_OUTSIDERS, **{name: url})
+        find_endpoints(PAIR.environment, NO_SECRETS, OF_OUTSIDERS, **{name: url})
 
 
 @pytest.mark.parametrize("name", sorted(KEYS))
 def test_a_key_may_be_any_text_and_nothing_else(name: str) -> None:
-    assert find_endpoints(named(name, "a key of é and 字"), NOWHERE) is not None
+    assert find_endpoints(named(name, "a key of é and 字"), NO_SECRETS) is not None
     with pytest.raises(WrongInput, match=f"^{variable_of(name)}: it is not text in UTF-8$"):
-        find_endpoints(named(name, "\udc80"), NOWHERE)
+        find_endpoints(named(name, "\udc80"), NO_SECRETS)
 
 
 def test_a_secret_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ ANY_URL: Final = st.one_of(
 def test_what_is_accepted_can_be_sent(url: str, token: str) -> None:
     """Given any text as URL and token, when it is not refused, then a request with it can be built."""
     try:
-        found = find_endpoints({**named("ultravisor_url", url), "PEF_VMM_TOKEN": token}, NOWHERE)
+        found = find_endpoints({**named("ultravisor_url", url), "PEF_VMM_TOKEN": token}, NO_SECRETS)
     except WrongInput:
         return
     assert found is not None

@@ -76,8 +76,10 @@ def host_wrote(world: Target, gfn: int, values: frozenset[bytes], outcome: str) 
 
 
 def _is_half_reset(world: Target) -> bool:
-    """Tell whether a reset is under way, or has failed: nothing but another one can follow."""
-    return world.system.vm is not None and world.system.vm.state is not HvVmState.SECURE
+    """Tell whether the reset of a secure VM is under way, or has failed: only another one can follow."""
+    vm, svm = world.system.vm, world.system.svm
+    runs = svm is not None and svm.state is UvVmState.SECURE
+    return runs and vm is not None and vm.state is not HvVmState.SECURE
 
 
 def unmap(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:

@@ -146,7 +146,7 @@ class World(WorldState):
             return self._phase_ended(actor, each)
         word = word_for(each.call.outcome, self.oracle.may[max(each.move.gfn, 0)])
         each.action.end(self, each.move.gfn, each.values, word)
-        if each.alone and not succeeded(word) and not self.changed():
+        if each.alone and not succeeded(word) and not (self.faulty and self.changed()):
             self.oracle.may = list(each.before)
         detail = str(getattr(each.call.outcome, "detail", "") or "")
         return Ending(each.move, word, each.alone, detail)
