@@ -148,7 +148,8 @@ def test_the_trace_is_a_tree_of_nested_calls(directory: Path) -> None:
     """
     two_columns = pef("trace", directory / "trace.jsonl", runtime=directory)
     assert two_columns.returncode == 0, two_columns.stderr
-    lines = two_columns.stdout.splitlines()
+    turns = ("▸", "◂")
+    lines = [line for line in two_columns.stdout.splitlines() if line.strip().startswith(turns)]
     entered = next(number for number, line in enumerate(lines) if "▸ UV_ESM" in line)
     assert [line.split()[:2] for line in lines[entered + 1 : entered + 4]] == [
         ["▸", "H_SVM_INIT_START"],
