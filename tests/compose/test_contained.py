@@ -224,7 +224,7 @@ def test_a_side_without_secrets_does_not_start(pair: Project, side: str) -> None
     image = pair.inspected(side)["Config"]["Image"]
     alone = ran("docker", "run", "--rm", "--network=none", "--env=PEF_PEER_URL=http://nobody", image)
     assert alone.returncode not in {0, 125}
-    assert "hypervisor_token" in alone.stderr
+    assert "PEF_HYPERVISOR_TOKEN: this must be set" in alone.stderr
     assert "guest_key" in alone.stderr
 
 
