@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pef_lab import image
-from pef_lab.commandline import run
 from pef_lab.failures import WrongInput
 from pef_lab.keeping import machine_key_at
+from pef_lab.signals import run
 from pef_lab.sizes import parse_size
 from pef_lab.tables import console_for
 

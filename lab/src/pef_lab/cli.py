@@ -9,12 +9,13 @@ from typing import Annotated, Final
 import typer
 
 from pef_lab import options as given
-from pef_lab.commandline import FAILED, Command, run
+from pef_lab.commandline import FAILED, Command
 from pef_lab.failures import WrongInput
 from pef_lab.lazy import FoundCommands
 from pef_lab.normal_memory import NormalMemoryForm
 from pef_lab.numbers import number
 from pef_lab.output import must_be_writable
+from pef_lab.signals import run, run_until_ended
 from pef_lab.version import version_line
 from pef_protocol.events import Side
 
@@ -72,7 +73,7 @@ def up(
     from pef_lab.tables import console_for
 
     plan = PairPlan(secure, normal_memory, ultravisor_port=ultravisor_port, hypervisor_port=hypervisor_port)
-    run(keep_up(plan, console_for(), for_tests=for_tests), signal_is_end=True)
+    run_until_ended(keep_up(plan, console_for(), for_tests=for_tests))
 
 
 @app.command()

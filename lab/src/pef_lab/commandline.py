@@ -9,21 +9,19 @@
 | 128 + N | signal N ended it; 141: the reader of its output has left |
 """
 
-import asyncio
 import signal
 import sys
 import traceback
-from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import typer
 
 from pef_kit.core.designs import UnknownDesign
 from pef_lab.failures import OperatorFault, Refusal, WrongInput
-from pef_lab.output import ReaderLeft, give_up_streams, prepare_streams, reader_watched
+from pef_lab.output import give_up_streams, prepare_streams
+from pef_lab.signals import Signalled, ended_by_signals, reader_has_left
 
-T = TypeVar("T")
 FAILED: Final = 1
 WRONG: Final = 2
 """Wrong input, or a fault of the machine or its operator."""
@@ -43,27 +41,38 @@ class Command(typer.Typer):
         """Run the command and return its exit status."""
         try:
             prepare_streams()
-            with reader_watched():
+            with ended_by_signals():
                 status = super().__call__(*args, standalone_mode=False, **kwargs)
                 sys.stdout.flush()
-        except typer.TyperException as fault:
+        except BaseException as fault:  # noqa: BLE001 - the one place where a fault becomes a status
+            return _status_of(fault)
+        return status if isinstance(status, int) else 0
+
+
+def _status_of(fault: BaseException) -> int:
+    """Say what ended the command, in one line where it can be, and return its exit status."""
+    if reader_has_left():
+        give_up_streams()
+        return READER_LEFT
+    match fault:
+        case Signalled():
+            return SIGNALLED + fault.number
+        case typer.Abort() | KeyboardInterrupt():
+            return SIGNALLED + signal.SIGINT
+        case typer.TyperException():
             return _say(fault.format_message(), getattr(fault, "exit_code", WRONG))
-        except (WrongInput, UnknownDesign, OperatorFault, Refusal) as fault:
+        case WrongInput() | UnknownDesign() | OperatorFault() | Refusal():
             return _say(str(fault), WRONG)
-        except (ReaderLeft, BrokenPipeError):
-            give_up_streams()
-            return READER_LEFT
-        except OSError as fault:
+        case OSError():
             give_up_streams()
             return _say(_words_of(fault), WRONG)
-        except MemoryError:
+        case SystemExit():
+            return fault.code if isinstance(fault.code, int) else WRONG
+        case MemoryError():
             return _say("there is not enough memory", WRONG)
-        except typer.Abort:
-            return SIGNALLED + signal.SIGINT
-        except Exception:  # noqa: BLE001 - a fault of this program must not look like a finding
-            traceback.print_exc()
+        case _:
+            traceback.print_exception(fault)
             return BROKEN
-        return status if isinstance(status, int) else 0
 
 
 def _words_of(fault: OSError) -> str:
@@ -78,30 +87,3 @@ def _say(fault: str, status: int) -> int:
         with suppress(OSError):
             typer.echo(words, err=True)
     return status
-
-
-def run(work: Coroutine[Any, Any, T], *, signal_is_end: bool = False) -> T:
-    """Run `work` to its end. A signal cancels it, so that it stops what it started, and ends the command.
-
-    The command's status then tells the signal; it is 0 for work that a signal is meant to end.
-    """
-    return asyncio.run(_until_signalled(work, signal_is_end=signal_is_end))
-
-
-async def _until_signalled(work: Coroutine[Any, Any, T], *, signal_is_end: bool) -> T:
-    loop = asyncio.get_running_loop()
-    task = asyncio.ensure_future(work)
-    received: list[signal.Signals] = []
-
-    def stop(number: signal.Signals) -> None:
-        received.append(number)
-        task.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, stop, number)
-    try:
-        return await task
-    except asyncio.CancelledError:
-        if not received:
-            raise
-        raise typer.Exit(0 if signal_is_end else SIGNALLED + received[0]) from None

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from pef_lab import trace
-from pef_lab.commandline import run
 from pef_lab.designs.report import DesignReport, write_json
 from pef_lab.designs.run import Ordered, PairSource, check, fresh_pairs, run_designs, standing_pair
 from pef_lab.endpoints import Endpoints
 from pef_lab.normal_memory import NormalMemoryForm
 from pef_lab.progress import reporting
+from pef_lab.signals import run
 from pef_lab.sizes import show_size
 from pef_lab.tables import console_for, designs_table, faults_of
 from pef_lab.trace import Recording

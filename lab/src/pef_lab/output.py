@@ -7,13 +7,9 @@ signs, and a file that can't be written is one line, after the rest of the resul
 import codecs
 import io
 import os
-import select
-import signal
-import stat
 import sys
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -36,10 +32,6 @@ SIGNS: Final = str.maketrans(
 SOME_SIGN: Final = "+"
 
 
-class ReaderLeft(BaseException):
-    """Nobody reads what the command prints any more."""
-
-
 def in_other_signs(failure: UnicodeError) -> tuple[str, int]:
     """Return signs of ASCII for those that an encoding does not have: an error handler of `codecs`."""
     if not isinstance(failure, UnicodeEncodeError):
@@ -52,10 +44,14 @@ codecs.register_error(OTHER_SIGNS, in_other_signs)
 
 
 def prepare_streams() -> None:
-    """Have both streams write what they can; raise OperatorFault where there is no standard output."""
+    """Have both streams write what they can; raise OperatorFault where there is no standard output.
+
+    Where there is no standard error, what would be written there is lost.
+    """
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process
     if sys.stdout is None:
-        message = "standard output is closed: nothing of the result could be shown"
-        raise OperatorFault(message)
+        raise OperatorFault("standard output is closed: nothing of the result could be shown")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=OTHER_SIGNS)
@@ -68,70 +64,6 @@ def give_up_streams() -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, place)
         os.close(nowhere)
-
-
-@contextmanager
-def reader_watched() -> Iterator[None]:
-    """Raise ReaderLeft in the main thread, or have its event loop end as by SIGHUP, when the reader leaves.
-
-    A command that computes for minutes would notice it only when it writes. Only a pipe or a socket has a
-    reader that can leave.
-    """
-    place = _pipe_of_standard_output()
-    if place is None or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    end, over = os.pipe()
-    watching = _Watching(place, end)
-    before = signal.signal(signal.SIGHUP, watching.handler)
-    watcher = threading.Thread(target=watching.wait, name="reader", daemon=True)
-    watcher.start()
-    try:
-        yield
-    except SystemExit:
-        if watching.left:
-            raise ReaderLeft from None
-        raise
-    finally:
-        os.close(over)
-        watcher.join()
-        os.close(end)
-        signal.signal(signal.SIGHUP, before)
-    if watching.left:
-        raise ReaderLeft
-
-
-def _pipe_of_standard_output() -> int | None:
-    try:
-        place = sys.stdout.fileno()
-        mode = os.fstat(place).st_mode
-    except (OSError, ValueError, AttributeError):
-        return None
-    return place if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else None
-
-
-class _Watching:
-    """Waits until the reader at the other end of `place` leaves, or until `end` says that all is over."""
-
-    def __init__(self, place: int, end: int) -> None:
-        self._place, self._end = place, end
-        self.left = False
-
-    def wait(self) -> None:
-        """Send this process SIGHUP once the reader has left."""
-        poll = select.poll()
-        poll.register(self._place, 0)  # errors are always told
-        poll.register(self._end, 0)
-        if any(place == self._place for place, _ in poll.poll()):
-            self.left = True
-            os.kill(os.getpid(), signal.SIGHUP)
-
-    def handler(self, number: int, _: object) -> None:
-        """Raise ReaderLeft; where it was another who sent the signal, end as by default."""
-        if self.left:
-            raise ReaderLeft
-        signal.signal(number, signal.SIG_DFL)
-        signal.raise_signal(number)
 
 
 def must_be_writable(file: Path | None) -> None:

@@ -4,10 +4,11 @@ from typing import Annotated, Final
 
 import typer
 
-from pef_lab.commandline import Command, run
+from pef_lab.commandline import Command
 from pef_lab.failures import WrongInput
 from pef_lab.keeping import keep_up
 from pef_lab.pair import PairPlan
+from pef_lab.signals import run_until_ended
 from pef_lab.tables import console_for
 from pef_mutants.all_mutants import ALL_MUTANTS
 from pef_mutants.mutant import Mutant
@@ -40,7 +41,7 @@ def serve(
     console = console_for()
     for mutant in [_known(name) for name in names]:
         console.print(line_of(mutant), markup=False, soft_wrap=True)
-    run(keep_up(PairPlan(SECURE_MEMORY, mutants=tuple(names)), console), signal_is_end=True)
+    run_until_ended(keep_up(PairPlan(SECURE_MEMORY, mutants=tuple(names)), console))
 
 
 def line_of(mutant: Mutant) -> str:

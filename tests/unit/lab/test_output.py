@@ -1,13 +1,12 @@
 """What an encoding does not have is written in other signs; a file that can't be written is one line."""
 
-import io
 import sys
 from pathlib import Path
 
 import pytest
 
 from pef_lab.failures import OperatorFault, WrongInput
-from pef_lab.output import OTHER_SIGNS, must_be_writable, prepare_streams, reader_watched, write_file
+from pef_lab.output import OTHER_SIGNS, must_be_writable, prepare_streams, write_file
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp437", "utf-8"])
@@ -29,10 +28,11 @@ def test_a_command_without_standard_output_begins_nothing(monkeypatch: pytest.Mo
         prepare_streams()
 
 
-def test_what_is_no_pipe_has_no_reader_that_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdout", io.StringIO())
-    with reader_watched():
-        pass
+def test_a_command_without_standard_error_says_nothing_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    prepare_streams()
+    with sys.stderr:
+        assert sys.stderr.write("lost") == len("lost")
 
 
 def test_a_file_is_written_or_one_line_says_why_not(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from pef_lab.between.script import ScriptedBetween
 from pef_lab.between.wire import PLAN, Ports, ports_of, standing_between
-from pef_lab.commandline import FAILED, run
+from pef_lab.commandline import FAILED
 from pef_lab.endpoints import Endpoints
 from pef_lab.failures import Refusal, Unanswered, WrongInput
 from pef_lab.hostile.attack import Attack, attempted
@@ -25,6 +25,7 @@ from pef_lab.hostile.opening import accomplice, try_the_doors
 from pef_lab.hostile.report import Row, summary, table_of, write_json
 from pef_lab.hostile.trial import Outcome
 from pef_lab.output import must_be_writable
+from pef_lab.signals import run
 from pef_lab.tables import console_for
 
 OWN_PATIENCE: Final = 5.0

@@ -5,12 +5,13 @@ from pathlib import Path
 from rich.console import Console
 
 from pef_lab.between.wire import Ports
-from pef_lab.commandline import FAILED, run
+from pef_lab.commandline import FAILED
 from pef_lab.replay import drawing
 from pef_lab.replay.counterexample import Counterexample, read
 from pef_lab.replay.player import Difference, Replayed, run_counterexample
 from pef_lab.replay.stage import fits
 from pef_lab.replay.wire import wired
+from pef_lab.signals import run
 
 
 def replay(file: Path, ports: Ports | None, console: Console, errors: Console) -> int:

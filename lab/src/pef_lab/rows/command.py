@@ -13,7 +13,7 @@ from typing import Final
 import typer
 from rich.console import Console
 
-from pef_lab.commandline import FAILED, run
+from pef_lab.commandline import FAILED
 from pef_lab.endpoints import OF_OUTSIDERS, find_endpoints
 from pef_lab.failures import Unanswered, WrongInput
 from pef_lab.output import must_be_writable
@@ -29,6 +29,7 @@ from pef_lab.rows.stage import Stage
 from pef_lab.rows.subject import Subject
 from pef_lab.rows.telling import telling
 from pef_lab.rows.waivers import Waiver, read_waivers, said_of, waived
+from pef_lab.signals import run
 from pef_lab.starting import LOOPBACK
 from pef_lab.tables import console_for
 
