@@ -4,14 +4,17 @@ What is no answer of the protocol - no connection, too late, a 4xx or 5xx - beco
 problem body's own words. Bodies are never put into an exception: they may be a page.
 """
 
+import json
+import os
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, Self
 
 import httpx
 
-from pef_kit.runtime.connections import client_of
+from pef_kit.runtime.connections import UNREACHED, client_of
 from pef_kit.runtime.messages import decode_reply, encode_call
 from pef_lab.failures import Unanswered
 from pef_protocol.calls import CALLS, Reply
@@ -87,15 +90,16 @@ class Endpoint:
         for attempt in range(1, attempts + 1):
             try:
                 return await self._client.request(method, path, **form)
-            except (httpx.HTTPError, OSError) as failure:
+            except UNREACHED as failure:
                 if attempt == attempts or isinstance(failure, httpx.TimeoutException):
-                    reason = f"no answer ({str(failure) or type(failure).__name__})"
-                    raise Unanswered(what, reason) from None
+                    raise Unanswered(what, no_answer(self._client.base_url, failure)) from None
         raise AssertionError(what)
 
     async def view(self, path: str, **query: int) -> Any:
         """Return the JSON at `path`."""
-        return (await self.ask("GET", path, params=query)).json()
+        response = await self.ask("GET", path, params=query)
+        with understood(f"GET {path} at the {self.name}"):
+            return json.loads(response.content)
 
     async def post(self, path: str, body: Any, **form: Any) -> httpx.Response:
         """Post `body` as JSON."""
@@ -113,13 +117,29 @@ class Endpoint:
         form = encode_call(CALLS[name], request)
         form["headers"] |= self._epoch
         response = await self.ask("POST", form.pop("url"), once=once, **form)
-        try:
+        with understood(f"{name} at the {self.name}"):
             media = response.headers.get("content-type", JSON)
             return decode_reply(CALLS[name], response.content, media)
-        except (ValueError, KeyError, TypeError) as failure:
-            raise Unanswered(
-                f"{name} at the {self.name}", f"not an answer of the protocol: {failure}"
-            ) from None
+
+
+@contextmanager
+def understood(what: str) -> Iterator[None]:
+    """Raise Unanswered where an answer to `what`, which is read in the block, is none of the protocol."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as failure:
+        shown = f"{type(failure).__name__}: {failure}"
+        raise Unanswered(what, f"not an answer of the protocol ({shown})") from None
+
+
+def no_answer(url: object, failure: Exception) -> str:
+    """Say why nothing at `url` answered a request."""
+    cause = failure.__cause__ or failure
+    refused = getattr(cause, "os_error", cause)
+    number = getattr(refused, "errno", None)
+    known = os.strerror(number) if isinstance(number, int) and number > 0 else ""
+    reason = known or getattr(refused, "strerror", "") or str(cause) or type(cause).__name__
+    return f"no answer from {url} ({reason})"
 
 
 def is_octets(response: httpx.Response) -> bool:
@@ -131,14 +151,20 @@ def _operation(response: httpx.Response) -> str:
     """Return the id of the operation that a problem says is still open, or nothing."""
     if not response.headers.get("content-type", "").startswith(PROBLEM):
         return ""
-    body = response.json()
-    return str(body.get("operation") or "") if isinstance(body, dict) else ""
+    return str(_object(response).get("operation") or "")
 
 
 def _problem(response: httpx.Response) -> str:
     status = f"HTTP status {response.status_code}"
-    if response.headers.get("content-type", "").startswith((PROBLEM, JSON)):
-        body = response.json()
-        if isinstance(body, dict) and body.get("detail"):
-            return f"{status}: {body['detail']}"
-    return status
+    is_json = response.headers.get("content-type", "").startswith((PROBLEM, JSON))
+    detail = _object(response).get("detail") if is_json else None
+    return f"{status}: {detail}" if detail else status
+
+
+def _object(response: httpx.Response) -> dict[str, Any]:
+    """Return the JSON object that an answer is; an empty one where it is none."""
+    try:
+        body = json.loads(response.content)
+    except (ValueError, RecursionError):
+        return {}
+    return body if isinstance(body, dict) else {}

@@ -12,7 +12,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Final, Self
 
-from pef_lab.endpoint import Endpoint, is_octets
+from pef_lab.endpoint import Endpoint, is_octets, understood
 from pef_lab.endpoints import Endpoints
 from pef_lab.failures import Refusal
 from pef_lab.minting import guest_token, incarnation_at
@@ -76,14 +76,19 @@ class Guest:
         """Return `length` bytes at `gpa`, at most 16 MiB; raise Refusal where the access doesn't resolve."""
         response = await self._memory().send(GUEST_PATH + "load", b"", gpa=gpa, length=length)
         if not is_octets(response):
-            raise Refusal(f"guest load at {gpa:#x}", "refused", str(response.json().get("reason", "")))
+            with understood(what := f"guest load at {gpa:#x}"):
+                reason = str(response.json().get("reason", ""))
+            raise Refusal(what, "refused", reason)
         return response.content
 
     async def store(self, gpa: int, octets: bytes) -> None:
         """Write `octets`, at most 16 MiB, at `gpa`; raise Refusal where the access doesn't resolve."""
-        answer = (await self._memory().send(GUEST_PATH + "store", octets, gpa=gpa)).json()
-        if answer.get("access") != "resolved":
-            raise Refusal(f"guest store at {gpa:#x}", "refused", str(answer.get("reason", "")))
+        response = await self._memory().send(GUEST_PATH + "store", octets, gpa=gpa)
+        with understood(what := f"guest store at {gpa:#x}"):
+            answer = response.json()
+            resolved, reason = answer.get("access") == "resolved", str(answer.get("reason", ""))
+        if not resolved:
+            raise Refusal(what, "refused", reason)
 
     async def load_range(self, gpa: int, length: int) -> AsyncIterator[tuple[int, bytes]]:
         """Yield (gpa, bytes) of a range of any length, 16 MiB at a time."""

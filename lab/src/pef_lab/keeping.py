@@ -14,6 +14,7 @@ from pef_lab.failures import Unanswered, WrongInput
 from pef_lab.pair import Pair, PairPlan, started
 from pef_lab.progress import waiting
 from pef_lab.sizes import show_size
+from pef_lab.watch import machine_key_of
 
 WARNING: Final = (
     "For tests only: the file also holds the tokens of both visors. Whoever has them can play the Hypervisor"
@@ -78,4 +79,4 @@ async def machine_key_at(ultravisor_url: str | None) -> bytes:
         ultravisor_url = endpoints.ultravisor_url
     check_url(ultravisor_url, option_of("ultravisor_url"))
     async with Endpoint("Ultravisor", ultravisor_url, "") as endpoint:
-        return bytes.fromhex((await endpoint.view("/v1/machine-key"))["public_key"])
+        return await machine_key_of(endpoint)

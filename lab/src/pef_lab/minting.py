@@ -7,7 +7,8 @@ from typing import Final
 
 import httpx
 
-from pef_kit.runtime.connections import client_of
+from pef_kit.runtime.connections import UNREACHED, client_of
+from pef_lab.endpoint import no_answer
 from pef_lab.endpoints import Endpoints
 from pef_lab.failures import Unanswered, WrongInput
 from pef_protocol.auth import mint_guest_token
@@ -29,15 +30,15 @@ async def incarnation_at(url: str, token: str, lpid: int) -> Incarnation | None:
     client = client_of(url, token, connections=1, timeout=ASKING)
     try:
         answer = await client.get(path)
-    except (httpx.HTTPError, OSError) as failure:
-        raise Unanswered(what, f"no answer ({str(failure) or type(failure).__name__})") from None
+    except UNREACHED as failure:
+        raise Unanswered(what, no_answer(url, failure)) from None
     finally:
         await client.aclose()
     if answer.status_code == httpx.codes.NOT_FOUND:
         return None
     try:
         found = Incarnation.parse(answer.json()["incarnation"]) if answer.is_success else None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         found = None
     if found is None:
         raise Unanswered(what, f"HTTP status {answer.status_code}, no incarnation")

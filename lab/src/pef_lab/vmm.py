@@ -5,7 +5,7 @@ from typing import Any, Final, Self
 
 import httpx
 
-from pef_lab.endpoint import Endpoint, is_octets
+from pef_lab.endpoint import Endpoint, is_octets, understood
 from pef_lab.endpoints import Endpoints
 from pef_lab.failures import Refusal
 from pef_lab.minting import incarnation_at
@@ -39,13 +39,17 @@ class Vmm:
         """Create a VM that may become secure, treated after `design`; return its lpid."""
         form = {"design": design, "secure_guest": True, "radix": True}
         made = _must("create", await self._endpoint.post(VMS, form, once=True))
+        with understood("create at the Hypervisor"):
+            lpid = Lpid(int(made["lpid"]))
         if named := Incarnation.parse(str(made.get("incarnation"))):
-            self._vms[made["lpid"]] = named
-        return Lpid(int(made["lpid"]))
+            self._vms[lpid] = named
+        return lpid
 
     async def list(self) -> list[dict[str, Any]]:
         """Return the VMs that there are: lpid, incarnation, design, state, slots."""
-        vms: list[dict[str, Any]] = (await self._endpoint.view(VMS))["vms"]
+        shown = await self._endpoint.view(VMS)
+        with understood(f"GET {VMS} at the Hypervisor"):
+            vms: list[dict[str, Any]] = shown["vms"]
         return vms
 
     async def _match(self, lpid: Lpid) -> dict[str, str]:
@@ -104,7 +108,9 @@ class Vmm:
 
 
 def _must(what: str, response: httpx.Response) -> dict[str, Any]:
-    answer: dict[str, Any] = response.json()
-    if answer["errno"]:
-        raise Refusal(what, str(answer["name"]), str(answer["detail"]))
+    with understood(f"{what} at the Hypervisor"):
+        answer: dict[str, Any] = response.json()
+        done, name, detail = not answer["errno"], str(answer["name"]), str(answer["detail"])
+    if not done:
+        raise Refusal(what, name, detail)
     return answer

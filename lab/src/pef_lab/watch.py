@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
 
-from pef_lab.endpoint import Endpoint
+from pef_lab.endpoint import Endpoint, understood
 from pef_lab.endpoints import Endpoints
 from pef_protocol.calls import HYPERCALLS, ULTRACALLS
 from pef_protocol.events import EventKind, EventPhase, Side
 from pef_protocol.http import OBSERVER_PATH
 
 SAMPLE: Final = re.compile(r"^(pef_[a-z_]+)\{([^}]*)\} (\S+)$", re.MULTILINE)
+KEY_SIZE: Final = 32
+"""Bytes of an X25519 public key."""
 LABEL: Final = re.compile(r'(\w+)="([^"]*)"')
 
 _ULTRACALL_NAMES: Final = frozenset(call.name for call in ULTRACALLS)
@@ -73,6 +75,16 @@ class _Cursor:
     last: dict[Side, int] = field(default_factory=lambda: dict.fromkeys(Side, 0))
 
 
+async def machine_key_of(ultravisor: Endpoint) -> bytes:
+    """Return the public key that an ESM blob for an Ultravisor's machine is sealed to: 32 bytes."""
+    shown = await ultravisor.view(path := "/v1/machine-key")
+    with understood(f"GET {path} at the {ultravisor.name}"):
+        key = bytes.fromhex(shown["public_key"])
+        if len(key) != KEY_SIZE:
+            raise ValueError(f"a public key of {len(key)} bytes")
+        return key
+
+
 class Watch:
     """An observer of both sides."""
 
@@ -95,11 +107,12 @@ class Watch:
     async def vms(self, side: Side) -> tuple[dict[int, VmRecord], Pool]:
         """Return the VMs that a side lists, by lpid, and its pool."""
         shown = await self._endpoints[side].view(OBSERVER_PATH + "vms")
-        records = {
-            vm["lpid"]: VmRecord(vm["lpid"], str(vm["state"]), int(vm["gfns"]), int(vm["column_bytes"]))
-            for vm in shown["vms"]
-        }
-        return records, Pool(int(shown["pool"]["size"]), int(shown["pool"]["used"]))
+        with understood(f"the VMs that the {side.capitalize()} shows"):
+            records = {
+                vm["lpid"]: VmRecord(vm["lpid"], str(vm["state"]), int(vm["gfns"]), int(vm["column_bytes"]))
+                for vm in shown["vms"]
+            }
+            return records, Pool(int(shown["pool"]["size"]), int(shown["pool"]["used"]))
 
     async def pools(self) -> dict[Side, int]:
         """Return how many pages of each side's pool are in use."""
@@ -110,26 +123,30 @@ class Watch:
         if lpid not in (await self.vms(side))[0]:
             return ()
         shown = await self._endpoints[side].view(OBSERVER_PATH + "gfns", lpid=lpid)
-        return tuple(_slot_states(slot) for slot in shown["slots"])
+        with understood(f"the GFNs that the {side.capitalize()} shows"):
+            return tuple(_slot_states(slot) for slot in shown["slots"])
 
     async def counters(self) -> Counters:
         """Return what both sides have counted: messages answered, GFNs they carried, bytes over the bus."""
         total = Counters()
         for endpoint in self._endpoints.values():
-            total = _add(total, read_counters((await endpoint.ask("GET", "/metrics")).text))
+            response = await endpoint.ask("GET", "/metrics")
+            with understood(f"GET /metrics at the {endpoint.name}"):
+                total = _add(total, read_counters(response.text))
         return total
 
     async def machine_public_key(self) -> bytes:
         """Return the public key that an ESM blob for this machine is sealed to."""
-        return bytes.fromhex((await self._endpoints[Side.ULTRAVISOR].view("/v1/machine-key"))["public_key"])
+        return await machine_key_of(self._endpoints[Side.ULTRAVISOR])
 
     async def fresh_events(self) -> list[dict[str, Any]]:
         """Return the events of either side since the last time this was asked."""
         events: list[dict[str, Any]] = []
         for side, endpoint in self._endpoints.items():
             while fresh := await endpoint.view(OBSERVER_PATH + "trace", after=self._cursor.last[side]):
-                self._cursor.last[side] = fresh[-1]["number"]
-                events += fresh
+                with understood(f"the trace that the {side.capitalize()} shows"):
+                    self._cursor.last[side] = fresh[-1]["number"]
+                    events += fresh
         return events
 
     async def answered_calls(self) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from typing import Final
 
 from pef_lab.between.script import Exchange, ScriptedBetween
 from pef_lab.between.wire import Between
-from pef_lab.endpoint import Endpoint
+from pef_lab.endpoint import Endpoint, understood
 from pef_lab.endpoints import Endpoints
 from pef_lab.failures import Refusal, Unanswered
 from pef_lab.hostile.memory import NormalMemoryDoor
@@ -63,10 +63,9 @@ class Ground:
 
     async def digests(self) -> dict[Side, str]:
         """Return the digest of each side."""
-        return {
-            side: str((await door.view(OBSERVER_PATH + "digest"))["digest"])
-            for side, door in self.observers.items()
-        }
+        shown = {side: await door.view(OBSERVER_PATH + "digest") for side, door in self.observers.items()}
+        with understood("the digests of both sides"):
+            return {side: str(view["digest"]) for side, view in shown.items()}
 
     async def destroy(self, lpid: Lpid) -> None:
         """Destroy what is left of a VM, whatever state an attack has left it in; a bounded time is waited."""
@@ -116,7 +115,9 @@ async def occupied(between: Between[ScriptedBetween], patience: float) -> AsyncI
             return await stack.enter_async_context(Endpoint(side.capitalize(), urls[side], token, epoch))
 
         observer = await door(Side.ULTRAVISOR, endpoints.observer_token)
-        epoch = str((await observer.view(EPOCH_PATH))["epoch"])
+        shown = await observer.view(EPOCH_PATH)
+        with understood("the Ultravisor's epoch"):
+            epoch = str(shown["epoch"])
 
         yield Ground(
             endpoints,

@@ -5,8 +5,9 @@ from typing import Final, Self
 
 import httpx
 
-from pef_kit.runtime.connections import client_of
+from pef_kit.runtime.connections import UNREACHED, client_of
 from pef_lab.between.passing import COUNT, ROW
+from pef_lab.endpoint import no_answer
 from pef_lab.failures import Unanswered
 from pef_protocol.http import EPOCH, NORMAL_MEMORY_PATH, OCTETS
 from pef_protocol.quantities import PAGE_SIZE
@@ -44,8 +45,8 @@ class NormalMemoryDoor:
         what = f"{NORMAL_MEMORY_PATH}{road} at the Hypervisor"
         try:
             response = await self._client.post(NORMAL_MEMORY_PATH + road, content=body, headers=self._headers)
-        except (httpx.HTTPError, OSError) as failure:
-            raise Unanswered(what, f"no answer ({str(failure) or type(failure).__name__})") from None
+        except UNREACHED as failure:
+            raise Unanswered(what, no_answer(self._client.base_url, failure)) from None
         if response.status_code != wanted:
             raise Unanswered(what, f"HTTP status {response.status_code}")
         return response

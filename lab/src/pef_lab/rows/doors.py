@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import httpx
 
-from pef_kit.runtime.connections import client_of
+from pef_kit.runtime.connections import UNREACHED, client_of
 from pef_kit.runtime.messages import encode_call
+from pef_lab.endpoint import no_answer
 from pef_lab.failures import Unanswered
 from pef_lab.minting import incarnation_at
 from pef_protocol.auth import mint_guest_token
@@ -135,9 +136,9 @@ class Doors:
                 client.headers["authorization"] = f"Bearer {await self._token(who)}"
                 answer = await client.request(method, path, **form)
             return answer
-        except (httpx.HTTPError, OSError) as failure:
-            reason = str(failure) or type(failure).__name__
-            raise Unanswered(f"{method} {path} at the {self.name}", f"no answer ({reason})") from None
+        except UNREACHED as failure:
+            reason = no_answer(self.url, failure)
+            raise Unanswered(f"{method} {path} at the {self.name}", reason) from None
 
     async def call(self, who: Who, request: object) -> Answer:
         """Make the call of the protocol that `request` is for."""

@@ -28,6 +28,9 @@ from pef_protocol.http import DEPTH, EPOCH, JSON, MAX_DEPTH, OCTETS
 KEEPALIVE: Final = 120.0
 """Seconds that an idle connection is kept; services keep their end far longer."""
 
+UNREACHED: Final = (httpx.HTTPError, aiohttp.ClientError, OSError)
+"""What a client raises that gets no answer of HTTP: aiohttp's exceptions are not all turned into httpx's."""
+
 AiohttpResponseStream.CHUNK_SIZE = 1 << 20
 
 
@@ -113,7 +116,7 @@ class PeerConnections:
         """Turn whatever a connection may do into NoOutcome."""
         try:
             yield
-        except (httpx.HTTPError, aiohttp.ClientError, OSError) as failure:
+        except UNREACHED as failure:
             cause = failure.__cause__ or failure
             late = isinstance(failure, TimeoutError) or isinstance(cause, TimeoutError)
             reason = f"no connection ({type(cause).__name__}: {cause})"
