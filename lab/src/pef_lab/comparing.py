@@ -1,11 +1,13 @@
 """What `pef designs` does."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pef_lab import trace
 from pef_lab.designs.report import DesignReport, write_json
 from pef_lab.designs.run import Ordered, PairSource, check, fresh_pairs, run_designs, standing_pair
 from pef_lab.endpoints import Endpoints
+from pef_lab.failures import OperatorFault
 from pef_lab.normal_memory import NormalMemoryForm
 from pef_lab.progress import reporting
 from pef_lab.signals import run
@@ -26,19 +28,35 @@ def compare(
     check(ordered)
     source = standing_pair(endpoints) if endpoints else fresh_pairs(ordered.size, normal_memory)
     recording = Recording(wanted=trace_file is not None)
-    reports = run(_run(ordered, source, recording))
-    console = console_for()
-    title = f"VM of {show_size(ordered.size)}, {show_size(ordered.touched)} touched"
-    console.print(designs_table(reports, title))
-    for report in reports:
-        for line in faults_of(report):
-            console.print(line)
+    reports: list[DesignReport] = []
+    try:
+        run(_run(ordered, source, recording, reports))
+    except OperatorFault:
+        _show(ordered, reports)
+        raise
+    _show(ordered, reports)
     if json_file:
         write_json(json_file, reports)
     if trace_file:
         trace.write(trace_file, command_line, recording.events)
 
 
-async def _run(ordered: Ordered, source: PairSource, recording: Recording) -> list[DesignReport]:
+def _show(ordered: Ordered, reports: Sequence[DesignReport]) -> None:
+    """Show what has been seen: of all designs, or of those before the fault that ended the run."""
+    if not reports:
+        return
+    console = console_for()
+    title = f"VM of {show_size(ordered.size)}, {show_size(ordered.touched)} touched"
+    console.print(designs_table(reports, title))
+    for report in reports:
+        for line in faults_of(report):
+            console.print(line)
+
+
+async def _run(
+    ordered: Ordered, source: PairSource, recording: Recording, reports: list[DesignReport]
+) -> None:
+    """Run the designs; add the report of each to `reports` as soon as it is there."""
     with reporting(console_for(errors=True), len(ordered.designs)) as tell:
-        return [report async for report in run_designs(ordered, source, recording, tell)]
+        async for report in run_designs(ordered, source, recording, tell):
+            reports.append(report)  # noqa: PERF401 - a fault must not lose those before it

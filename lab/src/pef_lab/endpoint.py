@@ -16,7 +16,7 @@ import httpx
 
 from pef_kit.runtime.connections import UNREACHED, client_of
 from pef_kit.runtime.messages import decode_reply, encode_call
-from pef_lab.failures import Unanswered
+from pef_lab.failures import Unanswered, Unreached
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.http import EPOCH, IDEMPOTENCY_KEY, JSON, OCTETS, OPERATIONS_PATH, PROBLEM
 
@@ -92,7 +92,7 @@ class Endpoint:
                 return await self._client.request(method, path, **form)
             except UNREACHED as failure:
                 if attempt == attempts or isinstance(failure, httpx.TimeoutException):
-                    raise Unanswered(what, no_answer(self._client.base_url, failure)) from None
+                    raise unreached(what, self._client.base_url, failure) from None
         raise AssertionError(what)
 
     async def view(self, path: str, **query: int) -> Any:
@@ -132,14 +132,18 @@ def understood(what: str) -> Iterator[None]:
         raise Unanswered(what, f"not an answer of the protocol ({shown})") from None
 
 
-def no_answer(url: object, failure: Exception) -> str:
-    """Say why nothing at `url` answered a request."""
+def unreached(what: str, url: object, failure: Exception) -> Unreached:
+    """Return what to raise where a request was not answered by HTTP; `url` is named unless it is empty."""
+    at = f" from {url}" if url else ""
+    return Unreached(what, f"no answer{at} ({_reason_of(failure)})")
+
+
+def _reason_of(failure: Exception) -> str:
     cause = failure.__cause__ or failure
     refused = getattr(cause, "os_error", cause)
     number = getattr(refused, "errno", None)
     known = os.strerror(number) if isinstance(number, int) and number > 0 else ""
-    reason = known or getattr(refused, "strerror", "") or str(cause) or type(cause).__name__
-    return f"no answer from {url} ({reason})"
+    return known or getattr(refused, "strerror", "") or str(cause) or type(cause).__name__
 
 
 def is_octets(response: httpx.Response) -> bool:

@@ -6,6 +6,7 @@
 | `OperatorFault` | the machine, or its operator: a full disk, no memory, a service that does not start |
 | `Refusal` | nobody: a side answered that it will not, by a code of the protocol or of the VMM's door |
 | `Unanswered` | a service that is down, too slow, or gives an answer that is not of the protocol |
+| `Unreached` | the same, where nothing answers by HTTP at all |
 """
 
 
@@ -34,3 +35,7 @@ class Unanswered(OperatorFault):
         super().__init__(f"{what}: {reason}")
         self.what = what
         self.reason = reason
+
+
+class Unreached(Unanswered):
+    """A request without an answer of HTTP: nobody listens, the connection breaks, or it takes too long."""

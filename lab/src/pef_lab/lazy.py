@@ -52,7 +52,7 @@ def _loaded(found: EntryPoint) -> Any:
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     try:
         single.command(name=found.name)(found.load())
-    except (ModuleNotFoundError, UnknownDesign) as fault:
+    except (ImportError, AttributeError, UnknownDesign) as fault:
         reason = str(fault)
 
         def refuse() -> None:

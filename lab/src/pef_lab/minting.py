@@ -8,7 +8,7 @@ from typing import Final
 import httpx
 
 from pef_kit.runtime.connections import UNREACHED, client_of
-from pef_lab.endpoint import no_answer
+from pef_lab.endpoint import unreached
 from pef_lab.endpoints import Endpoints
 from pef_lab.failures import Unanswered, WrongInput
 from pef_protocol.auth import mint_guest_token
@@ -31,7 +31,7 @@ async def incarnation_at(url: str, token: str, lpid: int) -> Incarnation | None:
     try:
         answer = await client.get(path)
     except UNREACHED as failure:
-        raise Unanswered(what, no_answer(url, failure)) from None
+        raise unreached(what, url, failure) from None
     finally:
         await client.aclose()
     if answer.status_code == httpx.codes.NOT_FOUND:

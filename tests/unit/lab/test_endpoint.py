@@ -11,9 +11,9 @@ import pytest
 from aiohttp import web
 
 from pef_lab.between.server import Server, drop
-from pef_lab.endpoint import Endpoint, no_answer, understood
+from pef_lab.endpoint import Endpoint, understood, unreached
 from pef_lab.endpoints import Endpoints
-from pef_lab.failures import Refusal, Unanswered, WrongInput
+from pef_lab.failures import Refusal, Unanswered, Unreached, WrongInput
 from pef_lab.guest import Guest
 from pef_lab.keeping import machine_key_at
 from pef_lab.minting import token_of_vm
@@ -136,7 +136,7 @@ async def test_what_a_command_asks_first_is_answered_by_a_service_alone(body: st
 async def nobody_answers(url: str, reason: str = "") -> None:
     """See that each actor says that there is no answer from `url`, and why."""
     for actor in ACTORS.values():
-        with pytest.raises(Unanswered, match=f"no answer from {url}{reason}"):
+        with pytest.raises(Unreached, match=f"no answer from {url}{reason}"):
             await actor(pair_at(url))
 
 
@@ -180,7 +180,8 @@ async def test_a_url_at_which_nobody_listens_is_named() -> None:
     ],
 )
 def test_why_there_is_no_answer_is_said_in_words(failure: Exception, reason: str) -> None:
-    assert no_answer("http://h", failure) == f"no answer from http://h ({reason})"
+    assert str(unreached("it", "http://h", failure)) == f"it: no answer from http://h ({reason})"
+    assert str(unreached("it", "", failure)) == f"it: no answer ({reason})"
 
 
 @pytest.mark.parametrize("fault", [KeyError("x"), IndexError(), TypeError(), AttributeError(), ValueError()])

@@ -53,7 +53,7 @@ def read(path: Path) -> Shrunk:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as fault:
         raise WrongInput(f"{path}: {fault.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise WrongInput(f"{path} is not JSON") from None
     version = str(content.get("format", "")) if isinstance(content, dict) else ""
     if version.startswith(FAMILY) and version != FORMAT:

@@ -7,7 +7,7 @@ import httpx
 
 from pef_kit.runtime.connections import UNREACHED, client_of
 from pef_lab.between.passing import COUNT, ROW
-from pef_lab.endpoint import no_answer
+from pef_lab.endpoint import unreached
 from pef_lab.failures import Unanswered
 from pef_protocol.http import EPOCH, NORMAL_MEMORY_PATH, OCTETS
 from pef_protocol.quantities import PAGE_SIZE
@@ -46,7 +46,7 @@ class NormalMemoryDoor:
         try:
             response = await self._client.post(NORMAL_MEMORY_PATH + road, content=body, headers=self._headers)
         except UNREACHED as failure:
-            raise Unanswered(what, no_answer(self._client.base_url, failure)) from None
+            raise unreached(what, self._client.base_url, failure) from None
         if response.status_code != wanted:
             raise Unanswered(what, f"HTTP status {response.status_code}")
         return response

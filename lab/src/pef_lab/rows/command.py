@@ -15,7 +15,7 @@ from rich.console import Console
 
 from pef_lab.commandline import FAILED
 from pef_lab.endpoints import OF_OUTSIDERS, find_endpoints
-from pef_lab.failures import Unanswered, WrongInput
+from pef_lab.failures import OperatorFault, Unanswered, Unreached, WrongInput
 from pef_lab.output import must_be_writable
 from pef_lab.rows.admission import admit
 from pef_lab.rows.catalogue import all_rows, check_patterns, chosen, rows_of, unmade
@@ -81,7 +81,13 @@ def rows(
         must_be_writable(file)
     today = datetime.now(UTC).date()
     console = console_for(errors=True)
-    passes = run(_play(targets, patterns, patience, partial(_waived, waivers, today), console))
+    passes: list[PassReport] = []
+    try:
+        run(_play(targets, patterns, patience, partial(_waived, waivers, today), console, passes))
+    except OperatorFault:
+        if passes:
+            show(console_for(), passes, unmade(), ())
+        raise
     said = said_of(waivers, list(every(passes)), all_rows(), today)
     show(console_for(), passes, unmade(), said)
     if json_file:
@@ -135,19 +141,25 @@ async def _play(
     patience: float,
     judge: Callable[[PassReport], PassReport],
     console: Console,
-) -> list[PassReport]:
-    """Play the rows on each target on which one of them can be played."""
+    passes: list[PassReport],
+) -> None:
+    """Play the rows on each target on which one of them can be played; add each pass to `passes`."""
     wanted = {target.subject: chosen(rows_of(target.subject), patterns) for target in targets}
     can_be = [target for target in targets if any(target.subject in row.of for row in wanted[target.subject])]
     if not can_be:
         raise WrongInput(
             "--id: none of these rows can be played on this subject; `pef rows --list` says where"
         )
-    return [judge(await _pass(target, wanted[target.subject], patience, console)) for target in can_be]
+    for target in can_be:
+        done = judge(await _pass(target, wanted[target.subject], patience, console))
+        passes.append(done)
 
 
 async def _pass(target: Target, wanted: Sequence[Row], patience: float, console: Console) -> PassReport:
-    """Play the rows of one pass; where a subject of our own does not start, each of them is an error."""
+    """Play the rows of one pass; each of them is an error where the subject can't be spoken to.
+
+    Raise Unanswered where a subject of our own does not start, or where none is to be reached.
+    """
     began = time.perf_counter()
     try:
         async with target.opened(patience) as stage:
@@ -156,6 +168,8 @@ async def _pass(target: Target, wanted: Sequence[Row], patience: float, console:
             with telling(console, target.subject, len(wanted)) as tell:
                 played = await play(stage, wanted, patience, tell)
     except Unanswered as silence:
+        if not target.runs_already or isinstance(silence, Unreached):
+            raise
         played = [error_of(row, str(silence)) for row in wanted]
     return PassReport(target.subject, tuple(played), time.perf_counter() - began)
 

@@ -15,7 +15,7 @@ import httpx
 
 from pef_kit.runtime.connections import UNREACHED, client_of
 from pef_kit.runtime.messages import encode_call
-from pef_lab.endpoint import no_answer
+from pef_lab.endpoint import unreached
 from pef_lab.failures import Unanswered
 from pef_lab.minting import incarnation_at
 from pef_protocol.auth import mint_guest_token
@@ -137,8 +137,8 @@ class Doors:
                 answer = await client.request(method, path, **form)
             return answer
         except UNREACHED as failure:
-            reason = no_answer(self.url, failure)
-            raise Unanswered(f"{method} {path} at the {self.name}", reason) from None
+            # A report of rows names no URL.
+            raise unreached(f"{method} {path} at the {self.name}", "", failure) from None
 
     async def call(self, who: Who, request: object) -> Answer:
         """Make the call of the protocol that `request` is for."""

@@ -43,7 +43,7 @@ def read_waivers(file: Path) -> tuple[Waiver, ...]:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as fault:
         raise WrongInput(f"--waive: {file}: {fault.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as fault:
         raise WrongInput(f"--waive: {file}: not TOML: {fault}") from None
     tables = content.get("waiver")
     if set(content) != {"waiver"} or not isinstance(tables, list):
