@@ -50,9 +50,12 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     Raise Signalled then.
     """
     before = {number: signal.getsignal(number) for number in ENDING}
+    watched = _until_signalled(work)
     try:
-        return asyncio.run(_until_signalled(work))
+        return asyncio.run(watched)
     finally:
+        for begun in (watched, work):  # a signal may come before either has begun
+            begun.close()
         _restore(before)
 
 
@@ -126,6 +129,8 @@ def _reader_watched() -> Iterator[None]:
     if place is None:
         yield
         return
+    if reader_has_left():
+        raise Signalled(signal.SIGPIPE)
     end, over = os.pipe()
     watcher = threading.Thread(target=_wait_for_reader, args=(place, end), name="reader", daemon=True)
     watcher.start()
