@@ -6,6 +6,7 @@ their streams, limits and environment are what is tried.
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -172,3 +173,25 @@ def test_a_file_that_says_otherwise_is_a_finding(tmp_path: Path) -> None:
     text = EXAMPLE.read_text(encoding="utf-8").replace('"NORMAL"', '"SHARED"')
     (file := tmp_path / "changed.json").write_text(text, encoding="utf-8")
     assert pef("replay", file).returncode == FINDING
+
+
+SMALL_SHM: Final = 'mount -t tmpfs -o size=64m tmpfs /dev/shm && exec "$@"'
+
+
+def with_small_shm(*words: str | Path) -> list[str]:
+    """Return the command line by which a command finds 64 MiB in /dev/shm, as containers have by default."""
+    return ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", SMALL_SHM, "sh", *map(str, words)]
+
+
+@pytest.mark.verify
+@pytest.mark.sockets
+def test_normal_memory_that_does_not_fit_is_no_fault_of_a_design() -> None:
+    """Given a /dev/shm of 64 MiB, when a guest writes 128 MiB, then the line says what to do instead."""
+    if not shutil.which("unshare") or subprocess.run(with_small_shm("true"), check=False).returncode:
+        pytest.skip("this machine gives no mount namespace")
+    words = with_small_shm(PEF, "designs", "--size", "256MiB", "--touched", "128MiB", "--design", "tracked")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PEF_")}
+    done = subprocess.run(words, env=clean, capture_output=True, timeout=SECONDS, check=False)
+    assert "--normal-memory http" in one_line(done)
+    assert done.returncode == WRONG
+    assert done.stdout == b""
