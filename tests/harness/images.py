@@ -69,7 +69,7 @@ def write(hv: ScriptedHypervisor, gpa: int, content: bytes) -> None:
 
 def describe(hv: ScriptedHypervisor, tree: DeviceTree) -> None:
     """Replace the VM's device tree."""
-    hv.fill(hv.ra(LPID, FDT), pack(tree, room=PAGE_SIZE, fill=True))
+    hv.fill(hv.ra(LPID, FDT), pack(tree, least=PAGE_SIZE))
 
 
 def memory_of(hv: ScriptedHypervisor) -> list[bytes]:

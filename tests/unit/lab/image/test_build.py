@@ -48,7 +48,7 @@ def test_leaves_the_ultravisor_room_to_add_reservations() -> None:
     assert room == len(IMAGE.device_tree) == PAGE
     tree = parse(IMAGE.device_tree)
     extra = [Reservation(number * PAGE, PAGE) for number in range(200, 220)]
-    written = pack(with_reservations(tree, extra), room=room, fill=True)
+    written = pack(with_reservations(tree, extra), least=room)
     assert parse(written) == with_reservations(tree, extra)
 
 

@@ -11,6 +11,7 @@ from harness.sealed_blob import BLOB, FILES, PROMISE, elsewhere, here, sealed_fo
 from pef_lab.image import blob as owner
 from pef_lab.image import flat_tree
 from pef_lab.image.flat_tree import FlatTree, cell32, cell64, text
+from pef_protocol.esm_blob import FILES_LIMIT
 from pef_ultravisor.boot.blob import MalformedBlob, NoLockbox, OpenedBlob, open_blob
 from pef_ultravisor.boot.measurement import Digests
 from pef_ultravisor.machine_key import MachineKey, TamperedBlob
@@ -108,6 +109,8 @@ ILL_FILLED: Mapping[str, Mapping[str, Mapping[str, bytes | None]]] = {
     "short digest": {"/digests": {"rtas": bytes(63)}},
     "missing digest": {"/digests": {"initrd": None}},
     "long file name": {"/files": {"n" * 65: b""}},
+    "file name with a space": {"/files": {"disk key": b""}},
+    "too many files": {"/files": {f"file-{number}": b"" for number in range(FILES_LIMIT)}},
 }
 
 
@@ -115,6 +118,24 @@ ILL_FILLED: Mapping[str, Mapping[str, Mapping[str, bytes | None]]] = {
 def test_refuses_a_malformed_payload(edits: Mapping[str, Mapping[str, bytes | None]]) -> None:
     with pytest.raises(MalformedBlob):
         open_blob(sealed_for(here, payload=edited(PAYLOAD, edits)), here)
+
+
+def renamed(payload: bytes, name: bytes) -> bytes:
+    """Return a payload whose file "disk-key" has another name of as many bytes."""
+    assert len(name) == len(b"disk-key")
+    return payload.replace(b"disk-key\0", name + b"\0")
+
+
+@pytest.mark.parametrize("name", ["dïsk-ke".encode(), b"\xff\xff\xff-keys", b"\0\0\0\0\0\0\0\0"])
+def test_refuses_a_file_name_that_is_not_printable_ascii(name: bytes) -> None:
+    with pytest.raises(MalformedBlob):
+        open_blob(sealed_for(here, payload=renamed(PAYLOAD, name)), here)
+
+
+def test_refuses_two_files_of_one_name() -> None:
+    two = edited(PAYLOAD, {"/files": {"disk-kez": b"another"}}).replace(b"disk-kez\0", b"disk-key\0")
+    with pytest.raises(MalformedBlob):
+        open_blob(sealed_for(here, payload=two), here)
 
 
 @pytest.mark.parametrize(

@@ -24,16 +24,13 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from pef_protocol.esm_blob import BLOB_LIMIT, FILE_NAME, FILE_NAME_LIMIT, FILES_LIMIT
 from pef_ultravisor.boot.device_tree import MalformedDeviceTree, Node, parse
 from pef_ultravisor.boot.measurement import DIGEST_SIZE, PARTS, Digests
 from pef_ultravisor.machine_key import KEY_SIZE, MachineKey, TamperedBlob
 
-BLOB_LIMIT: Final = 16 << 20
-"""Most bytes of a blob."""
 COMPATIBLE: Final = "pef,esm-blob"
 VERSION: Final = 1
-FILE_NAME_LIMIT: Final = 64
-"""Most bytes of an attached file's name: UV_ESMB_GET_FILE passes it in eight registers."""
 
 PAYLOAD_CONTEXT: Final = b"pef,esm-blob payload version 1"
 
@@ -91,7 +88,7 @@ def open_blob(blob: bytes, key: MachineKey) -> OpenedBlob:
 
 
 def _root(blob: bytes) -> Node:
-    root = parse(blob, limit=BLOB_LIMIT).root
+    root = parse(blob, limit=BLOB_LIMIT, unique=True).root
     if root.text("compatible") != COMPATIBLE or root.cell32("version") != VERSION:
         message = f"blob: not {COMPATIBLE} version {VERSION}"
         raise MalformedBlob(message)
@@ -114,14 +111,17 @@ def _sealed_key(lockboxes: Node, key_id: bytes) -> bytes:
 
 
 def _opened(payload: bytes) -> OpenedBlob:
-    root = parse(payload, limit=BLOB_LIMIT).root
+    root = parse(payload, limit=BLOB_LIMIT, unique=True).root
     digests, files = root.child("digests"), root.child("files")
     kernel_size = digests.cell64("kernel-size")
     if digests.text("algorithm") != "sha512" or kernel_size == 0:
         message = "payload: digests aren't sha512 or the kernel is empty"
         raise MalformedBlob(message)
-    if any(len(name) > FILE_NAME_LIMIT for name in files.properties):
-        message = f"payload: a file's name is longer than {FILE_NAME_LIMIT} bytes"
+    if len(files.properties) > FILES_LIMIT:
+        message = f"payload: more than {FILES_LIMIT} files"
+        raise MalformedBlob(message)
+    if not all(len(name) <= FILE_NAME_LIMIT and FILE_NAME.fullmatch(name) for name in files.properties):
+        message = f"payload: a file's name is not 1 to {FILE_NAME_LIMIT} printable ASCII characters"
         raise MalformedBlob(message)
     parts = {part: digests.value(part, DIGEST_SIZE) for part in PARTS}
     return OpenedBlob(kernel_size, Digests(**parts), files.properties)

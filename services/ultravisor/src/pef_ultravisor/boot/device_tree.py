@@ -3,7 +3,7 @@
     tree = device_tree.parse(blob)
     kernel_arguments = tree.node("/chosen").text("bootargs")
     edited = device_tree.with_reservations(tree, [Reservation(address, size)])
-    blob = device_tree.pack(edited, room=device_tree.totalsize(blob), fill=True)
+    blob = device_tree.pack(edited, least=device_tree.totalsize(blob))
 
 Source: Devicetree Specification 0.4, chapter 5; UV_ESM step 12 (the edited tree is packed and
 written back to guest memory). May not know what the tree is for.
@@ -21,14 +21,15 @@ from pef_ultravisor.boot.device_tree_nodes import (
     with_reservations,
 )
 from pef_ultravisor.boot.device_tree_reader import (
-    COMPATIBLE_VERSION,
     DEPTH_LIMIT,
+    FIRST_VERSION,
     HEADER,
     MAGIC,
     RESERVATION,
     TREE_LIMIT,
     VERSION,
     Token,
+    name_bytes,
     parse,
     totalsize,
 )
@@ -48,15 +49,12 @@ __all__ = [
 ]
 
 
-def pack(tree: DeviceTree, *, room: int | None = None, fill: bool = False) -> bytes:
-    """Write `tree`; with `fill`, its totalsize and its bytes are exactly `room`, the rest slack.
+def pack(tree: DeviceTree, *, room: int = TREE_LIMIT, least: int = 0) -> bytes:
+    """Write `tree`; where it has fewer than `least` bytes, slack makes them as many.
 
-    Raises MalformedDeviceTree where the tree is larger than `room` bytes (`TREE_LIMIT` where none
-    is given) or couldn't be read back; ValueError for `fill` without `room`.
+    Raises MalformedDeviceTree where the tree is larger than `room` bytes and than `least`, or couldn't be
+    read back.
     """
-    if fill and room is None:
-        message = "pack: fill needs a room to fill"
-        raise ValueError(message)
     structure, strings = bytearray(), bytearray()
     try:
         _write_node(tree.root, structure, strings, {}, depth=1)
@@ -67,12 +65,12 @@ def pack(tree: DeviceTree, *, room: int | None = None, fill: bool = False) -> by
         structure_place = HEADER.size + len(reservations)
         strings_place = structure_place + len(structure)
         used = strings_place + len(strings)
-        if used > (TREE_LIMIT if room is None else room):
+        if used > max(room, least):
             raise MalformedDeviceTree(Flaw.ROOM)
-        size = room if fill and room is not None else used
+        size = max(used, least)
         header = HEADER.pack(
             *(MAGIC, size, structure_place, strings_place, HEADER.size),
-            *(VERSION, COMPATIBLE_VERSION, tree.boot_cpu, len(strings), len(structure)),
+            *(VERSION, FIRST_VERSION, tree.boot_cpu, len(strings), len(structure)),
         )
     except (struct.error, UnicodeEncodeError):
         raise MalformedDeviceTree(Flaw.UNWRITABLE) from None
@@ -88,11 +86,11 @@ def _write_node(
 ) -> None:
     if depth > DEPTH_LIMIT:
         raise MalformedDeviceTree(Flaw.DEPTH)
-    structure += _cells(Token.BEGIN_NODE) + _padded(node.name.encode("ascii") + b"\0")
+    structure += _cells(Token.BEGIN_NODE) + _padded(name_bytes(node.name) + b"\0")
     for name, value in node.properties.items():
         if name not in known:
             known[name] = len(strings)
-            strings += name.encode("ascii") + b"\0"
+            strings += name_bytes(name) + b"\0"
         structure += _cells(Token.PROPERTY, len(value), known[name]) + _padded(value)
     for child in node.children:
         _write_node(child, structure, strings, known, depth=depth + 1)

@@ -18,24 +18,21 @@ class Flaw(StrEnum):
 
     SHORT = "shorter than its header or its totalsize"
     MAGIC = "wrong magic number"
-    VERSION = "not version 17, compatible with 16"
+    VERSION = "needs a reader of another version than 16 or 17"
     LARGE = "larger than the limit"
-    BLOCKS = "blocks overlap, stand out of order or leave the tree"
+    BLOCKS = "a block lies in the header or leaves the tree"
     ALIGNMENT = "a block is not aligned"
-    RESERVATIONS = "reservations don't end, wrap or are too many"
+    RESERVATIONS = "reservations don't end"
     CUT_OFF = "structure block ends inside a token"
     TOKEN = "unknown token"  # noqa: S105 - a token of the structure block
     TOKENS = "too many tokens"
     ROOT = "not exactly one root node with an empty name"
     BALANCE = "node ended that was not begun, or begun and not ended"
     DEPTH = "nodes nested too deep"
-    NODES = "too many nodes"
-    PROPERTIES = "too many properties"
     ORDER = "property outside a node or after a child"
-    NAME = "name is empty, too long or not printable ASCII"
+    NAME = "name is too long"
     STRING = "property name leaves the strings block"
     DUPLICATE = "two properties or two children of one node share a name"
-    REST = "structure block goes on after its end"
     ABSENT = "node or property is absent"
     SIZE = "property has the wrong size"
     TEXT = "property is not one NUL-terminated text"
@@ -73,9 +70,9 @@ class Node:
     children: tuple["Node", ...] = field(default=(), repr=False)
 
     def child(self, name: str) -> "Node":
-        """Return the child called exactly `name`, unit address included."""
+        """Return the first child of that name; where `name` has no unit address, the child may have any."""
         for child in self.children:
-            if child.name == name:
+            if child.name == name or ("@" not in name and child.name.startswith(f"{name}@")):
                 return child
         raise MalformedDeviceTree(Flaw.ABSENT, name)
 
@@ -91,6 +88,13 @@ class Node:
     def cell32(self, name: str) -> int:
         """Return property `name`, one cell of 4 bytes."""
         return int.from_bytes(self.value(name, 4))
+
+    def number(self, name: str) -> int:
+        """Return property `name`, a number of one cell or of two, high one first."""
+        found = self.value(name)
+        if len(found) not in {4, 8}:
+            raise MalformedDeviceTree(Flaw.SIZE, name)
+        return int.from_bytes(found)
 
     def cell64(self, name: str) -> int:
         """Return property `name`, 8 bytes: one 64-bit number, or two cells, high one first."""

@@ -20,11 +20,13 @@ from pef_ultravisor.boot.device_tree import (
     parse,
     with_reservations,
 )
-from pef_ultravisor.boot.device_tree_nodes import Flaw
+from pef_ultravisor.boot.device_tree_nodes import Flaw, Node
 
 RMO_LIMIT: Final = 768 << 20
 """The Ultravisor reserves memory below this address, or below the end of memory if that is lower."""
 MAX_CPUS: Final = 4096
+MAX_CELLS: Final = 4
+"""Most cells of an address or a size, as in libfdt."""
 BOUNCE: Final = {"RTAS": 6, "TPM": 1}
 """Pages by which the SVM is heard by RTAS (arguments, 4 buffers, stop-self) and by the TPM."""
 
@@ -74,21 +76,61 @@ class GuestImage:
     @classmethod
     def of(cls, tree: DeviceTree) -> "GuestImage":
         """Read a device tree; raise MalformedDeviceTree where it lacks something that is needed."""
-        memory = tree.node("/memory@0").value("reg", 16)
-        base, size = int.from_bytes(memory[:8], "big"), int.from_bytes(memory[8:], "big")
-        if base:
-            raise _wrong("/memory@0 does not begin at 0")
         if tree.boot_cpu >= MAX_CPUS:
             raise _wrong("the boot cpu is out of range")
         chosen, rtas = tree.node("/chosen"), tree.node("/rtas")
         return cls(
-            memory_end=min(size, RMO_LIMIT),
-            rtas=Extent(rtas.cell32("linux,rtas-base"), rtas.cell32("rtas-size")),
-            initrd=_between(chosen.cell64("linux,initrd-start"), chosen.cell64("linux,initrd-end")),
-            esm_blob=_between(chosen.cell64("linux,esm-blob-start"), chosen.cell64("linux,esm-blob-end")),
-            bootargs=chosen.text("bootargs").encode(),
+            memory_end=min(_first_memory(tree), RMO_LIMIT),
+            rtas=Extent(rtas.number("linux,rtas-base"), rtas.number("rtas-size")),
+            initrd=_between(chosen.number("linux,initrd-start"), chosen.number("linux,initrd-end")),
+            esm_blob=_between(chosen.number("linux,esm-blob-start"), chosen.number("linux,esm-blob-end")),
+            bootargs=_bootargs(chosen),
             reservations=tree.reservations,
         )
+
+
+def _first_memory(tree: DeviceTree) -> int:
+    """Return the size in bytes of the memory that begins at 0, which a PAPR guest uses in real mode.
+
+    Any node `/memory` or `/memory@*` may hold its range, at any place of its `reg`.
+    """
+    addresses, sizes = _cells(tree.root, "#address-cells", 2), _cells(tree.root, "#size-cells", 1)
+    nodes = [node for node in tree.root.children if node.name.partition("@")[0] == "memory"]
+    if not nodes:
+        raise MalformedDeviceTree(Flaw.ABSENT, "memory")
+    found = 0
+    for node in nodes:
+        reg = node.value("reg")
+        if not reg or len(reg) % (4 * (addresses + sizes)):
+            raise MalformedDeviceTree(Flaw.SIZE, "reg")
+        for start in range(0, len(reg), 4 * (addresses + sizes)):
+            middle, end = start + 4 * addresses, start + 4 * (addresses + sizes)
+            if not any(reg[start:middle]):
+                found = max(found, int.from_bytes(reg[middle:end]))
+    if not found:
+        raise _wrong("no memory begins at 0")
+    return found
+
+
+def _cells(root: Node, name: str, default: int) -> int:
+    """Return how many cells an address or a size of the root's children has."""
+    cells = root.cell32(name) if name in root.properties else default
+    if not 0 < cells <= MAX_CELLS:
+        raise _wrong(name)
+    return cells
+
+
+def _bootargs(chosen: Node) -> bytes:
+    """Return the text of `bootargs` as the kernel reads it: up to its first NUL.
+
+    Trust: what is measured is what the kernel uses. Without a NUL, Linux cuts the last byte off; so only a
+    property of no bytes may lack it. What follows the NUL is not measured, thus zeroes.
+    """
+    found = chosen.value("bootargs")
+    text, nul, rest = found.partition(b"\0")
+    if any(rest) or (text and not nul):
+        raise MalformedDeviceTree(Flaw.TEXT, "bootargs")
+    return text
 
 
 def _between(start: int, end: int) -> Extent:
@@ -105,12 +147,14 @@ def _wrong(what: str) -> MalformedDeviceTree:
 class BootPlan:
     """What the device tree says: where the image lies, and which pages become bounce pages.
 
-    `edited_tree` is the tree as the guest shall find it, with the bounce pages reserved.
+    `edited_tree` is the tree as the guest shall find it, with the bounce pages reserved. `added` is what it
+    has beyond the bytes of the tree that was given: mostly nothing.
     """
 
     image: GuestImage
     bounce: tuple[Extent, ...]
     edited_tree: bytes
+    added: Extent
 
     @classmethod
     def of(cls, asked: Esm, tree: bytes) -> "BootPlan":
@@ -120,27 +164,44 @@ class BootPlan:
         """
         parsed = parse(tree)
         image = GuestImage.of(parsed)
-        avoid = [
-            Extent(asked.fdt, len(tree)),
+        given = Extent(asked.fdt, len(tree))
+        parts = [
             Extent(asked.kernel_base, PAGE_SIZE),
             image.rtas,
             image.initrd,
             image.esm_blob,
             *(Extent(kept.address, kept.size) for kept in image.reservations),
         ]
+        avoid = [given, *parts]
         bounce = tuple(_reserve(image.memory_end, pages, avoid) for pages in BOUNCE.values())
         kept = [Reservation(extent.start, extent.size) for extent in bounce]
-        return cls(image, bounce, pack(with_reservations(parsed, kept), room=len(tree), fill=True))
+        room = _room_of(given, parts)
+        edited = pack(with_reservations(parsed, kept), room=room, least=len(tree))
+        return cls(image, bounce, edited, Extent(given.end, len(edited) - len(tree)))
+
+    def reaches_into(self, kernel: Extent) -> bool:
+        """Tell whether the edited tree would change bytes of a measured part that the given tree did not."""
+        image = self.image
+        measured = (kernel, image.rtas, image.initrd, image.esm_blob)
+        return self.added.size > 0 and any(self.added.overlaps(part) for part in measured)
+
+
+def _room_of(tree: Extent, parts: list[Extent]) -> int:
+    """Return how many bytes the tree may have: up to the end of its last page, or to the part behind it.
+
+    A part that begins before the tree's end does not count: the tree lies in it, as in its own reservation.
+    """
+    return min([tree.pages.end, *(part.start for part in parts if part.start >= tree.end)]) - tree.start
 
 
 def _reserve(memory_end: int, pages: int, avoid: list[Extent]) -> Extent:
     """Find `pages` pages that nothing uses, as high as can be; what is found is avoided from now on."""
-    end = memory_end & ~(PAGE_SIZE - 1)
-    while end >= pages * PAGE_SIZE:
-        extent = Extent(end - pages * PAGE_SIZE, pages * PAGE_SIZE)
-        obstacle = next((used for used in avoid if used.size and used.pages.overlaps(extent)), None)
-        if obstacle is None:
-            avoid.append(extent)
-            return extent
-        end = obstacle.pages.start
-    raise EsmFailure(UCode.U_P2, "the device tree leaves no room for the Ultravisor's bounce pages")
+    size, end = pages * PAGE_SIZE, memory_end & ~(PAGE_SIZE - 1)
+    for used in sorted((used.pages for used in avoid if used.size), key=lambda used: used.end, reverse=True):
+        if used.end <= end - size:
+            break
+        end = min(end, used.start)
+    if end < size:
+        raise EsmFailure(UCode.U_P2, "the device tree leaves no room for the Ultravisor's bounce pages")
+    avoid.append(Extent(end - size, size))
+    return avoid[-1]

@@ -51,6 +51,8 @@ T = TypeVar("T")
 
 AT_ONCE: Final = 4 * PAGE_SIZE
 """Bytes that are looked at without a thread."""
+READ_AT_ONCE: Final = PAGE_SIZE
+"""Bytes of a device tree or an ESM blob that are read without a thread."""
 
 
 def covering(svm: Svm, extent: Extent, wrong: UCode, what: str) -> GfnSets:
@@ -153,6 +155,14 @@ def with_pinned(
         return use(_bytes(gfn_sets, extent))
     with in_flight(uv, svm, BUSY, gfn_sets):
         outcome: T = yield Offload(lambda: use(_bytes(gfn_sets, extent)))
+    return outcome
+
+
+def off_the_loop(size: int, read: Callable[[], T]) -> Operation[T]:
+    """Return what `read` makes of `size` bytes that were copied; where they are many, a thread reads them."""
+    if size <= READ_AT_ONCE:
+        return read()
+    outcome: T = yield Offload(read)
     return outcome
 
 

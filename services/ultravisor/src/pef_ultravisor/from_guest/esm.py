@@ -24,6 +24,7 @@ from pef_protocol import check_orders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.designs import Design, DesignName
+from pef_protocol.esm_blob import BLOB_LIMIT
 from pef_protocol.http import Caller
 from pef_protocol.hypercalls import SvmInitAbort, SvmInitDone, SvmInitStart
 from pef_protocol.quantities import PAGE_SIZE
@@ -31,7 +32,7 @@ from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import Esm
 from pef_ultravisor import checks
 from pef_ultravisor.access import AccessFailure
-from pef_ultravisor.boot.blob import BLOB_LIMIT, MalformedBlob, NoLockbox, OpenedBlob, open_blob
+from pef_ultravisor.boot.blob import MalformedBlob, NoLockbox, OpenedBlob, open_blob
 from pef_ultravisor.boot.device_tree import MalformedDeviceTree, totalsize
 from pef_ultravisor.boot.image import BootPlan, EsmFailure, Extent
 from pef_ultravisor.boot.measurement import Digests, differing, measure
@@ -41,6 +42,7 @@ from pef_ultravisor.boot.pages import (
     covering,
     import_all,
     import_extent,
+    off_the_loop,
     read_extent,
     refused,
     restore_shared,
@@ -62,7 +64,7 @@ from pef_ultravisor.to_hypervisor.faults import FaultError
 
 FDT_ALIGNMENT: Final = 8
 FDT_HEADER: Final = 40
-"""Bytes of a device tree's header."""
+"""Bytes of a device tree's header; a whole tree has more than these, also where its header has 36."""
 RTAS_LIMIT: Final = 16 << 20
 ROUNDS: Final = 4
 """How often H_SVM_INIT_DONE is made where the Hypervisor has too few device pages."""
@@ -133,7 +135,7 @@ def become_secure(uv: Ultravisor, svm: Svm, asked: Esm) -> Operation[None]:
     try:
         whole = Extent(asked.fdt, totalsize(fdt))
         fdt = yield from read_extent(uv, svm, whole, UCode.U_P2, "the device tree")
-        plan = BootPlan.of(asked, fdt)
+        plan: BootPlan = yield from off_the_loop(len(fdt), lambda: BootPlan.of(asked, fdt))
     except MalformedDeviceTree as flaw:
         raise EsmFailure(UCode.U_P2, str(flaw)) from None
     image = plan.image
@@ -155,10 +157,12 @@ def become_secure(uv: Ultravisor, svm: Svm, asked: Esm) -> Operation[None]:
     if image.esm_blob.size > BLOB_LIMIT:
         raise EsmFailure(UCode.U_PARAMETER, "the ESM blob is too large")
     sealed: bytes = yield from read_extent(uv, svm, image.esm_blob, UCode.U_PARAMETER, "the ESM blob")
-    blob = opened(sealed, uv.machine_key)
+    blob: OpenedBlob = yield from off_the_loop(len(sealed), lambda: opened(sealed, uv.machine_key))
 
     yield Phase("kernel")
     kernel = Extent(asked.kernel_base, blob.kernel_size)
+    if plan.reaches_into(kernel):
+        raise EsmFailure(UCode.U_P2, "the device tree has no room for the reservations of bounce pages")
     kernel_pages: GfnSets = yield from import_extent(uv, svm, kernel, UCode.U_PARAMETER, "the kernel")
     of_initrd = partial(measure, kernel=b"", bootargs=image.bootargs, rtas=rtas)
     of_kernel = partial(measure, initrd=b"", bootargs=b"", rtas=b"")

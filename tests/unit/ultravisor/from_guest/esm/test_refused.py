@@ -32,11 +32,13 @@ from harness.images import (
 )
 from harness.scripted_hypervisor import ScriptedHypervisor
 from harness.scripted_peer import first
+from harness.tree_layouts import LINUX, Layout, laid_out
 from harness.ultravisor_fixtures import LPID, sound
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Lpid
 from pef_protocol.ultracalls import SvmTerminate
+from pef_ultravisor.boot.device_tree import DeviceTree, Node, pack
 from pef_ultravisor.machine_key import MachineKey
 
 GIB = 1 << 30
@@ -95,6 +97,56 @@ def device_tree_of(content: bytes) -> Case:
     return case
 
 
+def tree_at_the_end_of_its_page(hv: ScriptedHypervisor) -> Reply:
+    tree = pack(image_tree())
+    start = IMAGE.fdt_address + PAGE_SIZE - (len(tree) + 31) // 8 * 8
+    write(hv, start, tree)
+    return esm(hv, fdt=start)
+
+
+def tree_in_the_kernel(hv: ScriptedHypervisor) -> Reply:
+    start = IMAGE.kernel_base + 2 * PAGE_SIZE
+    write(hv, start, pack(image_tree()))
+    return esm(hv, fdt=start)
+
+
+def header(**cells: int) -> bytes:
+    """Return the image's tree with cells of its header replaced, by name."""
+    names = ["magic", "totalsize", "structure", "strings", "reservations", "version", "compatible", "cpu"]
+    names += ["strings_size", "size"]
+    tree = bytearray(IMAGE.device_tree)
+    for name, cell in cells.items():
+        tree[4 * names.index(name) : 4 * names.index(name) + 4] = cell32(cell)
+    return bytes(tree)
+
+
+def nested(depth: int) -> DeviceTree:
+    node = Node("leaf")
+    for _ in range(depth):
+        node = Node("node", children=(node,))
+    return replace(image_tree(), root=Node("", children=(node,)))
+
+
+MALFORMED = {
+    "version 15": header(version=15),
+    "version 18 that needs 18": header(version=18, compatible=18),
+    "magic": header(magic=0),
+    "of all addresses": header(totalsize=0xFFFFFFFF),
+    "larger than 1 MiB": header(totalsize=(1 << 20) + 1),
+    "smaller than its header": header(totalsize=39),
+    "structure in the header": header(structure=0),
+    "structure beyond the tree": header(structure=PAGE_SIZE, size=4),
+    "structure without an end": header(size=4),
+    "structure at an odd place": header(structure=57),
+    "strings beyond the tree": header(strings=PAGE_SIZE - 4, strings_size=8),
+    "no strings": header(strings_size=0),
+    "reservations beyond the tree": header(reservations=1 << 31),
+    "reservations at an odd place": header(reservations=44),
+    "65 deep": laid_out(nested(64), LINUX),
+    "names that share one long string": laid_out(
+        replace(image_tree(), root=Node("", {"a" * 256: b"", "b" * 60_000: b""})), Layout(suffixes=True)
+    ),
+}
 STRANGER = image_for(MachineKey.generate(bytes(32)).public_bytes).esm_blob
 ANOTHER = image_for(guest_vm().uv.machine_key.public_bytes, seed=2).esm_blob
 
@@ -121,6 +173,9 @@ CASES: dict[str, tuple[UCode, Case]] = {
         UCode.U_P2,
         device_tree_of(IMAGE.device_tree[:4] + cell32(1 << 31)),
     ),
+    **{f"a device tree: {what}": (UCode.U_P2, device_tree_of(tree)) for what, tree in MALFORMED.items()},
+    "a device tree whose last page has no room": (UCode.U_P2, tree_at_the_end_of_its_page),
+    "a device tree within the kernel that must grow": (UCode.U_P2, tree_in_the_kernel),
     "memory that does not begin at 0": (
         UCode.U_P2,
         reported("memory@0", reg=cell64(PAGE_SIZE) + cell64(GIB)),
