@@ -1,10 +1,13 @@
 """The `pef` command: whatever is wrong about it is one line and status 2; nothing is started."""
 
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from pef_lab.cli import app
+
+IMAGE: Final = ("image", "build", "never", "--machine-key", "09" + "00" * 31)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +29,31 @@ from pef_lab.cli import app
         (["image", "build", "never", "--machine-key", "12"], "--machine-key: '12' is not a public key"),
         (["image", "build", "never"], "Give --machine-key"),
         (["image", "build", "x", "--machine-key", "09" + "00" * 31, "--attach", "a"], "'a' is not NAME=PATH"),
-        (["image", "build", "x", "--machine-key", "00" * 32], "no image: "),
+        (["image", "build", "x", "--machine-key", "00" * 32], "no image: a machine's public key 0000"),
+        (
+            [*IMAGE, "--bootargs", "a" * 65536],
+            "no image: bootargs of 65,536 bytes: the device tree has room ",
+        ),
+        ([*IMAGE, "--bootargs", "\udcff"], "no image: bootargs '\\udcff': not UTF-8"),
+        ([*IMAGE, "--size", "15MiB"], "no image: 15728640 bytes of memory: "),
+        ([*IMAGE, "--attach", "my key=/dev/null"], "--attach: attached file 'my key': a name is 1 to 64 "),
+        ([*IMAGE, "--attach", "schlüssel=/dev/null"], "--attach: attached file 'schlüssel': a name is "),
+        ([*IMAGE, "--attach", "\udcff=/dev/null"], "--attach: attached file '\\udcff': a name is "),
+        ([*IMAGE, "--attach", "n" * 65 + "=/dev/null"], "a name is 1 to 64 printable ASCII characters"),
+        ([*IMAGE, "--attach", "n" * 300 + "=/dev/null"], "...: a name is 1 to 64 printable ASCII characters"),
+        (
+            [*IMAGE, "--attach", "a=/dev/null", "--attach", "a=/dev/zero"],
+            "'a': another one has the same name",
+        ),
+        (
+            [*IMAGE, "--attach", "a=/dev/zero"],
+            "--attach: /dev/zero: an ESM blob has at most 16,777,216 bytes",
+        ),
+        ([*IMAGE, "--attach", "a=/dev"], "--attach: /dev: Is a directory"),
+        (
+            [*IMAGE, *(word for number in range(1025) for word in ("--attach", f"f{number}=/dev/null"))],
+            "--attach: 1,025 attached files: an ESM blob has at most 1,024",
+        ),
         (["frobnicate"], "frobnicate"),
         (["demo", "--fast"], "--fast"),
     ],

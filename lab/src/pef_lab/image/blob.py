@@ -23,6 +23,7 @@ COMPATIBLE = "pef,esm-blob"
 VERSION = 1
 LOCKBOX_CONTEXT = b"pef,esm-blob lockbox version 1"
 PAYLOAD_CONTEXT = b"pef,esm-blob payload version 1"
+PUBLIC_KEY_SIZE = 32
 PAYLOAD_KEY_SIZE = 32
 NONCE_SIZE = 12
 
@@ -90,9 +91,7 @@ def seal_payload(*, recipients: Sequence[bytes], payload: bytes, payload_key: by
     lockboxes = {
         f"/lockboxes/lockbox@{number:x}": {
             "recipient": hashlib.sha256(recipient).digest(),
-            "sealed-key": _SUITE.encrypt(
-                payload_key, X25519PublicKey.from_public_bytes(recipient), info=LOCKBOX_CONTEXT
-            ),
+            "sealed-key": _sealed_key(payload_key, recipient),
         }
         for number, recipient in enumerate(recipients)
     }
@@ -107,3 +106,11 @@ def seal_payload(*, recipients: Sequence[bytes], payload: bytes, payload_key: by
             }
         )
     )
+
+
+def _sealed_key(payload_key: bytes, recipient: bytes) -> bytes:
+    try:
+        return _SUITE.encrypt(payload_key, X25519PublicKey.from_public_bytes(recipient), info=LOCKBOX_CONTEXT)
+    except ValueError:
+        message = f"a machine's public key {recipient.hex()}: nothing can be sealed for it"
+        raise ValueError(message) from None

@@ -19,8 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pef_lab.image import flat_tree
-from pef_lab.image.blob import NONCE_SIZE, PAYLOAD_KEY_SIZE, promise_of, seal_blob
+from pef_lab.image import flat_tree, limits
+from pef_lab.image.blob import NONCE_SIZE, PAYLOAD_KEY_SIZE, PUBLIC_KEY_SIZE, promise_of, seal_blob
 from pef_lab.image.flat_tree import FlatTree, cell32, cell64, text
 from pef_lab.image.initrd import build_initrd
 from pef_protocol.quantities import PAGE_SIZE, Gpa
@@ -88,8 +88,11 @@ def build_image(
 
     `machine_public_key` is a raw X25519 public key, 32 bytes; `files` are attached to the blob by
     name; `entropy` returns so many random bytes, for the payload key and the nonce. Raises
-    ValueError where the pieces don't fit into the memory.
+    ValueError, in one line, where the pieces don't fit into the memory, or a machine would refuse them.
     """
+    limits.check_public_key(machine_public_key, PUBLIC_KEY_SIZE)
+    limits.check_files(files)
+    limits.check_bootargs(bootargs)
     kernel = _readable_noise("kernel", seed, kernel_size)
     rtas = _readable_noise("rtas", seed, RTAS_SIZE)
     filler = hashlib.shake_256(f"initrd {seed}".encode()).digest(initrd_size)
@@ -101,6 +104,7 @@ def build_image(
         payload_key=entropy(PAYLOAD_KEY_SIZE),
         nonce=entropy(NONCE_SIZE),
     )
+    limits.check_blob_size(len(esm_blob))
     return lay_out(
         memory_size=memory_size,
         bootargs=bootargs,
@@ -134,8 +138,7 @@ def lay_out(
         Piece(initrd_address, initrd),
         Piece(esm_blob_address, esm_blob),
     ]
-    chosen = {
-        "bootargs": text(bootargs),
+    addresses = {
         "linux,initrd-start": cell64(initrd_address),
         "linux,initrd-end": cell64(initrd_address + len(initrd)),
         "linux,esm-blob-start": cell64(esm_blob_address),
@@ -149,7 +152,7 @@ def lay_out(
         initrd_address=initrd_address,
         esm_blob_address=esm_blob_address,
         kernel=kernel,
-        device_tree=_device_tree(memory_size, chosen, len(rtas), pieces),
+        device_tree=_device_tree(memory_size, bootargs, addresses, len(rtas), pieces),
         rtas=rtas,
         initrd=initrd,
         esm_blob=esm_blob,
@@ -157,7 +160,7 @@ def lay_out(
 
 
 def _device_tree(
-    memory_size: int, chosen: Mapping[str, bytes], rtas_size: int, pieces: Sequence[Piece]
+    memory_size: int, bootargs: str, addresses: Mapping[str, bytes], rtas_size: int, pieces: Sequence[Piece]
 ) -> bytes:
     """Write the tree into one page, so that the Ultravisor can add to it and write it back."""
     nodes = {
@@ -171,7 +174,7 @@ def _device_tree(
             "device_type": text("memory"),
             "reg": cell64(0) + cell64(memory_size),
         },
-        "/chosen": chosen,
+        "/chosen": {"bootargs": text(bootargs), **addresses},
         "/rtas": {
             "linux,rtas-base": cell32(RTAS_ADDRESS),
             "rtas-size": cell32(rtas_size),
@@ -180,7 +183,9 @@ def _device_tree(
         "/cpus/PowerPC,POWER9@0": {"device_type": text("cpu"), "reg": cell32(0)},
     }
     reservations = [(FDT_ADDRESS, FDT_SIZE), *((gpa, len(content)) for gpa, content in pieces)]
-    return flat_tree.write(FlatTree(nodes, sorted(reservations)), room=FDT_SIZE)
+    tree = FlatTree(nodes, sorted(reservations))
+    limits.check_tree_size(len(flat_tree.write(tree)), FDT_SIZE, bootargs)
+    return flat_tree.write(tree, room=FDT_SIZE)
 
 
 def _readable_noise(name: str, seed: int, size: int) -> bytes:

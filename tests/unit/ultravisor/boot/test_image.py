@@ -151,10 +151,11 @@ def test_a_tree_does_not_grow_into_what_follows_it(name: str) -> None:
 def test_a_tree_in_a_measured_part_may_not_grow_there() -> None:
     asked, tree = exact()
     plan = BootPlan.of(asked, tree)
-    assert plan.reaches_into(Extent(BUILT.fdt_address, PAGE))
-    assert not plan.reaches_into(Extent(BUILT.fdt_address + PAGE, PAGE))
+    with pytest.raises(EsmFailure, match="no room for the reservations"):
+        plan.keep_out_of(Extent(BUILT.fdt_address, PAGE))
+    plan.keep_out_of(Extent(BUILT.fdt_address + PAGE, PAGE))
     filled = BootPlan.of(asked, pack(TREE, least=PAGE))
-    assert not filled.reaches_into(Extent(BUILT.fdt_address, 2 * PAGE))
+    filled.keep_out_of(Extent(BUILT.fdt_address, 2 * PAGE))
 
 
 def test_as_many_reservations_as_a_tree_can_have_are_avoided() -> None:

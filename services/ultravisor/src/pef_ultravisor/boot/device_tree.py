@@ -24,6 +24,7 @@ from pef_ultravisor.boot.device_tree_reader import (
     DEPTH_LIMIT,
     FIRST_VERSION,
     HEADER,
+    HEADER_SIZE,
     MAGIC,
     RESERVATION,
     TREE_LIMIT,
@@ -35,6 +36,7 @@ from pef_ultravisor.boot.device_tree_reader import (
 )
 
 __all__ = [
+    "HEADER_SIZE",
     "TREE_LIMIT",
     "DeviceTree",
     "Flaw",
@@ -55,9 +57,10 @@ def pack(tree: DeviceTree, *, room: int = TREE_LIMIT, least: int = 0) -> bytes:
     Raises MalformedDeviceTree where the tree is larger than `room` bytes and than `least`, or couldn't be
     read back.
     """
-    structure, strings = bytearray(), bytearray()
+    structure = bytearray()
     try:
-        _write_node(tree.root, structure, strings, {}, depth=1)
+        strings, places = _strings_of(tree.root)
+        _write_node(tree.root, structure, places, depth=1)
         structure += _cells(Token.END)
         reservations = b"".join(
             RESERVATION.pack(entry.address, entry.size) for entry in (*tree.reservations, Reservation(0, 0))
@@ -81,19 +84,33 @@ def pack(tree: DeviceTree, *, room: int = TREE_LIMIT, least: int = 0) -> bytes:
     return blob
 
 
-def _write_node(
-    node: Node, structure: bytearray, strings: bytearray, known: dict[str, int], *, depth: int
-) -> None:
+def _strings_of(root: Node) -> tuple[bytes, dict[str, int]]:
+    """Return the strings block, and each name's place in it; a name that ends another one stands there."""
+    names: set[str] = set()
+    open_nodes = [root]
+    while open_nodes:
+        node = open_nodes.pop()
+        names.update(node.properties)
+        open_nodes.extend(node.children)
+    strings, places, last = bytearray(), dict[str, int](), b""
+    for name, ended in sorted(
+        ((name, name_bytes(name) + b"\0") for name in names), key=lambda pair: pair[1][::-1], reverse=True
+    ):
+        if not last.endswith(ended):
+            strings += ended
+            last = ended
+        places[name] = len(strings) - len(ended)
+    return bytes(strings), places
+
+
+def _write_node(node: Node, structure: bytearray, places: dict[str, int], *, depth: int) -> None:
     if depth > DEPTH_LIMIT:
         raise MalformedDeviceTree(Flaw.DEPTH)
     structure += _cells(Token.BEGIN_NODE) + _padded(name_bytes(node.name) + b"\0")
     for name, value in node.properties.items():
-        if name not in known:
-            known[name] = len(strings)
-            strings += name_bytes(name) + b"\0"
-        structure += _cells(Token.PROPERTY, len(value), known[name]) + _padded(value)
+        structure += _cells(Token.PROPERTY, len(value), places[name]) + _padded(value)
     for child in node.children:
-        _write_node(child, structure, strings, known, depth=depth + 1)
+        _write_node(child, structure, places, depth=depth + 1)
     structure += _cells(Token.END_NODE)
 
 

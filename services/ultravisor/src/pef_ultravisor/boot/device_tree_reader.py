@@ -38,6 +38,8 @@ FIRST_VERSION: Final = 16
 VERSION: Final = 17
 """The version that is written, and the latest that a tree may need its reader to know."""
 HEADER: Final = struct.Struct(">10I")
+HEADER_SIZE: Final = HEADER.size
+"""Bytes of a header. Every tree has as many, also one of version 16, whose header is shorter."""
 HEADER_SIZE_16: Final = 36
 """Bytes of a header of version 16, which has no size of the structure block."""
 RESERVATION: Final = struct.Struct(">QQ")

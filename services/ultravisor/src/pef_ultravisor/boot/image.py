@@ -25,6 +25,8 @@ from pef_ultravisor.boot.device_tree_nodes import Flaw, Node
 RMO_LIMIT: Final = 768 << 20
 """The Ultravisor reserves memory below this address, or below the end of memory if that is lower."""
 MAX_CPUS: Final = 4096
+RTAS_LIMIT: Final = 16 << 20
+"""Most bytes of the RTAS area."""
 MAX_CELLS: Final = 4
 """Most cells of an address or a size, as in libfdt."""
 BOUNCE: Final = {"RTAS": 6, "TPM": 1}
@@ -79,6 +81,8 @@ class GuestImage:
         if tree.boot_cpu >= MAX_CPUS:
             raise _wrong("the boot cpu is out of range")
         chosen, rtas = tree.node("/chosen"), tree.node("/rtas")
+        if rtas.number("rtas-size") > RTAS_LIMIT:
+            raise _wrong("the RTAS area is too large")
         return cls(
             memory_end=min(_first_memory(tree), RMO_LIMIT),
             rtas=Extent(rtas.number("linux,rtas-base"), rtas.number("rtas-size")),
@@ -179,11 +183,12 @@ class BootPlan:
         edited = pack(with_reservations(parsed, kept), room=room, least=len(tree))
         return cls(image, bounce, edited, Extent(given.end, len(edited) - len(tree)))
 
-    def reaches_into(self, kernel: Extent) -> bool:
-        """Tell whether the edited tree would change bytes of a measured part that the given tree did not."""
+    def keep_out_of(self, kernel: Extent) -> None:
+        """Raise EsmFailure where what was added lies in the kernel or in another part that is measured."""
         image = self.image
         measured = (kernel, image.rtas, image.initrd, image.esm_blob)
-        return self.added.size > 0 and any(self.added.overlaps(part) for part in measured)
+        if self.added.size and any(self.added.overlaps(part) for part in measured):
+            raise EsmFailure(UCode.U_P2, "the device tree has no room for the reservations of bounce pages")
 
 
 def _room_of(tree: Extent, parts: list[Extent]) -> int:

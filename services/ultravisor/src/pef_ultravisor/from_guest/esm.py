@@ -33,7 +33,7 @@ from pef_protocol.ultracalls import Esm
 from pef_ultravisor import checks
 from pef_ultravisor.access import AccessFailure
 from pef_ultravisor.boot.blob import MalformedBlob, NoLockbox, OpenedBlob, open_blob
-from pef_ultravisor.boot.device_tree import MalformedDeviceTree, totalsize
+from pef_ultravisor.boot.device_tree import HEADER_SIZE, MalformedDeviceTree, totalsize
 from pef_ultravisor.boot.image import BootPlan, EsmFailure, Extent
 from pef_ultravisor.boot.measurement import Digests, differing, measure
 from pef_ultravisor.boot.pages import (
@@ -63,9 +63,6 @@ from pef_ultravisor.to_hypervisor.eviction import make_room
 from pef_ultravisor.to_hypervisor.faults import FaultError
 
 FDT_ALIGNMENT: Final = 8
-FDT_HEADER: Final = 40
-"""Bytes of a device tree's header; a whole tree has more than these, also where its header has 36."""
-RTAS_LIMIT: Final = 16 << 20
 ROUNDS: Final = 4
 """How often H_SVM_INIT_DONE is made where the Hypervisor has too few device pages."""
 
@@ -131,7 +128,9 @@ def become_secure(uv: Ultravisor, svm: Svm, asked: Esm) -> Operation[None]:
     yield from start(uv, svm)
 
     yield Phase("device tree")
-    fdt: bytes = yield from read_extent(uv, svm, Extent(asked.fdt, FDT_HEADER), UCode.U_P2, "the device tree")
+    fdt: bytes = yield from read_extent(
+        uv, svm, Extent(asked.fdt, HEADER_SIZE), UCode.U_P2, "the device tree"
+    )
     try:
         whole = Extent(asked.fdt, totalsize(fdt))
         fdt = yield from read_extent(uv, svm, whole, UCode.U_P2, "the device tree")
@@ -145,8 +144,6 @@ def become_secure(uv: Ultravisor, svm: Svm, asked: Esm) -> Operation[None]:
         yield from share_extent(uv, svm, extent, Event.COMMIT_IMPLICIT, "a bounce page")
 
     yield Phase("RTAS area")
-    if image.rtas.size > RTAS_LIMIT:
-        raise EsmFailure(UCode.U_P2, "the RTAS area is too large")
     rtas: bytes = yield from read_extent(uv, svm, image.rtas, UCode.U_P2, "the RTAS area")
     yield from share_extent(uv, svm, image.rtas, Event.COMMIT_PSEUDO, "the RTAS area")
 
@@ -161,8 +158,7 @@ def become_secure(uv: Ultravisor, svm: Svm, asked: Esm) -> Operation[None]:
 
     yield Phase("kernel")
     kernel = Extent(asked.kernel_base, blob.kernel_size)
-    if plan.reaches_into(kernel):
-        raise EsmFailure(UCode.U_P2, "the device tree has no room for the reservations of bounce pages")
+    plan.keep_out_of(kernel)
     kernel_pages: GfnSets = yield from import_extent(uv, svm, kernel, UCode.U_PARAMETER, "the kernel")
     of_initrd = partial(measure, kernel=b"", bootargs=image.bootargs, rtas=rtas)
     of_kernel = partial(measure, initrd=b"", bootargs=b"", rtas=b"")

@@ -275,6 +275,13 @@ def test_fills_a_room_only_when_asked() -> None:
     assert pack(SAMPLE, room=len(exact), least=len(exact) - 1) == exact
 
 
+def test_a_name_that_ends_another_stands_there() -> None:
+    names = ["phandle", "linux,phandle", "x,linux,phandle", "handles", "e"]
+    written = pack(DeviceTree(Node("", dict.fromkeys(names, b""))))
+    assert written.endswith(b"handles\0x,linux,phandle\0")
+    assert set(parse(written).root.properties) == set(names)
+
+
 def test_writes_no_tree_that_is_too_deep() -> None:
     node = Node("leaf")
     for _ in range(5000):
