@@ -81,6 +81,27 @@ def test_refuses_what_was_tampered_with(edits: Mapping[str, Mapping[str, bytes]]
         open_blob(edited(BLOB, edits), here)
 
 
+NAMES = [
+    name + b"\0" for name in (b"lockboxes", b"lockbox@0", b"payload", b"recipient", b"sealed-key", b"nonce")
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_flipped_bit_of_a_name_or_of_its_end_is_refused(name: bytes) -> None:
+    place = BLOB.index(name)
+    for bit in range(8 * place, 8 * (place + len(name))):
+        flipped = bytearray(BLOB)
+        flipped[bit // 8] ^= 1 << bit % 8
+        if bytes(flipped[place : place + len(name)]) in ANOTHER_NUMBER:
+            continue
+        with pytest.raises((MalformedBlob, NoLockbox)):
+            open_blob(bytes(flipped), here)
+
+
+ANOTHER_NUMBER = frozenset(b"lockbox@%x\0" % number for number in range(16))
+"""The number of a lockbox says nothing: the recipient in it does."""
+
+
 MALFORMED: Mapping[str, Mapping[str, Mapping[str, bytes | None]]] = {
     "compatible with something else": {"/": {"compatible": text("pef,esm-glob")}},
     "not compatible with anything": {"/": {"compatible": None}},

@@ -17,6 +17,7 @@ verified, its bytes are a stranger's. No key, digest or file appears in a repr o
 Source: UV_ESM steps 6 to 8, with HPKE in place of the TPM; UV_ESMB_GET_FILE (file names).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -31,6 +32,8 @@ from pef_ultravisor.machine_key import KEY_SIZE, MachineKey, TamperedBlob
 
 COMPATIBLE: Final = "pef,esm-blob"
 VERSION: Final = 1
+LOCKBOX: Final = re.compile(r"lockbox@[0-9a-f]+")
+"""The name of a lockbox: numbered, in hexadecimal."""
 
 PAYLOAD_CONTEXT: Final = b"pef,esm-blob payload version 1"
 
@@ -100,7 +103,7 @@ def _sealed_key(lockboxes: Node, key_id: bytes) -> bytes:
     sealed_keys: dict[bytes, bytes] = {}
     for lockbox in lockboxes.children:
         recipient = lockbox.value("recipient", _KEY_ID_SIZE)
-        if not lockbox.name.startswith("lockbox@") or recipient in sealed_keys:
+        if not LOCKBOX.fullmatch(lockbox.name) or recipient in sealed_keys:
             message = "blob: lockboxes are misnamed or share a recipient"
             raise MalformedBlob(message)
         sealed_keys[recipient] = lockbox.value("sealed-key", _SEALED_KEY_SIZE)

@@ -7,7 +7,7 @@ Source: Devicetree Specification 0.4, chapter 2. May not know how a tree is laid
 (`device_tree`), nor what a property means.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -70,9 +70,22 @@ class Node:
     children: tuple["Node", ...] = field(default=(), repr=False)
 
     def child(self, name: str) -> "Node":
-        """Return the first child of that name; where `name` has no unit address, the child may have any."""
+        """Return the first child called exactly `name`, unit address included."""
+        return self._first(name, lambda child: child.name == name)
+
+    def child_in_path(self, name: str) -> "Node":
+        """Return the first child that `name` stands for in a path: without a unit address, it may have any.
+
+        Source: libfdt, fdt_subnode_offset.
+        """
+        anywhere = "" if "@" in name else f"{name}@"
+        return self._first(
+            name, lambda child: child.name == name or (bool(anywhere) and child.name.startswith(anywhere))
+        )
+
+    def _first(self, name: str, is_meant: Callable[["Node"], bool]) -> "Node":
         for child in self.children:
-            if child.name == name or ("@" not in name and child.name.startswith(f"{name}@")):
+            if is_meant(child):
                 return child
         raise MalformedDeviceTree(Flaw.ABSENT, name)
 
@@ -123,7 +136,7 @@ class DeviceTree:
         """Return the node at `path`, such as "/chosen"; "/" is the root."""
         found = self.root
         for name in _steps(path):
-            found = found.child(name)
+            found = found.child_in_path(name)
         return found
 
 
@@ -138,7 +151,7 @@ def with_property(tree: DeviceTree, path: str, name: str, value: bytes) -> Devic
     def changed(node: Node, steps: list[str]) -> Node:
         if not steps:
             return replace(node, properties=MappingProxyType({**node.properties, name: value}))
-        target = node.child(steps[0])
+        target = node.child_in_path(steps[0])
         below = changed(target, steps[1:])
         children = tuple(below if child is target else child for child in node.children)
         return replace(node, children=children)
