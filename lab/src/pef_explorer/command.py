@@ -34,12 +34,12 @@ def explore(
     """Explore every interleaving of a small VM under each design, and print which invariants are violated."""
     _require_services()
     from pef_explorer.plan import Delivery, Troubles
-    from pef_explorer.search.command import explore_designs
+    from pef_explorer.search.command import explore_designs, slots_of
     from pef_explorer.search.exploration import Bounds
 
     troubles = Troubles(lost_answers, late, deaths, destroys)
-    bounds = Bounds((0, 0), vcpus, calls, faults, limit, minutes * 60, troubles, Delivery(wire))
-    explore_designs(design, slots, bounds, state, json_file, keep, processes, scheduler)
+    bounds = Bounds(slots_of(slots), vcpus, calls, faults, limit, minutes * 60, troubles, Delivery(wire))
+    explore_designs(design, bounds, state, json_file, keep, processes, scheduler)
 
 
 def simulate(

@@ -8,6 +8,7 @@ Source: rules 2, 4, 6 and 7 of ARCHITECTURE.md, "Identity and time".
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -99,7 +100,8 @@ class Wire(ABC):
         self.acted: set[int] = set()
         self.wrong = ""
         """What a message did that it must not: it acted again, or for an epoch or an SVM of the past."""
-        self._arrived: list[object] = []
+        self.on_acting: Callable[[object], None] = lambda _: None
+        """Is told of each request that begins to act."""
         self._latest: dict[SenderSlot, int] = {}
         """The message that each slot has carried last."""
 
@@ -123,14 +125,9 @@ class Wire(ABC):
         """Tell whether the slot of a message has carried another one since."""
         return message.slot is None or self._latest.get(message.slot) != message.number
 
-    def take_arrived(self) -> list[object]:
-        """Return the requests that have begun to act since this was asked last."""
-        arrived, self._arrived = self._arrived, []
-        return arrived
-
     def _acts(self, message: Message) -> None:
         """Note that a message acts, and judge whether it may."""
-        self._arrived.append(message.ask.request)
+        self.on_acting(message.ask.request)
         if message.call is None:
             return
         if message.number in self.acted:

@@ -29,7 +29,6 @@ from pef_protocol.designs import DesignName
 
 def explore_designs(
     design: Sequence[str] | None,
-    slots: str,
     bounds: Bounds,
     state: Path | None,
     json_file: Path | None,
@@ -39,7 +38,6 @@ def explore_designs(
 ) -> None:
     """Explore the designs, tell and write what was found, and fail where an invariant is violated."""
     chosen = chosen_designs(design or [ALL], GROUPS)
-    bounds = bounds._replace(slots=slots_of(slots))
     for directory in (state, keep):
         if directory is not None:
             directory.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from pef_explorer.machines.faults import OF_A_PEER, Fault
 from pef_explorer.machines.open_call import OpenCall, Pending
 from pef_explorer.machines.small_esm import gfns_of, measured, not_as_promised, zeroed_by
 from pef_explorer.machines.wire import NotDone
-from pef_explorer.plan import Delivery
+from pef_explorer.plan import Delivery, Plan
 from pef_explorer.world.deaths import DIES, HELLO, die, met
 from pef_explorer.world.network import NETWORK, arrive_again, without
 from pef_explorer.world.records import Ending, Open
@@ -27,6 +27,10 @@ ENDS: Final = (Ended, NotDone)
 
 class World(WorldState):
     """The small system, to which moves are made."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        self.system.on_acting = self._note_given
 
     def do(self, move: Move) -> Ending | None:
         """Make a move and return the action that it ended, or None."""
@@ -116,8 +120,6 @@ class World(WorldState):
     def _go_on(self, each: Open, fault: Fault | None) -> None:
         was_svm = self.system.svm is not None
         each.call.go_on(fault)
-        for request in self.system.take_arrived():
-            self._note_given(request)
         ended = was_svm and self.system.svm is None
         if ended and self.system.entering is not None and self.plan.vcpus > 1:
             self._goes_on_as_normal_vm()  # another vCPU may load before UV_ESM has ended
