@@ -224,3 +224,44 @@ def test_no_page_in_use_is_left_blank() -> None:
     assert {move.gfn for move in stores if move.action == "store"} == {0, 1}
     assert ZERO not in world.oracle.may[0] | world.oracle.may[1]
     assert rest(world) == ()
+
+
+def stored_token(world: World, vcpu: str, gfn: int) -> bytes:
+    """Begin a store and return its token."""
+    world.do(Move(vcpu, "store", gfn))
+    return world.open[vcpu].token
+
+
+TWO_VCPUS = replace(PLAN, vcpus=2)
+
+
+def test_a_store_to_a_page_that_is_paged_out_stays_a_secret() -> None:
+    world = secure_world(TWO_VCPUS)
+    done(world, MEMORY, "page out", 0)
+    assert world.oracle.is_secret(stored_token(world, GUESTS[1], 0))
+
+
+def test_a_store_that_meets_a_share_of_its_page_is_no_secret() -> None:
+    """Given a page that is out, when one vCPU shares it and another stores to it, in either order."""
+    for first, second in (("store", "share"), ("share", "store")):
+        world = secure_world(TWO_VCPUS)
+        done(world, MEMORY, "page out", 0)
+        vcpu_of = {first: GUESTS[0], second: GUESTS[1]}
+        world.do(Move(GUESTS[0], first, 0))
+        world.do(Move(GUESTS[1], second, 0))
+        assert not world.oracle.is_secret(world.open[vcpu_of["store"]].token)
+
+
+def test_a_share_of_another_page_discloses_nothing() -> None:
+    world = secure_world(TWO_VCPUS)
+    done(world, MEMORY, "page out", 0)
+    token = stored_token(world, GUESTS[0], 0)
+    world.do(Move(GUESTS[1], "share", 1))
+    assert world.oracle.is_secret(token)
+
+
+def test_every_private_page_at_rest_holds_a_secret() -> None:
+    world = secure_world()
+    private = [gfn for gfn in range(PLAN.pages) if world.at_uv(gfn) is S.SECURE]
+    assert private
+    assert all(world.oracle.is_secret(world.now.frames[gfn][:TOKEN_BYTES]) for gfn in private)
