@@ -35,7 +35,7 @@ def cluster() -> Iterator[Any]:
     make: Any = LocalCluster
     connect: Any = Client
     with (
-        make(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as local,
+        make(n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0") as local,
         connect(local, set_as_default=False) as client,
     ):
         yield client

@@ -71,7 +71,7 @@ def engines() -> Iterator[Engine]:
     yield InProcess()
     yield Processes(2)
     with (
-        make(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as local,
+        make(n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as local,
         connect(local, set_as_default=False) as client,
     ):
         yield Dask("the test's", client)
