@@ -63,6 +63,7 @@ async def ended_well(vm: LiveVm) -> None:
         assert vm.lpid not in (await pair.watch.vms(side))[0]
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("answer", NEVER)
 @pytest.mark.parametrize(
     "name",

@@ -158,6 +158,7 @@ async def attached_file(vm: LiveVm, scans: Scans, disk_key: bytes) -> None:
     scans.expect("an attached file that the SVM has read", disk_key, NOT_FOUND)
 
 
+@pytest.mark.verify
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
 @pytest.mark.parametrize("mapped", [True, False], ids=["mapped", "over_http"])
 async def test_what_a_guest_hands_over_is_found_in_frames_only(tmp_path: Path, *, mapped: bool) -> None:

@@ -50,6 +50,7 @@ async def test_a_token_of_a_destroyed_vm_whose_lpid_is_in_use_again(pair: TwoVis
     await refused(pair, route, token)
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("route", GUEST_ROUTES, ids=named)
 async def test_a_token_of_a_service_run_before(pair: TwoVisors, route: Route) -> None:
     await new_vm(pair, route)
@@ -61,6 +62,7 @@ async def test_a_token_of_a_service_run_before(pair: TwoVisors, route: Route) ->
     await refused(pair, route, token)
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("route", AT_ULTRAVISOR, ids=named)
 async def test_a_token_of_the_svm_before_a_reset(pair: TwoVisors, route: Route) -> None:
     await pair.secure_vm()
@@ -72,6 +74,7 @@ async def test_a_token_of_the_svm_before_a_reset(pair: TwoVisors, route: Route) 
     await refused(pair, route, token)
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("route", AT_ULTRAVISOR, ids=named)
 async def test_a_token_of_a_uv_esm_that_failed(pair: TwoVisors, route: Route) -> None:
     await pair.normal_vm()
@@ -100,6 +103,7 @@ class Trickle:
         yield self._content[-1:]
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("route", [*GUEST_ROUTES, *VM_ROUTES], ids=named)
 async def test_a_body_that_trickles_while_its_vm_is_destroyed_and_the_lpid_given_away(
     pair: TwoVisors, route: Route

@@ -128,6 +128,7 @@ async def test_52_half_a_body_does_not_keep_a_service_from_stopping(service: Alo
     assert status in {0, -15}
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("known", [False, True], ids=["without a token", "with a guest's token"])
 async def test_sixty_mebibytes_to_a_small_call_are_not_read(service: Alone, known: bool) -> None:
     """The least of three attempts: what a service that has just started reads beside them is no body."""

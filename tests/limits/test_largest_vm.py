@@ -25,6 +25,7 @@ async def test_no_larger_slot_is_admitted() -> None:
             pass
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("mapped", [True, False], ids=["mapped", "over HTTP"])
 def test_no_step_of_its_life_holds_anybody_up(mapped: bool) -> None:
     took = longest_callbacks_of_a_process(LARGEST, mapped=mapped)

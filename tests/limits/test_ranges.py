@@ -67,6 +67,7 @@ async def test_sharing_a_large_range_holds_nobody_up(pair: MeasuredPair, vm: Lar
     assert max(took.values()) <= LONGEST_CALLBACK, took
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("design", [Design.TRACKED, Design.PUSHED_FIXED])
 async def test_the_life_of_a_large_vm_holds_nobody_up(pair: MeasuredPair, design: Design) -> None:
     """The least of a few lives counts: on a loaded machine, where caches are shared, CPU time grows too."""

@@ -29,6 +29,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess
     return pef("demo", runtime=tmp_path_factory.mktemp("demo"))
 
 
+@pytest.mark.verify
 def test_the_demo_ends_well(ran: subprocess.CompletedProcess[str]) -> None:
     """Given no pair that runs.
 
@@ -45,6 +46,7 @@ def test_the_demo_ends_well(ran: subprocess.CompletedProcess[str]) -> None:
     assert "All came out as it should" in ran.stdout
 
 
+@pytest.mark.verify
 @pytest.mark.parametrize("name", MAKER["NAMES"])
 def test_the_readme_quotes_what_the_demo_prints(ran: subprocess.CompletedProcess[str], name: str) -> None:
     """Given a run of the tour.

@@ -89,6 +89,7 @@ def test_no_image_is_made_from_the_documents() -> None:
         assert not [*(ROOT / folder).rglob("own_design*")]
 
 
+@pytest.mark.verify
 @pytest.mark.sockets
 @pytest.mark.slow
 def test_the_example_runs_in_a_pair_of_processes(path: str, tmp_path: Path) -> None:
@@ -106,6 +107,7 @@ def test_the_example_runs_in_a_pair_of_processes(path: str, tmp_path: Path) -> N
     assert eager == own | {"hot_add": "corrupt"}
 
 
+@pytest.mark.verify
 @pytest.mark.slow
 def test_the_example_is_explored(path: str, tmp_path: Path) -> None:
     """The explorer finds nothing.
@@ -126,6 +128,7 @@ def test_the_example_is_explored(path: str, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.verify
 @pytest.mark.sockets
 @pytest.mark.slow
 def test_a_counterexample_of_eager_is_one_of_the_example(path: str, tmp_path: Path) -> None:
