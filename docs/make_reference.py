@@ -1,4 +1,4 @@
-"""Write `docs/reference/` from the tables that run: calls with their checks in order, and the state tables.
+"""Write `docs/reference/` from what runs: calls with their checks in order, state tables, settings.
 
 Run `make docs`. A test compares the files in the folder with the tables.
 """
@@ -8,12 +8,16 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final
 
+from pef_hypervisor.app import Settings as HypervisorSettings
 from pef_hypervisor.designs import DESIGNS
 from pef_hypervisor.gfn.table import VM_TABLE
 from pef_kit.core.table import Table
+from pef_kit.runtime.command_line import settings_listed
+from pef_kit.runtime.settings import SECRETS, ServiceSettings
 from pef_protocol.calls import CALLS, Call
 from pef_protocol.codes import ASSIGNED, HCode, UCode
 from pef_protocol.designs import Design
+from pef_ultravisor.app import UltravisorSettings
 from pef_ultravisor.gfn.table import GFN, OPERATIONS
 
 FOLDER: Final = Path(__file__).parent / "reference"
@@ -132,10 +136,36 @@ def hypervisor_page() -> str:
     return "".join(pages)
 
 
+def settings_page() -> str:
+    """Return the page of all settings of both services."""
+    common = set(ServiceSettings.model_fields)
+    models = {
+        "Both services": (ServiceSettings, common),
+        "The Ultravisor also": (UltravisorSettings, set(UltravisorSettings.model_fields) - common),
+        "The Hypervisor also": (HypervisorSettings, set(HypervisorSettings.model_fields) - common),
+    }
+    head = (
+        "# Settings\n\nFor operators: all settings of both services, as `pef-ultravisor --help` and "
+        "`pef-hypervisor --help` show them.\nGenerated from the settings' models by `make docs`.\n\n"
+        "A setting is an environment variable, or a file of its name in lower case in "
+        f"`{SECRETS}`. A wrong one is one line on standard error and exit status 2.\n"
+    )
+    parts = [head]
+    for title, (model, names) in models.items():
+        rows = (
+            [f"`{setting.name}`", setting.default.removeprefix("default: "), setting.meaning]
+            for setting in settings_listed(model)
+            if setting.field in names
+        )
+        parts.append(f"\n## {title}\n\n{table(['setting', 'default', 'meaning'], rows)}")
+    return "".join(parts)
+
+
 PAGES: Final = {
     "calls.md": calls_page,
     "ultravisor-states.md": ultravisor_page,
     "hypervisor-states.md": hypervisor_page,
+    "settings.md": settings_page,
 }
 
 

@@ -36,7 +36,7 @@ RUNS_IN_JSON: Final = 64 << 10
 MEMORY: Final = 16 << 20
 MOST_RUNS: Final = 2 << 20
 """Bytes of runs that one message may have as octets, at most."""
-OPEN: Final = frozenset({"/", "/livez", "/readyz", "/v1/machine-key", "/openapi.json"})
+OPEN: Final = frozenset({"/", "/livez", "/readyz", "/v1/version", "/v1/machine-key", "/openapi.json"})
 """Routes for which nobody needs a token."""
 NAMES: Final = {"lpid": "1", "slotid": "0", "name": "UV_NO_SUCH_CALL"}
 QUERY: Final = {"gpa": "65536", "length": "16", "lpid": "1", "flags": "0", "order": "16", "after": "0"}

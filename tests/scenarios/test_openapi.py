@@ -16,13 +16,13 @@ from pef_lab.guest import World
 from pef_lab.minting import guest_token
 from pef_protocol.calls import CALLS
 from pef_protocol.events import Side
-from pef_protocol.http import EPOCH, HYPERCALL_PATH, JSON, PROBLEM, ULTRACALL_PATH, VMM_PATH
+from pef_protocol.http import EPOCH, HYPERCALL_PATH, JSON, PROBLEM, ULTRACALL_PATH, VERSION_PATH, VMM_PATH
 
 pytestmark = pytest.mark.sockets
 
 SIDES = ("ultravisor", "hypervisor")
 VIEWS = ("vms", "gfns", "digest", "invariants", "trace")
-OPEN = {"/livez", "/readyz", "/v1/machine-key"}
+OPEN = {"/livez", "/readyz", "/v1/machine-key", VERSION_PATH}
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,8 @@ async def replayed(pair: LivePair, vm: LiveVm, name: str, example: Example) -> h
 
 SEEN = [
     *((side, f"/v1/observer/{view}") for side in SIDES for view in VIEWS),
-    *((side, path) for side in SIDES for path in ("/livez", "/readyz", "/v1/guests/{lpid}/incarnation")),
+    *((side, path) for side in SIDES for path in ("/livez", "/readyz", VERSION_PATH)),
+    *((side, "/v1/guests/{lpid}/incarnation") for side in SIDES),
     ("ultravisor", "/v1/epoch"),
     ("ultravisor", "/v1/machine-key"),
     ("hypervisor", "/v1/vmm/vms"),
@@ -186,7 +187,7 @@ async def test_the_page_of_all_routes_needs_no_network(pair: LivePair, side: str
 async def test_the_first_page_is_one_of_links_that_lead_somewhere(pair: LivePair, side: str) -> None:
     page = (await get(pair, side, "/")).text
     links = re.findall(r'href="([^"]+)"', page)
-    assert {"/docs", "/openapi.json", "/livez", "/readyz", "/metrics"} == set(links)
+    assert {"/docs", "/openapi.json", "/livez", "/readyz", "/metrics", VERSION_PATH} == set(links)
     for link in links:
         if link != "/metrics":
             await get(pair, side, link)

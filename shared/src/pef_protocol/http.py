@@ -53,6 +53,7 @@ FINGERPRINT: Final = "pef-fingerprint"
 
 EPOCH_PATH: Final = "/v1/epoch"
 HELLO_PATH: Final = "/v1/hello"
+VERSION_PATH: Final = "/v1/version"
 
 RUNS_IN_JSON: Final = 256
 """A message with more runs than this travels as octets; so does an answer that refuses more."""

@@ -8,12 +8,12 @@ from typing import Any
 
 import uvicorn
 
-_run = uvicorn.run
+_made = uvicorn.Config.__init__
 
 
-def _verbose(app: Any, **options: Any) -> None:
-    _run(app, **{**options, "log_level": "trace", "access_log": True})
+def _verbose(config: uvicorn.Config, app: Any, **options: Any) -> None:
+    _made(config, app, **{**options, "log_level": "trace", "access_log": True})
 
 
-logging.basicConfig(level=1)
-uvicorn.run = _verbose
+logging.getLogger().setLevel(1)
+uvicorn.Config.__init__ = _verbose  # type: ignore[assignment, method-assign]

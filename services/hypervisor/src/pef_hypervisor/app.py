@@ -49,7 +49,7 @@ class Settings(ServiceSettings):
 
 def build(settings: Settings) -> FastAPI:
     """Return the service as an application; its normal memory begins empty."""
-    observer = Observer(Side.HYPERVISOR)
+    observer = Observer(Side.HYPERVISOR, settings.log)
     # Order: before the file of normal memory is made, for this may refuse to start.
     observer.export_to(settings.otlp_endpoint, lambda lpid: views.design_of(hypervisor.store, lpid))
     instance = instance_of(secrets.token_bytes(16))
@@ -99,6 +99,7 @@ def build(settings: Settings) -> FastAPI:
     link = Link(service, hypervisor, peer, instance, file, joined)
     service.at_start(link.start)
     service.at_end(link.stop)
+    observer.measure(lambda: views.measured(hypervisor.store))
     add_common_routes(service)
     add_hint_route(service, link)
     add_vmm_routes(service, hypervisor)
@@ -143,5 +144,5 @@ def add_views(service: Service, hypervisor: Hypervisor) -> None:
 
 
 def main() -> None:
-    """Run the service until it is told to stop."""
+    """Run the service until it is told to stop; `pef_hypervisor.start` prepares the process for it."""
     build_and_serve(build, settings_of(Settings, "pef-hypervisor", sys.argv[1:]))

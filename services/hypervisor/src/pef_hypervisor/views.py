@@ -8,8 +8,9 @@ from pef_hypervisor.gfn.columns import BUSY, VmSlot
 from pef_hypervisor.state import Store
 from pef_kit.core.effects import Operation
 from pef_kit.core.parts import copied
+from pef_kit.runtime.gauges import Measured
 from pef_protocol.quantities import PAGE_SIZE, Lpid, gpa_of
-from pef_protocol.states import HvGfnState
+from pef_protocol.states import HvGfnState, HvVmState
 
 
 def vms(store: Store) -> dict[str, Any]:
@@ -30,6 +31,11 @@ def vms(store: Store) -> dict[str, Any]:
         ],
         "pool": {"size": store.pool.size, "used": store.pool.used},
     }
+
+
+def measured(store: Store) -> Measured:
+    """Return what this side holds now: a device page for each page of secure memory, and VMs."""
+    return Measured(store.pool.used, store.pool.size, [vm.state for vm in store.vms.values()], HvVmState)
 
 
 def design_of(store: Store, lpid: int) -> str:

@@ -61,7 +61,7 @@ class UltravisorSettings(ServiceSettings):
 
 def build(settings: UltravisorSettings, entropy: Callable[[int], bytes] = secrets.token_bytes) -> FastAPI:
     """Make the service; `entropy(n)` gives n random bytes."""
-    observer = Observer(Side.ULTRAVISOR)
+    observer = Observer(Side.ULTRAVISOR, settings.log)
     observer.export_to(settings.otlp_endpoint, lambda lpid: views.design_of(uv, lpid))
     threads = ThreadPoolExecutor(THREADS, "pages")
     peer = Peer(
@@ -98,6 +98,7 @@ def build(settings: UltravisorSettings, entropy: Callable[[int], bytes] = secret
     )
     uv.at_end_of = service.clients.drop
     epochs = Epochs(uv.instance)
+    observer.measure(lambda: views.measured(uv))
     add_common_routes(service)
     add_epoch_routes(Reception(service, uv, epochs, peer, mapped, volume))
     service.at_start(partial(say_that_we_start, peer))

@@ -4,7 +4,7 @@ What a guest stores passes through many buffers on its way to a frame: of the co
 Python, of the libraries. None of their owners zeroes what it frees, so the allocator does: glibc fills each
 freed block, gives large ones back to the kernel, and Python asks it for small objects, too. A process has
 these settings from its first instruction on. So this module, which imports nothing large, has the program
-start once more with them.
+start once more with them, and with no variable that is not a setting.
 
 Source: mallopt(3), M_PERTURB; GNU C Library manual, "Memory Allocation Tunables"; Python, PYTHONMALLOC;
 prctl(2), PR_SET_DUMPABLE; getrlimit(2), RLIMIT_CORE.
@@ -15,6 +15,8 @@ import os
 import resource
 import sys
 from typing import Final
+
+from pef_kit.runtime.environment import keep_settings_only
 
 FORGETFUL: Final = {
     "PYTHONMALLOC": "malloc",
@@ -46,11 +48,12 @@ def keep_memory_private() -> None:
 
 def main() -> None:
     """Run the service until it is told to stop."""
+    keep_settings_only()
     if any(os.environ.get(name) != value for name, value in FORGETFUL.items()):
         # An exec makes a process dumpable again.
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | FORGETFUL)  # noqa: S606
     keep_memory_private()
-    from pef_ultravisor import app  # noqa: PLC0415 - what is imported above is imported twice
+    from pef_ultravisor import app  # noqa: PLC0415 - what is imported before is imported twice
 
     app.main()
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from pef_kit.core.effects import Operation
 from pef_kit.core.parts import copied
+from pef_kit.runtime.gauges import Measured
 from pef_protocol.states import UvGfnState, UvVmState
 from pef_ultravisor.gfn.columns import FrameSlot
 from pef_ultravisor.state import Svm, Ultravisor
@@ -16,6 +17,12 @@ def vms(uv: Ultravisor) -> dict[str, Any]:
     lpids = sorted({*uv.pates, *uv.svms})
     pool = {"size": uv.capacity.secure_pages, "used": uv.resident}
     return {"vms": [_vm_row(lpid, uv.svm(lpid)) for lpid in lpids], "pool": pool}
+
+
+def measured(uv: Ultravisor) -> Measured:
+    """Return what this side holds now: pages of secure memory, and SVMs."""
+    states = [UvVmState(svm.state) for svm in uv.svms.values()]
+    return Measured(uv.resident, uv.capacity.secure_pages, states, UvVmState)
 
 
 def design_of(uv: Ultravisor, lpid: int) -> str:

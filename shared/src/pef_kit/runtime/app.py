@@ -90,6 +90,7 @@ class Service:
             rules=self._rules,
             authenticator=authenticator,
             admission=self,
+            log=observer.log,
             seconds=read_timeout,
         )
         for call in calls:

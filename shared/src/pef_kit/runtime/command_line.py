@@ -7,6 +7,7 @@ import json
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeVar
 
 from pydantic import SecretStr, ValidationError
@@ -69,17 +70,29 @@ def help_of(model: type[ServiceSettings], program: str) -> str:
         "",
     )
     lines = [*head]
-    for name, field in model.model_fields.items():
+    for setting in settings_listed(model):
         lines += textwrap.wrap(
-            f"{_variable(name)}  ({_default(field)})", COLUMNS, subsequent_indent="  ", break_long_words=False
+            f"{setting.name}  ({setting.default})", COLUMNS, subsequent_indent="  ", break_long_words=False
         )
-        lines += textwrap.wrap(
-            " ".join((field.description or "").split()),
-            COLUMNS,
-            initial_indent="    ",
-            subsequent_indent="    ",
-        )
+        lines += textwrap.wrap(setting.meaning, COLUMNS, initial_indent="    ", subsequent_indent="    ")
     return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class ListedSetting:
+    """A setting as people read of it: the field of its model, the name of its variable, default, meaning."""
+
+    field: str
+    name: str
+    default: str
+    meaning: str
+
+
+def settings_listed(model: type[ServiceSettings]) -> Iterator[ListedSetting]:
+    """Yield each setting of a service in the order of its model."""
+    for name, field in model.model_fields.items():
+        meaning = " ".join((field.description or "").split())
+        yield ListedSetting(name, _variable(name), _default(field), meaning)
 
 
 def _variable(name: object) -> str:

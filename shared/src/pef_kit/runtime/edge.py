@@ -34,6 +34,7 @@ from starlette.types import Message as AsgiMessage
 
 from pef_kit.core.fence import Fence, Message, Refuse
 from pef_kit.runtime.auth import CALLER, Authenticator, Problem, require_role
+from pef_kit.runtime.log import Log
 from pef_protocol.calls import Call
 from pef_protocol.http import (
     EPOCH,
@@ -144,12 +145,19 @@ class Edge:
     """The middleware: a plain ASGI application around the routes of a service."""
 
     def __init__(
-        self, app: ASGIApp, rules: Rules, authenticator: Authenticator, admission: Admission, seconds: float
+        self,
+        app: ASGIApp,
+        rules: Rules,
+        authenticator: Authenticator,
+        admission: Admission,
+        log: Log,
+        seconds: float,
     ) -> None:
         self._app = app
         self._rules = rules
         self._authenticator = authenticator
         self._admission = admission
+        self._log = log
         self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -168,6 +176,8 @@ class Edge:
                     await body.read()
                 receive = body.receive
         except Problem as problem:
+            if not isinstance(problem, ClientLeft):  # that has its line
+                self._log.refused(scope["method"], scope["path"], problem.status_code, problem.detail)
             response = problem.response()
             if any(name in OF_A_BODY for name, _ in scope["headers"]):
                 # Order: what is left of the body is never read, so nobody may send another request behind it.
@@ -194,7 +204,11 @@ class Edge:
             require_in_turn(self._admission.fence, names)
         elif rule.needs_epoch and IDEMPOTENCY_KEY not in headers:  # a repeat may read an answer that is kept
             self._admission.require_epoch()
-        return Body(receive, announced, limit, self._seconds)
+
+        def client_left(came: int) -> None:
+            self._log.client_left(scope["method"], scope["path"], came, announced)
+
+        return Body(receive, announced, limit, self._seconds, client_left)
 
 
 def require_in_turn(fence: Fence, names: Names) -> None:
@@ -239,18 +253,31 @@ def offers_upgrade(headers: list[tuple[bytes, bytes]]) -> bool:
     )
 
 
+class ClientLeft(Problem):
+    """A client left in the middle of a body: there is nobody to be answered."""
+
+
 class Body:
     """The body of a request as it comes: at most `limit` bytes (None: no limit), in time, and all of it.
 
     It has `seconds`, and more by its size. Problems: 413 over the limit; 408 where it is late; 400 where
-    another number of bytes came than was announced, as happens behind an offered upgrade.
+    another number of bytes came than was announced, as happens behind an offered upgrade; `ClientLeft` where
+    the connection broke, of which `client_left` is told, with the number of bytes that came.
     """
 
-    def __init__(self, receive: Receive, announced: int | None, limit: int | None, seconds: float) -> None:
+    def __init__(
+        self,
+        receive: Receive,
+        announced: int | None,
+        limit: int | None,
+        seconds: float,
+        client_left: Callable[[int], None],
+    ) -> None:
         self.limit = limit
         self._receive = receive
         self._announced = announced
         self._left = seconds
+        self._client_left = client_left
         self._came = 0
         self._whole: bytes | None = None
         self._ended = False
@@ -288,7 +315,8 @@ class Body:
         except TimeoutError:
             raise Problem(408, f"only {self._came} bytes of the body came in time") from None
         if message["type"] == "http.disconnect":
-            raise Problem(400, f"only {self._came} bytes of the body came")
+            self._client_left(self._came)
+            raise ClientLeft(400, f"only {self._came} bytes of the body came")
         piece, more = message.get("body", b""), message.get("more_body", False)
         self._came += len(piece)
         self._left += len(piece) / SLOWEST - (loop.time() - began)

@@ -1,21 +1,18 @@
 """Exports spans by OTLP over HTTP, from a thread of its own: a receiver that is slow or down delays no call.
 
-Trust: no variable of the OpenTelemetry libraries decides anything. They read some when they are imported, so
-that all are removed before; proxies and `.netrc` are ignored.
+Trust: no variable of the OpenTelemetry libraries decides anything (`pef_kit.runtime.environment`); proxies
+and `.netrc` are ignored.
 
 Source: OpenTelemetry Protocol 1, "OTLP/HTTP"; docs/telemetry.md.
 """
 
-import asyncio
 import logging
-import os
-import queue
-import threading
 import time
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter
 
+from pef_kit.runtime.background import Background
 from pef_kit.runtime.spans import DesignOf, Span, span_of
 from pef_protocol.events import Event, Side
 
@@ -32,8 +29,6 @@ GATHERS: Final = 0.2
 """Seconds for which spans are gathered before a request."""
 TIMEOUT: Final = 2.0
 """Longest time (seconds) of one request to the receiver, with all that is tried again."""
-FLUSH: Final = 1.5
-"""Longest time (seconds) that a service that stops waits for the spans that are left."""
 
 
 class ExtraMissing(Exception):
@@ -55,49 +50,23 @@ class SpanExport:
         waiting: int = QUEUE_LENGTH,
     ) -> None:
         self._design_of = design_of
-        self._waiting: queue.Queue[Span] = queue.Queue(waiting)
-        self._stopping = threading.Event()
         spans = Counter("pef_spans", "Spans by what became of them", ["outcome"], registry=registry)
         self._sent, self._dropped = spans.labels("sent"), spans.labels("dropped")
         self._exporter, self._resource = _exporter_to(endpoint, side)
-        self._thread = threading.Thread(target=self._run, name="spans", daemon=True)
-        self._thread.start()
+        self._waiting = Background(
+            "spans", self._send, self._dropped.inc, waiting=waiting, at_once=AT_ONCE, gathers=GATHERS
+        )
 
     def enqueue(self, event: Event, traceparent: str, *, nested: bool) -> None:
         """Take the end of a call, or count it as dropped where too many wait; never wait."""
         span = span_of(event, traceparent, time.time_ns(), self._design_of, nested=nested)
-        if span is None:
-            return
-        try:
-            self._waiting.put_nowait(span)
-        except queue.Full:
-            self._dropped.inc()
+        if span is not None:
+            self._waiting.put(span)
 
     async def close(self) -> None:
-        """Send what waits, for at most `FLUSH` seconds; count the rest as dropped."""
-        await asyncio.to_thread(self._close)
-
-    def _close(self) -> None:
-        self._stopping.set()
-        self._thread.join(FLUSH)
+        """Send what waits, for a bounded time; count the rest as dropped."""
+        await self._waiting.close()
         self._exporter.shutdown()  # type: ignore[no-untyped-call]
-        while self._thread.is_alive() and not self._waiting.empty():
-            self._dropped.inc(len(self._gather()))
-
-    def _run(self) -> None:
-        while not (self._stopping.is_set() and self._waiting.empty()):
-            self._stopping.wait(GATHERS)
-            if batch := self._gather():
-                self._send(batch)
-
-    def _gather(self) -> "list[Span]":
-        batch: list[Span] = []
-        while len(batch) < AT_ONCE:
-            try:
-                batch.append(self._waiting.get_nowait())
-            except queue.Empty:
-                break
-        return batch
 
     def _send(self, batch: list[Span]) -> None:
         try:
@@ -110,8 +79,6 @@ class SpanExport:
 
 
 def _exporter_to(endpoint: str, side: Side) -> "tuple[OTLPSpanExporter, Resource]":
-    for name in [name for name in os.environ if name.startswith("OTEL_")]:
-        del os.environ[name]
     try:
         import requests  # noqa: PLC0415 - only with the extra
         from opentelemetry.exporter.otlp.proto.http import Compression  # noqa: PLC0415

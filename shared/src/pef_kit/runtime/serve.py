@@ -14,6 +14,7 @@ of each. Its own protocol stays what answers; `Connection` stands before it and
 
 import asyncio
 import gc
+import logging
 import socket
 import sys
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from uvicorn.server import ServerState
 
 from pef_kit.runtime.command_line import refuse
 from pef_kit.runtime.listening import bound
+from pef_kit.runtime.log import Log, Records
 from pef_kit.runtime.otlp import ExtraMissing
 from pef_kit.runtime.settings import ServiceSettings
 from pef_kit.runtime.volume import VolumeTaken
@@ -241,14 +243,21 @@ def build_and_serve(build: Callable[[S], FastAPI], settings: S) -> None:
 
 
 def serve(app: FastAPI, settings: ServiceSettings, sockets: list[socket.socket] | None = None) -> None:
-    """Serve `app` at `sockets`, or where the settings say; requests are not logged, since traces say more.
+    """Serve `app` at `sockets`, or where the settings say; what libraries log goes to the service's own log.
 
     What was made by now lives as long as the process, so the collector need not look at it again.
     """
     gc.collect()
     gc.freeze()
     sys.setswitchinterval(SWITCH)
-    uvicorn.Server(configured(app, settings)).run(sockets)
+    log: Log = app.state.service.observer.log
+    records, root = Records(log), logging.getLogger()
+    root.addHandler(records)
+    try:
+        uvicorn.Server(configured(app, settings)).run(sockets)
+    finally:
+        root.removeHandler(records)
+        log.flush()
 
 
 def configured(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
@@ -279,5 +288,6 @@ def configured(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
         timeout_keep_alive=KEEPALIVE,
         timeout_graceful_shutdown=stop_timeout,
         access_log=False,
+        log_config=None,
         log_level="warning",
     )

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pef_kit.runtime.log import LogForm
+
 SECRETS: Final = Path("/run/secrets")
 VISIBLE: Final = frozenset(string.ascii_letters + string.digits + string.punctuation)
 """Characters that every header field can carry."""
@@ -80,6 +82,8 @@ class ServiceSettings(BaseSettings):
     """Directory of the file of normal memory, which both sides map; empty: over HTTP, by its owner."""
     normal_memory_size: int = Field(default=4 * TEBIBYTE, gt=0)
     """Bytes of normal memory."""
+    log: LogForm = LogForm.OFF
+    """A line per call on standard error: `text` or `json`; empty: only what goes wrong."""
     otlp_endpoint: str = Field(default="", pattern=r"^(https?://[!-~]+)?$")
     """Whole URL to which spans are sent by OTLP over HTTP; empty: nowhere. Needs the extra `otel`."""
     hypervisor_token: Token

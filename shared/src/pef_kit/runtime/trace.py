@@ -9,7 +9,7 @@ import re
 import secrets
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
@@ -19,6 +19,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from starlette.datastructures import Headers
 
 from pef_kit.core.runs import pages_in
+from pef_kit.runtime.gauges import Gauges, Measured
+from pef_kit.runtime.log import Log, LogForm
 from pef_kit.runtime.otlp import SpanExport
 from pef_kit.runtime.spans import DesignOf
 from pef_protocol.events import Event, EventKind, EventPhase, Side
@@ -70,14 +72,16 @@ class _Counted:
 
 
 class Observer:
-    """Keeps the events of one side; counts calls, pages, bytes and seconds."""
+    """Keeps the events of one side, counts what they are about, and writes a log of the given form."""
 
-    def __init__(self, side: Side) -> None:
+    def __init__(self, side: Side, form: LogForm = LogForm.OFF) -> None:
         self.side = side
         self.export: SpanExport | None = None
         """Exports spans, where a setting asks for it."""
         self.last = 0
         """The number of the last event."""
+        self.open_calls = 0
+        """Calls that are under way."""
         self._events: deque[Event] = deque(maxlen=RING)
         self._recorded = asyncio.Event()
         """Set whenever an event is recorded."""
@@ -91,27 +95,37 @@ class Observer:
             "pef_call_seconds", "Time until a call was answered", ["call"], registry=self.registry
         )
         self._counted: dict[tuple[str, str], _Counted] = {}
+        self.log = Log(side, form, self.registry)
 
     def export_to(self, endpoint: str, design_of: DesignOf) -> None:
         """Export spans to `endpoint` from now on; empty: do not."""
         if endpoint:
             self.export = SpanExport(endpoint, self.side, self.registry, design_of)
 
+    def measure(self, measure: Callable[[], Measured]) -> None:
+        """Have `/metrics` show what the side holds in the moment in which it is read."""
+        self.registry.register(Gauges(self, measure))
+
     async def close(self) -> None:
-        """Send the spans that wait, for a bounded time."""
+        """Send the spans and write the lines that wait, for a bounded time."""
         if self.export:
             await self.export.close()
+        await self.log.close()
 
     def record(self, event: Event) -> None:
         """Keep an event, whose number is one more than that of the last; count a call that was answered."""
         self.last = event.number
         self._events.append(event)
         self._recorded.set()
-        if event.kind is EventKind.CALL and event.phase is EventPhase.END:
+        if event.kind is EventKind.CALL and event.phase is EventPhase.BEGIN:
+            self.open_calls += 1
+        elif event.kind is EventKind.CALL:
+            self.open_calls -= 1
             counted = self._counted.get((event.name, event.code)) or self._counters_of(event)
             counted.calls.inc()
             counted.pages.inc(event.pages)
             counted.seconds.observe(event.seconds)
+        self.log.of_event(event)
 
     def _counters_of(self, event: Event) -> _Counted:
         """Look the counters of a call up once: by their labels that takes as long as all the rest."""

@@ -21,9 +21,18 @@ from pef_kit.runtime.auth import Problem, TheCaller
 from pef_kit.runtime.messages import Number
 from pef_kit.runtime.runner import drive
 from pef_protocol.events import Event
-from pef_protocol.http import GUESTS_PATH, JSON, OBSERVER_PATH, OCTETS, OPERATIONS_PATH, Role
+from pef_protocol.http import (
+    GUESTS_PATH,
+    JSON,
+    OBSERVER_PATH,
+    OCTETS,
+    OPERATIONS_PATH,
+    VERSION_PATH,
+    Role,
+)
 from pef_protocol.problems import ProblemType
 from pef_protocol.quantities import U64_MAX, Lpid
+from pef_protocol.version import VERSION
 
 T = TypeVar("T")
 VIEW_ATTEMPTS: Final = 8
@@ -40,7 +49,8 @@ LINKS: Final = (
     ("/openapi.json", "the same for programs"),
     ("/livez", "whether the process answers"),
     ("/readyz", "whether there is an epoch with the peer"),
-    ("/metrics", "counters, for the observer"),
+    (VERSION_PATH, "which version of which side this is"),
+    ("/metrics", "counters and gauges, for the observer"),
 )
 
 
@@ -54,6 +64,13 @@ class Ready(BaseModel):
     """There is an epoch with the peer."""
 
     ready: bool
+
+
+class Version(BaseModel):
+    """Which side answers, and the version of its code."""
+
+    side: str
+    version: str
 
 
 class GuestIncarnation(BaseModel):
@@ -94,8 +111,12 @@ def add_common_routes(service: Service) -> None:
         service.require_epoch()
         return json_response({"ready": True})
 
+    async def version() -> Response:
+        """Tell which side this is, and the version of its code."""
+        return json_response({"side": service.side, "version": VERSION})
+
     async def metrics() -> Response:
-        """Return the counters in Prometheus' text format."""
+        """Return counters and gauges in Prometheus' text format."""
         return Response(service.observer.exposition(), media_type=TEXT)
 
     async def trace(after: Number, wait: Annotated[Number, Query(le=LONGEST_POLL)] = 0) -> Response:
@@ -119,10 +140,12 @@ def add_common_routes(service: Service) -> None:
         return await service.clients.read(caller, operation)
 
     add = service.add
-    text = {200: {"content": {TEXT: {"schema": {"type": "string"}}}, "description": "Counters"}}
-    add("GET", "/", index, tag=openapi.HEALTH, include_in_schema=False)
-    add("GET", "/livez", live, tag=openapi.HEALTH, answer=Live)
-    add("GET", "/readyz", ready, tag=openapi.HEALTH, answer=Ready, problems=(503,))
+    text = {200: {"content": {TEXT: {"schema": {"type": "string"}}}, "description": "Counters and gauges"}}
+    for method in ("GET", "HEAD"):
+        add(method, "/", index, tag=openapi.HEALTH, include_in_schema=False)
+        add(method, "/livez", live, tag=openapi.HEALTH, answer=Live)
+        add(method, "/readyz", ready, tag=openapi.HEALTH, answer=Ready, problems=(503,))
+        add(method, VERSION_PATH, version, tag=openapi.HEALTH, answer=Version)
     add("GET", "/metrics", metrics, Role.OBSERVER, tag=openapi.OBSERVER, responses=text)
     add("GET", OBSERVER_PATH + "trace", trace, Role.OBSERVER, tag=openapi.OBSERVER, answer=list[Event])
     add(

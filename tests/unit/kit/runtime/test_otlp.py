@@ -1,6 +1,5 @@
 """Spans are sent from a thread: what the receiver does changes nothing, and what is lost is counted."""
 
-import os
 import sys
 
 import pytest
@@ -9,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from harness.otlp_receiver import otlp_receiver
 from pef_kit.runtime import otlp
+from pef_kit.runtime.background import Background
 from pef_kit.runtime.otlp import ExtraMissing, SpanExport
 from pef_kit.runtime.serve import build_and_serve
 from pef_kit.runtime.settings import ServiceSettings
@@ -63,7 +63,7 @@ async def test_spans_that_a_receiver_refuses_are_counted(monkeypatch: pytest.Mon
 
 async def test_spans_beyond_the_bound_are_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     registry = CollectorRegistry()
-    monkeypatch.setattr(SpanExport, "_run", lambda _: None)
+    monkeypatch.setattr(Background, "_run", lambda _: None)
     export = SpanExport("http://127.0.0.1:1/", Side.HYPERVISOR, registry, lambda _: "", waiting=2)
     for number in range(5):
         export.enqueue(event(number), TRACE, nested=False)
@@ -88,11 +88,3 @@ def test_a_service_that_may_not_start_ends_with_one_line_and_status_2(
     with pytest.raises(SystemExit) as ended:
         build_and_serve(build, ServiceSettings.model_construct())
     assert (ended.value.code, capsys.readouterr().err) == (2, "install it\n")
-
-
-async def test_no_variable_of_the_library_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "never")
-    monkeypatch.setenv("OTEL_ANYTHING", "at all")
-    export = SpanExport("http://127.0.0.1:1/", Side.HYPERVISOR, CollectorRegistry(), lambda _: "")
-    await export.close()
-    assert not [name for name in os.environ if name.startswith("OTEL_")]

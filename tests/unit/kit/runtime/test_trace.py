@@ -65,6 +65,27 @@ async def test_a_call_is_two_events() -> None:
     assert end == {"number": 2, "phase": "end", "code": "U_SUCCESS"} | same
 
 
+async def test_a_call_is_open_until_it_is_answered() -> None:
+    observer = toy_service().observer
+    open_ones: list[int] = []
+
+    def counting(caller: Caller, name: str, asked: Any) -> Operation[Reply]:
+        open_ones.append(service.observer.open_calls)
+        return (yield from succeed(caller, name, asked))
+
+    def fail(*_: object) -> Operation[Reply]:
+        yield from ()
+        raise ZeroDivisionError
+
+    assert observer.open_calls == 0
+    for answer in (counting, fail):
+        service = toy_service(answer)
+        async with visitor(service, GUEST) as client:
+            await client.post(ESM_PATH, json=ESM)
+        assert service.observer.open_calls == 0
+    assert open_ones == [1]
+
+
 async def test_the_end_of_a_call_names_the_check_that_refused() -> None:
     check = CALLS["UV_ESM"].check_order[1]
 
