@@ -67,8 +67,9 @@ class Transfer:
 
     `pieces` are (real address, bytes). `each(index, offset, view)` is called in threads, in any order and
     perhaps at once, with one or more views of each piece, from `offset` of it: to read them, or where
-    `writes` to fill them. A piece of whole pages is cut at page boundaries only. Where it `zeroes`, all that
-    `each` would write are zeroes: a bus may give the pages back instead, and call it with no bytes.
+    `writes` to fill them. Where it reads, a view that can't be written is one of zeroes. A piece of whole
+    pages is cut at page boundaries only. Where it `zeroes`, all that `each` would write are zeroes: a bus may
+    give the pages back instead, and call it with no bytes.
     """
 
     pieces: Sequence[tuple[int, int]]

@@ -52,7 +52,9 @@ class Contents(StreamingResponse):
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         for index, offset, length in chunks(self._pieces):
-            yield bytes(self._memory.bytes.at(self._pieces[index][0] + offset, length))
+            content = bytearray(length)
+            self._memory.bytes.read_into(self._pieces[index][0] + offset, memoryview(content))
+            yield bytes(content)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer, with its ranges noted as in use."""

@@ -29,7 +29,7 @@ Each = Callable[[U8, U8, slice], None]
 def copy_in(gfns: Gfns, addresses: I64) -> Operation[None]:
     """Copy normal pages into frames as they are; `addresses`: real address per GFN (bytes, int64)."""
     for offsets, normal_pages in _batches(gfns, addresses):
-        yield _transfer(gfns.slot, offsets, normal_pages, _to_frames, writes=False)
+        yield _transfer(gfns.slot, offsets, normal_pages, _to_frames, writes=False, zeroes_cost=False)
 
 
 def copy_out(gfns: Gfns, addresses: I64) -> Operation[None]:
@@ -105,10 +105,13 @@ def _batches(gfns: Gfns, addresses: I64) -> Iterator[tuple[I64, I64]]:
         yield offsets[start:end], addresses[start:end]
 
 
-def _transfer(slot: FrameSlot, offsets: I64, addresses: I64, each: Each, *, writes: bool) -> Transfer:
+def _transfer(
+    slot: FrameSlot, offsets: I64, addresses: I64, each: Each, *, writes: bool, zeroes_cost: bool = True
+) -> Transfer:
     """Return a transfer that calls `each` for pages that lie side by side, in frames and normal memory.
 
-    `offsets` (pages from the slot's start) and `addresses` (bytes) have an element per page.
+    `offsets` (pages from the slot's start) and `addresses` (bytes) have an element per page. Unless
+    `zeroes_cost`, what is read as zeroes scrubs the frames, and `each` is not called.
     """
     firsts, counts = run_starts(len(offsets), (offsets, 1), (addresses, PAGE_SIZE))
     sizes = counts << PAGE_ORDER
@@ -116,6 +119,9 @@ def _transfer(slot: FrameSlot, offsets: I64, addresses: I64, each: Each, *, writ
 
     def of_view(index: int, offset: int, view: memoryview) -> None:
         first, count = int(firsts[index]) + (offset >> PAGE_ORDER), len(view) >> PAGE_ORDER
+        if view.readonly and not zeroes_cost:
+            slot.frames.scrub(int(offsets[first]), count)
+            return
         if not writes:
             slot.frames.populate(int(offsets[first]), count)
         frames = slot.frames.at(int(offsets[first]), count << PAGE_ORDER)
