@@ -78,6 +78,8 @@ class Transfer:
     lives: tuple[Life, ...] = field(default=(), repr=False, compare=False)
     """As those of `PeerCall`."""
     zeroes: bool = field(default=False, repr=False)
+    dense: bool = field(default=False, repr=False)
+    """What is read has no holes worth a look, as ciphertext has none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,7 +180,7 @@ def carry_out(
     for index, offset, length in chunks(transfer.pieces, BLOCK) if blocks is None else blocks:
         ra = transfer.pieces[index][0] + offset
         view = memory.at(ra, length)
-        if transfer.writes:
+        if transfer.writes or transfer.dense:
             transfer.each(index, offset, view)
             continue
         # A hole is not read through the mapping: that alone would make it cost memory.

@@ -69,7 +69,7 @@ def decrypt_in(gfns: Gfns, addresses: I64, sealer: Sealer) -> Operation[Mask]:
         genuine = np.zeros(len(offsets), np.bool_)
         counters, tags = gfns.slot.counter[offsets], gfns.slot.tag[offsets]
         decrypt = partial(_decrypt, sealer, offsets + gfns.slot.first, counters, tags, genuine)
-        yield _transfer(gfns.slot, offsets, normal_pages, decrypt, writes=False)
+        yield replace(_transfer(gfns.slot, offsets, normal_pages, decrypt, writes=False), dense=True)
         found.append(genuine)
     return np.concatenate(found)
 
