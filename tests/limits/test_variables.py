@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.sockets, pytest.mark.slow]
 RECORDED: Final = Path(__file__).with_name("recorded_variables")
 OF_THE_PROCESS: Final = frozenset({"PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH"})
 """Without these there is no process, or none of this test."""
-OURS: Final = ("PEF_", "PYTHON", "_PYTHON")
+KEPT: Final = ("PEF_", "PYTHON", "_PYTHON")
 """Settings of the services; and what is said to Python itself."""
 READ_BY_MACHINE_CODE: Final = (
     "UV_THREADPOOL_SIZE",
@@ -77,7 +77,7 @@ async def names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         await lived(pair)
         ended(pair)
     found = {*file.read_text(encoding="utf-8").split()}
-    return sorted(name for name in found if not name.startswith(OURS) and name not in OF_THE_PROCESS)
+    return sorted(name for name in found if not name.startswith(KEPT) and name not in OF_THE_PROCESS)
 
 
 async def test_variables_are_noted(names: list[str]) -> None:

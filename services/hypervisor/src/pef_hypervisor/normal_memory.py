@@ -168,14 +168,16 @@ class RealMemory:
     def read(self, gfn_sets: GfnSets, gpa: Gpa, length: int) -> bytearray:
         """Return `length` bytes from guest address `gpa`, which the gfn_sets cover.
 
-        Untouched pages read as zero, and stay untouched.
+        Untouched pages read as zero, and stay untouched; so do shared ones that nobody wrote.
         """
         seen = bytearray(length)
         for slot, first, count in self._touched(gfn_sets):
             start = max(gpa, gpa_of(slot.first + first))
             end = min(gpa + length, gpa_of(slot.first + first + count))
             place = slot.base + start - gpa_of(slot.first)
-            seen[start - gpa : end - gpa] = self.bytes.at(place, end - start)
+            for at, size, hole in self.bytes.parts(place, end - start):
+                if not hole:
+                    seen[start - gpa + at : start - gpa + at + size] = self.bytes.at(place + at, size)
             if end - start >= LARGE:
                 self.bytes.release(place, end - start)
         return seen

@@ -67,8 +67,9 @@ class Transfer:
 
     `pieces` are (real address, bytes). `each(index, offset, view)` is called in threads, in any order and
     perhaps at once, with one or more views of each piece, from `offset` of it: to read them, or where
-    `writes` to fill them. A piece of whole pages is cut at page boundaries only. Where it `zeroes`, all that
-    `each` would write are zeroes: a bus may give the pages back instead, and call it with no bytes.
+    `writes` to fill them. Where it reads, a view that can't be written is one of zeroes. A piece of whole
+    pages is cut at page boundaries only. Where it `zeroes`, all that `each` would write are zeroes: a bus may
+    give the pages back instead, and call it with no bytes.
     """
 
     pieces: Sequence[tuple[int, int]]
@@ -77,6 +78,8 @@ class Transfer:
     lives: tuple[Life, ...] = field(default=(), repr=False, compare=False)
     """As those of `PeerCall`."""
     zeroes: bool = field(default=False, repr=False)
+    dense: bool = field(default=False, repr=False)
+    """What is read has no holes worth a look, as ciphertext has none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,7 +123,7 @@ class Leased(Generator[Effect, Any, T]):
                 each(index, offset, view)
 
             lives = (*effect.lives, *self.lives)
-            return Transfer(effect.pieces, while_alive, effect.writes, lives, effect.zeroes)
+            return Transfer(effect.pieces, while_alive, effect.writes, lives, effect.zeroes, effect.dense)
         return effect
 
     def _require_alive(self) -> None:

@@ -11,6 +11,7 @@ copies first and decides on the copy.
 import asyncio
 import mmap
 import os
+import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import Executor
@@ -22,6 +23,7 @@ import numpy as np
 
 from pef_kit.core.advice import MADV_DONTNEED, MADV_REMOVE, advise
 from pef_kit.core.effects import PeerFailure, Transfer
+from pef_kit.runtime.holes import parts
 from pef_kit.runtime.peer import Peer
 from pef_protocol.http import NORMAL_MEMORY_PATH
 from pef_protocol.quantities import PAGE_SIZE
@@ -46,6 +48,9 @@ AT_ONCE: Final = 4 * PAGE_SIZE
 
 HOLE: Final = 1 << 28
 """Bytes that are given back at once: between two such parts a transfer can stop."""
+
+ZEROES: Final = memoryview(bytes(BLOCK))
+"""What is read of a hole: a view that can't be written."""
 
 LANES: Final = min(os.cpu_count() or 1, 4)
 """Threads that share one transfer."""
@@ -73,6 +78,8 @@ class NormalMemory:
         self.size = size
         self.view = memoryview(self._map)
         self._address = np.frombuffer(self._map, np.uint8).ctypes.data
+        self._file = os.dup(handle)
+        weakref.finalize(self, os.close, self._file)
 
     @classmethod
     def unshared(cls, size: int) -> "NormalMemory":
@@ -97,6 +104,19 @@ class NormalMemory:
             raise ValueError(message)
         start = ra - NORMAL_BASE
         return self.view[start : start + length]
+
+    def copied(self, ra: int, length: int) -> bytes:
+        """Return a copy of the bytes at `ra`; a hole stays one. Raise ValueError outside normal memory."""
+        view = self.at(ra, length)
+        cut = self.parts(ra, length)
+        return b"".join([bytes(size) if hole else view[at : at + size] for at, size, hole in cut])
+
+    def parts(self, ra: int, length: int) -> Iterator[tuple[int, int, bool]]:
+        """Cut `length` bytes at `ra` at page boundaries: (offset, bytes, whether all lie in holes).
+
+        Whoever reads a hole through the mapping makes it cost memory.
+        """
+        return parts(self._file, self._address, ra - NORMAL_BASE, length)
 
     def release(self, ra: int, length: int) -> None:
         """Take whole pages at `ra` out of this process's own books; their bytes stay in the file."""
@@ -162,7 +182,14 @@ def carry_out(
 ) -> None:
     """Carry out the given blocks of a transfer, or all of it, on a mapping, in the calling thread."""
     for index, offset, length in chunks(transfer.pieces, BLOCK) if blocks is None else blocks:
-        transfer.each(index, offset, memory.at(transfer.pieces[index][0] + offset, length))
+        ra = transfer.pieces[index][0] + offset
+        view = memory.at(ra, length)
+        if transfer.writes or transfer.dense:
+            transfer.each(index, offset, view)
+            continue
+        # A hole is not read through the mapping: that alone would make it cost memory.
+        for start, size, hole in memory.parts(ra, length):
+            transfer.each(index, offset + start, ZEROES[:size] if hole else view[start : start + size])
 
 
 NOTHING: Final = memoryview(bytearray())
@@ -273,9 +300,13 @@ class HttpBus:
         self, transfer: Transfer, turn: tuple[int, int, int], staged: bytearray
     ) -> asyncio.Future[None]:
         """Have a thread fill or treat one chunk."""
-        index, offset, _ = turn
-        loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._threads, transfer.each, index, offset, memoryview(staged))
+        index, offset, length = turn
+
+        def treat() -> None:
+            zero = not transfer.writes and staged == ZEROES[:length]
+            transfer.each(index, offset, ZEROES[:length] if zero else memoryview(staged))
+
+        return asyncio.get_running_loop().run_in_executor(self._threads, treat)
 
 
 def rows_of(transfer: Transfer) -> bytes:

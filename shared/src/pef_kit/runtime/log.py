@@ -63,6 +63,8 @@ class Log:
     ) -> None:
         self._side = side
         self._form = form
+        self.of_calls = form is not LogForm.OFF
+        """Lines of calls are asked for."""
         self._write = write
         dropped = Counter("pef_log_lines_dropped", "Lines that were not written", registry=registry)
         self._dropped: Callable[[int], None] = dropped.inc
@@ -70,7 +72,7 @@ class Log:
 
     def of_event(self, event: Event) -> None:
         """Say how a call or a VMM's operation ended, where lines of calls are asked for."""
-        if self._form is LogForm.OFF or event.phase is not EventPhase.END or event.kind is EventKind.ACCESS:
+        if not self.of_calls or event.phase is not EventPhase.END or event.kind is EventKind.ACCESS:
             return
         fields: dict[str, Any] = {
             "caller": event.caller,
@@ -88,7 +90,7 @@ class Log:
 
     def refused(self, method: str, path: str, status: int, reason: str) -> None:
         """Say that a request was refused before its handler, where lines of calls are asked for."""
-        if self._form is not LogForm.OFF:
+        if self.of_calls:
             self._say("warning", f"refused with {status}", {"request": shown(method, path), "reason": reason})
 
     def client_left(self, method: str, path: str, came: int, announced: int | None) -> None:

@@ -125,7 +125,8 @@ class Observer:
             counted.calls.inc()
             counted.pages.inc(event.pages)
             counted.seconds.observe(event.seconds)
-        self.log.of_event(event)
+        if self.log.of_calls:
+            self.log.of_event(event)
 
     def _counters_of(self, event: Event) -> _Counted:
         """Look the counters of a call up once: by their labels that takes as long as all the rest."""

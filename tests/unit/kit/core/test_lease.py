@@ -140,7 +140,13 @@ def test_a_call_names_the_incarnation_of_the_innermost_life() -> None:
 
 FIELDS: dict[type[PeerCall] | type[Transfer], dict[str, Any]] = {
     PeerCall: {"name": "H_SVM_PAGE_OUT", "request": object(), "incarnation": SECOND, "ignore_deadline": True},
-    Transfer: {"pieces": ((1 << 32, 8),), "each": lambda *_: None, "writes": True, "zeroes": True},
+    Transfer: {
+        "pieces": ((1 << 32, 8),),
+        "each": lambda *_: None,
+        "writes": True,
+        "zeroes": True,
+        "dense": True,
+    },
 }
 """Values of all fields but `lives` of the effects that a lease changes: none is a default."""
 

@@ -52,7 +52,7 @@ class Contents(StreamingResponse):
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         for index, offset, length in chunks(self._pieces):
-            yield bytes(self._memory.bytes.at(self._pieces[index][0] + offset, length))
+            yield self._memory.bytes.copied(self._pieces[index][0] + offset, length)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer, with its ranges noted as in use."""

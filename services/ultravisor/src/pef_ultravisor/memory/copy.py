@@ -15,7 +15,7 @@ import numpy as np
 from pef_kit.core.effects import Operation, Transfer
 from pef_kit.core.runs import I64, U8, U64, Mask, run_starts
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
-from pef_ultravisor.gfn.columns import TAG_BYTES, FrameSlot, Gfns
+from pef_ultravisor.gfn.columns import FRAME_POPULATED, TAG_BYTES, FrameSlot, Gfns
 from pef_ultravisor.memory.sealing import Sealer
 
 PIECES: Final = 2048
@@ -29,13 +29,20 @@ Each = Callable[[U8, U8, slice], None]
 def copy_in(gfns: Gfns, addresses: I64) -> Operation[None]:
     """Copy normal pages into frames as they are; `addresses`: real address per GFN (bytes, int64)."""
     for offsets, normal_pages in _batches(gfns, addresses):
-        yield _transfer(gfns.slot, offsets, normal_pages, _to_frames, writes=False)
+        yield _transfer(gfns.slot, offsets, normal_pages, _to_frames, writes=False, zeroes_cost=False)
 
 
 def copy_out(gfns: Gfns, addresses: I64) -> Operation[None]:
-    """Copy frames into normal pages, in clear: for a VM that never ran secure. Shapes as for `copy_in`."""
-    for offsets, normal_pages in _batches(gfns, addresses):
+    """Copy frames into normal pages, in clear: for a VM that never ran secure. Shapes as for `copy_in`.
+
+    A frame that nobody wrote makes its normal page a hole.
+    """
+    written = gfns.slot.marked(gfns.each_offset(), FRAME_POPULATED)
+    for offsets, normal_pages in _batches(gfns, addresses, written):
         yield _transfer(gfns.slot, offsets, normal_pages, _to_normal, writes=True)
+    if not written.all():
+        for offsets, normal_pages in _batches(gfns, addresses, ~written):
+            yield replace(_transfer(gfns.slot, offsets, normal_pages, _zero, writes=True), zeroes=True)
 
 
 def zero_normal(gfns: Gfns, addresses: I64) -> Operation[None]:
@@ -69,7 +76,7 @@ def decrypt_in(gfns: Gfns, addresses: I64, sealer: Sealer) -> Operation[Mask]:
         genuine = np.zeros(len(offsets), np.bool_)
         counters, tags = gfns.slot.counter[offsets], gfns.slot.tag[offsets]
         decrypt = partial(_decrypt, sealer, offsets + gfns.slot.first, counters, tags, genuine)
-        yield _transfer(gfns.slot, offsets, normal_pages, decrypt, writes=False)
+        yield replace(_transfer(gfns.slot, offsets, normal_pages, decrypt, writes=False), dense=True)
         found.append(genuine)
     return np.concatenate(found)
 
@@ -96,19 +103,27 @@ def _decrypt(
     genuine[some] = sealer.open(gfns[some], counters[some], tags[some], normal, frames)
 
 
-def _batches(gfns: Gfns, addresses: I64) -> Iterator[tuple[I64, I64]]:
-    """Yield offsets and addresses in parts of at most `PIECES` pieces, each for one transfer."""
+def _batches(gfns: Gfns, addresses: I64, chosen: Mask | None = None) -> Iterator[tuple[I64, I64]]:
+    """Yield offsets and addresses in parts of at most `PIECES` pieces, each for one transfer.
+
+    `chosen`: of which of the GFNs (bool, one each); None: of all.
+    """
     offsets = gfns.each_offset()
+    if chosen is not None:
+        offsets, addresses = offsets[chosen], addresses[chosen]
     firsts, _ = run_starts(len(offsets), (offsets, 1), (addresses, PAGE_SIZE))
     edges = [*firsts[::PIECES].tolist(), len(offsets)]
     for start, end in pairwise(edges):
         yield offsets[start:end], addresses[start:end]
 
 
-def _transfer(slot: FrameSlot, offsets: I64, addresses: I64, each: Each, *, writes: bool) -> Transfer:
+def _transfer(
+    slot: FrameSlot, offsets: I64, addresses: I64, each: Each, *, writes: bool, zeroes_cost: bool = True
+) -> Transfer:
     """Return a transfer that calls `each` for pages that lie side by side, in frames and normal memory.
 
-    `offsets` (pages from the slot's start) and `addresses` (bytes) have an element per page.
+    `offsets` (pages from the slot's start) and `addresses` (bytes) have an element per page. Unless
+    `zeroes_cost`, what is read as zeroes scrubs the frames, and `each` is not called.
     """
     firsts, counts = run_starts(len(offsets), (offsets, 1), (addresses, PAGE_SIZE))
     sizes = counts << PAGE_ORDER
@@ -116,6 +131,9 @@ def _transfer(slot: FrameSlot, offsets: I64, addresses: I64, each: Each, *, writ
 
     def of_view(index: int, offset: int, view: memoryview) -> None:
         first, count = int(firsts[index]) + (offset >> PAGE_ORDER), len(view) >> PAGE_ORDER
+        if view.readonly and not zeroes_cost:
+            slot.frames.scrub(int(offsets[first]), count)
+            return
         if not writes:
             slot.frames.populate(int(offsets[first]), count)
         frames = slot.frames.at(int(offsets[first]), count << PAGE_ORDER)
