@@ -37,10 +37,12 @@ help: ## show this list
 demo: $(ready) ## run the demonstration from start to end
 	@.venv/bin/pef demo
 
-test: $(ready) ## run the tests, without the long proofs and the benchmarks
+test: $(ready) ## run the tests, without the long proofs and the benchmarks: about 4 minutes
+	@echo "this takes about 4 minutes on two free cores"
 	@$(pytest) -m 'not verify'
 
-verify: $(ready) ## run the long proofs: mutants, interleavings, crashes, and the containers where an engine runs
+verify: $(ready) ## run the long proofs, and the containers where an engine runs: about 28 minutes
+	@echo "this takes about 28 minutes on two free cores"
 	@$(MAKE) -sk --no-print-directory $(proofs)
 
 mutants: $(ready) ## put mutants into the services: rows, tests and counterexamples must tell them apart
@@ -55,13 +57,13 @@ lint: style types contracts ## check style, types and import contracts
 rows: $(ready) ## play the protocol rows against services that are started for it
 	@.venv/bin/pef rows
 
-crash: $(ready) ## let either side die at each yield of each operation, and judge what the other one keeps
+crash: $(ready) ## let either side die at each yield of each operation, and judge what the other one keeps: 4 minutes
 	@PYTHONPATH=tests $(py) -m crash
 
-interleavings: $(ready) ## suspend each operation at each yield, and run every other one there
+interleavings: $(ready) ## suspend each operation at each yield, and run every other one there: 3 minutes
 	@PYTHONPATH=tests $(py) -m interleavings
 
-bench: $(ready) ## measure the promises of docs/performance.md
+bench: $(ready) ## measure the promises of docs/performance.md: about 10 minutes
 	@$(py) -m pytest -q tests/bench
 
 docs: $(ready) ## write docs/reference from the tables, and the pages of the counterexamples

@@ -27,9 +27,9 @@ from crash import matrix as crash
 from crash.http_operations import HTTP_OPERATIONS
 from crash.operations import OPERATIONS as CRASH_OPERATIONS
 from interleavings.matrix import run_all
-from pef_explorer.engines import Processes
+from pef_explorer.engines import Processes, processors
 from pef_explorer.invariants import INVARIANTS as JOINT
-from pef_explorer.search.exploration import Bounds, explore, processors
+from pef_explorer.search.exploration import Bounds, explore
 from pef_hypervisor.designs import DESIGNS
 from pef_hypervisor.gfn.table import VM_TABLE
 from pef_hypervisor.invariants import INVARIANTS as HYPERVISORS

@@ -11,6 +11,7 @@ a run's report is the same on any engine.
 """
 
 import multiprocessing
+import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -162,3 +163,8 @@ def _in_order(hand_out: Callable[[T], Callable[[], R]], items: Iterable[T], at_o
 
 def _leave_signals_to_the_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0))

@@ -7,6 +7,7 @@ from pef_lab import trace
 from pef_lab.designs.report import DesignReport, write_json
 from pef_lab.designs.run import Ordered, PairSource, check, fresh_pairs, run_designs, standing_pair
 from pef_lab.endpoints import Endpoints
+from pef_lab.estimates import DESIGN, TOUCHED_GIBIBYTE, say_how_long
 from pef_lab.failures import OperatorFault
 from pef_lab.normal_memory import NormalMemoryForm
 from pef_lab.progress import reporting
@@ -29,6 +30,8 @@ def compare(
     source = standing_pair(endpoints) if endpoints else fresh_pairs(ordered.size, normal_memory)
     recording = Recording(wanted=trace_file is not None)
     reports: list[DesignReport] = []
+    a_design = DESIGN + TOUCHED_GIBIBYTE * ordered.touched / (1 << 30)
+    say_how_long(console_for(errors=True), a_design * len(ordered.designs))
     try:
         run(_run(ordered, source, recording, reports))
     except OperatorFault:

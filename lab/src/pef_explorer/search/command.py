@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from pef_explorer.engines import engine_for
+from pef_explorer.engines import engine_for, processors
 from pef_explorer.plan import Plan
 from pef_explorer.search.counterexample import counterexample
-from pef_explorer.search.exploration import REPORT_EVERY, Bounds, Row, file_of, processors
+from pef_explorer.search.exploration import REPORT_EVERY, Bounds, Row, file_of
 from pef_explorer.search.exploration import explore as explored
 from pef_explorer.search.search import Progress
 from pef_lab.blocks import Blocks

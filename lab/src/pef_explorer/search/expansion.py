@@ -15,8 +15,9 @@ Where the wire fails as well, there is one scope, and everything may begin.
 """
 
 import heapq
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from pef_explorer.actions.move import GO_ON, GUESTS, VM, Move
 from pef_explorer.actions.table import PAGE_OUT, PAIR
@@ -69,17 +70,38 @@ class Expansion:
         self.runs = 0
         self._far = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what can be written down: all but the world, which `go_on` is given again."""
+        return {name: part for name, part in self.__dict__.items() if name != "world"}
+
     def explore(self, number: int, far: int) -> None:
         """Make every move of the expansion once, from state `number`, `far` moves from the beginning."""
+        self.begin(number, far)
+        self.go_on(self.world, lambda: False)
+
+    def begin(self, number: int, far: int) -> None:
+        """Begin at state `number`, `far` moves from the beginning."""
         self._far = far
         self.world.put_back(self.settled)
         self._wait(Node(number, self._allowed(whole=False), 0, None, whole=False))
+
+    def go_on(self, world: World, stop: Callable[[], bool]) -> bool:
+        """Make moves until every one was made, or `stop` says so; return whether every one was."""
+        self.world = world
         while self._frontier:
             node = self._frontier[0][2]
             if node.made == len(node.moves):
                 heapq.heappop(self._frontier)
                 continue
+            if stop():
+                return False
             self._run(node)
+        return True
+
+    @property
+    def unfinished(self) -> list[int]:
+        """Return the states of which not every move was made."""
+        return [node.number for _, _, node in self._frontier if node.made < len(node.moves)]
 
     def _wait(self, node: Node) -> Node:
         self._nodes[node.number] = node

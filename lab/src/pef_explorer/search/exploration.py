@@ -4,7 +4,6 @@ A design is explored with each image that a slot of so many GFNs can have. The r
 engine, for a plan is one piece of work that depends on nothing else; only the seconds differ.
 """
 
-import os
 import pickle
 import tempfile
 import time
@@ -23,7 +22,7 @@ from pef_protocol.designs import DesignName
 
 REPORT_EVERY: Final = 0.5
 """Seconds between two words of a search on how far it is."""
-FORM: Final = "pef-search/5"
+FORM: Final = "pef-search/6"
 UNREADABLE: Final = (pickle.UnpicklingError, EOFError, ImportError, AttributeError, TypeError, ValueError)
 KEPT_EVERY: Final = 120.0
 """Seconds between two times that a search is written down, where it is."""
@@ -235,8 +234,3 @@ def _reporting(
 def file_of(directory: Path, plan: Plan, violation: Violation, mutant: str | None = None) -> Path:
     """Return where the counterexample of a violation goes."""
     return directory / f"{mutant or plan.design}-{violation.invariant.replace('_', '-')}.json"
-
-
-def processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0))

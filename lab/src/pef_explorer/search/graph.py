@@ -8,7 +8,7 @@ import hashlib
 import heapq
 import marshal
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -110,11 +110,14 @@ class Graph:
         """Return the two states that an edge joins."""
         return self._from[edge], self._to[edge]
 
-    def without_end(self) -> Iterator[int]:
-        """Yield the states from which no quiescent state and no breach can be reached."""
+    def without_end(self, unfinished: Iterable[int] = ()) -> Iterator[int]:
+        """Yield the states from which no quiescent state and no breach can be reached.
+
+        Of `unfinished` states not every move was made: nobody knows yet what they lead to.
+        """
         begin, end, _ = self.columns()
         ended = np.zeros(len(self) + 1, np.bool_)
-        ended[[BROKEN, *self.settled]] = True
+        ended[[BROKEN, *self.settled, *unfinished]] = True
         while True:
             more = begin[ended[end] & ~ended[begin]]
             if not len(more):

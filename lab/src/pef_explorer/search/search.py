@@ -7,7 +7,7 @@ the whole VM is explored from every quiescent state. The nearest state comes fir
 
 import gc
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -75,7 +75,7 @@ class Progress(NamedTuple):
 
 
 class Search:
-    """A search of one plan; it can be stopped at any quiescent state, pickled, and continued.
+    """A search of one plan; it can be stopped after any run of moves, pickled, and continued.
 
     It goes on beyond a breach, for others may follow from it.
     """
@@ -89,6 +89,8 @@ class Search:
         self._local_states = 0
         self._local_violations: list[int] = []
         self._frontier: list[tuple[int, int, SettledState]] = []
+        self._current: tuple[int, int, Expansion] | None = None
+        """The expansion that is under way, with the distance and the number of where it began."""
         self._blank: list[tuple[bytes, tuple[int, int, SettledState]]] = []
         world = World(plan)
         rest(world)
@@ -97,15 +99,23 @@ class Search:
         heapq.heappush(self._frontier, (0, number, world.saved()))
 
     def __bool__(self) -> bool:
-        return bool(self._frontier)
+        return bool(self._frontier) or self._current is not None
 
     def go_on(self, stop: Callable[[Progress], bool]) -> None:
         """Explore expansion by expansion until nothing is left, or `stop` says so."""
         world = World(self.plan)
         with undisturbed():
-            while self._frontier and not stop(self.progress):
-                depth, number, settled = heapq.heappop(self._frontier)
-                self._from(world, depth, number, settled)
+            while self and not stop(self.progress):
+                if self._current is None:
+                    depth, number, settled = heapq.heappop(self._frontier)
+                    expansion = Expansion(world, settled, WHOLE, self.graph)
+                    expansion.begin(number, depth)
+                    self._current = depth, number, expansion
+                depth, number, expansion = self._current
+                if not expansion.go_on(world, lambda: stop(self.progress)):
+                    return
+                self._current = None
+                self._end(world, depth, number, expansion)
                 if not self._frontier:
                     self._fill()
 
@@ -117,13 +127,25 @@ class Search:
     @property
     def progress(self) -> Progress:
         """Return how far the search is."""
-        depth = self._frontier[0][0] if self._frontier else 0
-        return Progress(len(self.graph) + self._local_states, self.transitions, len(self._frontier), depth)
+        states = len(self.graph) + self._local_states
+        return Progress(states, self._transitions, len(self._frontier), self._depth)
 
-    def _from(self, world: World, depth: int, number: int, settled: SettledState) -> None:
-        expansion = Expansion(world, settled, WHOLE, self.graph)
-        expansion.explore(number, depth)
+    @property
+    def _transitions(self) -> int:
+        """Return the transitions that were made, those of the expansion under way included."""
+        return self.transitions + (self._current[2].transitions if self._current else 0)
+
+    @property
+    def _depth(self) -> int:
+        """Return the distance up to which everything was seen, where something is left."""
+        if self._current is not None:
+            return self._current[0]
+        return self._frontier[0][0] if self._frontier else 0
+
+    def _end(self, world: World, depth: int, number: int, expansion: Expansion) -> None:
+        """Take over what an expansion has found, and do what concerns one GFN alone."""
         self._note(expansion)
+        settled = expansion.settled
         for far, found, each in expansion.found:
             self._push(world, depth + far, found, each)
         if settled.snapshot.suspended is not None:
@@ -199,7 +221,7 @@ class Search:
     def found(self) -> Found:
         """Return what was found so far."""
         paths = self.graph.paths()
-        violations = _violations(self.plan, self.graph)
+        violations = _violations(self.plan, self.graph, self._current[2].unfinished if self._current else ())
         for local in self._locals.values():
             if not local.violations:
                 continue
@@ -208,13 +230,12 @@ class Search:
             violations += [
                 violation._replace(moves=(*path, *violation.moves)) for violation in local.violations
             ]
-        depth = self._frontier[0][0] if self._frontier else max(paths.far)
         return Found(
             self.plan,
             len(self.graph) + self._local_states,
-            self.transitions,
-            depth,
-            not self._frontier,
+            self._transitions,
+            self._depth if self else max(paths.far),
+            not self,
             tuple(
                 sorted(_best(violations), key=lambda violation: (len(violation.moves), violation.invariant))
             ),
@@ -234,12 +255,15 @@ def _conditions(world: World, scope: int) -> Iterator[Any]:
         yield part_of(world.now, world.oracle, gfn, slot, world.system.normal_page(gfn))
 
 
-def _violations(plan: Plan, graph: Graph) -> list[Violation]:
-    """Return the shortest violation of each invariant in a graph; without waiting, if there is one."""
+def _violations(plan: Plan, graph: Graph, unfinished: Iterable[int] = ()) -> list[Violation]:
+    """Return the shortest violation of each invariant in a graph; without waiting, if there is one.
+
+    `unfinished`: states of which not every move was made.
+    """
     found = [(each.state, Violation(each.invariant, each.sentence, each.moves)) for each in graph.breaches]
     if EVERY_CALL_ENDS not in plan.ignored:
         never = Violation(EVERY_CALL_ENDS, "the open calls wait for each other", ())
-        found += [(state, never) for state in graph.without_end()]
+        found += [(state, never) for state in graph.without_end(unfinished)]
     violations: dict[str, Violation] = {}
     for waits, paths in ((False, graph.paths(with_waits=False)), (True, graph.paths())) if found else ():
         reached = [

@@ -10,12 +10,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pef_explorer.engines import engine_for
+from pef_explorer.engines import engine_for, processors
 from pef_explorer.simulation import files
 from pef_explorer.simulation.campaign import Report, campaign
 from pef_explorer.simulation.course import course_of
 from pef_lab.blocks import Blocks
 from pef_lab.commandline import FAILED
+from pef_lab.estimates import ACTION, say_how_long
 from pef_lab.failures import WrongInput
 from pef_lab.known_designs import GROUPS, chosen_designs
 from pef_lab.output import must_be_writable, write_file
@@ -48,6 +49,7 @@ def simulate_design(
     if json_file is not None:
         must_be_writable(json_file)
     console, errors = console_for(), console_for(errors=True)
+    say_how_long(errors, ACTION * steps * seeds / min(processes or 1, processors()))
     began = time.perf_counter()
     with engine_for(processes, scheduler) as engine, _reporting(errors, seeds) as report_progress:
         report = campaign(engine, chosen, range(first, first + seeds), steps, report_progress)

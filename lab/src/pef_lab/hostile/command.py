@@ -17,6 +17,7 @@ from pef_lab.between.script import ScriptedBetween
 from pef_lab.between.wire import PLAN, Ports, ports_of, standing_between
 from pef_lab.commandline import FAILED
 from pef_lab.endpoints import Endpoints
+from pef_lab.estimates import ATTACK, say_how_long
 from pef_lab.failures import Refusal, Unanswered, WrongInput
 from pef_lab.hostile.attack import Attack, attempted
 from pef_lab.hostile.catalogue import ATTACKS, NOT_TRIED, TOO_SLOW
@@ -62,8 +63,9 @@ def hostile(
     not_tried = [] if patterns else [*NOT_TRIED.items()]
     not_tried += [(each.number, f"{each.tried}: {TOO_SLOW}") for each in wanted if each not in chosen]
     must_be_writable(json_file)
-    console = console_for()
-    rows = run(attacked(ports, known_patience, chosen, console_for(errors=True)))
+    console, errors = console_for(), console_for(errors=True)
+    say_how_long(errors, sum(ATTACK + known_patience * each.slow for each in chosen))
+    rows = run(attacked(ports, known_patience, chosen, errors))
     console.print(table_of(rows))
     for number, why in sorted(not_tried):
         console.print(f"  {number} not tried: {why}", style="dim", markup=False, soft_wrap=True)

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from pef_lab.commandline import FAILED
 from pef_lab.endpoints import OF_OUTSIDERS, find_endpoints
+from pef_lab.estimates import ROW, say_how_long
 from pef_lab.failures import OperatorFault, Unanswered, Unreached, WrongInput
 from pef_lab.output import must_be_writable
 from pef_lab.rows.admission import admit
@@ -150,6 +151,8 @@ async def _play(
         raise WrongInput(
             "--id: none of these rows can be played on this subject; `pef rows --list` says where"
         )
+    ours = [target for target in can_be if not target.runs_already]
+    say_how_long(console, ROW * sum(len(wanted[target.subject]) for target in ours))
     for target in can_be:
         done = judge(await _pass(target, wanted[target.subject], patience, console))
         passes.append(done)
@@ -165,6 +168,7 @@ async def _pass(target: Target, wanted: Sequence[Row], patience: float, console:
         async with target.opened(patience) as stage:
             if target.runs_already:
                 await admit(stage.sides)
+                say_how_long(console, ROW * len(wanted))
             with telling(console, target.subject, len(wanted)) as tell:
                 played = await play(stage, wanted, patience, tell)
     except Unanswered as silence:

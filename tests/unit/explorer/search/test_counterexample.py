@@ -136,7 +136,7 @@ def found_within(limit: int) -> dict[str, Violation]:
 
 @pytest.mark.usefixtures("deadlocked")
 def test_calls_that_wait_for_each_other_are_found_and_told() -> None:
-    violation = found_within(300)[EVERY_CALL_ENDS]
+    violation = found_within(1000)[EVERY_CALL_ENDS]
     assert {move.action for move in violation.moves} >= {"host read", "page out"}
     assert comes_again(ONE, violation)
     world = World(ONE)

@@ -63,6 +63,12 @@ def test_states_from_which_nothing_still_can_be_reached(
     assert list(graph_of(*edges, settled=settled).without_end()) == stuck
 
 
+def test_what_is_not_finished_may_lead_anywhere() -> None:
+    graph = graph_of((1, 2, "a"), (2, 3, "b"), (3, 2, "c"), (1, 4, "d"), (4, 4, "e"))
+    assert list(graph.without_end()) == [1, 2, 3, 4]
+    assert list(graph.without_end([3])) == [4]
+
+
 def test_a_breach_is_an_end() -> None:
     graph = graph_of((1, 2, "a"))
     assert list(graph.without_end()) == [1, 2]

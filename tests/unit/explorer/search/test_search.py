@@ -99,7 +99,7 @@ def test_processes_find_up_to_a_limit_what_one_finds() -> None:
     assert all(800 * len(row.found) <= row.transitions < 1600 * len(row.found) for row in alone)
 
 
-@pytest.mark.parametrize("at", [1, 2500])
+@pytest.mark.parametrize("at", [1, 50, 777, 2500])
 @pytest.mark.verify
 def test_a_search_that_was_stopped_and_pickled_ends_as_any_other(at: int) -> None:
     search = Search(VIOLATIONS)
@@ -117,6 +117,15 @@ def test_a_search_that_was_cut_says_so_and_how_far_it_saw_everything() -> None:
     assert (cut.complete, uncut.complete) == (False, True)
     assert 1500 <= cut.transitions < uncut.transitions
     assert 0 < cut.depth < uncut.depth
+
+
+def test_a_search_that_is_cut_anywhere_raises_no_alarm_for_that() -> None:
+    """Where it is cut, nobody knows what comes: no state is said to lead nowhere."""
+    search = Search(SMALL)
+    for at in range(1, 1500, 7):
+        search.go_on(until(at))
+        assert search.progress.transitions >= at
+        assert search.found().violations == ()
 
 
 @pytest.mark.verify
