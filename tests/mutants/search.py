@@ -21,7 +21,7 @@ from pef_explorer.plan import IMAGES, Delivery, Plan
 from pef_explorer.search.counterexample import comes_again, counterexample
 from pef_explorer.search.search import Progress, Search
 from pef_lab.version import commit
-from pef_mutants.registry import MUTANTS
+from pef_mutants.blind_spots import SEARCHED
 from pef_protocol.designs import Design
 
 LIMIT: Final = 30_000
@@ -43,7 +43,7 @@ class Searched(NamedTuple):
 
 
 def plans(*, triggered: bool) -> Iterator[Plan]:
-    """Yield the systems in which a mutant is looked for, the smallest first."""
+    """Yield the systems in which a mutant is looked for, the smallest first; then one call at a time."""
     ignored = REFUSING if triggered else frozenset[str]()
     for pages, plug, faults in ((1, 0, 0), (1, 0, 1), (1, 1, 1), (2, 1, 0), (2, 1, 1)):
         for image in IMAGES[pages]:
@@ -55,11 +55,13 @@ def plans(*, triggered: bool) -> Iterator[Plan]:
                 ignored=ignored,
                 delivery=Delivery.UNRELIABLE,
             )
+    for image in IMAGES[1]:
+        yield Plan(Design.TRACKED, image, calls=1, faults=1, ignored=ignored)
 
 
 def search(name: str) -> Searched:
     """Look for one mutant until an invariant is violated that is not violated without it."""
-    mutant, began, transitions = MUTANTS[name], time.perf_counter(), 0
+    mutant, began, transitions = SEARCHED[name], time.perf_counter(), 0
     from_test = mutant.triggered
     for plan in plans(triggered=name in TRIGGERED):
         with ExitStack() as mutated:
@@ -99,7 +101,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--keep", type=Path, metavar="DIR")
     parser.add_argument("--processes", type=int, default=2)
     asked = parser.parse_args(arguments)
-    names = asked.mutants or list(MUTANTS)
+    names = asked.mutants or list(SEARCHED)
     missed = 0
     with get_context("fork").Pool(asked.processes) as pool:
         for searched in pool.imap(search, names):

@@ -12,6 +12,7 @@ NO_SUCH_CALL: Final[dict[bool, Code]] = {True: UCode.U_FUNCTION, False: HCode.H_
 
 BY_NAME: Final[dict[str, Code]] = {
     "UV_SVM_TERMINATE": UCode.U_PERMISSION,
+    "UV_UNREGISTER_MEM_SLOT": UCode.U_PERMISSION,
     "H_SVM_INIT_ABORT": HCode.H_STATE,
 }
 """Calls of which the usual refusal means that they are done."""

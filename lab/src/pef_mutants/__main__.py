@@ -10,7 +10,7 @@ from pef_lab.keeping import keep_up
 from pef_lab.pair import PairPlan
 from pef_lab.signals import run_until_ended
 from pef_lab.tables import console_for
-from pef_mutants.all_mutants import ALL_MUTANTS
+from pef_mutants.all_mutants import APPLICABLE
 from pef_mutants.mutant import Mutant
 
 SECURE_MEMORY: Final = 16 << 30
@@ -28,8 +28,8 @@ app: Final = Command(
 def show(context: typer.Context) -> None:
     """List all mutants: name, side, and what is wrong."""
     if context.invoked_subcommand is None:
-        width = max(map(len, ALL_MUTANTS))
-        for mutant in ALL_MUTANTS.values():
+        width = max(map(len, APPLICABLE))
+        for mutant in APPLICABLE.values():
             typer.echo(f"{mutant.id:{width}}  {mutant.side.capitalize()}  {mutant.sentence}")
 
 
@@ -50,7 +50,7 @@ def line_of(mutant: Mutant) -> str:
 
 
 def _known(name: str) -> Mutant:
-    mutant = ALL_MUTANTS.get(name)
+    mutant = APPLICABLE.get(name)
     if mutant is None:
         raise WrongInput(f"no such mutant: {name}; `python -m pef_mutants` lists them")
     return mutant

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from pef_mutants.blind_spots import BLIND_SPOTS
 from pef_mutants.checks import FORGETS, SWAPS
 from pef_mutants.hypervisor import by_hand as of_hypervisor
 from pef_mutants.hypervisor import host
@@ -21,3 +22,6 @@ NAMED: Final[tuple[Mutant, ...]] = (
     *host.BY_HAND,
 )
 ALL_MUTANTS: Final[Mapping[str, Mutant]] = {mutant.id: mutant for mutant in (*NAMED, *GENERATED)}
+"""Those that the rows judge."""
+APPLICABLE: Final[Mapping[str, Mutant]] = {**ALL_MUTANTS, **BLIND_SPOTS}
+"""Those that a service can have."""

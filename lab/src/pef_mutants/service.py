@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from typing import Final
 
 from pef_hypervisor import app as hypervisor
-from pef_mutants.all_mutants import ALL_MUTANTS
+from pef_mutants.all_mutants import APPLICABLE
 from pef_protocol.events import Side
 from pef_ultravisor import app as ultravisor
 
@@ -27,11 +27,11 @@ def main() -> None:
     parser.add_argument("mutants", nargs="+", metavar="NAME", help="`python -m pef_mutants` lists them")
     words = parser.parse_args()
     sys.argv[1:] = []  # a service takes no arguments
-    if unknown := [name for name in words.mutants if name not in ALL_MUTANTS]:
+    if unknown := [name for name in words.mutants if name not in APPLICABLE]:
         parser.error(f"no such mutant: {', '.join(unknown)}")
     with ExitStack() as applied:
         for name in words.mutants:
-            applied.enter_context(ALL_MUTANTS[name].applied())
+            applied.enter_context(APPLICABLE[name].applied())
         SERVICES[words.side]()
 
 

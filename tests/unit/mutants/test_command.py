@@ -16,7 +16,7 @@ from pef_lab.failures import Refusal
 from pef_lab.pair import PairPlan, started
 from pef_lab.vmm import Vmm
 from pef_mutants.__main__ import app, line_of
-from pef_mutants.all_mutants import ALL_MUTANTS
+from pef_mutants.all_mutants import APPLICABLE
 from pef_protocol.designs import Design
 from scenarios.pef_command import environment
 
@@ -26,7 +26,7 @@ FAULT = "hv/outside-is-zero"
 def test_each_mutant_is_listed_with_its_side_and_its_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert app.run([]) == 0
     listed = [re.split(r"  +", line, maxsplit=2) for line in capsys.readouterr().out.splitlines()]
-    assert listed == [[each.id, each.side.capitalize(), each.sentence] for each in ALL_MUTANTS.values()]
+    assert listed == [[each.id, each.side.capitalize(), each.sentence] for each in APPLICABLE.values()]
 
 
 def test_a_name_that_no_mutant_has_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,7 +40,7 @@ def test_a_name_that_no_mutant_has_is_one_clear_line(capsys: pytest.CaptureFixtu
 
 def test_the_page_quotes_what_is_printed_first() -> None:
     page = (Path(__file__).parents[3] / "docs" / "mutants.md").read_text(encoding="utf-8")
-    assert f"$ .venv/bin/python -m pef_mutants serve K4\n{line_of(ALL_MUTANTS['K4'])}\n" in page
+    assert f"$ .venv/bin/python -m pef_mutants serve K4\n{line_of(APPLICABLE['K4'])}\n" in page
 
 
 async def first_page(endpoints: Endpoints) -> bytes:
@@ -82,7 +82,7 @@ def test_a_pair_with_a_fault_is_kept_up_until_a_signal_and_others_find_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with served(tmp_path, FAULT) as (process, printed):
-        assert printed.startswith(f"{line_of(ALL_MUTANTS[FAULT])}\n")
+        assert printed.startswith(f"{line_of(APPLICABLE[FAULT])}\n")
         tokens = Path(re.findall(r"kept in (\S+),", printed)[0])
         for name, value in re.findall(r"(PEF_\w+)=(\S+)", tokens.read_text()):
             monkeypatch.setenv(name, value)

@@ -36,6 +36,8 @@ def no_iv_comes_twice(step: Step) -> Iterator[str]:
     same = step.after.generation == step.before.generation and step.after.uv_vm and step.before.uv_vm
     if same and step.after.used < step.before.used:
         yield "IVs that had been used are free again"
+    if step.world.iv_again:
+        yield "a page is sealed with an IV that its key has been used with"
 
 
 def what_is_asked_succeeds(step: Step) -> Iterator[str]:

@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidTag
 
 from pef_kit.core.runs import I64, U8, U64, Mask
 from pef_kit.runtime.bus import NORMAL_BASE, NormalMemory
-from pef_protocol.quantities import PAGE_SIZE
+from pef_protocol.quantities import PAGE_SIZE, Lpid
 from pef_ultravisor.memory.frames import Frames
 from pef_ultravisor.memory.sealing import Sealer
 
@@ -63,13 +63,21 @@ class HeapFrames(Frames):
 
 
 class KnownBytesSealer(Sealer):
-    """The services' sealer over the bytes by which a page is known."""
+    """The services' sealer over the bytes by which a page is known.
+
+    `used_ivs`: the IVs with which pages were sealed since somebody emptied it, as they went to the cipher.
+    """
+
+    def __init__(self, lpid: Lpid, key: bytes, fixed: bytes) -> None:
+        super().__init__(lpid, key, fixed)
+        self.used_ivs: list[bytes] = []
 
     def seal(self, gfns: I64, counters: U64, frames: U8, normal: U8, tags: U8) -> None:
         """Encrypt pages of `frames` into `normal` and note their tags."""
         pages, out = frames.reshape(-1, PAGE_SIZE), normal.reshape(-1, PAGE_SIZE)
         for place, (gfn, counter) in enumerate(zip(gfns.tolist(), counters.tolist(), strict=True)):
             iv, bound = self._bound(gfn, counter)
+            self.used_ivs.append(iv)
             sealed = self._cipher.encrypt(iv, pages[place, :KNOWN_BYTES].tobytes(), bound)
             out[place, :KNOWN_BYTES] = np.frombuffer(sealed[:KNOWN_BYTES], np.uint8)
             tags[place] = np.frombuffer(sealed[KNOWN_BYTES:], np.uint8)

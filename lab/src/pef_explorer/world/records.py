@@ -23,6 +23,8 @@ class SettledState(NamedTuple):
     faults: int
     troubles: Troubles
     copies: tuple[Copy, ...]
+    used_ivs: frozenset[tuple[int, bytes]] = frozenset()
+    """The IVs with which pages were sealed on the way here, and of which SVM the key was (its number)."""
 
 
 @dataclass(slots=True)

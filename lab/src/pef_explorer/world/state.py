@@ -40,6 +40,9 @@ class WorldState:
         """The SVM died with the Ultravisor, and no hello has been answered since."""
         self._now: Observation | None = None
         self._shape = shape_of(self.now)
+        self.used_ivs: set[tuple[int, bytes]] = set()
+        self.iv_again = False
+        """A page was sealed with an IV that its key has been used with."""
         self.failed = ""
         """Why the last move made a UV_ESM fail, or nothing."""
         self.starts = [*starts(plan)]
@@ -49,7 +52,14 @@ class WorldState:
     def saved(self) -> SettledState:
         """Return this quiescent or suspended state as a plain value."""
         snapshot = self.system.snapshot(self._suspended())
-        return SettledState(snapshot, self.oracle.frozen(), self.faults, self.troubles, copies(self.system))
+        return SettledState(
+            snapshot,
+            self.oracle.frozen(),
+            self.faults,
+            self.troubles,
+            copies(self.system),
+            frozenset(self.used_ivs),
+        )
 
     def put_back(self, settled: SettledState) -> None:
         """Go back to a saved state; close every open call."""
@@ -59,6 +69,8 @@ class WorldState:
         self.system.restore(settled.snapshot)
         put_back(self.system, settled.copies)
         self.oracle.thaw(settled.memory)
+        self.used_ivs = set(settled.used_ivs)
+        self.iv_again = False
         self.faults, self.troubles = settled.faults, settled.troubles
         self.faulty = self.in_doubt = settled.faults < self.plan.faults
         self.begun = 0
@@ -114,8 +126,14 @@ class WorldState:
         return not self.open and not self.system.apart
 
     def note_sealed(self) -> None:
-        """Remember what pages looked like when they went out."""
+        """Remember what pages looked like when they went out, and with which IVs they were sealed."""
         svm = self.system.svm
+        for iv in svm.sealer.used_ivs if svm else ():  # type: ignore[attr-defined]
+            used = self.system.generation, iv
+            self.iv_again |= used in self.used_ivs
+            self.used_ivs.add(used)
+        if svm:
+            svm.sealer.used_ivs.clear()  # type: ignore[attr-defined]
         for slot in svm.slots if svm else ():
             for at in range(slot.count):
                 counter, gfn = int(slot.counter[at]), slot.first + at

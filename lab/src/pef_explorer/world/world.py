@@ -35,7 +35,7 @@ class World(WorldState):
     def do(self, move: Move) -> Ending | None:
         """Make a move and return the action that it ended, or None."""
         self._count(move.fault)
-        self.system.wrong = ""
+        self.system.wrong, self.iv_again = "", False
         if move.action == GO_ON:
             self._go_on(self.open[move.actor], move.fault)
         elif move.actor == NETWORK:
