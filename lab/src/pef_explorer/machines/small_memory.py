@@ -6,7 +6,6 @@ services' own binding, over those bytes: the rest of an encrypted page stays zer
 """
 
 import mmap
-from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -35,10 +34,6 @@ class HeapMemory(NormalMemory):
 
     def release(self, ra: int, length: int) -> None:
         """Do nothing: there is no file to which the bytes could be left."""
-
-    def parts(self, ra: int, length: int) -> Iterator[tuple[int, int, bool]]:
-        """Yield all in one part: there are no holes."""
-        yield 0, length, False
 
     def discard(self, ra: int, length: int) -> None:
         """Scrub the pages at `ra`."""

@@ -61,6 +61,9 @@ _MAP_NORESERVE: Final = 0x4000
 class NormalMemory:
     """Normal memory from real address `NORMAL_BASE`, `size` bytes, mapped from the file at `path`."""
 
+    _file: int | None = None
+    """The file, open; none where the bytes are in no file, and so no hole is."""
+
     def __init__(self, path: str | Path, size: int, *, create: bool = False) -> None:
         """Map the file; with `create` a new one, which nobody else has made."""
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT | os.O_EXCL if create else 0)
@@ -116,6 +119,8 @@ class NormalMemory:
 
         Whoever reads a hole through the mapping makes it cost memory.
         """
+        if self._file is None:
+            return iter([(0, length, False)])
         return parts(self._file, self._address, ra - NORMAL_BASE, length)
 
     def release(self, ra: int, length: int) -> None:
