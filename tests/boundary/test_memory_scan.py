@@ -80,7 +80,7 @@ class Scans:
 @asynccontextmanager
 async def scanned_pair(*, mapped: bool, draws: Path) -> AsyncIterator[LivePair]:
     """Start a pair whose Ultravisor writes its draws of entropy to a file."""
-    variables = (("PYTHONPATH", str(KNOWN_ENTROPY)), ("DRAWS_FILE", str(draws)))
+    variables = (("PYTHONPATH", str(KNOWN_ENTROPY)), ("PEF_TEST_DRAWS", str(draws)))
     async with live_pair(LivePlan(mapped=mapped, between=False, variables=variables)) as pair:
         if not may_read(pair.ultravisor.pid):
             pytest.skip("the Ultravisor is not dumpable: only root with CAP_SYS_PTRACE may read its memory")

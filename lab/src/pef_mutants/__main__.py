@@ -1,9 +1,13 @@
-"""`python -m pef_mutants`: list the mutants, or keep a pair up that has some of them."""
+"""`python -m pef_mutants`: list the mutants, keep a pair up that has some of them, or explore with them."""
 
+from contextlib import ExitStack
 from typing import Annotated, Final
 
 import typer
 
+from pef_explorer.search.command import explore_designs, slots_of
+from pef_explorer.search.exploration import Bounds
+from pef_lab import options as given
 from pef_lab.commandline import Command
 from pef_lab.failures import WrongInput
 from pef_lab.keeping import keep_up
@@ -42,6 +46,29 @@ def serve(
     for mutant in [_known(name) for name in names]:
         console.print(line_of(mutant), markup=False, soft_wrap=True)
     run_until_ended(keep_up(PairPlan(SECURE_MEMORY, mutants=tuple(names)), console))
+
+
+@app.command()
+def explore(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="The mutants.")],
+    design: given.DesignNames = None,
+    slots: given.Slots = "1",
+    vcpus: given.Vcpus = 1,
+    calls: given.Calls = 2,
+    faults: given.Faults = 0,
+    minutes: given.Minutes = 0,
+    json_file: given.JsonFile = None,
+    keep: given.Keep = None,
+    processes: given.Processes = None,
+) -> None:
+    """Explore as `pef explore` does, with mutants in both services."""
+    bounds = Bounds(slots_of(slots), vcpus, calls, faults, seconds=minutes * 60)
+    with ExitStack() as applied:
+        for mutant in [_known(name) for name in names]:
+            applied.enter_context(mutant.triggered())
+            applied.enter_context(mutant.applied())
+        # The processes are forked from this one, so that each of them has the mutants.
+        explore_designs(design, bounds, None, json_file, keep, processes, None, mutants=names)
 
 
 def line_of(mutant: Mutant) -> str:

@@ -35,15 +35,21 @@ def explore_designs(
     keep: Path | None,
     processes: int | None,
     scheduler: str | None,
+    *,
+    mutants: Sequence[str] = (),
 ) -> None:
-    """Explore the designs, tell and write what was found, and fail where an invariant is violated."""
+    """Explore the designs, tell and write what was found, and fail where an invariant is violated.
+
+    `mutants`: the deliberate faults that this process has, to be named beside what was found.
+    """
     chosen = chosen_designs(design or [ALL], GROUPS)
     for directory in (state, keep):
         if directory is not None:
             directory.mkdir(parents=True, exist_ok=True)
     if json_file is not None:
         must_be_writable(json_file)
-    command_line, version = _command(chosen, bounds), commit()
+    program = f"python -m pef_mutants explore {' '.join(mutants)}" if mutants else "pef explore"
+    command_line, version = _command(program, chosen, bounds), commit()
     console = console_for()
     if processes is None and scheduler is None:
         processes = processors()
@@ -51,7 +57,8 @@ def explore_designs(
     with engine_for(processes, scheduler) as engine, _watching(console_for(errors=True)) as report_progress:
         rows.extend(explored(engine, chosen, bounds, report_progress, state))
     console.print(table_of(rows, f"{command_line}, commit {version}"))
-    report = [report_of(row, keep, command_line, version, console) for row in rows]
+    mutant = mutants[0] if len(mutants) == 1 else None
+    report = [report_of(row, keep, command_line, version, console, mutant) for row in rows]
     if json_file is not None:
         content = {"command": command_line, "commit": version, "designs": report}
         write_file(json_file, [json.dumps(content, indent=2), "\n"])
@@ -67,11 +74,11 @@ def slots_of(text: str) -> tuple[int, int]:
     return int(first), int(second or 0)
 
 
-def _command(designs: list[DesignName], bounds: Bounds) -> str:
+def _command(program: str, designs: list[DesignName], bounds: Bounds) -> str:
     group = next((name for name, each in GROUPS.items() if list(each) == designs), None)
     names = [group] if group else [*designs]
     words = [
-        "pef explore",
+        program,
         *(f"--design {name}" for name in names),
         f"--slots {bounds.slots[0]},{bounds.slots[1]}",
     ]
@@ -106,12 +113,14 @@ def table_of(rows: list[Row], title: str) -> Blocks:
     return table
 
 
-def report_of(row: Row, keep: Path | None, command: str, version: str, console: Console) -> dict[str, Any]:
+def report_of(
+    row: Row, keep: Path | None, command: str, version: str, console: Console, mutant: str | None = None
+) -> dict[str, Any]:
     """Return a row as JSON; write its counterexamples where they are kept, and print the violations."""
     violations: list[dict[str, Any]] = []
     for plan, violation in row.violations:
         file = None
-        content = counterexample(plan, violation, command, version)
+        content = counterexample(plan, violation, command, version, mutant)
         if keep is not None:
             file = file_of(keep, plan, violation)
             write_file(file, [json.dumps(content, indent=1), "\n"])
