@@ -1,8 +1,9 @@
 """The moves that may be made in a state of the small system."""
 
 from collections.abc import Iterator
+from typing import Final
 
-from pef_explorer.actions.move import GO_ON, GUESTS, VM, Move
+from pef_explorer.actions.move import GO_ON, GUESTS, MEMORY, VM, VMM, Move
 from pef_explorer.actions.table import ESM_FAILS, UV_ESM, is_new
 from pef_explorer.machines.faults import OF_A_PEER, Fault
 from pef_explorer.machines.open_call import OpenCall, Pending
@@ -10,6 +11,8 @@ from pef_explorer.machines.small_esm import measured
 from pef_explorer.world.deaths import HELLO, deaths
 from pef_explorer.world.network import NETWORK, arrivals, may_befall
 from pef_explorer.world.state import WorldState
+
+HOST: Final = frozenset({VMM, MEMORY})
 
 
 def possible_moves(world: WorldState) -> Iterator[tuple[Move, frozenset[int]]]:
@@ -19,6 +22,7 @@ def possible_moves(world: WorldState) -> Iterator[tuple[Move, frozenset[int]]]:
     yield from ((move, world.whole) for move in deaths(world))
     if world.suspended is not None:
         yield from _phases(world)
+        yield from _meanwhile(world)
         return
     for actor, each in world.open.items():
         yield Move(actor, GO_ON), frozenset()
@@ -47,6 +51,16 @@ def _may_enter(world: WorldState) -> bool:
     """Tell whether UV_ESM may begin; not where it would only wait until somebody resets the VM."""
     vm, nothing = world.system.vm, world.system.svm is None and world.system.entering is None
     return vm is not None and not vm.must_reset and nothing and not world.oracle.secure
+
+
+def _meanwhile(world: WorldState) -> Iterator[tuple[Move, frozenset[int]]]:
+    """Yield what the host may do to a GFN between two phases of a UV_ESM.
+
+    While a phase is under way its pages are busy; so what begins there may end only in a later phase.
+    """
+    for move, action, footprint in world.starts:
+        if move.actor in HOST and footprint == {move.gfn} and action.may_be(world, move.gfn):
+            yield move, footprint
 
 
 def _phases(world: WorldState) -> Iterator[tuple[Move, frozenset[int]]]:

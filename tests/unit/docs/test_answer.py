@@ -1,0 +1,60 @@
+"""Each verdict of docs/the-question.md is a row of docs/answer/results.json, as it was measured."""
+
+import json
+import re
+import runpy
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from pef_explorer.invariants import EVERY_CALL_ENDS, INVARIANTS
+from pef_protocol.designs import SHOWN
+
+DOCS: Final = Path(__file__).parents[3] / "docs"
+MADE: Final[dict[str, Any]] = runpy.run_path(str(DOCS / "make_answer.py"))
+PAGE: Final = (DOCS / "the-question.md").read_text(encoding="utf-8")
+ROWS: Final[dict[str, dict[str, Any]]] = json.loads(
+    (DOCS / "answer" / "results.json").read_text(encoding="utf-8")
+)
+NAMES: Final = {EVERY_CALL_ENDS, *(each.__name__ for each in INVARIANTS)}
+
+
+def test_the_page_says_what_the_rows_say() -> None:
+    assert MADE["written"](PAGE, ROWS) == PAGE, "run `python docs/make_answer.py`"
+
+
+def test_no_line_gives_a_verdict_without_its_row() -> None:
+    for line in PAGE.splitlines():
+        is_verdict = line.startswith("|") and ("no reachable state" in line or any(n in line for n in NAMES))
+        if is_verdict:
+            row = re.search(r"\| `([a-z0-9]+/[a-z-]+)` \|$", line)
+            assert row is not None, line
+            assert row[1] in ROWS
+
+
+def test_each_design_has_a_verdict_and_a_cost() -> None:
+    for name in ("all", "costs"):
+        assert [row_id for row_id in ROWS if row_id.startswith(f"{name}/")] == [
+            f"{name}/{design}" for design in SHOWN
+        ]
+
+
+@pytest.mark.parametrize("row_id", ROWS)
+def test_a_row_says_how_it_came_about(row_id: str) -> None:
+    row = ROWS[row_id]
+    assert re.fullmatch(r"(pef|python -m pef_mutants) [a-zA-Z0-9 ,.=-]+", row["command"])
+    assert re.fullmatch(r"[0-9a-f]{7,40}", row["commit"])
+    for invariant, length in row.get("violations", ()):
+        assert invariant in NAMES
+        assert length > 0
+
+
+def test_only_a_complete_search_is_called_sound() -> None:
+    cut = {"violations": [], "complete": False, "depth": 7}
+    assert "cut" in MADE["verdict_of"](cut)
+    assert MADE["verdict_of"](cut | {"complete": True}) == MADE["SOUND"]
+
+
+def test_at_most_five_diagrams() -> None:
+    assert PAGE.count("```mermaid") <= 5
