@@ -12,6 +12,7 @@ from pef_hypervisor.outcome import Errno
 from pef_kit.core.effects import Operation
 from pef_protocol.states import HvVmState, UvVmState
 from pef_protocol.states import UvGfnState as S
+from pef_ultravisor.state import Svm
 
 
 def reset(world: Target, _: int) -> tuple[Operation[Any], bytes]:
@@ -67,12 +68,16 @@ def host_wrote(world: Target, gfn: int, values: frozenset[bytes], outcome: str) 
     if outcome != Errno.OK.name:
         return
     svm, state = world.system.svm, world.at_uv(gfn)
-    if state is S.PAGEDOUT:
-        world.oracle.tainted[gfn] = True
-    elif svm is not None and (svm.state is UvVmState.ABORT or _is_half_reset(world)):
+    world.oracle.tainted[gfn] |= state is S.PAGEDOUT
+    if svm is not None and (svm.state is UvVmState.ABORT or _is_half_reset(world)):
         world.oracle.may[gfn] |= values  # the VM gets back what was imported, or what was written since
-    elif svm is None or svm.state is not UvVmState.SECURE or state not in {S.SECURE, None}:
+    elif state is not S.PAGEDOUT and _reaches(svm, state):
         world.oracle.may[gfn] = values
+
+
+def _reaches(svm: Svm | None, state: S | None) -> bool:
+    """Tell whether the guest finds what the host writes into the normal page of a GFN of this state."""
+    return svm is None or svm.state is not UvVmState.SECURE or state not in {S.SECURE, None}
 
 
 def _is_half_reset(world: Target) -> bool:

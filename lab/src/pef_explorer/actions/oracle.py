@@ -68,6 +68,14 @@ class Oracle:
         self.may = [frozenset({ZERO})] * pages
         self.tainted, self.absent, self.secure = [False] * pages, [False] * pages, False
 
+    def is_normal_again(self, *, all_may_be_lost: bool = False) -> None:
+        """Let every page be lost that the host wrote over while it was out, and nothing be away any more."""
+        pages = len(self.may)
+        for gfn, tainted in enumerate(self.tainted):
+            if tainted or all_may_be_lost:
+                self.also(gfn, ZERO)
+        self.tainted, self.absent = [False] * pages, [False] * pages
+
     def loses_its_svm(self) -> None:
         """Let every page be lost that was secure: the Ultravisor has died."""
         pages = len(self.may)

@@ -54,4 +54,6 @@ def met(world: WorldState) -> None:
         world.oracle.is_new()
     elif world.lost:
         world.oracle.loses_its_svm()
+    elif world.system.svm is None:
+        world.oracle.is_normal_again()
     world.lost = False

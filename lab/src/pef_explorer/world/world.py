@@ -177,8 +177,4 @@ class World(WorldState):
 
     def _goes_on_as_normal_vm(self) -> None:
         """Let pages be lost that the host wrote over while they were out; all, if a message went wrong."""
-        for gfn, tainted in enumerate(self.oracle.tainted):
-            if tainted or self.faulty:
-                self.oracle.also(gfn, ZERO)
-        self.oracle.tainted = [False] * self.plan.pages
-        self.oracle.absent = [False] * self.plan.pages
+        self.oracle.is_normal_again(all_may_be_lost=self.faulty)

@@ -1,0 +1,137 @@
+"""Write `docs/answer/results.json` from reports of searches, and the tables of the two pages on it.
+
+    python docs/make_answer.py NAME=REPORT.json ... [costs=REPORT.json]
+
+A report is what `--json` wrote: of `pef explore`, `python -m pef_mutants explore`, or `pef designs` (costs).
+Rows of other names stay. Without a report the tables are written again from the rows that there are.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+DOCS: Final = Path(__file__).parent
+PAGES: Final = (DOCS / "the-question.md", DOCS / "the-question-in-detail.md")
+RESULTS: Final = DOCS / "answer" / "results.json"
+SOUND: Final = "**no reachable state breaks an invariant**"
+GIB: Final = 1 << 30
+MIB: Final = 1 << 20
+
+Rows = dict[str, dict[str, Any]]
+
+
+def rows_of(name: str, report: Mapping[str, Any]) -> Rows:
+    """Return the rows of a report of a search, by id: the name of the report and the design."""
+    same = {"command": report["command"], "commit": report["commit"]}
+    return {
+        f"{name}/{design['name']}": {
+            **same,
+            **{part: design[part] for part in ("states", "transitions", "depth", "complete")},
+            "violations": [[each["invariant"], each["length"]] for each in design["violations"]],
+        }
+        for design in report["designs"]
+    }
+
+
+def costs_of(report: Mapping[str, Any], command: str, commit: str) -> Rows:
+    """Return the rows of a run of designs, by id."""
+    kept = ("seconds", "messages", "gfns_carried", "bytes_moved", "bytes_per_gfn")
+    return {
+        f"costs/{design['name']}": {
+            "command": command,
+            "commit": commit,
+            **{part: design[part] for part in kept},
+        }
+        for design in report["designs"]
+    }
+
+
+def table(header: list[str], lines: list[list[str]]) -> str:
+    """Return a Markdown table."""
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, ["---"] * len(header), *lines])
+
+
+def verdict_of(row: Mapping[str, Any]) -> str:
+    """Return a verdict as the page says it; only a complete search says that nothing breaks."""
+    if row["violations"]:
+        return ", ".join(f"`{invariant}` ({length})" for invariant, length in row["violations"])
+    return SOUND if row["complete"] else f"nothing broken up to depth {row['depth']}: the search was cut"
+
+
+def verdicts(rows: Rows, name: str) -> str:
+    """Return the table of the rows of one report, each with its id."""
+    lines = [
+        [
+            f"`{row_id.partition('/')[2]}`",
+            f"{row['states']:,}",
+            f"{row['transitions']:,}",
+            verdict_of(row),
+            f"`{row_id}`",
+        ]
+        for row_id, row in rows.items()
+        if row_id.startswith(f"{name}/")
+    ]
+    return table(["design", "states", "transitions", "verdict", "row"], lines)
+
+
+def costs(rows: Rows) -> str:
+    """Return the table of what one UV_ESM costs."""
+    lines = [
+        [
+            f"`{row_id.partition('/')[2]}`",
+            f"{row['messages']['ultracalls']} + {row['messages']['hypercalls']}",
+            f"{row['gfns_carried']:,}",
+            amount(row["bytes_moved"]),
+            f"{row['bytes_per_gfn']['hypervisor']:g} + {row['bytes_per_gfn']['ultravisor']:g}",
+            f"{row['seconds'] * 1000:.0f} ms",
+            f"`{row_id}`",
+        ]
+        for row_id, row in rows.items()
+        if row_id.startswith("costs/")
+    ]
+    header = ["design", "ultracalls + hypercalls", "GFNs that they carry", "bytes moved"]
+    return table([*header, "bytes of state per GFN, Hypervisor + Ultravisor", "time here", "row"], lines)
+
+
+def amount(size: float) -> str:
+    """Return bytes as people say them."""
+    return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size / MIB:.1f} MiB"
+
+
+def tables(rows: Rows) -> dict[str, str]:
+    """Return what stands in each block of the page."""
+    found = {name: verdicts(rows, name) for name in ("all", "one", "d12", "readings")}
+    return {**found, "costs": costs(rows)}
+
+
+def written(page: str, rows: Rows) -> str:
+    """Return the page with its tables as the rows say."""
+    for name, content in tables(rows).items():
+        block = re.compile(rf"<!-- {name} -->.*?<!-- end -->", re.DOTALL)
+        page = block.sub(lambda _, now=(name, content): f"<!-- {now[0]} -->\n{now[1]}\n<!-- end -->", page)
+    return page
+
+
+def main(reports: list[str]) -> None:
+    """Take in the reports that are named, and write rows and page."""
+    rows: Rows = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    for named in reports:
+        name, _, path = named.partition("=")
+        report = json.loads(Path(path).read_text(encoding="utf-8"))
+        rows = {row_id: row for row_id, row in rows.items() if not row_id.startswith(f"{name}/")}
+        if name == "costs":
+            from pef_lab.version import commit  # noqa: PLC0415 - only where it is asked for
+
+            rows |= costs_of(report, "pef designs --size 100GiB --touched 1GiB", commit())
+        else:
+            rows |= rows_of(name, report)
+    RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    for page in PAGES:
+        page.write_text(written(page.read_text(encoding="utf-8"), rows), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
