@@ -217,3 +217,18 @@ async def test_a_body_that_does_not_is_not(side: str, framing: str) -> None:
                 if statuses(came) not in ([], ["4"]) or ITS_ANSWER in came or observed(visit) != before:
                     wrong[visit.name] = came
     assert not wrong
+
+
+@pytest.mark.parametrize("framing", GOOD)
+@pytest.mark.parametrize("side", APPS)
+async def test_who_asked_for_the_end_of_the_connection_gets_one_answer(side: str, framing: str) -> None:
+    """Given a request that says it is the last one, nothing that comes behind it is a request."""
+    wrong: dict[str, Any] = {}
+    async with served(APPS[side]) as address:
+        for visit in CALLS:
+            if visit.app is APPS[side]:
+                sent = GOOD[framing](visit, body_of(visit)).replace(b"Host: visor", LAST, 1) + HIDDEN
+                came = await answered(address, sent, leaves=False)
+                if statuses(came) != ["2"] or ITS_ANSWER in came:
+                    wrong[visit.name] = came
+    assert not wrong

@@ -24,12 +24,21 @@ TOUCHED_GIBIBYTE: Final = 9.0
 """Seconds that a touched GiB of memory adds to a design (4 GiB took 36 s)."""
 ACTION: Final = 0.00064
 """Seconds of an action of `pef simulate` in one process (24,000 actions took 15.4 s)."""
+SMALL_DESIGN: Final = 70.0
+"""Seconds that one process takes for a design of one GFN with the usual bounds of `pef explore`."""
+TRANSITION: Final = 0.0007
+"""Seconds of a transition of `pef explore`."""
 
 
 def say_how_long(console: Console, seconds: float) -> None:
     """Say about how long a run will take, where that is worth saying."""
     if seconds > WORTH_SAYING:
         console.print(f"this takes about {in_words(seconds)} on two free cores", style="dim", soft_wrap=True)
+
+
+def say_that_nobody_knows(console: Console, advice: str) -> None:
+    """Say that a run may take very long, and what bounds it."""
+    console.print(f"how long this takes is not known, perhaps hours; {advice}", style="dim", soft_wrap=True)
 
 
 def in_words(seconds: float) -> str:

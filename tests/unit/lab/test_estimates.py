@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from pef_explorer.search import command as search
 from pef_explorer.simulation import command as simulation
 from pef_lab import comparing
 from pef_lab.cli import app
@@ -45,12 +46,17 @@ LONG: Sequence[tuple[str, object, str]] = (
     ("hostile", hostile, "attacked"),
     ("designs --touched 1GiB --size 4GiB", comparing, "_run"),
     ("simulate --seeds 1000", simulation, "engine_for"),
+    ("explore --slots 1 --processes 1", search, "explored"),
+    ("explore --minutes 1 --processes 2", search, "explored"),
+    ("explore --limit 100000 --processes 2", search, "explored"),
 )
 SHORT: Sequence[tuple[str, object, str]] = (
     ("rows --id *H_SVM_INIT_DONE*", rows, "_pass"),
     ("hostile --id 1", hostile, "attacked"),
     ("designs", comparing, "_run"),
     ("simulate --seeds 3", simulation, "engine_for"),
+    ("explore --limit 1000", search, "explored"),
+    ("explore --calls 1 --slots 1", search, "explored"),
 )
 
 
@@ -66,3 +72,9 @@ def test_it_is_said_before_the_run_begins(
     assert isinstance(ran.exception, Stopped), ran.output
     said = re.findall(r"this takes about [\d.]+ \w+ on two free cores", ran.stderr)
     assert bool(said) is long, ran.stderr
+
+
+def test_where_nobody_knows_how_long_it_says_what_bounds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "explored", stopped)
+    ran = CliRunner().invoke(app, ["explore"])
+    assert "is not known, perhaps hours; `--minutes`" in ran.stderr

@@ -14,11 +14,12 @@ from rich.live import Live
 from pef_explorer.engines import engine_for, processors
 from pef_explorer.plan import Plan
 from pef_explorer.search.counterexample import counterexample
-from pef_explorer.search.exploration import REPORT_EVERY, Bounds, Row, file_of
+from pef_explorer.search.exploration import REPORT_EVERY, Bounds, Row, file_of, plans_of
 from pef_explorer.search.exploration import explore as explored
 from pef_explorer.search.search import Progress
 from pef_lab.blocks import Blocks
 from pef_lab.commandline import FAILED
+from pef_lab.estimates import SMALL_DESIGN, TRANSITION, say_how_long, say_that_nobody_knows
 from pef_lab.failures import WrongInput
 from pef_lab.known_designs import ALL, GROUPS, chosen_designs
 from pef_lab.output import must_be_writable, write_file
@@ -54,8 +55,11 @@ def explore_designs(
     if processes is None and scheduler is None:
         processes = processors()
     rows: list[Row] = []
-    with engine_for(processes, scheduler) as engine, _watching(console_for(errors=True)) as report_progress:
-        rows.extend(explored(engine, chosen, bounds, report_progress, state))
+    errors = console_for(errors=True)
+    with engine_for(processes, scheduler) as engine:
+        _say_how_long(errors, chosen, bounds, processes or processors())
+        with _watching(errors) as report_progress:
+            rows.extend(explored(engine, chosen, bounds, report_progress, state))
     console.print(table_of(rows, f"{command_line}, commit {version}"))
     mutant = mutants[0] if len(mutants) == 1 else None
     report = [report_of(row, keep, command_line, version, console, mutant) for row in rows]
@@ -64,6 +68,19 @@ def explore_designs(
         write_file(json_file, [json.dumps(content, indent=2), "\n"])
     if any(row.violations for row in rows):
         raise typer.Exit(FAILED)
+
+
+def _say_how_long(console: Console, designs: Sequence[DesignName], bounds: Bounds, processes: int) -> None:
+    """Say about how long the search will take, where that is known, or what bounds it."""
+    plans = sum(len(plans_of(design, bounds)) for design in designs)
+    at_once = max(1, min(processes, plans))
+    most = [bounds.seconds] * bool(bounds.seconds) + [bounds.limit * TRANSITION] * bool(bounds.limit)
+    if most:
+        say_how_long(console, plans * min(most) / at_once)
+    elif bounds == Bounds(slots=(1, 0)):
+        say_how_long(console, SMALL_DESIGN * len(designs) / at_once)
+    elif bounds.calls > 1:
+        say_that_nobody_knows(console, "`--minutes` and `--limit` bound it, `--state` lets it be continued")
 
 
 def slots_of(text: str) -> tuple[int, int]:
