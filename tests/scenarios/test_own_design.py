@@ -110,10 +110,10 @@ def test_the_example_runs_in_a_pair_of_processes(path: str, tmp_path: Path) -> N
 @pytest.mark.verify
 @pytest.mark.slow
 def test_the_example_is_explored(path: str, tmp_path: Path) -> None:
-    """The explorer finds nothing.
+    """The explorer finds what two states cost, and nothing else.
 
-    Given a VM of one GFN, with one to plug; when one call is open at a time; then no invariant is violated
-    under the example, and two are violated under `eager`.
+    Given a VM of one GFN, with one to plug; when one call is open at a time; then under the example a page is
+    lost that was out when UV_ESM failed, and under `eager` the tables disagree, too.
     """
     report = tmp_path / "report.json"
     words = ("explore", "--design", "eager", "--design", NAME, "--slots", "1,1", "--calls", "1")
@@ -121,7 +121,7 @@ def test_the_example_is_explored(path: str, tmp_path: Path) -> None:
     assert ran.returncode == 1, ran.stderr
     eager, own = json.loads(report.read_text())["designs"]
     assert own["complete"]
-    assert own["violations"] == []
+    assert {each["invariant"] for each in own["violations"]} == {"the_guest_finds_what_it_wrote"}
     assert {each["invariant"] for each in eager["violations"]} == {
         "the_tables_agree",
         "the_guest_finds_what_it_wrote",
