@@ -18,7 +18,7 @@ SIZE: Final = 64 << 20
 CANARY_BYTES: Final = 32
 IN_THE_MIDST: Final = 100
 """Hypercalls of a UV_ESM after which it is in the midst; it needs some 1,000."""
-LASTING: Final = 8
+LASTING: Final = 24
 """How much larger a VM is whose UV_ESM has to last until a side has died."""
 
 
