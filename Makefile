@@ -63,7 +63,7 @@ crash: $(ready) ## let either side die at each yield of each operation, and judg
 interleavings: $(ready) ## suspend each operation at each yield, and run every other one there: 3 minutes
 	@PYTHONPATH=tests $(py) -m interleavings
 
-bench: $(ready) ## measure the promises of docs/performance.md: about 10 minutes
+bench: $(ready) ## measure the promises of docs/performance.md
 	@$(py) -m pytest -q tests/bench
 
 docs: $(ready) ## write docs/reference from the tables, and the pages of the counterexamples

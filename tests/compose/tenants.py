@@ -17,7 +17,7 @@ from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
 SIZE: Final = 64 << 20
 CANARY_BYTES: Final = 32
 IN_THE_MIDST: Final = 100
-"""Hypercalls of a UV_ESM after which it is in the midst; it needs some 1,000."""
+"""Hypercalls of a UV_ESM after which it is in the midst; it needs some 24,000."""
 LASTING: Final = 24
 """How much larger a VM is whose UV_ESM has to last until a side has died."""
 

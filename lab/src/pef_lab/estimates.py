@@ -14,20 +14,21 @@ STEP: Final = 10
 IN_SECONDS: Final = 120
 IN_MINUTES: Final = 7200
 
-ROW: Final = 0.034
-"""Seconds of a protocol row (1,532 rows took 54 s)."""
+ROW: Final = 0.028
+"""Seconds of a protocol row on one subject (1,904 took 54 s, with the starts of four subjects)."""
 ATTACK: Final = 0.53
 """Seconds of an attack (64 attacks took 34 s)."""
-DESIGN: Final = 1.5
-"""Seconds of a design, beside the pages that are touched (9 designs took 14 s)."""
+DESIGN: Final = 2.3
+"""Seconds of a design, beside the pages that are touched (6 designs took 14 s)."""
 TOUCHED_GIBIBYTE: Final = 9.0
 """Seconds that a touched GiB of memory adds to a design (4 GiB took 36 s)."""
 ACTION: Final = 0.00064
 """Seconds of an action of `pef simulate` in one process (24,000 actions took 15.4 s)."""
 SMALL_DESIGN: Final = 70.0
-"""Seconds that one process takes for a design of one GFN with the usual bounds of `pef explore`."""
+"""Seconds that one process takes for a design of one GFN with the usual bounds of `pef explore` (110,316
+transitions of `pushed` took 71 s)."""
 TRANSITION: Final = 0.0007
-"""Seconds of a transition of `pef explore`."""
+"""Seconds of a transition of `pef explore` (the same run)."""
 
 
 def say_how_long(console: Console, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Hands things over from a thread of its own: whoever gives them never waits, however slow the taker is."""
+"""A queue that a thread of its own empties: putting something in never waits, however slow the reader is."""
 
 import asyncio
 import queue
@@ -14,7 +14,7 @@ FLUSH: Final = 1.5
 
 
 class Background(Generic[T]):
-    """A queue of at most `waiting` items, and a thread that gives them to `deliver`, `at_once` in a batch.
+    """A queue of at most `waiting` items, and a thread that gives them to `deliver`, `at_once` per batch.
 
     `deliver` runs in the thread and may take as long as it likes; it raises nothing. What finds no room, and
     what is left at the end, is counted by `lost`. The thread begins with the first item. A batch is gathered

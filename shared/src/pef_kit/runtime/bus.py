@@ -117,7 +117,7 @@ class NormalMemory:
     def parts(self, ra: int, length: int) -> Iterator[tuple[int, int, bool]]:
         """Cut `length` bytes at `ra` at page boundaries: (offset, bytes, whether all lie in holes).
 
-        Whoever reads a hole through the mapping makes it cost memory.
+        A hole that is read through the mapping costs memory from then on.
         """
         if self._file is None:
             return iter([(0, length, False)])

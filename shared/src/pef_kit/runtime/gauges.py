@@ -8,15 +8,12 @@ from collections import Counter as Counted
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
 
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from pef_protocol.events import Side
 from pef_protocol.version import VERSION
-
-if TYPE_CHECKING:
-    from pef_kit.runtime.trace import Observer
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +30,11 @@ class Measured:
 
 
 class Gauges(Collector):
-    """Measures a side whenever its counters are read."""
+    """Measures a side each time its counters are read; `open_calls` counts the calls under way."""
 
-    def __init__(self, observer: "Observer", measure: Callable[[], Measured]) -> None:
-        self._observer = observer
+    def __init__(self, side: Side, open_calls: Callable[[], int], measure: Callable[[], Measured]) -> None:
+        self._side = side
+        self._open_calls = open_calls
         self._measure = measure
 
     def describe(self) -> Iterator[Metric]:
@@ -45,10 +43,10 @@ class Gauges(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield all gauges."""
-        observer, measured = self._observer, self._measure()
-        side = {"side": observer.side.value, "version": VERSION, "python": platform.python_version()}
+        measured = self._measure()
+        side = {"side": self._side.value, "version": VERSION, "python": platform.python_version()}
         yield InfoMetricFamily("pef_build", "What runs", side)
-        yield GaugeMetricFamily("pef_open_calls", "Calls that are under way", observer.open_calls)
+        yield GaugeMetricFamily("pef_open_calls", "Calls that are under way", self._open_calls())
         yield GaugeMetricFamily(
             "pef_resident_pages", "Pages of secure memory that are in use", measured.resident
         )

@@ -9,7 +9,8 @@
 Lines are written by a thread: a reader that is slow delays no call. What it does not take is counted.
 
 Trust: a line holds what an event of the trace holds: names, numbers of the protocol and counts, no bytes of a
-page and no token. A guest's loads and stores have no line. Nothing that a caller chose can end a line.
+page and no token. A guest's loads and stores have no line. Nothing that a caller chose begins a line: what
+is not visible is escaped, and a traceback is indented.
 """
 
 import json
@@ -151,13 +152,13 @@ def as_json(now: str, level: str, side: Side, message: str, fields: Mapping[str,
 
 
 def as_text(now: str, level: str, side: Side, message: str, fields: Mapping[str, Any]) -> str:
-    """Return a line for people: `name=value` behind the message; a traceback stands in lines of its own."""
+    """Return a line for people: `name=value` behind the message; a traceback in indented lines below it."""
     named = dict(fields)
-    traceback = named.pop("traceback", "")
+    below = [f"  {in_one_line(line)}" for line in named.pop("traceback", "").splitlines()]
     named |= named.pop("arguments", {})
     words = [now, f"{level:7}", f"{side.value:10}", in_one_line(message)]
     words += [f"{name}={in_quotes(value)}" for name, value in named.items() if value != ""]
-    return " ".join(words) + "\n" + (f"{traceback}\n" if traceback else "")
+    return "".join(f"{line}\n" for line in (" ".join(words), *below))
 
 
 def in_one_line(text: str) -> str:

@@ -104,7 +104,7 @@ class Observer:
 
     def measure(self, measure: Callable[[], Measured]) -> None:
         """Have `/metrics` show what the side holds in the moment in which it is read."""
-        self.registry.register(Gauges(self, measure))
+        self.registry.register(Gauges(self.side, lambda: self.open_calls, measure))
 
     async def close(self) -> None:
         """Send the spans and write the lines that wait, for a bounded time."""

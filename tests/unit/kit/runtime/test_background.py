@@ -1,4 +1,4 @@
-"""Whoever gives something never waits; whoever takes it may be slow, and what is lost is counted."""
+"""A call that puts something in never waits, however slow the reader; what is lost is counted."""
 
 import threading
 from collections.abc import Callable

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
@@ -145,7 +146,20 @@ def test_a_record_of_a_library_is_a_line_of_the_same_form(form: LogForm) -> None
         assert "ValueError: why" in found["traceback"]
     else:
         assert 'it failed logger="a library"' in first
-        assert rest[-1] == "ValueError: why"
+        assert rest[-1] == "  ValueError: why"
+
+
+@given(st.text(max_size=200))
+def test_nothing_in_a_traceback_looks_like_a_line_of_the_log(chosen: str) -> None:
+    written = Written(LogForm.TEXT)
+    try:
+        raise ValueError(chosen)
+    except ValueError:
+        record = logging.LogRecord("a library", logging.ERROR, "", 0, "it failed", (), sys.exc_info())
+        written.log.of_record(record)
+    _, *rest = written.lines()
+    assert rest
+    assert all(line.startswith("  ") and line.isprintable() for line in rest)
 
 
 @pytest.mark.parametrize("failure", [BrokenPipeError(), OSError(28, "no space"), ValueError("closed")])

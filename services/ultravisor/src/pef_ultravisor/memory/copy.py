@@ -15,7 +15,7 @@ import numpy as np
 from pef_kit.core.effects import Operation, Transfer
 from pef_kit.core.runs import I64, U8, U64, Mask, run_starts
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
-from pef_ultravisor.gfn.columns import FRAME_POPULATED, TAG_BYTES, FrameSlot, Gfns
+from pef_ultravisor.gfn.columns import TAG_BYTES, FrameSlot, Gfns
 from pef_ultravisor.memory.sealing import Sealer
 
 PIECES: Final = 2048
@@ -29,20 +29,13 @@ Each = Callable[[U8, U8, slice], None]
 def copy_in(gfns: Gfns, addresses: I64) -> Operation[None]:
     """Copy normal pages into frames as they are; `addresses`: real address per GFN (bytes, int64)."""
     for offsets, normal_pages in _batches(gfns, addresses):
-        yield _transfer(gfns.slot, offsets, normal_pages, _to_frames, writes=False, zeroes_cost=False)
+        yield _transfer(gfns.slot, offsets, normal_pages, _to_frames, writes=False, scrubs_zeroes=True)
 
 
 def copy_out(gfns: Gfns, addresses: I64) -> Operation[None]:
-    """Copy frames into normal pages, in clear: for a VM that never ran secure. Shapes as for `copy_in`.
-
-    A frame that nobody wrote makes its normal page a hole.
-    """
-    written = gfns.slot.marked(gfns.each_offset(), FRAME_POPULATED)
-    for offsets, normal_pages in _batches(gfns, addresses, written):
+    """Copy frames into normal pages, in clear: for a VM that never ran secure. Shapes as for `copy_in`."""
+    for offsets, normal_pages in _batches(gfns, addresses):
         yield _transfer(gfns.slot, offsets, normal_pages, _to_normal, writes=True)
-    if not written.all():
-        for offsets, normal_pages in _batches(gfns, addresses, ~written):
-            yield replace(_transfer(gfns.slot, offsets, normal_pages, _zero, writes=True), zeroes=True)
 
 
 def zero_normal(gfns: Gfns, addresses: I64) -> Operation[None]:
@@ -103,14 +96,9 @@ def _decrypt(
     genuine[some] = sealer.open(gfns[some], counters[some], tags[some], normal, frames)
 
 
-def _batches(gfns: Gfns, addresses: I64, chosen: Mask | None = None) -> Iterator[tuple[I64, I64]]:
-    """Yield offsets and addresses in parts of at most `PIECES` pieces, each for one transfer.
-
-    `chosen`: of which of the GFNs (bool, one each); None: of all.
-    """
+def _batches(gfns: Gfns, addresses: I64) -> Iterator[tuple[I64, I64]]:
+    """Yield offsets and addresses in parts of at most `PIECES` pieces, each for one transfer."""
     offsets = gfns.each_offset()
-    if chosen is not None:
-        offsets, addresses = offsets[chosen], addresses[chosen]
     firsts, _ = run_starts(len(offsets), (offsets, 1), (addresses, PAGE_SIZE))
     edges = [*firsts[::PIECES].tolist(), len(offsets)]
     for start, end in pairwise(edges):
@@ -118,12 +106,12 @@ def _batches(gfns: Gfns, addresses: I64, chosen: Mask | None = None) -> Iterator
 
 
 def _transfer(
-    slot: FrameSlot, offsets: I64, addresses: I64, each: Each, *, writes: bool, zeroes_cost: bool = True
+    slot: FrameSlot, offsets: I64, addresses: I64, each: Each, *, writes: bool, scrubs_zeroes: bool = False
 ) -> Transfer:
     """Return a transfer that calls `each` for pages that lie side by side, in frames and normal memory.
 
-    `offsets` (pages from the slot's start) and `addresses` (bytes) have an element per page. Unless
-    `zeroes_cost`, what is read as zeroes scrubs the frames, and `each` is not called.
+    `offsets` (pages from the slot's start) and `addresses` (bytes) have an element per page. Where it
+    `scrubs_zeroes`, normal pages that nobody wrote scrub their frames, and `each` is not called.
     """
     firsts, counts = run_starts(len(offsets), (offsets, 1), (addresses, PAGE_SIZE))
     sizes = counts << PAGE_ORDER
@@ -131,7 +119,7 @@ def _transfer(
 
     def of_view(index: int, offset: int, view: memoryview) -> None:
         first, count = int(firsts[index]) + (offset >> PAGE_ORDER), len(view) >> PAGE_ORDER
-        if view.readonly and not zeroes_cost:
+        if view.readonly and scrubs_zeroes:
             slot.frames.scrub(int(offsets[first]), count)
             return
         if not writes:
