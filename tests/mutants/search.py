@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
@@ -24,7 +24,7 @@ from pef_lab.version import commit
 from pef_mutants.blind_spots import SEARCHED
 from pef_protocol.designs import Design
 
-LIMIT: Final = 30_000
+LIMIT: Final = 60_000
 """Transitions of one search."""
 REFUSING: Final = frozenset({"what_is_asked_succeeds", "an_error_changes_neither_side"})
 """What is violated by a trigger alone: a Hypervisor that refuses keeps the guest from what it wants."""
@@ -59,11 +59,14 @@ def plans(*, triggered: bool) -> Iterator[Plan]:
         yield Plan(Design.TRACKED, image, calls=1, faults=1, ignored=ignored)
 
 
-def search(name: str) -> Searched:
-    """Look for one mutant until an invariant is violated that is not violated without it."""
+def search(name: str, systems: Iterable[Plan] = ()) -> Searched:
+    """Look for one mutant until an invariant is violated that is not violated without it.
+
+    `systems`: where to look, in this order; none: in all of `plans`.
+    """
     mutant, began, transitions = SEARCHED[name], time.perf_counter(), 0
     from_test = mutant.triggered
-    for plan in plans(triggered=name in TRIGGERED):
+    for plan in systems or plans(triggered=name in TRIGGERED):
         with ExitStack() as mutated:
             mutated.enter_context(from_test())
             mutated.enter_context(mutant.applied())

@@ -56,13 +56,14 @@ def explore(
     vcpus: given.Vcpus = 1,
     calls: given.Calls = 2,
     faults: given.Faults = 0,
+    limit: given.Limit = 0,
     minutes: given.Minutes = 0,
     json_file: given.JsonFile = None,
     keep: given.Keep = None,
     processes: given.Processes = None,
 ) -> None:
     """Explore as `pef explore` does, with mutants in both services."""
-    bounds = Bounds(slots_of(slots), vcpus, calls, faults, seconds=minutes * 60)
+    bounds = Bounds(slots_of(slots), vcpus, calls, faults, limit, minutes * 60)
     with ExitStack() as applied:
         for mutant in [_known(name) for name in names]:
             applied.enter_context(mutant.triggered())

@@ -1,6 +1,7 @@
-"""`python -m pef_mutants` lists the mutants, and keeps up a pair whose fault is seen over HTTP."""
+"""`python -m pef_mutants` lists the mutants, explores with them, and keeps up a pair that has one."""
 
 import asyncio
+import json
 import re
 import signal
 import subprocess
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from pef_lab.cli import app as cli
 from pef_lab.endpoints import Endpoints, find_endpoints
 from pef_lab.failures import Refusal
 from pef_lab.pair import PairPlan, started
+from pef_lab.replay.counterexample import read
 from pef_lab.vmm import Vmm
 from pef_mutants.__main__ import app, line_of
 from pef_mutants.all_mutants import APPLICABLE
@@ -27,6 +30,18 @@ def test_each_mutant_is_listed_with_its_side_and_its_sentence(capsys: pytest.Cap
     assert app.run([]) == 0
     listed = [re.split(r"  +", line, maxsplit=2) for line in capsys.readouterr().out.splitlines()]
     assert listed == [[each.id, each.side.capitalize(), each.sentence] for each in APPLICABLE.values()]
+
+
+def test_it_explores_with_a_mutant_and_names_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The mutant is in every process, and in this one only while it explores."""
+    report, kept = tmp_path / "report.json", tmp_path / "kept"
+    words = ["--design", "pushed-fixed", "--slots", "1", "--limit", "3500"]
+    assert app.run(["explore", "D12", *words, "--json", str(report), "--keep", str(kept)]) == 1
+    found = json.loads(report.read_text())
+    assert found["command"].startswith("python -m pef_mutants explore D12 --design pushed-fixed")
+    assert "a_page_in_gives_back_the_page_out" in capsys.readouterr().out
+    assert {read(file).mutant for file in kept.iterdir()} == {"D12"}
+    assert cli.run(["explore", *words]) == 0
 
 
 def test_a_name_that_no_mutant_has_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:

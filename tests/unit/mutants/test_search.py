@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.replayed import plan_of, replayed
+from mutants.search import plans, search
 from pef_explorer.actions.move import Move
 from pef_explorer.actions.table import ESM_FAILS, UV_ESM
 from pef_explorer.invariants import EVERY_CALL_ENDS, INVARIANTS
@@ -47,6 +48,24 @@ def test_a_mutant_falls_and_sound_code_does_not(file: Path) -> None:
             violations = [*endings(found, tuple(again.moves[: again.broken_by]))]
             assert any(comes_again(plan_of(found), violation) for violation in violations)
         assert not any(comes_again(plan_of(found), violation) for violation in violations)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "faults", "invariant"),
+    [
+        ("one-iv", 0, "no_iv_comes_twice"),
+        ("imported-kept", 1, "no_plaintext_outside"),
+        ("D12", 0, "a_page_in_gives_back_the_page_out"),
+    ],
+)
+def test_the_search_finds_what_it_once_passed_over(name: str, faults: int, invariant: str) -> None:
+    """D12 needs a host that acts between two phases of UV_ESM: else a message has to fail, too."""
+    systems = [plan for plan in plans(triggered=False) if plan.faults == faults and len(plan.image) == 1]
+    if faults:
+        systems = [plan for plan in systems if plan.calls == 1]
+    found = search(name, systems)
+    assert (found.invariant, found.faults) == (invariant, faults)
 
 
 def endings(found: Counterexample, moves: tuple[Move, ...]) -> Iterator[Violation]:
