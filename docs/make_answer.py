@@ -1,6 +1,6 @@
 """Write `docs/answer/results.json` from reports of searches, and the tables of the two pages on it.
 
-    python docs/make_answer.py NAME=REPORT.json ... [costs=REPORT.json]
+    python docs/make_answer.py NAME=REPORT.json ...
 
 A report is what `--json` wrote: of `pef explore`, `python -m pef_mutants explore`, or `pef designs` (costs).
 Rows of other names stay. Without a report the tables are written again from the rows that there are.
@@ -13,9 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from pef_lab.replay import drawing
+from pef_lab.replay.counterexample import read
+
 DOCS: Final = Path(__file__).parent
 PAGES: Final = (DOCS / "the-question.md", DOCS / "the-question-in-detail.md")
 RESULTS: Final = DOCS / "answer" / "results.json"
+DRAWN: Final = DOCS / "answer" / "pushed-fixed-with-d12.json"
+"""What `python -m pef_mutants explore D12 --design pushed-fixed --slots 1 --keep DIR` found."""
 SOUND: Final = "**no reachable state breaks an invariant**"
 GIB: Final = 1 << 30
 MIB: Final = 1 << 20
@@ -23,30 +28,20 @@ MIB: Final = 1 << 20
 Rows = dict[str, dict[str, Any]]
 
 
+OF_A_SEARCH: Final = ("states", "transitions", "depth", "complete")
+OF_A_RUN: Final = ("seconds", "messages", "gfns_carried", "bytes_moved", "bytes_per_gfn")
+
+
 def rows_of(name: str, report: Mapping[str, Any]) -> Rows:
-    """Return the rows of a report of a search, by id: the name of the report and the design."""
-    same = {"command": report["command"], "commit": report["commit"]}
-    return {
-        f"{name}/{design['name']}": {
-            **same,
-            **{part: design[part] for part in ("states", "transitions", "depth", "complete")},
-            "violations": [[each["invariant"], each["length"]] for each in design["violations"]],
-        }
-        for design in report["designs"]
-    }
-
-
-def costs_of(report: Mapping[str, Any], command: str, commit: str) -> Rows:
-    """Return the rows of a run of designs, by id."""
-    kept = ("seconds", "messages", "gfns_carried", "bytes_moved", "bytes_per_gfn")
-    return {
-        f"costs/{design['name']}": {
-            "command": command,
-            "commit": commit,
-            **{part: design[part] for part in kept},
-        }
-        for design in report["designs"]
-    }
+    """Return the rows of a report, of a search or of a run, by id: the name of the report and the design."""
+    rows: Rows = {}
+    for design in report["designs"]:
+        row = {"command": report["command"], "commit": report["commit"]}
+        row |= {part: design[part] for part in (*OF_A_SEARCH, *OF_A_RUN) if part in design}
+        if "violations" in design:
+            row["violations"] = [[each["invariant"], each["length"]] for each in design["violations"]]
+        rows[f"{name}/{design['name']}"] = row
+    return rows
 
 
 def table(header: list[str], lines: list[list[str]]) -> str:
@@ -104,7 +99,8 @@ def amount(size: float) -> str:
 def tables(rows: Rows) -> dict[str, str]:
     """Return what stands in each block of the page."""
     found = {name: verdicts(rows, name) for name in ("all", "one", "d12", "readings")}
-    return {**found, "costs": costs(rows)}
+    drawn = "\n".join(drawing.mermaid(read(DRAWN)))
+    return {**found, "costs": costs(rows), "drawn": f"```mermaid\n{drawn}\n```"}
 
 
 def written(page: str, rows: Rows) -> str:
@@ -122,12 +118,7 @@ def main(reports: list[str]) -> None:
         name, _, path = named.partition("=")
         report = json.loads(Path(path).read_text(encoding="utf-8"))
         rows = {row_id: row for row_id, row in rows.items() if not row_id.startswith(f"{name}/")}
-        if name == "costs":
-            from pef_lab.version import commit  # noqa: PLC0415 - only where it is asked for
-
-            rows |= costs_of(report, "pef designs --size 100GiB --touched 1GiB", commit())
-        else:
-            rows |= rows_of(name, report)
+        rows |= rows_of(name, report)
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     for page in PAGES:
         page.write_text(written(page.read_text(encoding="utf-8"), rows), encoding="utf-8")

@@ -15,6 +15,7 @@ from pef_lab.signals import run
 from pef_lab.sizes import show_size
 from pef_lab.tables import console_for, designs_table, faults_of
 from pef_lab.trace import Recording
+from pef_lab.version import commit
 
 
 def compare(
@@ -39,7 +40,7 @@ def compare(
         raise
     _show(ordered, reports)
     if json_file:
-        write_json(json_file, reports)
+        write_json(json_file, command_line, commit(), reports)
     if trace_file:
         trace.write(trace_file, command_line, recording.events)
 

@@ -65,7 +65,8 @@ def report_of(design: DesignName, cost: Cost | None, findings: Findings) -> Desi
     return DesignReport(design, cost, verdicts, tuple(findings.observations))
 
 
-def write_json(path: Path, reports: Iterable[DesignReport]) -> None:
-    """Write reports to a file."""
-    content = {"designs": [report.as_json() for report in reports]}
+def write_json(path: Path, command: str, commit: str, reports: Iterable[DesignReport]) -> None:
+    """Write reports to a file, with the command that made them and the commit that it ran at."""
+    designs = [report.as_json() for report in reports]
+    content = {"command": command, "commit": commit, "designs": designs}
     write_file(path, [json.dumps(content, indent=1), "\n"])

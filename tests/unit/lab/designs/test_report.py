@@ -17,8 +17,11 @@ def test_the_json_of_a_report_has_the_fields_that_were_promised(tmp_path: Path) 
     findings = Findings()
     with findings.step("first_boot"):
         findings.see("guest reads its kernel", "as it was built", "as it was built", ok=True)
-    write_json(tmp_path / "designs.json", [report_of(Design.TRACKED, COST, findings)])
+    reports = [report_of(Design.TRACKED, COST, findings)]
+    write_json(tmp_path / "designs.json", "pef designs", "0123abc", reports)
     assert json.loads((tmp_path / "designs.json").read_text()) == {
+        "command": "pef designs",
+        "commit": "0123abc",
         "designs": [
             {
                 "name": "tracked",
@@ -47,7 +50,7 @@ def test_the_json_of_a_report_has_the_fields_that_were_promised(tmp_path: Path) 
                     }
                 ],
             }
-        ]
+        ],
     }
 
 
