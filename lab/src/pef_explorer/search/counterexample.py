@@ -39,18 +39,24 @@ class Recording:
     last: dict[str, int] = field(default_factory=dict)
 
     def make(self, move: Move) -> Ending | None:
-        """Make a move and record it; a phase that follows another is recorded with the step before."""
+        """Make a move and record it; a phase that follows another at once is recorded with the step before.
+
+        Where somebody acted between the two, it is a step of its own, and `leads_to` of the one before is
+        "suspended": over HTTP no UV_ESM waits there, so that such a file can't be played.
+        """
         going_on = self.world.suspended is not None and move.action in {UV_ESM, ESM_FAILS}
         ended = self.world.do(move)
         if not self.world.open and self.world.suspended is None:
             settle_contents(self.world, lenient=False)
         leads_to = self._leads_to(move.actor, ended)
-        if going_on:
-            self.steps[self.last[move.actor]]["leads_to"] = leads_to
-            if move.action == ESM_FAILS:
-                self.steps[self.esm[move.actor]]["action"] = ESM_FAILS
+        if going_on and move.action == ESM_FAILS:
+            self.steps[self.esm[move.actor]]["action"] = ESM_FAILS
+        if going_on and self.last[move.actor] == len(self.steps) - 1:
+            self.steps[-1]["leads_to"] = leads_to
             return ended
-        if move.action == UV_ESM:
+        if going_on:  # somebody acted between the two phases
+            move = Move(move.actor, GO_ON, move.gfn)
+        elif move.action == UV_ESM:
             self.esm[move.actor] = len(self.steps)
         self.last[move.actor] = len(self.steps)
         gfn = None if move.gfn == VM else move.gfn

@@ -144,7 +144,8 @@ class Expansion:
         number, new = self.graph.number((self.world.key(), whole, self.scope))
         self.graph.join(node.number, number, (move,))
         if new:
-            if any(each.call.pending is Pending.PAUSE for each in self.world.open.values()):
+            waits = any(each.call.pending is Pending.PAUSE for each in self.world.open.values())
+            if waits or self.world.esm_stands:
                 self.graph.waits.add(number)
             return self._wait(Node(number, self._allowed(whole=whole), node.depth + 1, (node, move), whole))
         return self._nodes.get(number)

@@ -44,7 +44,7 @@ class Graph:
         self._spelled: list[tuple[Move, ...]] = []
         self.settled: set[int] = set()
         self.waits: set[int] = set()
-        """States in which an open call waits: over HTTP nobody can make it wait for as long as wanted."""
+        """States in which a call waits, or a UV_ESM between two phases: over HTTP nobody can make it wait."""
         self.breaches: list[Breach] = []
         self.nearest: dict[tuple[str, bool], int] = {}
         """How far the nearest breach of each invariant is, where nobody waits and where somebody does."""

@@ -101,6 +101,12 @@ class WorldState:
         return self._suspended() if self.quiescent else None
 
     @property
+    def esm_stands(self) -> bool:
+        """Tell whether a UV_ESM stands between two phases while somebody else acts."""
+        others = bool(self.open) and all(each.action is not None for each in self.open.values())
+        return others and self._suspended() is not None
+
+    @property
     def whole(self) -> frozenset[int]:
         """Return the footprint of an action on the whole VM."""
         return frozenset({VM, *range(self.plan.pages)})
