@@ -79,7 +79,11 @@ ACTIONS: Final[Mapping[str, frozenset[str]]] = {
     "vmm": frozenset({"host read", "host write", "hot-add", "hot-remove", "reset"}),
     "memory": frozenset({"page out", "unmap"}),
 }
-_STOP: Final = re.compile(r"asks (?P<call>\S+)|answers (?P<code>\S+)|moves pages|works|waits|ends \S.*")
+BETWEEN_PHASES: Final = "suspended"
+"""What a step leads to after which a UV_ESM waits for its next phase; over HTTP none does."""
+_STOP: Final = re.compile(
+    r"asks (?P<call>\S+)|answers (?P<code>\S+)|moves pages|works|waits|suspended|ends \S.*"
+)
 _CODES: Final = frozenset({*UCode.__members__, *HCode.__members__, NOTHING})
 
 

@@ -11,7 +11,16 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
-from pef_lab.replay.counterexample import BAD_IMAGE, ENDS, GO_ON, MOVES, NOTHING, Counterexample, ScheduleStep
+from pef_lab.replay.counterexample import (
+    BAD_IMAGE,
+    BETWEEN_PHASES,
+    ENDS,
+    GO_ON,
+    MOVES,
+    NOTHING,
+    Counterexample,
+    ScheduleStep,
+)
 from pef_lab.sequence import plain
 
 LETTERS: Final = {"guest 0": "G0", "guest 1": "G1", "vmm": "V", "memory": "M"}
@@ -27,6 +36,13 @@ OTHER: Final = {"U": "H", "H": "U"}
 TO_ULTRAVISOR: Final = frozenset({"share", "unshare", "unshare all", "UV_ESM", BAD_IMAGE})
 RESETS: Final = frozenset({"reset", "reboot"})
 INDENT: Final = "  "
+STOPS: Final = {
+    "waits": "waits",
+    "works": "works",
+    MOVES: "pages are about to move",
+    BETWEEN_PHASES: "UV_ESM stands between two phases",
+}
+"""What is said of an actor that has stopped where no message is on its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +124,7 @@ class _Fixture:
             return
         following = self.found.steps[number : number + 1]
         if following and following[0].actor != step.actor:
-            stop = {"waits": "waits", "works": "works", MOVES: "pages are about to move"}.get(step.leads_to)
+            stop = STOPS.get(step.leads_to)
             reported = stop or f"{step.leads_to.partition(' ')[2]} is on its way"
             yield Arrow(number, step.actor, depth, here, here, f"{step.actor}: {reported}", "note")
         elif step.leads_to == "waits":

@@ -25,7 +25,7 @@ from pef_lab.failures import Refusal, Unanswered, WrongInput
 from pef_lab.guest import Guest, World
 from pef_lab.image import GuestImage, build_image, lay_out, promise_of, seal_blob
 from pef_lab.image.blob import NONCE_SIZE, PAYLOAD_KEY_SIZE
-from pef_lab.replay.counterexample import BAD_IMAGE, NOTHING, Counterexample, System
+from pef_lab.replay.counterexample import BAD_IMAGE, BETWEEN_PHASES, NOTHING, Counterexample, System
 from pef_lab.replay.words import TOKEN_BYTES, Words
 from pef_lab.vmm import Vmm
 from pef_lab.watch import Watch
@@ -61,6 +61,8 @@ def fits(found: Counterexample) -> None:
     """Raise WrongInput where services with a real image can't play `found`."""
     if found.mutant is not None:
         raise WrongInput(f"it needs the deliberate fault {found.mutant}, which the services do not have")
+    if any(step.leads_to == BETWEEN_PHASES for step in found.steps):
+        raise WrongInput("somebody acts between two phases of a UV_ESM in it: over HTTP none waits there")
     for role in ("brought", "shared"):
         if found.system.image.count(role) > 1:
             raise WrongInput(f"a real image has one page to play a GFN that is {role!r}, not more")

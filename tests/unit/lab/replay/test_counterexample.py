@@ -102,6 +102,10 @@ def test_a_file_that_is_not_there_is_one_clear_line(capsys: pytest.CaptureFixtur
     [
         ({"mutant": "K4"}, "the deliberate fault K4"),
         ({"system": {"image": ["brought", "brought"], "plug": 1, "vcpus": 1}}, "'brought', not more"),
+        (
+            {"steps": [step("guest 0", "UV_ESM", "suspended")], "violated_after": 1},
+            "between two phases of a UV_ESM",
+        ),
     ],
 )
 def test_what_services_cannot_play_is_wrong_input(changes: dict[str, Any], says: str) -> None:
