@@ -139,7 +139,7 @@ class Observer:
 
     def since(self, after: int, limit: int = AT_ONCE) -> list[dict[str, Any]]:
         """Return the events with a number above `after`, oldest first, at most `limit`."""
-        if not self._events:
+        if after >= self.last:
             return []
         start = max(0, after + 1 - self._events[0].number)
         return [

@@ -23,7 +23,7 @@ from pef_protocol.codes import UCode
 from pef_protocol.events import Event, EventKind, EventPhase, Side
 from pef_protocol.http import CALL_ID, DEPTH, MAX_DEPTH, PARENT_ID, TRACEPARENT, Caller, Role
 from pef_protocol.hypercalls import SvmInitDone
-from pef_protocol.quantities import Lpid
+from pef_protocol.quantities import U64_MAX, Lpid
 from pef_protocol.ultracalls import SvmTerminate
 
 ESM_PATH = "/v1/ultracalls/UV_ESM"
@@ -275,6 +275,14 @@ async def test_an_id_that_cannot_be_sent_on_is_replaced(call_id: str) -> None:
     headers = await headers_of_a_nested_call(**{CALL_ID: call_id})
     assert re.fullmatch(r"[!-~]{1,64}", headers[PARENT_ID])
     assert headers[PARENT_ID] != call_id
+
+
+@pytest.mark.parametrize("after", [2, 3, (1 << 63) - 1, 1 << 63, U64_MAX - 1, U64_MAX])
+async def test_behind_the_last_event_there_is_none(after: int) -> None:
+    service = toy_service()
+    async with visitor(service, GUEST) as client:
+        await client.post(ESM_PATH, json=ESM)
+    assert await events(service, after) == []
 
 
 async def test_counters_are_for_the_observer() -> None:
