@@ -15,7 +15,8 @@ from pef_lab.endpoint import Endpoint
 from pef_lab.guest import Guest
 from pef_lab.image import GuestImage, build_image
 from pef_lab.pair import Pair, PairPlan, started
-from pef_lab.service_process import READY, _is_ready, free_ports
+from pef_lab.ports import free_ports
+from pef_lab.service_process import READY, _is_ready
 from pef_lab.vmm import Vmm
 from pef_lab.watch import Watch
 from pef_protocol.auth import mint_guest_token

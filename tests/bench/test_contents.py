@@ -21,7 +21,7 @@ from pef_kit.runtime.bus import NORMAL_BASE
 from pef_kit.runtime.connections import client_of
 from pef_lab.normal_memory import NormalMemoryForm
 from pef_lab.pair import PairPlan
-from pef_lab.service_process import free_ports
+from pef_lab.ports import free_ports
 from pef_protocol.designs import Design
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE
 from pef_protocol.runs import PlacedRuns

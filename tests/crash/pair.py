@@ -33,7 +33,6 @@ from pef_lab.starting import (
     ULTRAVISOR_SCRIPT,
     fresh_endpoints,
     hypervisor_environment,
-    on_free_ports,
     ultravisor_environment,
 )
 from pef_lab.vmm import Vmm
@@ -201,12 +200,6 @@ def name_of(passing: Passing) -> str:
 @asynccontextmanager
 async def killable_pair(secure_memory: int, *, mapped: bool) -> AsyncIterator[KillablePair]:
     """Start a pair, and stop it at the end; `mapped`: the Ultravisor maps normal memory, else it is HTTP."""
-    async with on_free_ports(lambda: _started(secure_memory, mapped=mapped)) as pair:
-        yield pair
-
-
-@asynccontextmanager
-async def _started(secure_memory: int, *, mapped: bool) -> AsyncIterator[KillablePair]:
     endpoints = fresh_endpoints()
     directory = Path(tempfile.mkdtemp(prefix="pef-crash-", dir=SHARED_MEMORY))
     volume = directory / "volume"

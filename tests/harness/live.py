@@ -19,10 +19,10 @@ from pef_kit.runtime.bus import NORMAL_BASE
 from pef_lab.between.script import Exchange, ScriptedBetween
 from pef_lab.endpoint import Endpoint
 from pef_lab.endpoints import Endpoints
-from pef_lab.failures import Unanswered
 from pef_lab.hostile.requests import NAMES
 from pef_lab.pair import SHARED_MEMORY
-from pef_lab.service_process import ServiceProcess, free_ports
+from pef_lab.ports import free_ports
+from pef_lab.service_process import ServiceProcess
 from pef_lab.starting import HYPERVISOR_SCRIPT, ULTRAVISOR_SCRIPT
 from pef_lab.vmm import Vmm
 from pef_lab.watch import Watch
@@ -32,7 +32,6 @@ from pef_protocol.http import EPOCH_PATH, OBSERVER_PATH
 from pef_protocol.quantities import PAGE_SIZE, pages_in
 
 MIB: Final = 1 << 20
-ATTEMPTS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,18 +163,11 @@ async def _started(
     to_ultravisor = await stack.enter_async_context(ScriptedBetween(Side.ULTRAVISOR))
     tokens = {name: secrets.token_hex(32) for name in ("ULTRAVISOR", "HYPERVISOR", "OBSERVER", "VMM")}
     keys = secrets.token_hex(32), secrets.token_hex(32)
-    for attempt in range(ATTEMPTS):
-        ports = free_ports(2)
-        to_ultravisor.upstream, to_hypervisor.upstream = (f"http://127.0.0.1:{port}" for port in ports)
-        _start(plan, directory, memory, processes, ports, keys, tokens, (to_hypervisor, to_ultravisor))
-        try:
-            await processes[0].until_ready(to_ultravisor.upstream)
-            await processes[1].until_ready(to_hypervisor.upstream)
-            break
-        except Unanswered:
-            if attempt == ATTEMPTS - 1:
-                raise
-            _stop(processes)
+    ports = free_ports(2)
+    to_ultravisor.upstream, to_hypervisor.upstream = (f"http://127.0.0.1:{port}" for port in ports)
+    _start(plan, directory, memory, processes, ports, keys, tokens, (to_hypervisor, to_ultravisor))
+    await processes[0].until_ready(to_ultravisor.upstream)
+    await processes[1].until_ready(to_hypervisor.upstream)
     endpoints = Endpoints(
         to_ultravisor.upstream, to_hypervisor.upstream, tokens["VMM"], tokens["OBSERVER"], *keys
     )

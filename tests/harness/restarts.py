@@ -21,7 +21,7 @@ from pef_lab.guest import Guest
 from pef_lab.hostile.victim import small_image
 from pef_lab.image import GuestImage
 from pef_lab.pair import SHARED_MEMORY
-from pef_lab.service_process import READY, ServiceProcess, free_ports
+from pef_lab.service_process import READY, ServiceProcess
 from pef_lab.starting import (
     HYPERVISOR_SCRIPT,
     ULTRAVISOR_SCRIPT,
@@ -185,7 +185,6 @@ async def why_not_ready(url: str, word: str) -> str:
 __all__ = [
     "Restartable",
     "at_port",
-    "free_ports",
     "guest_of",
     "make_secure",
     "restartable",

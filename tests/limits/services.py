@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from pef_lab.service_process import LIVE, ServiceProcess, free_ports
+from pef_lab.ports import free_ports
+from pef_lab.service_process import LIVE, ServiceProcess
 from pef_lab.starting import HYPERVISOR_SCRIPT, ULTRAVISOR_SCRIPT
 from pef_protocol.auth import mint_guest_token
 from pef_protocol.quantities import Lpid

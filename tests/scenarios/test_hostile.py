@@ -21,7 +21,8 @@ from pef_lab.hostile.command import attacked
 from pef_lab.hostile.trial import Outcome, Trial
 from pef_lab.normal_memory import NormalMemoryForm
 from pef_lab.pair import Pair, PairPlan, started
-from pef_lab.service_process import LIVE, free_ports
+from pef_lab.ports import free_ports
+from pef_lab.service_process import LIVE
 from scenarios.pef_command import PEF, environment, pef
 
 pytestmark = [pytest.mark.sockets, pytest.mark.slow]

@@ -15,8 +15,9 @@ import pytest
 
 from pef_lab.endpoints import Endpoints
 from pef_lab.pair import Pair, PairPlan, started
+from pef_lab.ports import free_ports
 from pef_lab.rows.passes import SECURE_MEMORY
-from pef_lab.service_process import LIVE, ServiceProcess, free_ports
+from pef_lab.service_process import LIVE, ServiceProcess
 from pef_lab.starting import fresh_endpoints, hypervisor_environment, ultravisor_environment
 from pef_protocol.calls import CALLS
 from pef_protocol.http import Role

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from pef_lab import standing
-from pef_lab.service_process import free_ports
+from pef_lab.ports import free_ports
 from scenarios.pef_command import PEF, environment, pef
 from scenarios.test_up_and_down import up
 

@@ -23,7 +23,6 @@ from pef_lab.starting import (
     ULTRAVISOR_SCRIPT,
     fresh_endpoints,
     hypervisor_environment,
-    on_free_ports,
     ultravisor_environment,
 )
 from pef_protocol.http import Role
@@ -84,7 +83,7 @@ async def started(plan: PairPlan) -> AsyncIterator[Pair]:
 
     Where a request is not answered because a service has ended, raise OperatorFault, which says how it ended.
     """
-    async with on_free_ports(lambda: _started_once(plan)) as pair:
+    async with _started(plan) as pair:
         try:
             yield pair
         except Unanswered:
@@ -95,7 +94,7 @@ async def started(plan: PairPlan) -> AsyncIterator[Pair]:
 
 
 @asynccontextmanager
-async def _started_once(plan: PairPlan) -> AsyncIterator[Pair]:
+async def _started(plan: PairPlan) -> AsyncIterator[Pair]:
     directory = Path(tempfile.mkdtemp(prefix="pef-pair-"))
     shared = plan.normal_memory is NormalMemoryForm.SHM
     memory = SHARED_MEMORY / f"pef-normal-memory-{secrets.token_hex(8)}" if shared else None

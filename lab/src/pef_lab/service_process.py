@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -33,18 +32,6 @@ WHY: Final = {
 SILENT: Final = "it said nothing"
 _STEP: Final = 0.03
 _OURS: Final = "PEF_"
-
-
-def free_ports(number: int) -> list[int]:
-    """Return as many loopback ports as asked that nobody listened on a moment ago."""
-    sockets = [socket.socket() for _ in range(number)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 class ServiceProcess:

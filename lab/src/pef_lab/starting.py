@@ -6,24 +6,15 @@ guests. Both have the designs from outside that `PEF_DESIGNS` names here.
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Final, TypeVar
+from typing import Final
 
 from pef_kit.core.designs import NAMED_BY
 from pef_lab.endpoints import Endpoints
-from pef_lab.failures import Unanswered
-from pef_lab.service_process import free_ports
+from pef_lab.ports import LOOPBACK, free_ports
 from pef_protocol.quantities import pages_in
 
 ULTRAVISOR_SCRIPT: Final = "pef-ultravisor"
 HYPERVISOR_SCRIPT: Final = "pef-hypervisor"
-LOOPBACK: Final = "127.0.0.1"
-ATTEMPTS: Final = 3
-"""Starts that are tried: somebody else may take a free port before a service does."""
-PORT_TAKEN: Final = "address already in use"
-
-T = TypeVar("T")
 
 
 def fresh_endpoints(ultravisor_port: int = 0, hypervisor_port: int = 0) -> Endpoints:
@@ -84,18 +75,3 @@ def _common_environment(endpoints: Endpoints, url: str, peer_url: str, normal_me
         "PEF_OBSERVER_TOKEN": endpoints.observer_token,
         NAMED_BY: os.environ.get(NAMED_BY, ""),
     }
-
-
-@asynccontextmanager
-async def on_free_ports(opening: Callable[[], AbstractAsyncContextManager[T]]) -> AsyncIterator[T]:
-    """Open what listens on ports that were free a moment ago, anew where somebody else took one."""
-    for attempt in range(1, ATTEMPTS + 1):
-        async with AsyncExitStack() as stack:
-            try:
-                opened = await stack.enter_async_context(opening())
-            except Unanswered as failure:
-                if attempt == ATTEMPTS or PORT_TAKEN not in failure.reason.lower():
-                    raise
-                continue
-            yield opened
-            return

@@ -13,7 +13,6 @@ from harness.live_vm import FREE
 from harness.restarts import (
     Restartable,
     at_port,
-    free_ports,
     guest_of,
     make_secure,
     restartable,
@@ -23,6 +22,7 @@ from pef_lab.between.fault_injections import dropped
 from pef_lab.between.passing import Passing
 from pef_lab.between.script import honest
 from pef_lab.failures import Unanswered
+from pef_lab.ports import free_ports
 from pef_lab.vmm import Vmm
 from pef_protocol.designs import Design
 from pef_protocol.events import Side

@@ -21,6 +21,7 @@ def test_a_made_up_answer_is_one_that_the_call_may_give_and_no_success(name: str
     [
         ("UV_PAGE_IN", UCode.U_PARAMETER),
         ("UV_SVM_TERMINATE", UCode.U_PERMISSION),
+        ("UV_UNREGISTER_MEM_SLOT", UCode.U_PERMISSION),
         ("H_SVM_PAGE_IN", HCode.H_PARAMETER),
         ("H_SVM_INIT_DONE", HCode.H_UNSUPPORTED),
         ("H_SVM_INIT_ABORT", HCode.H_STATE),

@@ -14,7 +14,8 @@ from aiohttp import web
 
 from pef_lab.between.numbers import Numbers
 from pef_lab.between.passing import Answer, Passing
-from pef_lab.between.server import LOOPBACK, Server, drop
+from pef_lab.between.server import Server, drop
+from pef_lab.ports import LOOPBACK
 from pef_protocol.events import Side
 from pef_protocol.http import JSON
 

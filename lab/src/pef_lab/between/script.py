@@ -19,7 +19,7 @@ from aiohttp import web
 
 from pef_lab.between.go_between import Conduct, GoBetween
 from pef_lab.between.passing import Answer, Passing
-from pef_lab.between.server import LOOPBACK
+from pef_lab.ports import LOOPBACK
 from pef_protocol.events import Side
 
 

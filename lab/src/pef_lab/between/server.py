@@ -11,8 +11,8 @@ from typing import Final, Self, TypeAlias
 from aiohttp import web
 
 from pef_lab.failures import WrongInput
+from pef_lab.ports import LOOPBACK
 
-LOOPBACK: Final = "127.0.0.1"
 EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - what a person may ask for
 LARGEST: Final = 1 << 30
 """Bytes of a request."""

@@ -9,11 +9,11 @@ from typing import Final, Generic, TypeVar
 import httpx
 
 from pef_lab.between.go_between import GoBetween
-from pef_lab.between.server import LOOPBACK
 from pef_lab.endpoints import OF_OUTSIDERS, Endpoints, find_endpoints
 from pef_lab.failures import WrongInput
 from pef_lab.normal_memory import NormalMemoryForm
 from pef_lab.pair import PairPlan, started
+from pef_lab.ports import LOOPBACK
 from pef_lab.service_process import READY
 from pef_protocol.events import Side
 from pef_protocol.http import Role

@@ -18,6 +18,7 @@ from pef_lab.endpoints import OF_OUTSIDERS, find_endpoints
 from pef_lab.estimates import ROW, say_how_long
 from pef_lab.failures import OperatorFault, Unanswered, Unreached, WrongInput
 from pef_lab.output import must_be_writable
+from pef_lab.ports import LOOPBACK
 from pef_lab.rows.admission import admit
 from pef_lab.rows.catalogue import all_rows, check_patterns, chosen, rows_of, unmade
 from pef_lab.rows.junit import write_junit
@@ -31,7 +32,6 @@ from pef_lab.rows.subject import Subject
 from pef_lab.rows.telling import telling
 from pef_lab.rows.waivers import Waiver, read_waivers, said_of, waived
 from pef_lab.signals import run
-from pef_lab.starting import LOOPBACK
 from pef_lab.tables import console_for
 
 MAY_BE_MISSING: Final = frozenset({"observer_token"})

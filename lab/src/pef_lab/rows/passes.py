@@ -20,6 +20,7 @@ from typing import Final
 from pef_lab.endpoints import Endpoints
 from pef_lab.hello import current_epoch
 from pef_lab.pair import PairPlan, started
+from pef_lab.ports import LOOPBACK
 from pef_lab.rows.doors import HYPERVISOR, Doors
 from pef_lab.rows.playing.hypervisor import PlayedHypervisor
 from pef_lab.rows.playing.ultravisor import PlayedUltravisor
@@ -28,11 +29,9 @@ from pef_lab.rows.subject import Subject
 from pef_lab.service_process import LIVE, READY, ServiceProcess
 from pef_lab.starting import (
     HYPERVISOR_SCRIPT,
-    LOOPBACK,
     ULTRAVISOR_SCRIPT,
     fresh_endpoints,
     hypervisor_environment,
-    on_free_ports,
     ultravisor_environment,
 )
 from pef_protocol.http import Role
@@ -136,47 +135,39 @@ async def own_pair(patience: float) -> AsyncIterator[Stage]:
             yield stage
 
 
-def own_ultravisor(patience: float) -> AbstractAsyncContextManager[Stage]:
+@asynccontextmanager
+async def own_ultravisor(patience: float) -> AsyncIterator[Stage]:
     """Start an Ultravisor alone and set its stage."""
-
-    @asynccontextmanager
-    async def once() -> AsyncIterator[Stage]:
-        endpoints = fresh_endpoints()
-        doors = doors_of(endpoints, Role.ULTRAVISOR, patience)
-        async with played_hypervisor(doors, endpoints, Listening()) as played:
-            told = ultravisor_environment(
-                endpoints, peer_url=played.url, normal_memory="", secure_memory=SECURE_MEMORY
-            )
-            async with (
-                _running(ULTRAVISOR_SCRIPT, told, endpoints.ultravisor_url, LIVE),
-                closing(Stage(Subject.ULTRAVISOR, ultravisor=doors, played=played)) as stage,
-            ):
-                await played.say_hello()
-                yield stage
-
-    return on_free_ports(once)
+    endpoints = fresh_endpoints()
+    doors = doors_of(endpoints, Role.ULTRAVISOR, patience)
+    async with played_hypervisor(doors, endpoints, Listening()) as played:
+        told = ultravisor_environment(
+            endpoints, peer_url=played.url, normal_memory="", secure_memory=SECURE_MEMORY
+        )
+        async with (
+            _running(ULTRAVISOR_SCRIPT, told, endpoints.ultravisor_url, LIVE),
+            closing(Stage(Subject.ULTRAVISOR, ultravisor=doors, played=played)) as stage,
+        ):
+            await played.say_hello()
+            yield stage
 
 
-def own_hypervisor(
+@asynccontextmanager
+async def own_hypervisor(
     patience: float, subject: Subject = Subject.HYPERVISOR, secure_memory: int = SECURE_MEMORY
-) -> AbstractAsyncContextManager[Stage]:
+) -> AsyncIterator[Stage]:
     """Start a Hypervisor alone and set its stage."""
-
-    @asynccontextmanager
-    async def once() -> AsyncIterator[Stage]:
-        endpoints = fresh_endpoints()
-        doors = doors_of(endpoints, Role.HYPERVISOR, patience)
-        async with played_ultravisor(doors, endpoints, Listening()) as played:
-            told = hypervisor_environment(
-                endpoints, peer_url=played.url, normal_memory="", secure_memory=secure_memory
-            )
-            async with (
-                _running(HYPERVISOR_SCRIPT, told, endpoints.hypervisor_url),
-                closing(Stage(subject, hypervisor=doors, played=played)) as stage,
-            ):
-                yield stage
-
-    return on_free_ports(once)
+    endpoints = fresh_endpoints()
+    doors = doors_of(endpoints, Role.HYPERVISOR, patience)
+    async with played_ultravisor(doors, endpoints, Listening()) as played:
+        told = hypervisor_environment(
+            endpoints, peer_url=played.url, normal_memory="", secure_memory=secure_memory
+        )
+        async with (
+            _running(HYPERVISOR_SCRIPT, told, endpoints.hypervisor_url),
+            closing(Stage(subject, hypervisor=doors, played=played)) as stage,
+        ):
+            yield stage
 
 
 def own_bare_hypervisor(patience: float) -> AbstractAsyncContextManager[Stage]:

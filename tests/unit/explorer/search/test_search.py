@@ -128,6 +128,19 @@ def test_a_search_that_is_cut_anywhere_raises_no_alarm_for_that() -> None:
         assert search.found().violations == ()
 
 
+@pytest.mark.parametrize("at", [100, 1000, 4000])
+def test_a_search_stops_in_the_midst_of_an_expansion(at: int) -> None:
+    """One expansion of this plan has thousands of transitions; one run has tens."""
+    stopped = searched(Plan(Design.TRACKED, (Part.BROUGHT,)), until(at))
+    assert at <= stopped.transitions < at + 100
+
+
+@pytest.mark.verify
+def test_a_made_up_refusal_of_any_call_leaves_the_two_in_agreement() -> None:
+    found = searched(Plan(Design.TRACKED, (Part.BROUGHT,), calls=1, faults=1))
+    assert (found.complete, found.violations) == (True, ())
+
+
 @pytest.mark.verify
 def test_what_is_ignored_is_not_told() -> None:
     assert [violation.invariant for violation in whole(VIOLATIONS).violations] == [

@@ -1,8 +1,12 @@
 """Holes of normal memory: reading one gives zeroes and leaves it a hole."""
 
+import mmap
+
+import numpy as np
 import pytest
 
 from pef_kit.core.effects import Transfer
+from pef_kit.runtime import holes
 from pef_kit.runtime.bus import NORMAL_BASE, NormalMemory, carry_out
 from pef_protocol.quantities import PAGE_SIZE
 
@@ -25,6 +29,13 @@ def test_reading_leaves_holes_as_they_are() -> None:
         (PAGE_SIZE - 9, PAGE_SIZE, False),
         (2 * PAGE_SIZE - 9, 9, True),
     ]
+
+
+def test_what_the_kernel_swapped_out_is_no_hole(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = NormalMemory.unshared(SIZE)
+    memory.at(NORMAL_BASE + 3 * PAGE_SIZE, 1)[:] = b"x"
+    monkeypatch.setattr(holes, "resident", lambda _, length: np.zeros(length // mmap.PAGESIZE, np.bool_))
+    assert memory.copied(NORMAL_BASE, SIZE).index(b"x") == 3 * PAGE_SIZE
 
 
 def test_what_is_outside_is_refused() -> None:

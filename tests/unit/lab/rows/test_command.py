@@ -14,10 +14,10 @@ import pytest
 
 from pef_lab.cli import app
 from pef_lab.endpoints import Endpoints
+from pef_lab.ports import free_ports
 from pef_lab.rows.admission import DIGEST, NO_BYTES, NO_HYPERCALL, NO_ULTRACALL
 from pef_lab.rows.catalogue import all_rows, rows_of
 from pef_lab.rows.subject import Subject
-from pef_lab.service_process import free_ports
 from pef_protocol.auth import mint_guest_token
 from pef_protocol.http import EPOCH_PATH, GUESTS_PATH
 

@@ -11,8 +11,9 @@ from typing import Final, Self
 
 from aiohttp import web
 
-from pef_lab.between.server import LOOPBACK, Server
+from pef_lab.between.server import Server
 from pef_lab.hello import say_hello
+from pef_lab.ports import LOOPBACK
 from pef_lab.rows.doors import HYPERVISOR, Answer, Doors
 from pef_lab.rows.playing.honest_hypervisor import HonestHypervisor, PlayedSlot, PlayedVm
 from pef_lab.rows.playing.host import SlotPlan

@@ -20,8 +20,9 @@ from typing import Any, Final, Self, TypeAlias
 from aiohttp import web
 
 from pef_kit.runtime import messages
-from pef_lab.between.server import LOOPBACK, Server, drop
+from pef_lab.between.server import Server, drop
 from pef_lab.failures import Unanswered
+from pef_lab.ports import LOOPBACK
 from pef_lab.rows.doors import Doors
 from pef_lab.rows.playing.honest_ultravisor import Honesty, refusing
 from pef_lab.rows.playing.pages import PlayedSvm, Sealer, gfns_of
