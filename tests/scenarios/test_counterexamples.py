@@ -12,6 +12,7 @@ import pytest
 
 from mutants.served import served
 from pef_lab.replay.counterexample import Counterexample, read
+from pef_lab.replay.judge import bears_out
 from pef_lab.replay.player import run_counterexample
 from pef_lab.replay.wire import Wire, wired
 from pef_mutants.blind_spots import SEARCHED
@@ -37,8 +38,12 @@ async def wire() -> AsyncIterator[Wire]:
 
 
 async def comes_out(found: Counterexample, wire: Wire) -> None:
-    """Play a file; what differs is raised. The moment of the violation and the looks must have come."""
+    """Play a file; what differs is raised. The moment of the violation and the looks must have come.
+
+    What was observed must bear the file out, as far as an observer can see its invariant.
+    """
     replayed = await run_counterexample(found, wire)
+    assert bears_out(found, replayed.breaches), replayed.breaches
     assert {str(gfn): states for gfn, states in replayed.tables.items()} == found.tables
     assert set(replayed.observations) >= {int(gfn) for gfn in found.observations}
 

@@ -18,6 +18,7 @@ from pef_lab.normal_memory import NormalMemoryForm
 from pef_lab.pair import PairPlan, started
 from pef_lab.ports import free_ports
 from pef_lab.replay.counterexample import Counterexample, read
+from pef_lab.replay.judge import bears_out
 from pef_lab.replay.player import Difference, run_counterexample
 from pef_lab.replay.wire import Wire, wired
 from pef_lab.service_process import LIVE
@@ -55,6 +56,7 @@ async def test_services_do_what_the_file_says(wire: Wire, file: Path) -> None:
     replayed = await run_counterexample(found, wire)
     assert {str(gfn): states for gfn, states in replayed.tables.items()} == found.tables
     assert len(replayed.observations) == len(found.observations)
+    assert bears_out(found, replayed.breaches), replayed.breaches
 
 
 def test_the_files_have_every_action_and_every_fault() -> None:
@@ -165,6 +167,23 @@ def test_the_command_says_what_was_broken_and_how_it_was_seen(tmp_path: Path) ->
     assert "GFN 2: Hypervisor NORMAL, Ultravisor SECURE; in the end guest reads as written, host zero" in (
         ran.stdout
     )
+
+
+def test_the_command_does_not_take_the_files_word(tmp_path: Path) -> None:
+    """Given a file whose steps come out as it says, and break nothing that it names.
+
+    When `pef replay` plays it,
+    then its own verdict differs, which is a finding.
+    """
+
+    def claim(content: dict[str, Any]) -> None:
+        content["invariant"] = "the_tables_agree"
+
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text(changed(SHARES, claim).model_dump_json())
+    ran = pef("replay", wrong, runtime=tmp_path)
+    assert (ran.returncode, ran.stderr) == (1, f"✘ {wrong}: what was observed does not bear the file out\n")
+    assert "nothing is broken" in ran.stdout
 
 
 async def test_the_command_plays_on_a_running_pair_and_fails_at_a_difference(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pef_lab.between.wire import Ports
 from pef_lab.commandline import FAILED
 from pef_lab.replay import drawing
 from pef_lab.replay.counterexample import Counterexample, read
+from pef_lab.replay.judge import JUDGED, NO_INVARIANT, bears_out
 from pef_lab.replay.player import Difference, Replayed, run_counterexample
 from pef_lab.replay.stage import fits
 from pef_lab.replay.wire import wired
@@ -15,7 +16,11 @@ from pef_lab.signals import run
 
 
 def replay(file: Path, ports: Ports | None, console: Console, errors: Console) -> int:
-    """Play a file, show what was seen or the first difference, and return the command's status."""
+    """Play a file, show what was seen or the first difference, and return the command's status.
+
+    What was seen is judged here as well: where the file's invariant could be seen broken, and was not, the
+    status is that of a finding.
+    """
     found = read(file)
     fits(found)
     try:
@@ -36,17 +41,28 @@ def replay(file: Path, ports: Ports | None, console: Console, errors: Console) -
         markup=False,
         soft_wrap=True,
     )
-    console.print(
-        f"Broken after step {found.violated_after}: {found.invariant}",
-        style="bold",
-        markup=False,
-        soft_wrap=True,
-    )
+    said = f"The file says, after step {found.violated_after}: {found.invariant}"
+    console.print(said, style="bold", markup=False, soft_wrap=True)
     console.print(f"  {found.sentence}", markup=False, soft_wrap=True)
+    console.print("Judged here, by what was observed:", style="bold")
+    for line in [*map(str, replayed.breaches)] or ["nothing is broken"]:
+        console.print(f"  {line}", markup=False, soft_wrap=True)
     for gfn, (hypervisor, ultravisor) in replayed.tables.items():
         observe = replayed.observations[gfn]
         line = drawing.row(gfn, (hypervisor, ultravisor), observe)
         console.print(f"  {line}", markup=False, soft_wrap=True)
+    if not bears_out(found, replayed.breaches):
+        errors.print(
+            f"✘ {file}: what was observed does not bear the file out",
+            style="bold red",
+            markup=False,
+            soft_wrap=True,
+        )
+        return FAILED
+    if found.invariant != NO_INVARIANT and found.invariant not in JUDGED:
+        console.print(
+            f"{found.invariant} can't be seen from outside: it is the file's word alone", soft_wrap=True
+        )
     return 0
 
 

@@ -13,10 +13,12 @@ import httpx
 
 from pef_lab.failures import Unanswered
 from pef_lab.replay.counterexample import ENDS, UNSEEN, WAITS, Counterexample, ScheduleStep
+from pef_lab.replay.judge import Breach, Judge, Rest
 from pef_lab.replay.stage import Stage, fits, set_up
 from pef_lab.replay.traffic import Actor, Stop
 from pef_lab.replay.wire import Wire
-from pef_lab.replay.words import agrees
+from pef_lab.replay.words import Fate, agrees
+from pef_protocol.events import Side
 
 TIMEOUT: Final = 30.0
 ROUNDS: Final = 3
@@ -33,10 +35,12 @@ class Difference(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What was seen: both tables at the violation, and what guest and host read in the end."""
+    """What was seen: both tables at the violation, what guest and host read in the end, and the verdict."""
 
     tables: dict[int, tuple[str, str]]
     observations: dict[int, tuple[str, str]]
+    breaches: tuple[Breach, ...]
+    """What was seen to be broken, whatever the file says."""
 
 
 async def run_counterexample(found: Counterexample, wire: Wire, time_limit: float = TIMEOUT) -> Replayed:
@@ -72,17 +76,23 @@ class Player:
             name: Actor(name) for name in sorted({step.actor for step in found.steps})
         }
         self._calls = 0
+        self._judge = Judge(found.system, found.design)
+        small = {on_wire: gfn for gfn, on_wire in stage.places.items()}
+        self._traffic.on_page_in = lambda gfns: self._judge.offered(small[gfn] for gfn in gfns)
         self._traffic.follow(stage.lpid, stage.places.values(), self._actors)
 
     async def run_counterexample(self) -> Replayed:
         """Play all steps; raise Difference at the first that leads elsewhere."""
         self._traffic.free = False
         tables = await self._tables(0)
+        await self._at_rest(0)
         for number, step in enumerate(self._found.steps, start=1):
             await self._play(number, step)
             tables = await self._tables(number) or tables
+            await self._at_rest(number)
         await self.end()
-        return Replayed(tables, await self._observations())
+        observations = await self._observations()
+        return Replayed(tables, observations, tuple(self._judge.breaches.values()))
 
     async def end(self) -> None:
         """Let everything pass, and wait until every action has ended."""
@@ -100,6 +110,7 @@ class Player:
             await self._stage.before(step.action)
             await self._start(actor, step)
         elif actor.at is not None and actor.stops.empty():
+            self._judge.faulty |= step.fault is not None
             actor.release(step.fault)
         if step.leads_to in UNSEEN:
             await self._reached()
@@ -118,6 +129,7 @@ class Player:
         actor.gfn = None if step.gfn is None else self._stage.places[step.gfn]
         actor.at = actor.ended = None
         self._traffic.begin(call_id, actor)
+        self._judge.begins(actor.name, step.action, step.gfn)
         vcpu = int(step.actor[-1]) if step.actor.startswith("guest") else 0
         actor.task = asyncio.create_task(self._act(actor, step.action, gfn, vcpu, call_id))
 
@@ -126,6 +138,7 @@ class Player:
             word = await self._stage.act(action, gfn, vcpu, call_id)
         except Unanswered as failure:
             word = f"without an answer: {failure}"
+        self._judge.ends(actor.name, word, self._stage.words.fate.get(gfn, Fate.OPEN))
         actor.end(ENDS + word)
 
     async def _next_stop(self, actor: Actor) -> Stop:
@@ -154,13 +167,24 @@ class Player:
                 raise Difference(where, _states(expected), _states(seen))
         return tables
 
+    async def _at_rest(self, number: int) -> None:
+        """Have the judge look at both sides, if no action is under way."""
+        if any(actor.task is not None and not actor.task.done() for actor in self._actors.values()):
+            return
+        stage = self._stage
+        hypervisor, ultravisor = await stage.state(Side.HYPERVISOR), await stage.state(Side.ULTRAVISOR)
+        self._judge.rests(number, Rest(hypervisor, ultravisor, await stage.tables()))
+
     async def _observations(self) -> dict[int, tuple[str, str]]:
         observations = await self._stage.observations()
-        for gfn, said in self._found.observations.items():
-            guest, host = observations[int(gfn)]
+        for gfn, (guest, host) in observations.items():
+            self._judge.guest_found(gfn, guest)
+            self._judge.host_found(gfn, host)
+        for number, said in self._found.observations.items():
+            guest, host = observations[int(number)]
             for eye, expected, seen in (("guest", said.guest, guest), ("host", said.host, host)):
                 if not agrees(expected, seen):
-                    raise Difference(f"look of the {eye} at GFN {gfn} after the last step", expected, seen)
+                    raise Difference(f"look of the {eye} at GFN {number} after the last step", expected, seen)
         return observations
 
 

@@ -34,7 +34,7 @@ from pef_protocol.designs import DesignName
 from pef_protocol.events import Side
 from pef_protocol.http import CALL_ID
 from pef_protocol.quantities import PAGE_SIZE, Gfn, Gpa, Lpid, gfn_of, gpa_of
-from pef_protocol.states import HvVmState, UvGfnState, UvVmState
+from pef_protocol.states import HvGfnState, HvVmState, UvGfnState, UvVmState
 from pef_protocol.ultracalls import Esm, SharePage, UnshareAllPages, UnsharePage
 
 MEMORY: Final = 16 << 20
@@ -225,11 +225,19 @@ class Stage:
         return self.words.of(gfn, await self.vmm.read(self.lpid, self.token_gpa(gfn), TOKEN_BYTES))
 
     async def _host_write(self, gfn: int) -> None:
-        """Write as the host; it counts where the guest reads the same page, and may count while it enters."""
+        """Write as the host; it counts where the guest reads the same page, or will as it becomes secure.
+
+        While UV_ESM is under way it may also count, or not, where nobody can tell from outside.
+        """
         token = self.words.new_token(gfn)
         await self.vmm.write(self.lpid, self.token_gpa(gfn), token)
-        svm, (_, state) = await self.state(Side.ULTRAVISOR), (await self.tables())[gfn]
-        if svm not in SVM_STATES or state not in {*PRIVATE, NOTHING}:
+        svm, (known, state) = await self.state(Side.ULTRAVISOR), (await self.tables())[gfn]
+        not_asked_for = (svm, known, state) == (
+            UvVmState.ACTIVE.name,
+            HvGfnState.NORMAL.name,
+            UvGfnState.SECURE.name,
+        )
+        if svm not in SVM_STATES or state not in {*PRIVATE, NOTHING} or not_asked_for:
             self.words.wrote(gfn, token)
         elif svm == UvVmState.SECURE.name or state == UvGfnState.PAGEDOUT.name:
             self.words.gave_up(gfn, token)

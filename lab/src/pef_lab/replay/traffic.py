@@ -13,7 +13,7 @@ What is about other pages - a real image has more of them than the small system 
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -32,6 +32,7 @@ from pef_protocol.quantities import PAGE_SIZE
 from pef_protocol.runs import CodedRuns
 
 OK: Final = 200
+PAGE_IN: Final = "UV_PAGE_IN"
 PLACED: Final = 3
 """Numbers in a run that names a real address: that, guest address, pages."""
 
@@ -92,6 +93,8 @@ class Traffic:
     def __init__(self) -> None:
         self.free = True
         self.active: Actor | None = None
+        self.on_page_in: Callable[[frozenset[int]], None] = lambda _: None
+        """Called with the GFNs, on the wire, of each UV_PAGE_IN of the VM that has been answered."""
         self._lpid = 0
         self._mapped: frozenset[int] = frozenset()
         self._actors: tuple[Actor, ...] = ()
@@ -139,14 +142,14 @@ class Traffic:
         gfns = self._gfns(passing)
         actor = None if self.free or not self._is_ours(passing, gfns) else self._actor_of(passing, gfns)
         if actor is None:
-            return await passing.forward()
+            return await self._forwarded(passing)
         if passing.call_id:
             self._calls[passing.call_id] = actor
         if actor.unheld or not self._is_about(passing, gfns):
-            return await passing.forward()
+            return await self._forwarded(passing)
         if passing.is_bus:
             await self._held(actor, MOVES)
-            return await passing.forward()
+            return await self._forwarded(passing)
         fault = await self._held(actor, f"asks {passing.name}")
         if fault == "lost":
             await self._held(actor, "answers nothing")
@@ -158,8 +161,13 @@ class Traffic:
     async def _held(self, actor: Actor, words: str) -> str | None:
         return None if self.free else await actor.stop(words)
 
-    @staticmethod
-    async def _delivered(passing: Passing, actor: Actor, fault: str | None) -> Answer:
+    async def _forwarded(self, passing: Passing) -> Answer:
+        answer = await passing.forward()
+        if passing.name == PAGE_IN:
+            self.on_page_in(self._mapped & self._gfns(passing))
+        return answer
+
+    async def _delivered(self, passing: Passing, actor: Actor, fault: str | None) -> Answer:
         if fault in {"refused", "busy"}:
             return _made_up(passing, busy=fault == "busy")
         if fault == "doubled":
@@ -168,7 +176,7 @@ class Traffic:
                 await passing.forward_anew()
             finally:
                 actor.unheld = False
-        return await passing.forward()
+        return await self._forwarded(passing)
 
     def _code(self, passing: Passing, answer: Answer) -> str:
         """Return the code of an answer as far as it is about the small system's GFNs."""

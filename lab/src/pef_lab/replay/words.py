@@ -13,6 +13,7 @@ content; so either word of a file is right there.
 """
 
 from collections.abc import Iterable
+from enum import Enum
 from typing import Final
 
 from pef_lab.replay.counterexample import ENDS
@@ -20,14 +21,23 @@ from pef_lab.replay.counterexample import ENDS
 TOKEN_BYTES: Final = 8
 ERRNOS: Final = frozenset({"ENOENT", "ENOMEM", "EFAULT", "EBUSY", "EINVAL", "EIO"})
 """By which the VMM's door refuses a read."""
-AS_WRITTEN, OTHER, REFUSED = "as written", "other", "refused"
+AS_WRITTEN, ZERO, OTHER, REFUSED = "as written", "zero", "other", "refused"
 EITHER: Final = f"{AS_WRITTEN} or {OTHER}"
 
 
+class Fate(Enum):
+    """What became of the last token that somebody wrote to a page."""
+
+    OPEN = "nobody can tell from outside"
+    WRITTEN = "it is what the page holds for its guest"
+    ASTRAY = "it fell on ciphertext"
+
+
 class Words:
-    """Remembers which token was written last to each GFN of the small system."""
+    """Remembers which token was written last to each GFN of the small system, and its `fate`."""
 
     def __init__(self) -> None:
+        self.fate: dict[int, Fate] = {}
         self._last: dict[int, set[bytes]] = {}
         self._open: dict[int, set[bytes]] = {}
         self._doubtful: set[int] = set()
@@ -39,18 +49,21 @@ class Words:
         self._tokens += 1
         token = f"tok{self._tokens:05}".encode()
         self._open.setdefault(gfn, set()).add(token)
+        self.fate[gfn] = Fate.OPEN
         return token
 
     def wrote(self, gfn: int, token: bytes) -> None:
         """Take note that `token` was written."""
         self._open[gfn].discard(token)
         self._last[gfn] = {token}
+        self.fate[gfn] = Fate.WRITTEN
         self._doubtful.discard(gfn)
 
     def gave_up(self, gfn: int, token: bytes) -> None:
         """Take note that what was written as `token` is not what the page holds for its guest."""
         self._open[gfn].discard(token)
         self._astray.add(token)
+        self.fate[gfn] = Fate.ASTRAY
 
     def doubt(self, gfns: Iterable[int]) -> None:
         """Take note that something else may stand in `gfns` now."""
@@ -59,7 +72,7 @@ class Words:
     def of(self, gfn: int, seen: bytes) -> str:
         """Return the word for a token that was read."""
         if seen == bytes(TOKEN_BYTES):
-            return "zero"
+            return ZERO
         if seen in self._astray:
             return EITHER
         if seen not in self._last.get(gfn, set()) | self._open.get(gfn, set()):
