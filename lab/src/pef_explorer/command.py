@@ -23,6 +23,7 @@ def explore(
     late: given.Late = 0,
     deaths: given.Deaths = 0,
     destroys: given.Destroys = 0,
+    guest_waits: given.GuestWaits = False,
     limit: given.Limit = 0,
     minutes: given.Minutes = 0,
     state: given.State = None,
@@ -38,7 +39,8 @@ def explore(
     from pef_explorer.search.exploration import Bounds
 
     troubles = Troubles(lost_answers, late, deaths, destroys)
-    bounds = Bounds(slots_of(slots), vcpus, calls, faults, limit, minutes * 60, troubles, Delivery(wire))
+    system = slots_of(slots), vcpus, calls, faults
+    bounds = Bounds(*system, limit, minutes * 60, troubles, Delivery(wire), guest_waits)
     explore_designs(design, bounds, state, json_file, keep, processes, scheduler)
 
 

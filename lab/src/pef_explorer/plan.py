@@ -52,7 +52,8 @@ class Plan:
     `vcpus` are the guest's; at most `calls` calls are begun before everything has ended again, in every order
     of their steps; `faults` messages in all may be refused or answered busy, and on an unreliable wire be
     doubled or lost. The invariants in `ignored` are not judged. `troubles` befall the wire, and no invariant
-    is any weaker for them.
+    is any weaker for them. `guest_waits`: it uses a slot only once that is plugged in, and not while it is
+    taken out; otherwise at any time, whether anybody has told it of the slot or not.
     """
 
     design: DesignName
@@ -64,6 +65,7 @@ class Plan:
     ignored: frozenset[str] = frozenset()
     troubles: Troubles = NO_TROUBLES
     delivery: Delivery = Delivery.ONCE
+    guest_waits: bool = False
 
     @property
     def pages(self) -> int:

@@ -123,6 +123,9 @@ Wire = Annotated[
     Literal["once", "unreliable"],
     typer.Option("--wire", help="Whether such a fault may also be a message that is lost, or acts twice."),
 ]
+GuestWaits = Annotated[
+    bool, typer.Option("--guest-waits", help="The guest uses a slot only once it is plugged in.")
+]
 LostAnswers = Annotated[
     int, _number("--lost-answers", "Answers that are lost; the call is sent again, in its slot", 0, 3)
 ]

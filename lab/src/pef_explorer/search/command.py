@@ -107,6 +107,7 @@ def _command(program: str, designs: list[DesignName], bounds: Bounds) -> str:
     words += [
         f"--{name.replace('_', '-')} {count}" for name, count in bounds.troubles._asdict().items() if count
     ]
+    words += ["--guest-waits"] * bounds.guest_waits
     words += [f"--limit {bounds.limit}"] * bool(bounds.limit)
     words += [f"--minutes {bounds.seconds / 60:g}"] * bool(bounds.seconds)
     return " ".join(words)

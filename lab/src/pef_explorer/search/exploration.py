@@ -33,6 +33,7 @@ class Bounds(NamedTuple):
 
     `limit`: transitions of a plan, or 0. `seconds`: of a plan, or 0: a search that is stopped by time has not
     the same counts elsewhere. `troubles`: how often the wire fails. `delivery`: what else a fault may be.
+    `guest_waits`: as `Plan` says.
     """
 
     slots: tuple[int, int] = (2, 1)
@@ -43,6 +44,7 @@ class Bounds(NamedTuple):
     seconds: float = 0.0
     troubles: Troubles = NO_TROUBLES
     delivery: Delivery = Delivery.ONCE
+    guest_waits: bool = False
 
 
 class Piece(NamedTuple):
@@ -121,6 +123,7 @@ def plans_of(design: DesignName, bounds: Bounds) -> list[Plan]:
             bounds.faults,
             troubles=bounds.troubles,
             delivery=bounds.delivery,
+            guest_waits=bounds.guest_waits,
         )
         for image in IMAGES[pages]
     ]

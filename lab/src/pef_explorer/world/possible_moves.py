@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from pef_explorer.actions.move import GO_ON, GUESTS, MEMORY, VM, VMM, Move
+from pef_explorer.actions.names import ActionName
 from pef_explorer.actions.table import ESM_FAILS, UV_ESM, is_new
 from pef_explorer.machines.faults import OF_A_PEER, Fault
 from pef_explorer.machines.open_call import OpenCall, Pending
@@ -13,6 +14,7 @@ from pef_explorer.world.network import NETWORK, arrivals, may_befall
 from pef_explorer.world.state import WorldState
 
 HOST: Final = frozenset({VMM, MEMORY})
+PLUGGING: Final = frozenset({ActionName.HOT_ADD.value, ActionName.HOT_REMOVE.value})
 
 
 def possible_moves(world: WorldState) -> Iterator[tuple[Move, frozenset[int]]]:
@@ -34,11 +36,22 @@ def possible_moves(world: WorldState) -> Iterator[tuple[Move, frozenset[int]]]:
     for move, action, footprint in world.starts:
         if move.actor in world.open or (busy and not busy & footprint):
             continue
-        if action.may_be(world, move.gfn) and is_new(world.plan, move, begun):
+        if action.may_be(world, move.gfn) and is_new(world.plan, move, begun) and _is_told(world, move):
             yield move, footprint
     for guest in GUESTS[: world.plan.vcpus]:
         if guest not in world.open and _may_enter(world):
             yield Move(guest, UV_ESM, VM), world.whole
+
+
+def _is_told(world: WorldState, move: Move) -> bool:
+    """Tell whether a guest that waits may use a GFN, and whether a slot may be taken out that it may use."""
+    if not world.plan.guest_waits:
+        return True
+    plugged = world.plan.plugged
+    if move.actor in GUESTS:
+        return move.gfn not in plugged or not world.names & PLUGGING
+    users = (each for actor, each in world.open.items() if actor in GUESTS)
+    return move.action not in PLUGGING or not any(each.move.gfn in plugged for each in users)
 
 
 def _faults(world: WorldState, call: OpenCall) -> Iterator[Fault]:
