@@ -61,6 +61,9 @@ class Snapshot(NamedTuple):
 class System(Pair[HeapMemory]):
     """The machines of one plan. It is the wire between them, too."""
 
+    slots = 8
+    """More than the calls and copies that a plan has: a session is made anew whenever a state is put back."""
+
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.generation = 0

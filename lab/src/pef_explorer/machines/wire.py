@@ -22,8 +22,6 @@ from pef_protocol.events import Side
 from pef_protocol.identity import CallId, Epoch
 from pef_protocol.problems import ProblemType
 
-SLOTS: Final = 64
-"""Slots of a session at each depth."""
 SENDERS: Final = {Side.ULTRAVISOR: Side.HYPERVISOR, Side.HYPERVISOR: Side.ULTRAVISOR}
 """Whose messages each side answers."""
 
@@ -91,6 +89,9 @@ class KeptReply(KeptAnswer):
 class Wire(ABC):
     """What joins two machines: who answers a call, the message layer, and the bus."""
 
+    slots = 64
+    """Slots of a session at each depth."""
+
     def __init__(self) -> None:
         self.fences = {side: Fence() for side in Side}
         self.sessions: dict[Side, Session] = {}
@@ -144,7 +145,7 @@ class Wire(ABC):
         """Begin an epoch at a side and return its life there, with a session for what that side sends."""
         self._latest.clear()
         self.acted.clear()
-        self.sessions[side] = Session(f"{side.value} {epoch}", SLOTS)
+        self.sessions[side] = Session(f"{side.value} {epoch}", self.slots)
         return self.fences[side].begin(epoch)
 
     def send(self, ask: PeerCall, depth: int, *, epoch: Epoch | None) -> Message:
@@ -163,7 +164,7 @@ class Wire(ABC):
         session = self.sessions[SENDERS[answers(ask)]]
         slot = session.take(depth)
         if slot is None:
-            raise AssertionError(f"{SLOTS} calls are open at depth {depth}")
+            raise AssertionError(f"{self.slots} calls are open at depth {depth}")
         return session, slot
 
     def receive(self, message: Message) -> Operation[Reply] | Reply:

@@ -1,8 +1,9 @@
 """An expansion: everything that can happen from one quiescent state until nothing is open again.
 
 Operations can't be copied, so a state in the middle is reached by making its moves again. One run makes them
-once and then goes on through moves that nobody made yet, as far as it can: so a run is spent on many edges of
-the graph rather than on one. A state that was met in an earlier expansion is not gone on from again.
+once and then goes on through moves that nobody made yet. Where none is left, it goes on by moves that were
+made before to the nearest state that has one. So a run is spent on many edges of the graph rather than on
+one. A state that was met in an earlier expansion is not gone on from again.
 
 | scope | what may begin |
 |---|---|
@@ -15,8 +16,9 @@ Where the wire fails as well, there is one scope, and everything may begin.
 """
 
 import heapq
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pef_explorer.actions.move import GO_ON, GUESTS, VM, Move
@@ -42,14 +44,24 @@ NO_ANSWER: Final = "the_code_answers"
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """A state of this expansion, and how many of its moves were made. `came`: the last node and the move."""
+    """A state of this expansion. `came`: the last node and the move.
+
+    `leads_to`: for each of its moves that was made, the number of the node to which it led, or 0 where a run
+    ends. `exhausted`: no move is left, neither here nor at any node that can be reached from here.
+    """
 
     number: int
     moves: list[Move]
     depth: int
     came: "tuple[Node, Move] | None"
     whole: bool
-    made: int = 0
+    leads_to: list[int] = field(default_factory=list)
+    exhausted: bool = False
+
+    @property
+    def finished(self) -> bool:
+        """Tell whether every move of it was made."""
+        return len(self.leads_to) == len(self.moves)
 
 
 class Expansion:
@@ -69,6 +81,8 @@ class Expansion:
         self.transitions = 0
         self.runs = 0
         self._far = 0
+        self._at: Node | None = None
+        """Where a run was stopped, which is gone on with first."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what can be written down: all but the world, which `go_on` is given again."""
@@ -88,40 +102,64 @@ class Expansion:
     def go_on(self, world: World, stop: Callable[[], bool]) -> bool:
         """Make moves until every one was made, or `stop` says so; return whether every one was."""
         self.world = world
-        while self._frontier:
-            node = self._frontier[0][2]
-            if node.made == len(node.moves):
-                heapq.heappop(self._frontier)
-                continue
-            if stop():
+        while node := self._at or self._nearest():
+            self._at = node
+            if stop() or not self._run(node, stop):
                 return False
-            self._run(node)
+            self._at = None
         return True
+
+    def _nearest(self) -> Node | None:
+        """Return the nearest node of which not every move was made, or None."""
+        while self._frontier and self._frontier[0][2].finished:
+            heapq.heappop(self._frontier)
+        return self._frontier[0][2] if self._frontier else None
 
     @property
     def unfinished(self) -> list[int]:
         """Return the states of which not every move was made."""
-        return [node.number for _, _, node in self._frontier if node.made < len(node.moves)]
+        return [node.number for _, _, node in self._frontier if not node.finished]
 
-    def _wait(self, node: Node) -> Node:
+    def _wait(self, node: Node) -> None:
         self._nodes[node.number] = node
         heapq.heappush(self._frontier, (node.depth, node.number, node))
-        return node
 
-    def _run(self, node: Node) -> None:
-        """Go to a state by its moves, and on from there through moves that nobody made yet."""
+    def _run(self, node: Node, stop: Callable[[], bool]) -> bool:
+        """Go to a state by its moves, and on from there; return whether nothing stopped it."""
         self.runs += 1
         self.world.put_back(self.settled)
         for move in _path(node):
             self.world.do(move)
         at: Node | None = node
-        while at is not None and at.made < len(at.moves):
-            at = self._edge(at)
+        while at is not None:
+            at = self._walk(at) if at.finished else self._edge(at)
+            if at is not None and stop():
+                self._at = at
+                return False
+        return True
+
+    def _walk(self, node: Node) -> Node | None:
+        """Go on, by moves that were made before, to the nearest node that has a move left, if any has."""
+        came: dict[int, tuple[Node, Move] | None] = {node.number: None}
+        queue = deque([node])
+        while queue:
+            at = queue.popleft()
+            if not at.finished:
+                for move in _way(came, at):
+                    self.world.do(move)
+                return at
+            for move, number in zip(at.moves, at.leads_to, strict=True):
+                if number and number not in came and not self._nodes[number].exhausted:
+                    came[number] = at, move
+                    queue.append(self._nodes[number])
+        for number in came:
+            self._nodes[number].exhausted = True
+        return None
 
     def _edge(self, node: Node) -> Node | None:
         """Make the next move of a node; return where it leads, or None where the run ends."""
-        move = node.moves[node.made]
-        node.made += 1
+        move = node.moves[len(node.leads_to)]
+        node.leads_to.append(0)
         self.transitions += 1
         try:
             step = make(self.world, move)
@@ -147,8 +185,11 @@ class Expansion:
             waits = any(each.call.pending is Pending.PAUSE for each in self.world.open.values())
             if waits or self.world.esm_stands:
                 self.graph.waits.add(number)
-            return self._wait(Node(number, self._allowed(whole=whole), node.depth + 1, (node, move), whole))
-        return self._nodes.get(number)
+            self._wait(Node(number, self._allowed(whole=whole), node.depth + 1, (node, move), whole))
+        child = self._nodes.get(number)
+        if child is not None:
+            node.leads_to[-1] = number
+        return child
 
     def _is_whole(self, move: Move) -> bool:
         each = self.world.open.get(move.actor)
@@ -206,5 +247,13 @@ def _path(node: Node) -> list[Move]:
     moves: list[Move] = []
     while node.came is not None:
         node, move = node.came
+        moves.append(move)
+    return moves[::-1]
+
+
+def _way(came: dict[int, tuple[Node, Move] | None], node: Node) -> list[Move]:
+    moves: list[Move] = []
+    while step := came[node.number]:
+        node, move = step
         moves.append(move)
     return moves[::-1]

@@ -22,7 +22,7 @@ from pef_protocol.designs import DesignName
 
 REPORT_EVERY: Final = 0.5
 """Seconds between two words of a search on how far it is."""
-FORM: Final = "pef-search/6"
+FORM: Final = "pef-search/7"
 UNREADABLE: Final = (pickle.UnpicklingError, EOFError, ImportError, AttributeError, TypeError, ValueError)
 KEPT_EVERY: Final = 120.0
 """Seconds between two times that a search is written down, where it is."""

@@ -40,6 +40,8 @@ class WorldState:
         """The SVM died with the Ultravisor, and no hello has been answered since."""
         self._now: Observation | None = None
         self._shape = shape_of(self.now)
+        self._put_back: tuple[SettledState, Observation] | None = None
+        """The state that was put back last, and what was observed then: most often it is put back again."""
         self.used_ivs: set[tuple[int, bytes]] = set()
         self.iv_again = False
         """A page was sealed with an IV that its key has been used with."""
@@ -75,8 +77,12 @@ class WorldState:
         self.faulty = self.in_doubt = settled.faults < self.plan.faults
         self.begun = 0
         self.lost = False
-        self._now = None
-        self._shape = shape_of(self.now)
+        if self._put_back is not None and self._put_back[0] is settled:
+            self._now = self._put_back[1]
+        else:
+            self._now = None
+            self._put_back = settled, self.now
+            self._shape = shape_of(self.now)
         self.place = settled.snapshot.suspended.vcpu if settled.snapshot.suspended else 0
 
     def _suspended(self) -> SuspendedEsm | None:
