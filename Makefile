@@ -21,7 +21,7 @@ tokens := ultravisor_token hypervisor_token observer_token vmm_token ultravisor_
 tokens := $(tokens:%=$(PEF_SECRETS)/pef_%)
 
 # The long proofs: what `make verify` runs, each a target of its own. One that fails does not stop those after it.
-proofs := mutants long-tests interleavings crash containers
+proofs := mutants long-tests induction interleavings crash containers
 
 mutants := tests/conformance tests/unit/mutants tests/scenarios/test_mutants_served.py tests/scenarios/test_counterexamples.py
 
@@ -56,6 +56,9 @@ lint: style types contracts ## check style, types and import contracts
 
 rows: $(ready) ## play the protocol rows against services that are started for it
 	@.venv/bin/pef rows
+
+induction: $(schemas) ## prove the sound designs for one GFN and any number of calls, with z3; refute three others
+	@PYTHONPATH=tests $(py) -m induction
 
 crash: $(ready) ## let either side die at each yield of each operation, and judge what the other one keeps: 4 minutes
 	@PYTHONPATH=tests $(py) -m crash
