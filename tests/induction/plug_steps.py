@@ -42,9 +42,7 @@ def _plug(rules: Rules, tables: Tables) -> None:
     failed = {"slot": NONE, "hop": "PLUG_FAILED"}
     rules.add("HV: the plugged slot is refused", {"hop": "PLUG_REGISTERS", "slot": "REFUSED"}, failed)
     closed = {"rs": others("rs", NONE)}
-    rules.add(
-        "HV: a plug ends", {"hop": "PLUG", "ucall": others("ucall", NONE), **closed}, {"hop": "PLUG_FAILED"}
-    )
+    rules.add("HV: a plug ends", {"hop": "PLUG", **closed}, {"hop": "PLUG_FAILED"})
     left = {"hop": "PLUG_FAILED", "reg": YES, **closed}
     rules.add("HV leaves a plugged slot to the reset", left, {"hop": NONE})
     back = {"hop": "PLUG_FAILED", "ucall": NONE}
