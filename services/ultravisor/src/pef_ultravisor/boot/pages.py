@@ -65,8 +65,13 @@ def covering(svm: Svm, extent: Extent, wrong: UCode, what: str) -> GfnSets:
 
 
 def import_extent(uv: Ultravisor, svm: Svm, extent: Extent, wrong: UCode, what: str) -> Operation[GfnSets]:
-    """Import the pages of an extent, and return them; raise EsmFailure where they can't be had."""
+    """Import the pages of an extent, and return them; raise EsmFailure where they can't be had.
+
+    What is out already is not asked for, but will be measured like the rest; so it is frozen, too.
+    """
     gfn_sets = covering(svm, extent, wrong, what)
+    for gfns in picked(gfn_sets, [isin(each.slot.state[each.selection], S.PAGEDOUT) for each in gfn_sets]):
+        gfns.slot.mark(gfns.selection, IMPORTED)
     yield from import_pages(uv, svm, gfn_sets)
     return gfn_sets
 
