@@ -17,7 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from pef_explorer.plan import IMAGES, Delivery, Plan
+from pef_explorer.plan import IMAGES, Delivery, Extra, Plan
 from pef_explorer.search.counterexample import comes_again, counterexample
 from pef_explorer.search.search import Progress, Search
 from pef_lab.version import commit
@@ -59,14 +59,34 @@ def plans(*, triggered: bool) -> Iterator[Plan]:
         yield Plan(Design.TRACKED, image, calls=1, faults=1, ignored=ignored)
 
 
+SWITCHED_ON: Final = {
+    "older-taken": (Extra.OLD_CIPHERTEXT, 0),
+    "other-taken": (Extra.OLD_CIPHERTEXT, 1),
+    "range-cut": (Extra.RANGE, 1),
+    "measured-gone": (Extra.MEASURED_PLUG, 1),
+}
+"""What lets a mutant be seen at all, and how many GFNs can be plugged then."""
+
+
+def plans_of(name: str) -> Iterator[Plan]:
+    """Yield the systems in which a mutant is looked for."""
+    if name not in SWITCHED_ON:
+        yield from plans(triggered=name in TRIGGERED)
+        return
+    extra, plug = SWITCHED_ON[name]
+    for calls in (1, 2):
+        for image in IMAGES[1]:
+            yield Plan(Design.TRACKED, image, plug, calls=calls, extras=frozenset({extra}))
+
+
 def search(name: str, systems: Iterable[Plan] = ()) -> Searched:
     """Look for one mutant until an invariant is violated that is not violated without it.
 
-    `systems`: where to look, in this order; none: in all of `plans`.
+    `systems`: where to look, in this order; none: in all of `plans_of`.
     """
     mutant, began, transitions = SEARCHED[name], time.perf_counter(), 0
     from_test = mutant.triggered
-    for plan in systems or plans(triggered=name in TRIGGERED):
+    for plan in systems or plans_of(name):
         with ExitStack() as mutated:
             mutated.enter_context(from_test())
             mutated.enter_context(mutant.applied())

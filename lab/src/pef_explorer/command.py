@@ -24,6 +24,7 @@ def explore(
     deaths: given.Deaths = 0,
     destroys: given.Destroys = 0,
     guest_waits: given.GuestWaits = False,
+    extras: given.With = "",
     limit: given.Limit = 0,
     minutes: given.Minutes = 0,
     state: given.State = None,
@@ -35,12 +36,20 @@ def explore(
     """Explore every interleaving of a small VM under each design, and print which invariants are violated."""
     _require_services()
     from pef_explorer.plan import Delivery, Troubles
-    from pef_explorer.search.command import explore_designs, slots_of
+    from pef_explorer.search.command import explore_designs, extras_of, slots_of
     from pef_explorer.search.exploration import Bounds
 
     troubles = Troubles(lost_answers, late, deaths, destroys)
     system = slots_of(slots), vcpus, calls, faults
-    bounds = Bounds(*system, limit, minutes * 60, troubles, Delivery(wire), guest_waits)
+    bounds = Bounds(
+        *system,
+        limit,
+        minutes * 60,
+        troubles,
+        Delivery(wire),
+        guest_waits,
+        extras_of(extras),
+    )
     explore_designs(design, bounds, state, json_file, keep, processes, scheduler)
 
 

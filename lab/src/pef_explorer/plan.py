@@ -27,6 +27,17 @@ class Delivery(StrEnum):
     """A message may be lost, or act twice, and its sender does not learn which."""
 
 
+class Extra(StrEnum):
+    """What actors may do beyond what they do in every search; `pef explore --with` switches it on."""
+
+    RANGE = "range"
+    """The guest shares, or unshares, two GFNs by one ultracall."""
+    OLD_CIPHERTEXT = "old-ciphertext"
+    """The host keeps what a page-out gave it, and writes it over a page once that is not the newest."""
+    MEASURED_PLUG = "measured-plug"
+    """UV_ESM asks for the GFNs of slot 1, too, which may be removed and added between two of its phases."""
+
+
 class Troubles(NamedTuple):
     """How often the wire, or a side, may fail those who speak the fence, in all.
 
@@ -54,6 +65,7 @@ class Plan:
     doubled or lost. The invariants in `ignored` are not judged. `troubles` befall the wire, and no invariant
     is any weaker for them. `guest_waits`: it uses a slot only once that is plugged in, and not while it is
     taken out; otherwise at any time, whether anybody has told it of the slot or not.
+    `extras` are what actors may do beyond the usual.
     """
 
     design: DesignName
@@ -66,6 +78,13 @@ class Plan:
     troubles: Troubles = NO_TROUBLES
     delivery: Delivery = Delivery.ONCE
     guest_waits: bool = False
+    extras: frozenset[Extra] = frozenset()
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Return the part of each GFN of both slots."""
+        plugged = Part.BROUGHT if Extra.MEASURED_PLUG in self.extras else Part.UNMIGRATED
+        return *self.image, *[plugged] * self.plug
 
     @property
     def pages(self) -> int:

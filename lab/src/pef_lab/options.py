@@ -134,6 +134,16 @@ Deaths = Annotated[int, _number("--deaths", "Sides that die, and start anew", 0,
 Destroys = Annotated[
     int, _number("--destroys", "VMs that are destroyed; another one has the lpid at once", 0, 2)
 ]
+With = Annotated[
+    str,
+    typer.Option(
+        "--with",
+        metavar="NAME[,NAME]",
+        help="What actors may do beyond the usual: range (the guest shares or unshares two GFNs by one"
+        " ultracall), old-ciphertext (the host keeps an encrypted page, and writes it back when it is not the"
+        " newest), measured-plug (UV_ESM asks for the GFNs to plug, too, and their slot may go meanwhile).",
+    ),
+]
 Limit = Annotated[int, _number("--limit", "Transitions of a search; 0: all", 0)]
 Minutes = Annotated[
     float, typer.Option("--minutes", min=0, metavar="MINUTES", help="Minutes of a search; 0: all it takes.")

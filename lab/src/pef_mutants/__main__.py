@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
-from pef_explorer.search.command import explore_designs, slots_of
+from pef_explorer.search.command import explore_designs, extras_of, slots_of
 from pef_explorer.search.exploration import Bounds
 from pef_lab import options as given
 from pef_lab.commandline import Command
@@ -56,6 +56,7 @@ def explore(
     vcpus: given.Vcpus = 1,
     calls: given.Calls = 2,
     faults: given.Faults = 0,
+    extras: given.With = "",
     limit: given.Limit = 0,
     minutes: given.Minutes = 0,
     json_file: given.JsonFile = None,
@@ -63,7 +64,7 @@ def explore(
     processes: given.Processes = None,
 ) -> None:
     """Explore as `pef explore` does, with mutants in both services."""
-    bounds = Bounds(slots_of(slots), vcpus, calls, faults, limit, minutes * 60)
+    bounds = Bounds(slots_of(slots), vcpus, calls, faults, limit, minutes * 60, extras=extras_of(extras))
     with ExitStack() as applied:
         for mutant in [_known(name) for name in names]:
             applied.enter_context(mutant.triggered())

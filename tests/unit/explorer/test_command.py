@@ -35,7 +35,7 @@ def test_what_was_found_is_told_as_a_table_as_json_and_as_files(
     assert (
         set(broken)
         == set(tracked)
-        == {*("name", "states", "transitions", "depth", "complete", "seconds", "violations")}
+        == {*("name", "states", "transitions", "depth", "complete", "with", "seconds", "violations")}
     )
     assert (broken["name"], tracked["name"]) == ("broken", "tracked")
     assert (broken["complete"], tracked["complete"]) == (False, False)
@@ -58,6 +58,14 @@ def test_what_is_explored_to_its_end_says_so(tmp_path: Path, capsys: pytest.Capt
     (tracked,) = json.loads(report.read_text())["designs"]
     assert (tracked["complete"], tracked["violations"]) == (True, [])
     assert "no reachable state breaks an invariant" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_row_says_what_was_switched_on(tmp_path: Path) -> None:
+    report, words = tmp_path / "report.json", ("--design", "tracked", "--slots", "1,1", "--calls", "1")
+    assert explored(*words, "--with", "range,old-ciphertext", "--limit", "50", "--json", report) == 0
+    reported = json.loads(report.read_text())
+    assert reported["command"].endswith("--calls 1 --with old-ciphertext,range --limit 50")
+    assert [design["with"] for design in reported["designs"]] == [["old-ciphertext", "range"]]
 
 
 def test_a_search_that_was_cut_is_gone_on_with(tmp_path: Path) -> None:
@@ -87,6 +95,9 @@ def test_a_search_that_was_cut_is_gone_on_with(tmp_path: Path) -> None:
         (["--slots", "-1"], "--slots: '-1' is not N or N,M"),
         (["--vcpus", "3"], "--vcpus"),
         (["--limit", "-5"], "--limit"),
+        (["--with", "magic"], "--with: there is no 'magic'; there are range, old-ciphertext, measured-plug"),
+        (["--slots", "1", "--with", "range"], "--with range: there is one GFN only"),
+        (["--slots", "1", "--with", "measured-plug"], "--with measured-plug: there is no slot to plug"),
         (["--json", "/no/such/directory/file"], "/no/such/directory/file: No such file"),
         (["--processes", "2", "--scheduler", "tcp://x:1"], "give one of them"),
     ],

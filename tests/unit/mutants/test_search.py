@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from harness.replayed import plan_of, replayed
-from mutants.search import plans, search
+from mutants.search import SWITCHED_ON, plans, search
 from pef_explorer.actions.move import Move
 from pef_explorer.actions.table import ESM_FAILS, UV_ESM
 from pef_explorer.invariants import EVERY_CALL_ENDS, INVARIANTS
+from pef_explorer.plan import IMAGES, Plan
 from pef_explorer.search.counterexample import comes_again
 from pef_explorer.search.search import Violation
 from pef_lab.replay.counterexample import Counterexample, read
@@ -66,6 +67,24 @@ def test_the_search_finds_what_it_once_passed_over(name: str, faults: int, invar
         systems = [plan for plan in systems if plan.calls == 1]
     found = search(name, systems)
     assert (found.invariant, found.faults) == (invariant, faults)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "invariant"),
+    [
+        ("older-taken", "a_page_in_gives_back_the_page_out"),
+        ("other-taken", "a_page_in_gives_back_the_page_out"),
+        ("range-cut", "the_guest_finds_what_it_wrote"),
+        ("measured-gone", "both_sides_have_the_same_slots"),
+    ],
+)
+def test_what_is_switched_on_shows_what_nothing_else_does(name: str, invariant: str) -> None:
+    """The same systems without it: nothing is found with one call at a time."""
+    assert search(name).invariant == invariant
+    _, plug = SWITCHED_ON[name]
+    usual = [Plan(Design.TRACKED, image, plug, calls=1) for image in IMAGES[1]]
+    assert search(name, usual).invariant == ""
 
 
 def endings(found: Counterexample, moves: tuple[Move, ...]) -> Iterator[Violation]:

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from pef_explorer.actions.action import PRIVATE, Target
+from pef_explorer.actions.action import PRIVATE, Kept, Target, may_be_kept
 from pef_explorer.actions.oracle import HOST, ZERO
-from pef_explorer.actions.outcome import ENDED
+from pef_explorer.actions.outcome import ENDED, succeeded
 from pef_explorer.machines import operations
-from pef_explorer.machines.small_memory import TOKEN_BYTES
+from pef_explorer.machines.small_memory import KNOWN_BYTES, TOKEN_BYTES
 from pef_explorer.machines.system import LPID
 from pef_hypervisor.outcome import Errno
 from pef_kit.core.effects import Operation
@@ -85,6 +85,24 @@ def _is_half_reset(world: Target) -> bool:
     vm, svm = world.system.vm, world.system.svm
     runs = svm is not None and svm.state is UvVmState.SECURE
     return runs and vm is not None and vm.state is not HvVmState.SECURE
+
+
+def keep(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
+    """Read all of a page for the VMM, which keeps what it gets if that is encrypted."""
+    return operations.host_read(world.system, LPID, gfn, KNOWN_BYTES), b""
+
+
+def was_kept(world: Target, gfn: int, _: frozenset[bytes], outcome: str) -> None:
+    """Keep the encrypted page, if one was read."""
+    page = world.system.normal_page(gfn)
+    if page is not None and succeeded(outcome) and may_be_kept(world, gfn) and world.at_uv(gfn) is S.PAGEDOUT:
+        world.kept = Kept(gfn, world.system.memory.known[page].tobytes(), world.oracle.may[gfn])
+
+
+def write_kept(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
+    """Write the encrypted page that was kept over a page."""
+    page = world.kept.page if world.kept else b""
+    return operations.host_write(world.system, LPID, gfn, page), page[:TOKEN_BYTES]
 
 
 def unmap(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:

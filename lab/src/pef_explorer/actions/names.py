@@ -23,3 +23,12 @@ class ActionName(StrEnum):
     REPLACE = "destroy + create"
     PAGE_OUT = "page out"
     UNMAP = "unmap"
+
+
+class ExtraActionName(StrEnum):
+    """What an actor does in a search in which that is switched on."""
+
+    SHARE_TWO = "share two"
+    UNSHARE_TWO = "unshare two"
+    KEEP = "keep ciphertext"
+    WRITE_KEPT = "write kept ciphertext"

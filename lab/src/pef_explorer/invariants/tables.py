@@ -88,7 +88,14 @@ def a_gfn_lives_by_its_table(step: Step) -> Iterator[str]:
 
 
 def both_sides_have_the_same_slots(step: Step) -> Iterator[str]:
-    """17. A slot that the Ultravisor has is registered; all of a started VM, none after a failed start."""
+    """17. A slot that the Ultravisor has is registered; all of a started VM, none after a failed start.
+
+    One with a page that a UV_ESM under way has asked for stays: it is what is measured.
+    """
+    if all(seen.uv_vm and seen.uv_vm[0] == UvVmState.ACTIVE for seen in (step.before, step.after)):
+        for gfn in step.world.imported:
+            if step.before.uv[gfn] != ABSENT and step.after.uv[gfn] == ABSENT:
+                yield f"UV_ESM has asked for GFN {gfn}, and the Ultravisor let its slot go"
     seen, world, suspended = step.after, step.world, step.world.suspended
     if not step.quiescent or world.in_doubt or seen.uv_vm is None:
         return

@@ -121,9 +121,9 @@ def steps_for(plan: Plan) -> tuple[Step, ...]:
     moves = {Part.BROUGHT: _import, Part.SHARED: _share}
     in_order = (Part.SHARED, Part.BROUGHT)
     phases = [
-        partial(moves[part], gfns=[gfn for gfn, each in enumerate(plan.image) if each is part])
+        partial(moves[part], gfns=[gfn for gfn, each in enumerate(plan.parts) if each is part])
         for part in in_order
-        if part in plan.image
+        if part in plan.parts
     ]
     return (start, *phases, measured, import_all, done_and_committed)
 
@@ -135,10 +135,10 @@ def gfns_of(step: Step) -> list[int]:
 
 def zeroed_by(plan: Plan, steps: tuple[Step, ...], place: int) -> list[int]:
     """Return the GFNs that a step may leave as zero: what it shares, or in the end unmigrated pages."""
-    image = [*plan.image, *[Part.UNMIGRATED] * plan.plug]
+    parts = plan.parts
     if place == len(steps) - 1:
-        return [gfn for gfn, part in enumerate(image) if part is Part.UNMIGRATED]
-    return [gfn for gfn in gfns_of(steps[place]) if image[gfn] is Part.SHARED]
+        return [gfn for gfn, part in enumerate(parts) if part is Part.UNMIGRATED]
+    return [gfn for gfn in gfns_of(steps[place]) if parts[gfn] is Part.SHARED]
 
 
 def measured(_: Ultravisor, __: Svm) -> Operation[None]:

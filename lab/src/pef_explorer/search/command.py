@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 
 from pef_explorer.engines import engine_for, processors
-from pef_explorer.plan import Plan
+from pef_explorer.plan import Extra, Plan
 from pef_explorer.search.counterexample import counterexample
 from pef_explorer.search.exploration import REPORT_EVERY, Bounds, Row, file_of, plans_of
 from pef_explorer.search.exploration import explore as explored
@@ -91,6 +91,15 @@ def slots_of(text: str) -> tuple[int, int]:
     return int(first), int(second or 0)
 
 
+def extras_of(text: str) -> frozenset[Extra]:
+    """Read names with commas between them; none: nothing more."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in {*Extra}:
+            raise WrongInput(f"--with: there is no {name!r}; there are {', '.join(Extra)}")
+    return frozenset(map(Extra, names))
+
+
 def _command(program: str, designs: list[DesignName], bounds: Bounds) -> str:
     group = next((name for name, each in GROUPS.items() if list(each) == designs), None)
     names = [group] if group else [*designs]
@@ -108,6 +117,7 @@ def _command(program: str, designs: list[DesignName], bounds: Bounds) -> str:
         f"--{name.replace('_', '-')} {count}" for name, count in bounds.troubles._asdict().items() if count
     ]
     words += ["--guest-waits"] * bounds.guest_waits
+    words += [f"--with {','.join(sorted(bounds.extras))}"] * bool(bounds.extras)
     words += [f"--limit {bounds.limit}"] * bool(bounds.limit)
     words += [f"--minutes {bounds.seconds / 60:g}"] * bool(bounds.seconds)
     return " ".join(words)
@@ -159,6 +169,7 @@ def report_of(
         "transitions": row.transitions,
         "depth": row.depth,
         "complete": row.complete,
+        "with": sorted(row.found[0].plan.extras),
         "seconds": round(row.seconds, 1),
         "violations": violations,
     }

@@ -12,7 +12,7 @@ from typing import Any, Final
 from pef_explorer.actions.move import GO_ON, GUESTS, VM, VMM, Move
 from pef_explorer.actions.table import ESM_FAILS, UV_ESM
 from pef_explorer.invariants import EVERY_CALL_ENDS, broken
-from pef_explorer.plan import Plan
+from pef_explorer.plan import Extra, Plan
 from pef_explorer.search.expansion import NO_ANSWER
 from pef_explorer.search.search import Violation
 from pef_explorer.world.observation import ABSENT
@@ -103,11 +103,22 @@ def counterexample(
         "invariant": violation.invariant,
         "sentence": violation.sentence,
         "found_by": {"command": command, "commit": commit},
-        "system": {"image": [part.value for part in plan.image], "plug": plan.plug, "vcpus": plan.vcpus},
+        "system": system_of(plan),
         "steps": recording.steps,
         "violated_after": violated_after,
         "tables": tables,
         "observations": observations,
+    }
+
+
+def system_of(plan: Plan) -> dict[str, Any]:
+    """Return the system of a plan; whether slot 1 is measured is said only where it is."""
+    measured = {"measured_plug": True} if Extra.MEASURED_PLUG in plan.extras else {}
+    return {
+        "image": [part.value for part in plan.image],
+        "plug": plan.plug,
+        "vcpus": plan.vcpus,
+        **measured,
     }
 
 

@@ -10,7 +10,7 @@ one. A state that was met in an earlier expansion is not gone on from again.
 | a GFN | actions on that GFN alone |
 | a GFN and `AND_RESET` | a reset and an action on that GFN, which a reset deals with as with any other |
 | `PLUG` | actions on slot 1, and plugging |
-| `WHOLE` | whatever has a part in which the whole VM is dealt with, but for what is above |
+| `WHOLE` | whatever has a part in which the whole VM, or two GFNs, are dealt with, but for what is above |
 
 Where the wire fails as well, there is one scope, and everything may begin.
 """
@@ -194,7 +194,11 @@ class Expansion:
     def _is_whole(self, move: Move) -> bool:
         each = self.world.open.get(move.actor)
         begun = move.action != GO_ON and each is not None
-        return begun and each is not None and (each.footprint == self._whole_set or each.action is None)
+        return begun and each is not None and (self._spans(each.footprint) or each.action is None)
+
+    def _spans(self, footprint: frozenset[int]) -> bool:
+        """Tell whether a footprint is the whole VM, or several GFNs."""
+        return footprint == self._whole_set or (VM not in footprint and len(footprint) > 1)
 
     def _allowed(self, *, whole: bool) -> list[Move]:
         """Return the moves of this state that belong to the scope."""
@@ -220,7 +224,7 @@ class Expansion:
         begun = next(iter(self.world.open.values())).move.action
         if whole:
             return not (single and begun in RESETS)
-        return footprint == self._whole_set and not reset
+        return self._spans(footprint) and not reset
 
     def _may_meet(self, move: Move) -> bool:
         """Tell whether an action on one GFN can meet one on the whole VM that is not a reset: a vCPU's."""

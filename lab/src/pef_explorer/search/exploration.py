@@ -15,14 +15,14 @@ from threading import Event, Thread
 from typing import Final, NamedTuple
 
 from pef_explorer.engines import Engine
-from pef_explorer.plan import IMAGES, NO_TROUBLES, Delivery, Plan, Troubles
+from pef_explorer.plan import IMAGES, NO_TROUBLES, Delivery, Extra, Plan, Troubles
 from pef_explorer.search.search import Found, Progress, Search, Violation
 from pef_lab.failures import WrongInput
 from pef_protocol.designs import DesignName
 
 REPORT_EVERY: Final = 0.5
 """Seconds between two words of a search on how far it is."""
-FORM: Final = "pef-search/7"
+FORM: Final = "pef-search/8"
 UNREADABLE: Final = (pickle.UnpicklingError, EOFError, ImportError, AttributeError, TypeError, ValueError)
 KEPT_EVERY: Final = 120.0
 """Seconds between two times that a search is written down, where it is."""
@@ -34,6 +34,7 @@ class Bounds(NamedTuple):
     `limit`: transitions of a plan, or 0. `seconds`: of a plan, or 0: a search that is stopped by time has not
     the same counts elsewhere. `troubles`: how often the wire fails. `delivery`: what else a fault may be.
     `guest_waits`: as `Plan` says.
+    `extras`: what actors may do beyond the usual.
     """
 
     slots: tuple[int, int] = (2, 1)
@@ -45,6 +46,7 @@ class Bounds(NamedTuple):
     troubles: Troubles = NO_TROUBLES
     delivery: Delivery = Delivery.ONCE
     guest_waits: bool = False
+    extras: frozenset[Extra] = frozenset()
 
 
 class Piece(NamedTuple):
@@ -113,6 +115,10 @@ def plans_of(design: DesignName, bounds: Bounds) -> list[Plan]:
         raise WrongInput(
             f"--slots: {pages},{plug} can't be explored: 1 to {max(IMAGES)} GFNs, and 0 or 1 plugged"
         )
+    if Extra.MEASURED_PLUG in bounds.extras and not plug:
+        raise WrongInput(f"--with {Extra.MEASURED_PLUG}: there is no slot to plug (--slots {pages},1)")
+    if Extra.RANGE in bounds.extras and pages + plug == 1:
+        raise WrongInput(f"--with {Extra.RANGE}: there is one GFN only (--slots 2)")
     return [
         Plan(
             design,
@@ -124,6 +130,7 @@ def plans_of(design: DesignName, bounds: Bounds) -> list[Plan]:
             troubles=bounds.troubles,
             delivery=bounds.delivery,
             guest_waits=bounds.guest_waits,
+            extras=bounds.extras,
         )
         for image in IMAGES[pages]
     ]

@@ -245,6 +245,7 @@ class Search:
 def _conditions(world: World, scope: int) -> Iterator[Any]:
     """Yield the condition of each GFN that a scope deals with."""
     plan = world.plan
+    yield world.kept_key()
     if scope >= AND_RESET:
         yield world.now.registered
         scope -= AND_RESET

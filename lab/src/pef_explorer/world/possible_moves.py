@@ -5,10 +5,11 @@ from typing import Final
 
 from pef_explorer.actions.move import GO_ON, GUESTS, MEMORY, VM, VMM, Move
 from pef_explorer.actions.names import ActionName
-from pef_explorer.actions.table import ESM_FAILS, UV_ESM, is_new
+from pef_explorer.actions.table import ACTIONS, ESM_FAILS, UV_ESM, is_new
 from pef_explorer.machines.faults import OF_A_PEER, Fault
 from pef_explorer.machines.open_call import OpenCall, Pending
 from pef_explorer.machines.small_esm import measured
+from pef_explorer.plan import Extra
 from pef_explorer.world.deaths import HELLO, deaths
 from pef_explorer.world.network import NETWORK, arrivals, may_befall
 from pef_explorer.world.state import WorldState
@@ -32,9 +33,10 @@ def possible_moves(world: WorldState) -> Iterator[tuple[Move, frozenset[int]]]:
     if world.begun >= world.plan.calls or world.system.apart or HELLO in world.names:
         return
     begun = {actor: each.move.action for actor, each in world.open.items()}
+    entering = _who_enters(world)
     busy = frozenset().union(*(each.footprint for each in world.open.values()))
     for move, action, footprint in world.starts:
-        if move.actor in world.open or (busy and not busy & footprint):
+        if move.actor in world.open or move.actor == entering or (busy and not busy & footprint):
             continue
         if action.may_be(world, move.gfn) and is_new(world.plan, move, begun) and _is_told(world, move):
             yield move, footprint
@@ -49,9 +51,20 @@ def _is_told(world: WorldState, move: Move) -> bool:
         return True
     plugged = world.plan.plugged
     if move.actor in GUESTS:
-        return move.gfn not in plugged or not world.names & PLUGGING
+        return not _names_one_of(plugged, move) or not world.names & PLUGGING
     users = (each for actor, each in world.open.items() if actor in GUESTS)
-    return move.action not in PLUGGING or not any(each.move.gfn in plugged for each in users)
+    return move.action not in PLUGGING or not any(_names_one_of(plugged, each.move) for each in users)
+
+
+def _names_one_of(gfns: range, move: Move) -> bool:
+    """Tell whether what a move begins names one of some GFNs."""
+    return move.gfn != VM and any(gfn in gfns for gfn in ACTIONS[move.action].gfns(move.gfn))
+
+
+def _who_enters(world: WorldState) -> str | None:
+    """Return the vCPU whose UV_ESM stands between two phases: until its end it does nothing else."""
+    entering = world.system.entering
+    return GUESTS[world.place] if entering is not None and entering.reply is None else None
 
 
 def _faults(world: WorldState, call: OpenCall) -> Iterator[Fault]:
@@ -63,16 +76,18 @@ def _faults(world: WorldState, call: OpenCall) -> Iterator[Fault]:
 def _may_enter(world: WorldState) -> bool:
     """Tell whether UV_ESM may begin; not where it would only wait until somebody resets the VM."""
     vm, nothing = world.system.vm, world.system.svm is None and world.system.entering is None
-    return vm is not None and not vm.must_reset and nothing and not world.oracle.secure
+    there = all(world.system.normal_page(gfn) is not None for gfn in world.brought)
+    return vm is not None and there and not vm.must_reset and nothing and not world.oracle.secure
 
 
 def _meanwhile(world: WorldState) -> Iterator[tuple[Move, frozenset[int]]]:
-    """Yield what the host may do to a GFN between two phases of a UV_ESM.
+    """Yield what the host may do to a GFN between two phases of a UV_ESM, or to slot 1 if that is measured.
 
     While a phase is under way its pages are busy; so what begins there may end only in a later phase.
     """
     for move, action, footprint in world.starts:
-        if move.actor in HOST and footprint == {move.gfn} and action.may_be(world, move.gfn):
+        reached = footprint == {move.gfn} or (action.plug and Extra.MEASURED_PLUG in world.plan.extras)
+        if move.actor in HOST and reached and action.may_be(world, move.gfn):
             yield move, footprint
 
 

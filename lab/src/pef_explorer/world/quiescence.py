@@ -134,4 +134,4 @@ def key_with_contents(world: World) -> tuple[object, ...]:
             if state is UvGfnState.SHARED_INV and page is not None:
                 normal[page] = token + bytes(len(normal[page]) - len(token))
     contents_key = key_of(now._replace(normal=tuple(normal)), oracle)
-    return contents_key, (), world.suspended_key(), world.wire_key(), 0
+    return contents_key, (), world.suspended_key(), (world.wire_key(), world.kept_key()), 0

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pef_explorer.actions.action import Action
+from pef_explorer.actions.action import Action, Kept
 from pef_explorer.actions.move import Move
 from pef_explorer.actions.oracle import Memory
 from pef_explorer.machines.open_call import OpenCall
@@ -25,6 +25,7 @@ class SettledState(NamedTuple):
     copies: tuple[Copy, ...]
     used_ivs: frozenset[tuple[int, bytes]] = frozenset()
     """The IVs with which pages were sealed on the way here, and of which SVM the key was (its number)."""
+    kept: Kept | None = None
 
 
 @dataclass(slots=True)

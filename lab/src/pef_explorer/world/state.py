@@ -7,13 +7,15 @@ is reached again by the moves that led to it.
 
 from typing import Final
 
+from pef_explorer.actions.action import Kept
 from pef_explorer.actions.move import VM, Move
-from pef_explorer.actions.oracle import Oracle
-from pef_explorer.actions.table import SHARE, STORE, starts
+from pef_explorer.actions.oracle import ZERO, Oracle
+from pef_explorer.actions.table import SHARES, STORE, starts
 from pef_explorer.machines.open_call import OpenCall
+from pef_explorer.machines.small_esm import gfns_of
 from pef_explorer.machines.small_memory import TOKEN_BYTES
 from pef_explorer.machines.system import SuspendedEsm, System
-from pef_explorer.plan import Plan
+from pef_explorer.plan import Part, Plan
 from pef_explorer.world.network import copies, key_of_the_wire, put_back
 from pef_explorer.world.observation import Observation, observe
 from pef_explorer.world.records import Open, SettledState
@@ -47,6 +49,7 @@ class WorldState:
         """A page was sealed with an IV that its key has been used with."""
         self.failed = ""
         """Why the last move made a UV_ESM fail, or nothing."""
+        self.kept: Kept | None = None
         self.starts = [*starts(plan)]
         self.place = 0
         """The number of the vCPU that makes the UV_ESM."""
@@ -61,6 +64,7 @@ class WorldState:
             self.troubles,
             copies(self.system),
             frozenset(self.used_ivs),
+            self.kept,
         )
 
     def put_back(self, settled: SettledState) -> None:
@@ -72,6 +76,7 @@ class WorldState:
         put_back(self.system, settled.copies)
         self.oracle.thaw(settled.memory)
         self.used_ivs = set(settled.used_ivs)
+        self.kept = settled.kept
         self.iv_again = False
         self.faults, self.troubles = settled.faults, settled.troubles
         self.faulty = self.in_doubt = settled.faults < self.plan.faults
@@ -111,6 +116,19 @@ class WorldState:
         """Tell whether a UV_ESM stands between two phases while somebody else acts."""
         others = bool(self.open) and all(each.action is not None for each in self.open.values())
         return others and self._suspended() is not None
+
+    @property
+    def brought(self) -> list[int]:
+        """Return the GFNs that UV_ESM asks for and measures."""
+        return [gfn for gfn, part in enumerate(self.plan.parts) if part is Part.BROUGHT]
+
+    @property
+    def imported(self) -> list[int]:
+        """Return those for which a UV_ESM that is under way has asked already."""
+        entering, brought = self.system.entering, self.brought
+        if entering is None or entering.failure is not None or entering.reply is not None:
+            return []
+        return [gfn for step in entering.steps[: entering.place] for gfn in gfns_of(step) if gfn in brought]
 
     @property
     def whole(self) -> frozenset[int]:
@@ -158,7 +176,7 @@ class WorldState:
     def token(self, kind: bytes, gfn: int) -> bytes:
         """Return a token that is nowhere yet."""
         seen = frozenset(page[:TOKEN_BYTES] for page in (*self.now.normal, *self.now.frames))
-        return self.oracle.new_token(kind, gfn, seen)
+        return self.oracle.new_token(kind, gfn, seen | (self.kept.held if self.kept else frozenset()))
 
     def at_uv(self, gfn: int) -> UvGfnState | None:
         """Return the state of a GFN in the Ultravisor, or None."""
@@ -168,7 +186,7 @@ class WorldState:
 
     def shares(self, gfn: int) -> bool:
         """Tell whether the guest is sharing a GFN at this moment."""
-        return any(each.move.action == SHARE and gfn in each.footprint for each in self.open.values())
+        return any(each.move.action in SHARES and gfn in each.footprint for each in self.open.values())
 
     def is_shared_meanwhile(self, gfn: int) -> None:
         """Note that the guest shares a GFN to which its open stores may go."""
@@ -181,11 +199,23 @@ class WorldState:
         """Return what makes this state differ from others."""
         calls = tuple((actor, self.open[actor].key) for actor in sorted(self.open))
         begun = self.begun if calls else 0
-        return key_of(self.now, self.oracle), calls, self.suspended_key(), self.wire_key(), begun
+        outside = self.wire_key(), self.kept_key()
+        return key_of(self.now, self.oracle), calls, self.suspended_key(), outside, begun
 
     def wire_key(self) -> tuple[object, ...]:
         """Return which faults may yet happen on the wire, as plain numbers and bytes."""
         return self.faults, tuple(self.troubles), self.system.apart, self.lost, key_of_the_wire(self.system)
+
+    def kept_key(self) -> tuple[object, ...] | None:
+        """Return what makes an encrypted page that the host has kept differ from others.
+
+        Of which GFN it is, whether it is the newest, whether that GFN still holds the same, where it stands.
+        """
+        if self.kept is None:
+            return None
+        gfn, page, held = self.kept
+        stands = tuple([each == page for each in self.now.normal])
+        return gfn, page == self.oracle.sealed[gfn][1], held == self.oracle.may[gfn], ZERO in held, stands
 
     def suspended_key(self) -> tuple[object, ...] | None:
         """Return the UV_ESM that is under way without a live operation, as plain numbers."""

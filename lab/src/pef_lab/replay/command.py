@@ -9,8 +9,8 @@ from pef_lab.commandline import FAILED
 from pef_lab.replay import drawing
 from pef_lab.replay.counterexample import Counterexample, read
 from pef_lab.replay.judge import JUDGED, NO_INVARIANT, bears_out
+from pef_lab.replay.playable import fits
 from pef_lab.replay.player import Difference, Replayed, run_counterexample
-from pef_lab.replay.stage import fits
 from pef_lab.replay.wire import wired
 from pef_lab.signals import run
 

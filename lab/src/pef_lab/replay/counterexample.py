@@ -57,11 +57,15 @@ ActionName: TypeAlias = Literal[
     "share",
     "unshare",
     "unshare all",
+    "share two",
+    "unshare two",
     "UV_ESM",
     "UV_ESM with a bad image",
     "reboot",
     "host read",
     "host write",
+    "keep ciphertext",
+    "write kept ciphertext",
     "hot-add",
     "hot-remove",
     "reset",
@@ -69,14 +73,20 @@ ActionName: TypeAlias = Literal[
     "unmap",
 ]
 
-AT_ONE_GFN: Final = frozenset(
-    {"load", "store", "share", "unshare", "host read", "host write", "page out", "unmap"}
+TWO_GFNS: Final = frozenset({"share two", "unshare two"})
+OF_CIPHERTEXT: Final = frozenset({"keep ciphertext", "write kept ciphertext"})
+AT_ONE_GFN: Final = (
+    frozenset({"load", "store", "share", "unshare", "host read", "host write", "page out", "unmap"})
+    | OF_CIPHERTEXT
 )
-_GUEST: Final = frozenset({"load", "store", "share", "unshare", "unshare all", "UV_ESM", BAD_IMAGE, "reboot"})
+AT_A_GFN: Final = AT_ONE_GFN | TWO_GFNS
+_GUEST: Final = (
+    frozenset({"load", "store", "share", "unshare", "unshare all", "UV_ESM", BAD_IMAGE, "reboot"}) | TWO_GFNS
+)
 ACTIONS: Final[Mapping[str, frozenset[str]]] = {
     "guest 0": _GUEST,
     "guest 1": _GUEST,
-    "vmm": frozenset({"host read", "host write", "hot-add", "hot-remove", "reset"}),
+    "vmm": frozenset({"host read", "host write", "hot-add", "hot-remove", "reset"}) | OF_CIPHERTEXT,
     "memory": frozenset({"page out", "unmap"}),
 }
 BETWEEN_PHASES: Final = "suspended"
@@ -133,11 +143,15 @@ class ScheduleStep(Part):
 
 
 class System(Part):
-    """The system that was explored: the roles of slot 0's GFNs, GFNs of the slot to be plugged, vCPUs."""
+    """The system that was explored: the roles of slot 0's GFNs, GFNs of the slot to be plugged, vCPUs.
+
+    `measured_plug`: UV_ESM asks for the GFNs of the slot to be plugged, too.
+    """
 
     image: Annotated[tuple[Role, ...], Field(min_length=1, max_length=8)]
     plug: Annotated[int, Field(ge=0, le=8)]
     vcpus: Annotated[int, Field(ge=1, le=2)]
+    measured_plug: bool = False
 
     @property
     def gfns(self) -> range:
@@ -211,10 +225,11 @@ def _misplaced(step: ScheduleStep, stop: str | None, system: System) -> str:
         return f"{step.actor} has nothing to go on with" if at_rest else f"{step.actor} is still at work"
     if step.starts and step.action not in ACTIONS[step.actor]:
         return f"{step.actor} can't {step.action}"
-    if (step.gfn is not None) != (step.action in AT_ONE_GFN):
+    if (step.gfn is not None) != (step.action in AT_A_GFN):
         return f"{step.action}: it names {'no' if step.gfn is None else 'a'} GFN"
-    if step.gfn is not None and step.gfn not in system.gfns:
-        return f"the system has no GFN {step.gfn}"
+    last = step.gfn if step.gfn is None or step.action not in TWO_GFNS else step.gfn + 1
+    if last is not None and last not in system.gfns:
+        return f"the system has no GFN {last}"
     if step.fault and not (stop or "").startswith("asks "):
         return f"{step.fault}: no request is on its way"
     return ""

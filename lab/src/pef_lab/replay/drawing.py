@@ -18,6 +18,7 @@ from pef_lab.replay.counterexample import (
     GO_ON,
     MOVES,
     NOTHING,
+    TWO_GFNS,
     Counterexample,
     ScheduleStep,
 )
@@ -33,7 +34,7 @@ NAMES: Final = {
     "H": "Hypervisor",
 }
 OTHER: Final = {"U": "H", "H": "U"}
-TO_ULTRAVISOR: Final = frozenset({"share", "unshare", "unshare all", "UV_ESM", BAD_IMAGE})
+TO_ULTRAVISOR: Final = frozenset({"share", "unshare", "unshare all", "UV_ESM", BAD_IMAGE}) | TWO_GFNS
 RESETS: Final = frozenset({"reset", "reboot"})
 INDENT: Final = "  "
 STOPS: Final = {

@@ -14,7 +14,8 @@ import httpx
 from pef_lab.failures import Unanswered
 from pef_lab.replay.counterexample import ENDS, UNSEEN, WAITS, Counterexample, ScheduleStep
 from pef_lab.replay.judge import Breach, Judge, Rest
-from pef_lab.replay.stage import Stage, fits, set_up
+from pef_lab.replay.playable import fits
+from pef_lab.replay.stage import Stage, set_up
 from pef_lab.replay.traffic import Actor, Stop
 from pef_lab.replay.wire import Wire
 from pef_lab.replay.words import Fate, agrees

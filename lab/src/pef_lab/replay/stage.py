@@ -21,11 +21,11 @@ from pef_kit.runtime.messages import decode_reply, encode_call
 from pef_lab.designs.fixture import SVM_STATES
 from pef_lab.endpoint import Endpoint
 from pef_lab.endpoints import Endpoints
-from pef_lab.failures import Refusal, Unanswered, WrongInput
+from pef_lab.failures import Refusal, Unanswered
 from pef_lab.guest import Guest, World
 from pef_lab.image import GuestImage, build_image, lay_out, promise_of, seal_blob
 from pef_lab.image.blob import NONCE_SIZE, PAYLOAD_KEY_SIZE
-from pef_lab.replay.counterexample import BAD_IMAGE, BETWEEN_PHASES, NOTHING, Counterexample, System
+from pef_lab.replay.counterexample import BAD_IMAGE, NOTHING, OF_CIPHERTEXT, System
 from pef_lab.replay.words import TOKEN_BYTES, Words
 from pef_lab.vmm import Vmm
 from pef_lab.watch import Watch
@@ -55,17 +55,6 @@ ULTRACALLS: Final = frozenset({"share", "unshare", "unshare all"}) | ENTERS
 RESETS: Final = frozenset({"reset", "reboot"})
 CHANGES: Final = ULTRACALLS | RESETS | {"hot-add", "hot-remove"}
 """What may leave another content in a page than was written there last."""
-
-
-def fits(found: Counterexample) -> None:
-    """Raise WrongInput where services with a real image can't play `found`."""
-    if found.mutant is not None:
-        raise WrongInput(f"it needs the deliberate fault {found.mutant}, which the services do not have")
-    if any(step.leads_to == BETWEEN_PHASES for step in found.steps):
-        raise WrongInput("somebody acts between two phases of a UV_ESM in it: over HTTP none waits there")
-    for role in ("brought", "shared"):
-        if found.system.image.count(role) > 1:
-            raise WrongInput(f"a real image has one page to play a GFN that is {role!r}, not more")
 
 
 def mapping(system: System, image: GuestImage) -> dict[int, int]:
@@ -119,6 +108,8 @@ class Stage:
     """UV_ESMs under way."""
     is_secure: bool = False
     """Whether the guest runs under the Ultravisor: from the end of UV_ESM to that of a reset."""
+    kept: bytes = field(default=b"", repr=False)
+    """The encrypted page that the host has kept."""
     words: Words = field(default_factory=Words)
 
     def token_gpa(self, gfn: int) -> int:
@@ -153,6 +144,8 @@ class Stage:
     async def act(self, action: str, gfn: int, vcpu: int, call_id: str) -> str:
         """Perform an action and return how it ended."""
         try:
+            if action in OF_CIPHERTEXT:
+                return await self._act_on_ciphertext(action, gfn)
             word = await self._act(action, gfn, vcpu, call_id)
         except Refusal as refusal:
             return refusal.code
@@ -223,6 +216,15 @@ class Stage:
 
     async def _host_read(self, gfn: int) -> str:
         return self.words.of(gfn, await self.vmm.read(self.lpid, self.token_gpa(gfn), TOKEN_BYTES))
+
+    async def _act_on_ciphertext(self, action: str, gfn: int) -> str:
+        """Keep a whole page as the host reads it, or write the one that was kept."""
+        gpa = gpa_of(self.places[gfn])
+        if action == "write kept ciphertext":
+            await self.vmm.write(self.lpid, gpa, self.kept)
+            return "OK"
+        self.kept = await self.vmm.read(self.lpid, gpa, PAGE_SIZE)
+        return self.words.of(gfn, self.kept[TOKEN_AT : TOKEN_AT + TOKEN_BYTES])
 
     async def _host_write(self, gfn: int) -> None:
         """Write as the host; it counts where the guest reads the same page, or will as it becomes secure.

@@ -10,7 +10,7 @@ from harness.counterexample_file import content, step, written
 from pef_lab.cli import app
 from pef_lab.failures import WrongInput
 from pef_lab.replay.counterexample import FORMAT, Counterexample, is_counterexample, read
-from pef_lab.replay.stage import fits
+from pef_lab.replay.playable import fits
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_a_file_is_read_as_it_is(file: Path) -> None:
     ]
     assert found.tables == {"0": ("NORMAL", "nothing"), "1": ("nothing", "nothing")}
     assert found.observations["1"].guest == "refused"
-    assert json.loads(found.model_dump_json()) == content()
+    assert json.loads(found.model_dump_json(exclude={"system": {"measured_plug"}})) == content()
 
 
 def test_whoever_found_it_may_tell_more(file: Path) -> None:
