@@ -38,14 +38,18 @@ def possible_moves(world: WorldState) -> Iterator[tuple[Move, frozenset[int]]]:
     for move, action, footprint in world.starts:
         if move.actor in world.open or move.actor == entering or (busy and not busy & footprint):
             continue
-        if action.may_be(world, move.gfn) and is_new(world.plan, move, begun) and _is_told(world, move):
+        if (
+            action.may_be(world, move.gfn)
+            and is_new(world.plan, move, begun)
+            and _is_in_its_reach(world, move)
+        ):
             yield move, footprint
     for guest in GUESTS[: world.plan.vcpus]:
         if guest not in world.open and _may_enter(world):
             yield Move(guest, UV_ESM, VM), world.whole
 
 
-def _is_told(world: WorldState, move: Move) -> bool:
+def _is_in_its_reach(world: WorldState, move: Move) -> bool:
     """Tell whether a guest that waits may use a GFN, and whether a slot may be taken out that it may use."""
     if not world.plan.guest_waits:
         return True
