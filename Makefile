@@ -21,7 +21,7 @@ tokens := ultravisor_token hypervisor_token observer_token vmm_token ultravisor_
 tokens := $(tokens:%=$(PEF_SECRETS)/pef_%)
 
 # The long proofs: what `make verify` runs, each a target of its own. One that fails does not stop those after it.
-proofs := mutants long-tests induction interleavings crash containers
+proofs := mutants long-tests induction interleavings crash model-check containers
 
 mutants := tests/conformance tests/unit/mutants tests/scenarios/test_mutants_served.py tests/scenarios/test_counterexamples.py
 
@@ -65,6 +65,9 @@ crash: $(ready) ## let either side die at each yield of each operation, and judg
 
 interleavings: $(ready) ## suspend each operation at each yield, and run every other one there: 3 minutes
 	@PYTHONPATH=tests $(py) -m interleavings
+
+model-check: $(ready) ## compare SPIN's models of one GFN with what the explorer sees; needs spin and gcc
+	@$(py) -m pef_model
 
 bench: $(ready) ## measure the promises of docs/performance.md
 	@$(py) -m pytest -q tests/bench

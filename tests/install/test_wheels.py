@@ -18,7 +18,12 @@ PACKAGES: Final = {
     "pef_shared": {"pef_protocol": "shared/src", "pef_kit": "shared/src"},
     "pef_ultravisor": {"pef_ultravisor": "services/ultravisor/src"},
     "pef_hypervisor": {"pef_hypervisor": "services/hypervisor/src"},
-    "pef_lab": {"pef_lab": "lab/src", "pef_explorer": "lab/src", "pef_mutants": "lab/src"},
+    "pef_lab": {
+        "pef_lab": "lab/src",
+        "pef_explorer": "lab/src",
+        "pef_mutants": "lab/src",
+        "pef_model": "lab/src",
+    },
 }
 
 pytestmark = pytest.mark.verify
