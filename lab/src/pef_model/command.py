@@ -1,6 +1,7 @@
 """What `python -m pef_model` does: it compares what SPIN and the explorer see of one GFN at rest."""
 
 import time
+from dataclasses import replace
 from typing import Final
 
 import typer
@@ -24,11 +25,13 @@ app: Final = Command(
 
 
 @app.command()
-def compare(design: given.DesignNames = None, processes: given.Processes = None) -> None:
+def compare(
+    design: given.DesignNames = None, vcpus: given.Vcpus = 1, processes: given.Processes = None
+) -> None:
     """Compare, for each design and each part that a GFN may play in UV_ESM; fail where they differ."""
     require_tools()
     designs = chosen_designs(design or [ALL], GROUPS)
-    models = [model for model in MODELS if model.row.name in designs]
+    models = [replace(model, vcpus=vcpus) for model in MODELS if model.row.name in designs]
     console, errors = console_for(), console_for(errors=True)
     began = time.perf_counter()
     errors.print(f"SPIN searches {len(models)} models of one GFN", soft_wrap=True)

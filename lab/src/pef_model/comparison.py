@@ -70,5 +70,5 @@ def _rows(models: Sequence[Model], reached: Sequence[Seen], engine: Engine) -> I
 
 
 def plan_of(model: Model) -> Plan:
-    """Return the same system for the explorer: one GFN, one vCPU, two calls at a time, no slot to plug."""
-    return Plan(model.row.name, (model.part,), plug=0, ignored=JUDGED_BY_NOBODY)
+    """Return the same system for the explorer: one GFN, two calls at a time, no slot to plug."""
+    return Plan(model.row.name, (model.part,), plug=0, vcpus=model.vcpus, ignored=JUDGED_BY_NOBODY)

@@ -38,6 +38,7 @@ class Model:
     """One model: the part that its GFN plays in UV_ESM, a design as each side has it, and the tables.
 
     `ultravisor` and `hypervisor` are the tables of a GFN at either side, `vm` is the Hypervisor's of a VM.
+    `vcpus` are one or two.
     """
 
     part: Part
@@ -46,6 +47,7 @@ class Model:
     ultravisor: AnyTable
     hypervisor: AnyTable
     vm: AnyTable
+    vcpus: int = 1
 
     @classmethod
     def of(cls, design: DesignName, part: Part) -> Self:
@@ -85,6 +87,7 @@ def promela(models: Sequence[Model]) -> str:
         *_setting("LEAVES_U_P2", (UCode.U_P2 in model.row.leaves for model in models)),
         *_setting("LEAVES_U_RETRY", (UCode.U_RETRY in model.row.leaves for model in models)),
         *_setting("IS_BROUGHT", (model.part is Part.BROUGHT for model in models)),
+        *_setting("TWO_VCPUS", (model.vcpus > 1 for model in models)),
         *_setting("IS_UNMIGRATED", (model.part is Part.UNMIGRATED for model in models)),
         f"#define MODELS {len(models)}",
     ]

@@ -147,8 +147,8 @@ inline go_on_with_esm() {
 			fi
 		fi;
 		if
-		:: outcome == ENDED -> place = NOT_OPEN; failure = 0; break
-		:: outcome != ENDED && !calling[VMM] && !calling[MEMORY] && svm != NO_SVM -> break
+		:: outcome == ENDED -> place = NOT_OPEN; failure = 0; enters = 0; break
+		:: outcome != ENDED && calling[GUEST] + calling[GUEST_TOO] + calling[VMM] + calling[MEMORY] == 1 && svm != NO_SVM -> break
 		:: else
 		fi
 	od
@@ -159,7 +159,7 @@ inline enter() {
 	:: place == NOT_OPEN ->
 		assert(!dying && svm == NO_SVM);
 		forget_svm();
-		svm = ACTIVE; place = START
+		svm = ACTIVE; place = START; enters = me
 	:: else
 	fi;
 	mine = now_svm;

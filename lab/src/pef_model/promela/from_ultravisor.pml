@@ -233,13 +233,14 @@ inline make_plain() {
 inline close_to_others() {
 	turn[me] = 1; closer = me + 1;
 	ending[GUEST] = (ending[GUEST] || (turn[GUEST] && me != GUEST));
+	ending[GUEST_TOO] = (ending[GUEST_TOO] || (turn[GUEST_TOO] && me != GUEST_TOO));
 	ending[VMM] = (ending[VMM] || (turn[VMM] && me != VMM));
 	ending[MEMORY] = (ending[MEMORY] || (turn[MEMORY] && me != MEMORY))
 }
 
 inline wait_until_alone() {
 	do
-	:: turn[GUEST] + turn[VMM] + turn[MEMORY] == 1 -> alone = 1; break
+	:: turn[GUEST] + turn[GUEST_TOO] + turn[VMM] + turn[MEMORY] == 1 -> alone = 1; break
 	:: else ->
 		if
 		:: ending[me] -> break

@@ -12,9 +12,10 @@
  */
 
 #define GUEST	0
-#define VMM	1
-#define MEMORY	2
-#define NOBODY	3
+#define GUEST_TOO	1
+#define VMM	2
+#define MEMORY	3
+#define NOBODY	4
 
 #define LOAD	1
 #define STORE	2
@@ -63,7 +64,7 @@ short model;
 byte who = NOBODY;
 byte act;
 byte begun;
-bit calling[3];
+bit calling[4];
 
 /* The Ultravisor. `now_svm` numbers the SVMs: it grows when one ends. `moving`: bytes are under way. */
 byte svm;
@@ -96,20 +97,21 @@ bit h_busy;
 bit host_populated;
 bit sent;
 bit stand_in;
-bit turn[3];
-bit ending[3];
+bit turn[4];
+bit ending[4];
 byte holder;
 byte closer;
 
-/* The guest: whether it runs under the Ultravisor, and how far its UV_ESM is, with the reason that it fails. */
+/* The guest: whether it runs under the Ultravisor, which vCPU makes UV_ESM, the next phase, and whether it has failed. */
 bit secure;
+byte enters;
 byte place = NOT_OPEN;
-byte failure;
+bit failure;
 
 #define YIELD	who = NOBODY; (who == me)
 #define ALIVE(number)	(svm != NO_SVM && now_svm == number)
 #define LATER(one, other)	(other == 0 || one > other)
-#define AT_REST	(!calling[GUEST] && !calling[VMM] && !calling[MEMORY])
+#define AT_REST	(!calling[GUEST] && !calling[GUEST_TOO] && !calling[VMM] && !calling[MEMORY])
 
 /* ---- What was seen at rest ---- */
 
@@ -166,7 +168,7 @@ inline rest() {
 	now_svm = 2;
 	begun = 0;
 	assert(!dying && !moving && !pinned && !busy && !hcall_pending && !requested && !h_busy && !holder && !closer);
-	assert(!turn[GUEST] && !turn[VMM] && !turn[MEMORY] && !in_flight && !asking_done);
+	assert(!turn[GUEST] && !turn[GUEST_TOO] && !turn[VMM] && !turn[MEMORY] && !in_flight && !asking_done);
 	c_code {
 		int named = (now.abort_due || now.vm != 0) && now.meant_svm == now.now_svm;
 		unsigned char row[ROW] = {

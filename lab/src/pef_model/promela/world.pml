@@ -46,8 +46,9 @@ proctype actor(byte me) {
 }
 
 /* A UV_ESM between two phases, and nobody in it: only the host acts on the GFN then, or the next phase begins. */
-#define STANDS	(place != NOT_OPEN && !calling[GUEST])
+#define STANDS	(place != NOT_OPEN && !calling[enters])
 #define MAY_BEGIN(caller)	(!calling[caller] && !STANDS && begun < CALLS)
+#define MAY_ENTER	(place == NOT_OPEN && svm == NO_SVM && !secure)
 #define MAY_MEANWHILE(caller)	(!calling[caller] && (!STANDS || begun == 0) && begun < CALLS)
 
 inline begin(caller, action) {
@@ -57,7 +58,7 @@ inline begin(caller, action) {
 init {
 	c_code { show_at_end(); }
 	atomic {
-		run actor(GUEST); run actor(VMM); run actor(MEMORY);
+		run actor(GUEST); run actor(GUEST_TOO); run actor(VMM); run actor(MEMORY);
 		do		/* any of the models */
 		:: model < MODELS - 1 -> model++
 		:: break
@@ -70,6 +71,7 @@ init {
 			fi;
 			if
 			:: calling[GUEST] -> who = GUEST
+			:: calling[GUEST_TOO] -> who = GUEST_TOO
 			:: calling[VMM] -> who = VMM
 			:: calling[MEMORY] -> who = MEMORY
 			:: MAY_BEGIN(GUEST) -> begin(GUEST, LOAD)
@@ -78,9 +80,16 @@ init {
 			:: MAY_BEGIN(GUEST) && secure -> begin(GUEST, UNSHARE)
 			:: MAY_BEGIN(GUEST) && secure -> begin(GUEST, UNSHARE_ALL)
 			:: MAY_BEGIN(GUEST) -> begin(GUEST, RESET)
-			:: MAY_BEGIN(GUEST) && place == NOT_OPEN && svm == NO_SVM && !secure -> begin(GUEST, UV_ESM)
-			:: STANDS && begun == 0 -> begin(GUEST, UV_ESM)
-			:: STANDS && begun == 0 && place == MEASURED && !failure -> begin(GUEST, BAD_ESM)
+			:: MAY_BEGIN(GUEST) && MAY_ENTER -> begin(GUEST, UV_ESM)
+			:: TWO_VCPUS && MAY_BEGIN(GUEST_TOO) -> begin(GUEST_TOO, LOAD)
+			:: TWO_VCPUS && MAY_BEGIN(GUEST_TOO) -> begin(GUEST_TOO, STORE)
+			:: TWO_VCPUS && MAY_BEGIN(GUEST_TOO) && secure -> begin(GUEST_TOO, SHARE)
+			:: TWO_VCPUS && MAY_BEGIN(GUEST_TOO) && secure -> begin(GUEST_TOO, UNSHARE)
+			:: TWO_VCPUS && MAY_BEGIN(GUEST_TOO) && secure -> begin(GUEST_TOO, UNSHARE_ALL)
+			:: TWO_VCPUS && MAY_BEGIN(GUEST_TOO) -> begin(GUEST_TOO, RESET)
+			:: TWO_VCPUS && MAY_BEGIN(GUEST_TOO) && MAY_ENTER -> begin(GUEST_TOO, UV_ESM)
+			:: STANDS && begun == 0 -> begin(enters, UV_ESM)
+			:: STANDS && begun == 0 && place == MEASURED && !failure -> begin(enters, BAD_ESM)
 			:: MAY_MEANWHILE(VMM) -> begin(VMM, READ)
 			:: MAY_MEANWHILE(VMM) -> begin(VMM, WRITE)
 			:: MAY_BEGIN(VMM) -> begin(VMM, RESET)
