@@ -116,23 +116,31 @@ def _setting(name: str, numbers: Iterable[int]) -> Iterator[str]:
 
 
 def _table(side: str, tables: Sequence[AnyTable]) -> Iterator[str]:
-    """Yield the transition tables of a side, one for each model, and how they are read by event and state."""
-    first = tables[0]
+    """Yield the transition tables of a side, one for each model, and how they are read by event and state.
+
+    Each table stands there once, however many models have it.
+    """
+    distinct = list(dict.fromkeys(tables))
+    first = distinct[0]
     yield from _members(f"{side}_", first.states)
     yield from _members(f"{side}_ON_", first.events)
     for actions in {type(cell.action): None for _, _, cell in first}:
         yield from _members(f"{side}_DO_", actions)
-    cells = [cell for table in tables for _, _, cell in table]
+    cells = [cell for table in distinct for _, _, cell in table]
     columns = {
         "NEXT": [cell.next_state for cell in cells],
         "CODE": [CODES[cell.code.name] for cell in cells],
         "ACTION": [cell.action for cell in cells],
     }
     events, width = len({event for event, _, _ in first}), len({state for _, state, _ in first})
+    yield from _setting(f"{side}_TABLE", map(distinct.index, tables))
     for name, column in columns.items():
         array = f"{side}_{name}".lower()
         yield _array(array, column)
-        yield f"#define {side}_{name}(event, state) {array}[(model * {events} + (event)) * {width} + (state)]"
+        yield (
+            f"#define {side}_{name}(event, state) "
+            f"{array}[({side}_TABLE * {events} + (event)) * {width} + (state)]"
+        )
 
 
 def _is_one_of(name: str, states: Sequence[IntEnum]) -> str:

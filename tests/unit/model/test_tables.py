@@ -51,6 +51,14 @@ def test_each_model_has_the_table_of_its_design() -> None:
     )
     assert of_tracked != of_eager
     assert array(text, "hv_next") == of_tracked + of_eager
+    assert array(text, "hv_table") == [0, 1]
+
+
+def test_a_table_that_several_models_have_stands_there_once() -> None:
+    text = promela([EAGER, TRACKED, EAGER])
+    assert array(text, "uv_table") == [0, 0, 0]
+    assert array(text, "hv_table") == [0, 1, 0]
+    assert len(array(text, "uv_next")) == len([*GFN])
 
 
 def test_each_model_has_the_settings_of_its_design_and_its_part() -> None:
