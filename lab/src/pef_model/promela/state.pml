@@ -4,7 +4,7 @@
  * part that the GFN plays in UV_ESM stand before this text: `tables.py` writes them from the services' own data.
  *
  * A step of an operation ends where others may act: a message is sent, it has been carried out, bytes move, or
- * somebody waits. `YIELD` is such a place, and there is no other. The process `world` says who makes the next
+ * somebody waits. `YIELD` is such a place, and there is no other. The process `init` says who makes the next
  * step, and begins new calls. No message is lost and none acts twice; there is room for every page.
  *
  * What bytes a page holds decides nothing but one thing, which is kept: `genuine`, that the normal page still
