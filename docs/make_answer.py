@@ -25,6 +25,15 @@ SOUND: Final = "**no reachable state breaks an invariant**"
 GIB: Final = 1 << 30
 MIB: Final = 1 << 20
 
+HALVES: Final = {
+    "pushed": ("scrubs", "after it is registered"),
+    "pushed-asks": ("asks", "after it is registered"),
+    "pushed-marks": ("scrubs", "before it is registered"),
+    "pushed-fixed": ("asks", "before it is registered"),
+}
+"""What each design does with what it can't tell; `pef_explorer.half_repairs` has the two in the middle."""
+WAITS: Final = {"halves": "uses it at once", "told": "waits until it is plugged in"}
+"""The reports of the same designs with two kinds of guests."""
 Rows = dict[str, dict[str, Any]]
 
 
@@ -52,7 +61,8 @@ def table(header: list[str], lines: list[list[str]]) -> str:
 def verdict_of(row: Mapping[str, Any]) -> str:
     """Return a verdict as the page says it; only a complete search says that nothing breaks."""
     if row["violations"]:
-        return ", ".join(f"`{invariant}` ({length})" for invariant, length in row["violations"])
+        found = ", ".join(f"`{invariant}` ({length})" for invariant, length in row["violations"])
+        return found if row["complete"] else f"{found}, and the search was cut"
     return SOUND if row["complete"] else f"nothing broken up to depth {row['depth']}: the search was cut"
 
 
@@ -70,6 +80,17 @@ def verdicts(rows: Rows, name: str) -> str:
         if row_id.startswith(f"{name}/")
     ]
     return table(["design", "states", "transitions", "verdict", "row"], lines)
+
+
+def halves(rows: Rows) -> str:
+    """Return the table of the repair, half by half: one line per design of two states and kind of guest."""
+    lines = [
+        [asks, marks, waits, verdict_of(rows[row_id]), f"`{row_id}`"]
+        for name, waits in WAITS.items()
+        for design, (asks, marks) in HALVES.items()
+        if (row_id := f"{name}/{design}") in rows
+    ]
+    return table(["H_SVM_INIT_ABORT", "a plugged slot is marked", "the guest", "verdict", "row"], lines)
 
 
 def costs(rows: Rows) -> str:
@@ -98,7 +119,8 @@ def amount(size: float) -> str:
 
 def tables(rows: Rows) -> dict[str, str]:
     """Return what stands in each block of the page."""
-    found = {name: verdicts(rows, name) for name in ("all", "one", "d12", "readings")}
+    found = {name: verdicts(rows, name) for name in ("all", "one", "two", "d12", "readings", "wireonce", "wireunreliable")}
+    found["halves"] = halves(rows)
     drawn = "\n".join(drawing.mermaid(read(DRAWN)))
     return {**found, "costs": costs(rows), "drawn": f"```mermaid\n{drawn}\n```"}
 
