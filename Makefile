@@ -41,8 +41,8 @@ test: $(ready) ## run the tests, without the long proofs and the benchmarks: abo
 	@echo "this takes about 4 minutes on two free cores"
 	@$(pytest) -m 'not verify'
 
-verify: $(ready) ## run the long proofs, and the containers where an engine runs: about 28 minutes
-	@echo "this takes about 28 minutes on two free cores"
+verify: $(ready) ## run the long proofs, and the containers where an engine runs: about 34 minutes
+	@echo "this takes about 34 minutes on two free cores"
 	@$(MAKE) -sk --no-print-directory $(proofs)
 
 mutants: $(ready) ## put mutants into the services: rows, tests and counterexamples must tell them apart
@@ -66,7 +66,7 @@ crash: $(ready) ## let either side die at each yield of each operation, and judg
 interleavings: $(ready) ## suspend each operation at each yield, and run every other one there: 3 minutes
 	@PYTHONPATH=tests $(py) -m interleavings
 
-model-check: $(ready) ## compare SPIN's models of one GFN with what the explorer sees; needs spin and gcc
+model-check: $(ready) ## compare SPIN's models of one GFN with what the explorer sees (spin, gcc): 3 minutes
 	@$(py) -m pef_model
 
 bench: $(ready) ## measure the promises of docs/performance.md

@@ -12,8 +12,8 @@ import pytest
 
 from mutants.served import served
 from pef_lab.replay.counterexample import Counterexample, read
-from pef_lab.replay.judge import bears_out
 from pef_lab.replay.player import run_counterexample
+from pef_lab.replay.verdict import bears_out
 from pef_lab.replay.wire import Wire, wired
 from pef_mutants.blind_spots import SEARCHED
 

@@ -18,8 +18,8 @@ from pef_lab.normal_memory import NormalMemoryForm
 from pef_lab.pair import PairPlan, started
 from pef_lab.ports import free_ports
 from pef_lab.replay.counterexample import Counterexample, read
-from pef_lab.replay.judge import bears_out
 from pef_lab.replay.player import Difference, run_counterexample
+from pef_lab.replay.verdict import bears_out
 from pef_lab.replay.wire import Wire, wired
 from pef_lab.service_process import LIVE
 from pef_protocol.events import Side

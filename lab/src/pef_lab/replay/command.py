@@ -8,9 +8,9 @@ from pef_lab.between.wire import Ports
 from pef_lab.commandline import FAILED
 from pef_lab.replay import drawing
 from pef_lab.replay.counterexample import Counterexample, read
-from pef_lab.replay.judge import JUDGED, NO_INVARIANT, bears_out
 from pef_lab.replay.playable import fits
 from pef_lab.replay.player import Difference, Replayed, run_counterexample
+from pef_lab.replay.verdict import NO_INVARIANT, bears_out, can_be_seen
 from pef_lab.replay.wire import wired
 from pef_lab.signals import run
 
@@ -59,7 +59,7 @@ def replay(file: Path, ports: Ports | None, console: Console, errors: Console) -
             soft_wrap=True,
         )
         return FAILED
-    if found.invariant != NO_INVARIANT and found.invariant not in JUDGED:
+    if found.invariant != NO_INVARIANT and not can_be_seen(found):
         console.print(
             f"{found.invariant} can't be seen from outside: it is the file's word alone", soft_wrap=True
         )

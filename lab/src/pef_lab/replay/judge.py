@@ -24,7 +24,7 @@ from typing import Final
 
 from pef_lab.agreement import SHARED_STATES, TRANSIENT_STATES, agreeing_states
 from pef_lab.known_designs import known_designs
-from pef_lab.replay.counterexample import BAD_IMAGE, NOTHING, Counterexample, System
+from pef_lab.replay.counterexample import BAD_IMAGE, NOTHING, System
 from pef_lab.replay.words import AS_WRITTEN, EITHER, OTHER, ZERO, Fate
 from pef_protocol.codes import UCode
 from pef_protocol.designs import DesignName
@@ -43,8 +43,7 @@ JUDGED: Final = frozenset(
         "no_plaintext_outside",
     }
 )
-NO_INVARIANT: Final = "none"
-"""What the file of a schedule that breaks nothing names."""
+OF_BYTES: Final = frozenset({"the_guest_finds_what_it_wrote", "no_plaintext_outside"})
 SHARED: Final = frozenset(state.name for state in SHARED_STATES)
 MAPPED: Final = frozenset(name for name in SHARED if not name.endswith("_INV"))
 EXPLICIT: Final = frozenset({UvGfnState.SHARED.name, UvGfnState.SHARED_INV.name})
@@ -205,6 +204,12 @@ class Judge:
 
     def guest_found(self, gfn: int, word: str) -> None:
         """Judge what the guest loads of a GFN once all steps are made."""
+        rest = self._rest
+        if word not in SUCCESS and rest is not None and not self.faulty:
+            own = gfn in self._of_role("shared") and rest.is_secure
+            if not (own or rest.is_aborted or self._tainted(gfn) or rest.tables[gfn][0] == NOTHING):
+                sentence = f"the guest loads nothing from GFN {gfn}: {word}"
+                self._broken("the_guest_finds_what_it_wrote", sentence)
         self._found(gfn, word)
 
     def host_found(self, gfn: int, word: str) -> None:
@@ -287,11 +292,3 @@ class Judge:
 
     def _plugged(self) -> list[int]:
         return [*self.system.gfns[len(self.system.image) :]]
-
-
-def bears_out(found: Counterexample, breaches: Iterable[Breach]) -> bool:
-    """Tell whether what was seen broken fits the invariant that a file names, as far as it can be seen."""
-    seen = {breach.invariant for breach in breaches}
-    if found.invariant == NO_INVARIANT:
-        return not seen
-    return found.invariant in seen or found.invariant not in JUDGED
