@@ -37,8 +37,8 @@ help: ## show this list
 demo: $(ready) ## run the demonstration from start to end
 	@.venv/bin/pef demo
 
-test: $(ready) ## run the tests, without the long proofs and the benchmarks: about 4 minutes
-	@echo "this takes about 4 minutes on two free cores"
+test: $(ready) ## run the tests, without the long proofs and the benchmarks: about 5 minutes
+	@echo "this takes about 5 minutes on two free cores"
 	@$(pytest) -m 'not verify'
 
 verify: $(ready) ## run the long proofs, and the containers where an engine runs: about 34 minutes

@@ -32,8 +32,11 @@ HALVES: Final = {
     "pushed-fixed": ("asks", "before it is registered"),
 }
 """What each design does with what it can't tell; `pef_explorer.half_repairs` has the two in the middle."""
-WAITS: Final = {"halves": "uses it at once", "waits": "waits until it is plugged in"}
-"""The reports of the same designs with two kinds of guests."""
+AT_ONCE: Final = "uses it at once"
+WAITS: Final = {"halves": AT_ONCE, "two": AT_ONCE, "waits": "waits until it is plugged in"}
+"""The reports of these designs with two kinds of guests."""
+OF_SEARCHES: Final = ("all", "one", "onetwo", "two", "d12", "readings", "wireonce", "wireunreliable")
+"""The reports of searches that have a table of their own."""
 Rows = dict[str, dict[str, Any]]
 
 
@@ -119,10 +122,7 @@ def amount(size: float) -> str:
 
 def tables(rows: Rows) -> dict[str, str]:
     """Return what stands in each block of the page."""
-    found = {
-        name: verdicts(rows, name)
-        for name in ("all", "one", "two", "d12", "readings", "wireonce", "wireunreliable")
-    }
+    found = {name: verdicts(rows, name) for name in OF_SEARCHES}
     found["halves"] = halves(rows)
     drawn = "\n".join(drawing.mermaid(read(DRAWN)))
     return {**found, "costs": costs(rows), "drawn": f"```mermaid\n{drawn}\n```"}
