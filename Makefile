@@ -41,8 +41,8 @@ test: $(ready) ## run the tests, without the long proofs and the benchmarks: abo
 	@echo "this takes about 5 minutes on two free cores"
 	@$(pytest) -m 'not verify'
 
-verify: $(ready) ## run the long proofs, and the containers where an engine runs: about 34 minutes
-	@echo "this takes about 34 minutes on two free cores"
+verify: $(ready) ## run the long proofs, and the containers where an engine runs: about 31 minutes
+	@echo "this takes about 31 minutes on two free cores"
 	@$(MAKE) -sk --no-print-directory $(proofs)
 
 mutants: $(ready) ## put mutants into the services: rows, tests and counterexamples must tell them apart
