@@ -36,6 +36,7 @@ from pef_ultravisor.gfn.columns import (
     count_pages,
     gfn_set_at,
     in_parts,
+    in_state,
     page_runs,
     picked,
 )
@@ -65,13 +66,8 @@ def covering(svm: Svm, extent: Extent, wrong: UCode, what: str) -> GfnSets:
 
 
 def import_extent(uv: Ultravisor, svm: Svm, extent: Extent, wrong: UCode, what: str) -> Operation[GfnSets]:
-    """Import the pages of an extent, and return them; raise EsmFailure where they can't be had.
-
-    What is out already is not asked for, but will be measured like the rest; so it is frozen, too.
-    """
+    """Import the pages of an extent, and return them; raise EsmFailure where they can't be had."""
     gfn_sets = covering(svm, extent, wrong, what)
-    for gfns in picked(gfn_sets, [isin(each.slot.state[each.selection], S.PAGEDOUT) for each in gfn_sets]):
-        gfns.slot.mark(gfns.selection, IMPORTED)
     yield from import_pages(uv, svm, gfn_sets)
     return gfn_sets
 
@@ -83,8 +79,14 @@ def read_extent(uv: Ultravisor, svm: Svm, extent: Extent, wrong: UCode, what: st
 
 
 def import_pages(uv: Ultravisor, svm: Svm, gfn_sets: GfnSets) -> Operation[None]:
-    """Import the pages of `gfn_sets` that were not imported yet; raise EsmFailure where they don't come."""
+    """Import the pages of `gfn_sets` that were not imported yet; raise EsmFailure where they don't come.
+
+    What is out, by now or since a try before, is not asked for, but will be measured like the rest: so it
+    counts as imported, too, and its slot stays.
+    """
     for attempt in count():
+        for out in in_state(gfn_sets, S.PAGEDOUT):
+            out.slot.mark(out.selection, IMPORTED)
         missing = picked(gfn_sets, [_not_imported(gfns) for gfns in gfn_sets])
         pages = count_pages(missing)
         if not missing:

@@ -20,6 +20,7 @@ from pef_protocol.designs import Design
 B, S, U = Part.BROUGHT, Part.SHARED, Part.UNMIGRATED
 SHARING: Final = frozenset({"share two", "unshare two", "unmap", "hot-add"})
 KEEPING: Final = frozenset({"keep ciphertext", "write kept ciphertext", "load"})
+PLUGGING: Final = frozenset({"hot-add", "hot-remove", "host read"})
 
 
 def plan_with(extra: Extra, part: Part, plug: int, calls: int = 1) -> Plan:
@@ -79,7 +80,7 @@ def test_one_call_at_a_time_leads_to_the_same_states(
 @pytest.mark.verify
 @pytest.mark.parametrize(
     ("extra", "plug", "names"),
-    [(Extra.RANGE, 1, SHARING), (Extra.OLD_CIPHERTEXT, 0, KEEPING)],
+    [(Extra.RANGE, 1, SHARING), (Extra.OLD_CIPHERTEXT, 0, KEEPING), (Extra.MEASURED_PLUG, 1, PLUGGING)],
 )
 def test_two_calls_that_meet_lead_to_the_same_states(
     extra: Extra, plug: int, names: frozenset[str], monkeypatch: pytest.MonkeyPatch
