@@ -34,6 +34,10 @@ class Broken:
     rule: Rule | None = None
 
 
+class Unknown(Exception):
+    """z3 gave no answer: that is no proof."""
+
+
 class Prover:
     """z3 with the variables of one state; a rule is a substitution of some of them."""
 
@@ -79,11 +83,13 @@ class Prover:
         return [Broken(clause, state, rule) for clause, state in found if state is not None]
 
     def _state(self, *constraints: Term) -> State | None:
-        """Return a state that satisfies the constraints, or None."""
+        """Return a state that satisfies the constraints, or None; raise Unknown where z3 can't tell."""
         self._solver.push()
         self._solver.add(*constraints)
-        state = None
-        if self._solver.check() == z3.sat:
+        state, answer = None, self._solver.check()
+        if answer == z3.unknown:
+            raise Unknown(self._solver.reason_unknown())
+        if answer == z3.sat:
             model = self._solver.model()
             state = {
                 name: VARIABLES[name][model.eval(term, model_completion=True).as_long()]

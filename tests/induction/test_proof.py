@@ -79,6 +79,13 @@ def test_a_cell_of_the_hypervisor_that_is_exchanged_breaks_the_proof(
     assert broken(Design.TRACKED, tables.with_hv_cell(event, state, cell))
 
 
+def test_an_answer_that_z3_does_not_have_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = import_module("induction.prover")
+    monkeypatch.setattr(module.z3.Solver, "check", lambda _: module.z3.unknown)
+    with pytest.raises(module.Unknown):
+        broken(Design.TRACKED, tables_of(Design.TRACKED))
+
+
 def test_a_step_out_of_the_invariant_names_its_cell() -> None:
     tables = tables_of(Design.TRACKED).with_hv_cell(GfnEvent.INIT_DONE, H.NORMAL, to(H.NORMAL))
     assert broken(Design.TRACKED, tables)[0].rule.cell == "INIT_DONE x NORMAL = NORMAL, H_SUCCESS, NOTHING"
