@@ -6,7 +6,6 @@ Nothing is installed: a folder with the metadata that an installation would writ
 import asyncio
 import json
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +13,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from harness.known_designs import PARTS, known_to
 from pef_kit.core.designs import GROUP, NAMED_BY
 from pef_lab.designs.report import VERDICTS
 from pef_lab.pair import PairPlan, started
@@ -25,17 +25,6 @@ ROOT: Final = Path(__file__).parents[2]
 EXAMPLE: Final = ROOT / "docs" / "examples" / "own_design"
 NAME: Final = "eager-visible"
 EAGERS: Final = ROOT / "docs" / "counterexamples" / "eager-the-tables-agree.json"
-PARTS: Final = {
-    "hypervisor": ("pef_hypervisor.designs", {"pef_ultravisor", "pef_lab"}),
-    "ultravisor": ("pef_ultravisor.designs", {"pef_hypervisor", "pef_lab"}),
-    "lab": ("pef_lab.known_designs", {"pef_hypervisor", "pef_ultravisor"}),
-}
-LOOK: Final = """
-import importlib, json, sys
-module = importlib.import_module(sys.argv[1])
-rows = module.DESIGNS if hasattr(module, "DESIGNS") else module.known_designs()
-print(json.dumps([[*rows], sorted({name.partition(".")[0] for name in sys.modules})]))
-"""
 
 
 @pytest.fixture
@@ -57,26 +46,13 @@ def pef(*words: str | Path, path: str, runtime: Path, named: str = NAME) -> subp
     return subprocess.run([PEF, *words], env=where, capture_output=True, text=True, timeout=300, check=False)
 
 
-def observed(part: str, path: str, named: str) -> tuple[list[str], set[str]]:
-    """Return the designs that a process of one part knows, and the packages that it has imported."""
-    ran = subprocess.run(
-        [sys.executable, "-c", LOOK, PARTS[part][0]],
-        env={"PYTHONPATH": path, NAMED_BY: named},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    designs, packages = json.loads(ran.stdout)
-    return designs, set(packages)
-
-
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_imports_the_example_where_it_is_named_and_no_other_part(part: str, path: str) -> None:
     """Given the example on the path; when a part starts; then it reads its own row, if it is told to."""
-    designs, packages = observed(part, path, "")
+    designs, packages = known_to(part, {"PYTHONPATH": path, NAMED_BY: ""})
     assert designs == [*Design]
     assert "own_design" not in packages
-    designs, packages = observed(part, path, NAME)
+    designs, packages = known_to(part, {"PYTHONPATH": path, NAMED_BY: NAME})
     assert designs == [*Design, NAME]
     assert "own_design" in packages
     assert not packages & PARTS[part][1]

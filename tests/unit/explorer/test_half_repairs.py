@@ -1,11 +1,8 @@
 """The halves of the repair: what each has of `pushed-fixed`; a process of one side imports no other."""
 
-import json
-import subprocess
-import sys
-
 import pytest
 
+from harness.known_designs import PARTS, known_to
 from pef_explorer.half_repairs import ASKS, MARKS, HalfRepair
 from pef_hypervisor.designs import DESIGNS, TWO_STATES
 from pef_hypervisor.gfn.table import GfnAction, GfnEvent, N
@@ -14,12 +11,6 @@ from pef_protocol.designs import Design
 from pef_ultravisor.designs import DESIGNS as SETTINGS
 
 NAMES = [ASKS.name, MARKS.name]
-LOOK = """
-import importlib, json, sys
-module = importlib.import_module(sys.argv[1])
-rows = module.DESIGNS if hasattr(module, "DESIGNS") else module.known_designs()
-print(json.dumps([[*rows], sorted({name.partition(".")[0] for name in sys.modules})]))
-"""
 
 
 @pytest.mark.parametrize(("half", "asks", "marks"), [(ASKS, True, False), (MARKS, False, True)])
@@ -38,25 +29,9 @@ def test_both_halves_together_are_the_repair() -> None:
     assert neither.hypervisor == DESIGNS[Design.PUSHED]
 
 
-@pytest.mark.parametrize(
-    ("module", "others"),
-    [
-        ("pef_hypervisor.designs", {"pef_ultravisor", "pef_lab"}),
-        ("pef_ultravisor.designs", {"pef_hypervisor", "pef_lab"}),
-        ("pef_lab.known_designs", {"pef_hypervisor", "pef_ultravisor"}),
-    ],
-)
-def test_a_part_knows_the_halves_where_they_are_named_and_imports_no_other(
-    module: str, others: set[str]
-) -> None:
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_knows_the_halves_where_they_are_named_and_imports_no_other(part: str) -> None:
     for named, known in (("", []), (",".join(NAMES), NAMES)):
-        ran = subprocess.run(
-            [sys.executable, "-c", LOOK, module],
-            env={NAMED_BY: named},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        designs, packages = json.loads(ran.stdout)
+        designs, packages = known_to(part, {NAMED_BY: named})
         assert designs == [*Design, *known]
-        assert not {*packages} & others
+        assert not packages & PARTS[part][1]
