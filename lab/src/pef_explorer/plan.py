@@ -64,8 +64,8 @@ class Plan:
     of their steps; `faults` messages in all may be refused or answered busy, and on an unreliable wire be
     doubled or lost. The invariants in `ignored` are not judged. `troubles` befall the wire, and no invariant
     is any weaker for them. `guest_waits`: it uses a slot only once that is plugged in, and not while it is
-    taken out; otherwise at any time, whether anybody has told it of the slot or not.
-    `extras` are what actors may do beyond the usual.
+    taken out; otherwise at any time, whether anybody has told it of the slot or not. `extras` are what actors
+    may do beyond the usual.
     """
 
     design: DesignName

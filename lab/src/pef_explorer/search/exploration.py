@@ -33,8 +33,7 @@ class Bounds(NamedTuple):
 
     `limit`: transitions of a plan, or 0. `seconds`: of a plan, or 0: a search that is stopped by time has not
     the same counts elsewhere. `troubles`: how often the wire fails. `delivery`: what else a fault may be.
-    `guest_waits`: as `Plan` says.
-    `extras`: what actors may do beyond the usual.
+    `guest_waits`, `extras`: as `Plan` says.
     """
 
     slots: tuple[int, int] = (2, 1)
