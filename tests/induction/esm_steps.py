@@ -33,27 +33,27 @@ def _start(rules: Rules, tables: Tables) -> None:
         )
         rules.add("HV carries out H_SVM_INIT_START", {**when, "here": NO}, runs, said)
     runs = {"esm": "START_RUNS"}
-    rules.add("HV: the slot is registered", {**runs, "slot": "REGISTERED"}, {"slot": NONE, "reg": YES})
+    rules.add("HV: the slot is registered", {**runs, "slot": "REGISTERED"}, {"slot": NONE, "registered": YES})
     rules.add("HV: the slot is refused", {**runs, "slot": "REFUSED"}, {"slot": NONE, "esm": "START_REFUSED"})
     over = {**runs, "slot": NONE}
     started = {"esm": "START_OK", "must_abort": NO}
-    rules.add("HV: all is registered", {**over, "here": YES, "reg": YES}, started)
+    rules.add("HV: all is registered", {**over, "here": YES, "registered": YES}, started)
     rules.add("HV: all is registered", {**over, "here": NO}, started)
-    back = {**over, "here": YES, "reg": YES}
+    back = {**over, "here": YES, "registered": YES}
     rules.add("HV: another slot is refused", back, {"slot": "UNREGISTER"})
     rules.add("HV: another slot is refused", {**over, "here": NO}, {"esm": "START_REFUSED"})
-    taken = {"slot": NONE, "reg": NO, "esm": "START_REFUSED"}
+    taken = {"slot": NONE, "registered": NO, "esm": "START_REFUSED"}
     rules.add("HV: the slot is unregistered again", {**runs, "slot": "UNREGISTERED"}, taken)
     rules.add("HV: the slot is busy", {**runs, "slot": "BUSY"}, {"slot": "UNREGISTER"})
     rules.add("UV_ESM goes on", {"esm": "START_OK"}, {"esm": "PHASES"})
     gives_up = {"uv_vm": "ABORT", "esm": "ABORT_SENT"}
     rules.add("UV_ESM gives up", {"esm": "START_REFUSED"}, gives_up)
-    rules.add("UV_ESM gives up", {"esm": "PHASES", "uop": NONE, "uv_vm": "ACTIVE"}, gives_up)
+    rules.add("UV_ESM gives up", {"esm": "PHASES", "uv_op": NONE, "uv_vm": "ACTIVE"}, gives_up)
 
 
 def _done(rules: Rules, tables: Tables) -> None:
     """Add H_SVM_INIT_DONE: what was not imported the guest may find as zeroes from now on."""
-    ready = {"esm": "PHASES", "uop": NONE, "uv_vm": "ACTIVE"}
+    ready = {"esm": "PHASES", "uv_op": NONE, "uv_vm": "ACTIVE"}
     if tables.settings.asks_for_every_gfn:  # a slot that was not there at that moment is not asked for
         rules.add("UV_ESM has asked for all", {**ready, "uv": ABSENT}, {"asked": YES})
         rules.add("UV_ESM has asked for all", {**ready, "uv": others("uv", ABSENT, "SECURE")}, {"asked": YES})
@@ -102,7 +102,7 @@ def treat(
     elif cell.action is GfnAction.MARK:
         rules.add(name, when, here, said)
     else:
-        call = {"ucall": "DONE" if event is GfnEvent.INIT_DONE else "PLUG", "at": "SENT"}
-        rules.add(name, {**when, "pop": NO, "sent": NO}, here, said)
-        rules.add(name, {**when, "pop": YES}, call, said)
-        rules.add(name, {**when, "pop": NO, "sent": YES}, call, said)
+        call = {"ucall": "DONE" if event is GfnEvent.INIT_DONE else "PLUG", "ucall_at": "SENT"}
+        rules.add(name, {**when, "host_populated": NO, "sent": NO}, here, said)
+        rules.add(name, {**when, "host_populated": YES}, call, said)
+        rules.add(name, {**when, "host_populated": NO, "sent": YES}, call, said)

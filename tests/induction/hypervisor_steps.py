@@ -15,23 +15,23 @@ from pef_hypervisor.gfn.table import GfnAction, GfnCell, GfnEvent
 from pef_protocol.codes import HCode
 from pef_protocol.states import HvGfnState
 
-OPEN: Final[Mapping[str, Allowed]] = {"ab": NONE, "rs": NONE}
+OPEN: Final[Mapping[str, Allowed]] = {"aborting": NONE, "resetting": NONE}
 """The gate is open: operations and hypercalls may begin."""
 IDLE: Final[Mapping[str, Allowed]] = {
     "ucall": NONE,
     "here": YES,
-    "hop": others("hop", "RECLAIM", "UNPLUG", "DROP"),
+    "plugging": others("plugging", "RECLAIM", "UNPLUG", "DROP"),
 }
 """No call of the Hypervisor has the GFN in flight."""
 ALONE: Final[Mapping[str, Allowed]] = {
     "ucall": NONE,
-    "hop": NONE,
+    "plugging": NONE,
     "slot": NONE,
-    "hat": others("hat", "CARRIED"),
+    "hcall_at": others("hcall_at", "CARRIED"),
     "esm": others("esm", *EXCLUSIVE),
 }
 """No other operation of the Hypervisor is open."""
-SCRUBBED: Final[Mapping[str, Change]] = {"page": "ZERO", "pop": NO, "stand": NO}
+SCRUBBED: Final[Mapping[str, Change]] = {"page": "ZERO", "host_populated": NO, "stand_in": NO}
 """What a scrub of the normal page changes."""
 REFUSED: Final = ("P2", "PARAMETER", "REFUSED")
 EVENTS: Final[Mapping[Value, GfnEvent]] = {
@@ -70,37 +70,37 @@ def named(event: GfnEvent, state: HvGfnState, cell: GfnCell) -> str:
 def _arrive(rules: Rules, tables: Tables, state: HvGfnState) -> None:
     """Add H_SVM_PAGE_IN of the GFN, to be secure or shared; it may be answered H_BUSY at any time."""
     started = {"hv_vm": others("hv_vm", "NORMAL"), "must_abort": NO}
-    for uops, event in ((BRINGING, GfnEvent.PAGE_IN), (SHARING, GfnEvent.SHARE)):
+    for uv_ops, event in ((BRINGING, GfnEvent.PAGE_IN), (SHARING, GfnEvent.SHARE)):
         cell = tables.hv[event][state]
-        for hat in ("SENT", "CARRIED"):  # one that the Ultravisor was too busy for is made again
-            when = {**OPEN, **IDLE, **started, "hat": hat, "uop": uops, "hv": state.name}
+        for hcall_at in ("SENT", "CARRIED"):  # one that the Ultravisor was too busy for is made again
+            when = {**OPEN, **IDLE, **started, "hcall_at": hcall_at, "uv_op": uv_ops, "hv": state.name}
             said = named(event, state, cell)
             call = "PAGE_IN" if event is GfnEvent.PAGE_IN else "SHARE"
             _judge(rules, cell, when, said, call)
     if state is HvGfnState.NORMAL:
-        arriving = {"hat": "SENT", **OPEN}
-        rules.add("HV answers H_BUSY", {"hat": ("SENT", "CARRIED"), "ucall": NONE}, {"hat": "BUSY"})
+        arriving = {"hcall_at": "SENT", **OPEN}
+        rules.add("HV answers H_BUSY", {"hcall_at": ("SENT", "CARRIED"), "ucall": NONE}, {"hcall_at": "BUSY"})
         for which in ({"hv_vm": "NORMAL"}, {"must_abort": YES}, {"here": NO}):
-            rules.add("HV refuses a hypercall", {**arriving, **which}, {"hat": "REFUSED"})
+            rules.add("HV refuses a hypercall", {**arriving, **which}, {"hcall_at": "REFUSED"})
 
 
 def _judge(rules: Rules, cell: GfnCell, when: Mapping[str, Allowed], said: str, call: Value) -> None:
-    again = when["hat"] == "CARRIED"
+    again = when["hcall_at"] == "CARRIED"
     if cell.code is not HCode.H_SUCCESS:
         if not again:
-            rules.add("HV refuses H_SVM_PAGE_IN", when, {"hat": "REFUSED"}, said)
+            rules.add("HV refuses H_SVM_PAGE_IN", when, {"hcall_at": "REFUSED"}, said)
         return
-    sent: dict[str, Change] = {"ucall": call, "at": "SENT", "hat": "CARRIED"}
+    sent: dict[str, Change] = {"ucall": call, "ucall_at": "SENT", "hcall_at": "CARRIED"}
     name = f"HV sends UV_PAGE_IN for H_SVM_PAGE_IN ({call})"
     if cell.action is not GfnAction.PAGE_IN or when["hv"] != HvGfnState.NORMAL.name:
         rules.add(name, when, sent, said)
         return
-    untouched = {**when, "pop": NO, "sent": NO}
+    untouched = {**when, "host_populated": NO, "sent": NO}
     if not again:
-        there = {"hv": cell.next_state.name, "hat": "OK"}
+        there = {"hv": cell.next_state.name, "hcall_at": "OK"}
         rules.add("HV has never touched the page", untouched, there, said)
-    rules.add(name, {**when, "pop": YES}, sent, said)
-    rules.add(name, {**when, "pop": NO, "sent": YES}, sent, said)
+    rules.add(name, {**when, "host_populated": YES}, sent, said)
+    rules.add(name, {**when, "host_populated": NO, "sent": YES}, sent, said)
 
 
 def _touch(rules: Rules, tables: Tables, state: HvGfnState) -> None:
@@ -110,17 +110,22 @@ def _touch(rules: Rules, tables: Tables, state: HvGfnState) -> None:
         cell = cells[event][state]
         if cell.action is GfnAction.NOTHING:
             continue
-        when = {**OPEN, **IDLE, "hv": state.name} | ({"reg": YES} if call == "UNMAP" else {})
-        rules.add(f"HV begins: {event.name}", when, {"ucall": call, "at": "SENT"}, named(event, state, cell))
+        when = {**OPEN, **IDLE, "hv": state.name} | ({"registered": YES} if call == "UNMAP" else {})
+        rules.add(
+            f"HV begins: {event.name}", when, {"ucall": call, "ucall_at": "SENT"}, named(event, state, cell)
+        )
 
 
 def _host_writes(rules: Rules) -> None:
     """Add the host's writes: into a shared or normal page, or over the encrypted bytes."""
     when = {**OPEN, **IDLE, "hv": others("hv", "SECURE")}
-    lost = {"page": "OTHER", "pop": YES, "zero_ok": YES}
+    lost = {"page": "OTHER", "host_populated": YES, "zero_ok": YES}
     rules.add("the host writes over ciphertext", {**when, "page": "SEALED"}, lost)
     plain = {**when, "page": ("ZERO", "GUEST", "HOST")}
-    seen, unseen = {"page": "GUEST", "pop": YES, "secret": NO}, {"page": "HOST", "pop": YES}
+    seen, unseen = (
+        {"page": "GUEST", "host_populated": YES, "secret": NO},
+        {"page": "HOST", "host_populated": YES},
+    )
     elsewhere = {**plain, "frame": ("ZERO", "OTHER")}
     rules.add("the host writes", {**plain, "frame": "GUEST"}, unseen)
     private = (ABSENT, "SECURE", "HV_SHARING", "HV_SHARED", "HV_SHARED_INV")
@@ -132,14 +137,16 @@ def _host_writes(rules: Rules) -> None:
 def _accepted(rules: Rules, tables: Tables, call: Value, event: GfnEvent, state: HvGfnState) -> None:
     """Add what the Hypervisor does once the Ultravisor has accepted."""
     cell = tables.hv[event][state]
-    when = {"ucall": call, "at": "OK", "hv": state.name}
-    changes: dict[str, Change] = {"ucall": NONE, "at": NONE, "hv": cell.next_state.name}
+    when = {"ucall": call, "ucall_at": "OK", "hv": state.name}
+    changes: dict[str, Change] = {"ucall": NONE, "ucall_at": NONE, "hv": cell.next_state.name}
     if call in IN and call != "SHARE":
         changes |= {**SCRUBBED, "sent": YES, **_went_on(call)}
     elif call == "SHARE":
-        changes |= {"pop": YES, "hat": "OK"} | ({"stand": YES} if state is HvGfnState.SECURE else {})
+        changes |= {"host_populated": YES, "hcall_at": "OK"} | (
+            {"stand_in": YES} if state is HvGfnState.SECURE else {}
+        )
     elif call == "OUT":
-        changes |= {"pop": YES, "stand": YES}
+        changes |= {"host_populated": YES, "stand_in": YES}
     elif call == "UNMAP":
         for uv, gone in ((("SECURE", "PAGEDOUT", "ABSENT"), {}), (_elsewhere(), {"gone": YES})):
             rules.add("HV: UV_PAGE_INVAL is done", {**when, "uv": uv}, {**changes, **gone}, "")
@@ -154,38 +161,42 @@ def _elsewhere() -> tuple[Value, ...]:
 def _went_on(call: Value) -> dict[str, Change]:
     """Return how the operation goes on that made a UV_PAGE_IN which was accepted."""
     on: dict[Value, dict[str, Change]] = {
-        "PAGE_IN": {"hat": "OK"},
+        "PAGE_IN": {"hcall_at": "OK"},
         "DONE": {"esm": "DONE_TREATED"},
-        "PLUG": {"hop": "PLUGGED"},
+        "PLUG": {"plugging": "PLUGGED"},
     }
     return on[call]
 
 
 def _answers(rules: Rules, tables: Tables) -> None:
     """Add what the Hypervisor does with answers that are no success."""
-    over = {"ucall": NONE, "at": NONE}
+    over = {"ucall": NONE, "ucall_at": NONE}
     calls = ("PAGE_IN", "SHARE", "OUT", "UNMAP", "DONE", "PLUG")
-    rules.add("HV: U_BUSY", {"ucall": calls, "at": "BUSY"}, over)
-    rules.add("HV: refused, PAGE_IN", {"ucall": "PAGE_IN", "at": REFUSED}, {**over, "hat": "REFUSED"})
+    rules.add("HV: U_BUSY", {"ucall": calls, "ucall_at": "BUSY"}, over)
+    rules.add(
+        "HV: refused, PAGE_IN", {"ucall": "PAGE_IN", "ucall_at": REFUSED}, {**over, "hcall_at": "REFUSED"}
+    )
     rules.add(
         "HV: refused, SHARE of a secure page",
-        {"ucall": "SHARE", "at": REFUSED, "hv": "SECURE"},
-        {**over, **SCRUBBED, "hat": "REFUSED"},
+        {"ucall": "SHARE", "ucall_at": REFUSED, "hv": "SECURE"},
+        {**over, **SCRUBBED, "hcall_at": "REFUSED"},
     )
     rules.add(
         "HV: refused, SHARE",
-        {"ucall": "SHARE", "at": REFUSED, "hv": others("hv", "SECURE")},
-        {**over, "hat": "REFUSED"},
+        {"ucall": "SHARE", "ucall_at": REFUSED, "hv": others("hv", "SECURE")},
+        {**over, "hcall_at": "REFUSED"},
     )
-    rules.add("HV: refused, OUT", {"ucall": "OUT", "at": REFUSED}, {**over, **SCRUBBED})
+    rules.add("HV: refused, OUT", {"ucall": "OUT", "ucall_at": REFUSED}, {**over, **SCRUBBED})
     two = HvGfnState.SHARED not in tables.row.states
     for uv in (("SECURE", "PAGEDOUT", "ABSENT"), _elsewhere()):
         gone = {"gone": YES} if two and uv != ("SECURE", "PAGEDOUT", "ABSENT") else {}
-        rules.add("HV: U_P2 to UV_PAGE_INVAL", {"ucall": "UNMAP", "at": "P2", "uv": uv}, {**over, **gone})
-    rules.add("HV: refused, UNMAP", {"ucall": "UNMAP", "at": ("PARAMETER", "REFUSED")}, over)
+        rules.add(
+            "HV: U_P2 to UV_PAGE_INVAL", {"ucall": "UNMAP", "ucall_at": "P2", "uv": uv}, {**over, **gone}
+        )
+    rules.add("HV: refused, UNMAP", {"ucall": "UNMAP", "ucall_at": ("PARAMETER", "REFUSED")}, over)
     kept = {code.name.removeprefix("U_") for code in tables.row.leaves}
     for code in REFUSED:
         done = "DONE_TREATED" if code in kept else "DONE_REFUSED"
-        rules.add("HV: refused, DONE", {"ucall": "DONE", "at": code}, {**over, "esm": done})
+        rules.add("HV: refused, DONE", {"ucall": "DONE", "ucall_at": code}, {**over, "esm": done})
         plugged = "PLUGGED" if code in kept else "PLUG_FAILED"
-        rules.add("HV: refused, PLUG", {"ucall": "PLUG", "at": code}, {**over, "hop": plugged})
+        rules.add("HV: refused, PLUG", {"ucall": "PLUG", "ucall_at": code}, {**over, "plugging": plugged})

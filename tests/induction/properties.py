@@ -9,7 +9,9 @@ from pef_lab.agreement import SHARED_STATES, TRANSIENT_STATES, agreeing_states
 from pef_protocol.designs import DesignName
 from pef_protocol.states import HvGfnState
 
-AT_REST: Final = dict.fromkeys(("uop", "hat", "ucall", "at", "esm", "ab", "rs", "hop", "slot"), NONE)
+AT_REST: Final = dict.fromkeys(
+    ("uv_op", "hcall_at", "ucall", "ucall_at", "esm", "aborting", "resetting", "plugging", "slot"), NONE
+)
 """No operation has the GFN, its slot or the whole VM in flight."""
 SHARED: Final = tuple(sorted(state.name for state in SHARED_STATES))
 MAPPED: Final = ("SHARED", "SHARED_IMPLICIT", "PSEUDO_SHARED", "HV_SHARED", "HV_UNSHARING")
@@ -28,11 +30,13 @@ def properties(name: DesignName) -> Iterator[Clause]:
         yield clause(f"the_tables_agree, {state.name}", when, *([{"uv": agreeing}] if agreeing else []))
     both = {**AT_REST, **secure}
     yield clause(
-        "both_sides_have_the_same_slots", {**both, "here": YES}, {"reg": YES, "uv": others("uv", ABSENT)}
+        "both_sides_have_the_same_slots",
+        {**both, "here": YES},
+        {"registered": YES, "uv": others("uv", ABSENT)},
     )
     yield clause("both_sides_have_the_same_slots", {**both, "here": NO}, {"uv": ABSENT})
     ended = {**AT_REST, "uv_vm": NONE, "hv_vm": "NORMAL"}
-    plain = {"hv": "NORMAL", "reg": NO, "stand": NO, "sent": NO, "mapped": NO}
+    plain = {"hv": "NORMAL", "registered": NO, "stand_in": NO, "sent": NO, "mapped": NO}
     yield clause("nothing_is_left_behind", ended, plain)
     transient = tuple(sorted(state.name for state in TRANSIENT_STATES))
     yield clause("no_gfn_stays_in_between", {**AT_REST, "uv": transient})
@@ -41,7 +45,7 @@ def properties(name: DesignName) -> Iterator[Clause]:
     mapped = {"mapped": YES, "uv_vm": others("uv_vm", "ABORT")}
     yield clause("nothing_maps_a_page_taken_away", {**mapped, "uv": SHARED}, {"gone": NO})
     yield clause("nothing_maps_a_page_taken_away, by its state", {"mapped": YES}, {"uv": MAPPED})
-    yield clause("what_is_asked_succeeds", {"hat": "REFUSED", **secure}, {"page": "OTHER"})
+    yield clause("what_is_asked_succeeds", {"hcall_at": "REFUSED", **secure}, {"page": "OTHER"})
 
 
 def _bytes() -> Iterator[Clause]:

@@ -16,17 +16,17 @@ NO_SVM: Final[Mapping[str, Change]] = {
     "imported": NO,
     "mapped": NO,
     "frame": "ZERO",
-    "uop": NONE,
-    "hat": NONE,
+    "uv_op": NONE,
+    "hcall_at": NONE,
     "esm": NONE,
     "secret": NO,
 }
 """What the end of an SVM leaves of the GFN at the Ultravisor; its operations are over with it."""
 GONE: Final[Mapping[str, Change]] = {"uv": ABSENT, "imported": NO, "mapped": NO, "frame": "ZERO"}
 """What UV_UNREGISTER_MEM_SLOT leaves."""
-FREE_TO_HOLD: Final[Mapping[str, Allowed]] = {**OPEN, "hop": NONE, "esm": others("esm", *EXCLUSIVE)}
+FREE_TO_HOLD: Final[Mapping[str, Allowed]] = {**OPEN, "plugging": NONE, "esm": others("esm", *EXCLUSIVE)}
 """No operation has the whole VM at the Hypervisor."""
-DONE_WITH: Final[Mapping[str, Change]] = {"ucall": NONE, "at": NONE}
+DONE_WITH: Final[Mapping[str, Change]] = {"ucall": NONE, "ucall_at": NONE}
 
 
 def ended(tables: Tables, state: HvVmState) -> str:

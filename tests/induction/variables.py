@@ -6,11 +6,11 @@ its values have the service's own names; `ABSENT` is a GFN in no slot, and `NONE
 | group | variables |
 |---|---|
 | VM | `hv_vm`, `must_abort` of the Hypervisor; `uv_vm` of the Ultravisor |
-| slot of the GFN | `here`: the VM has it; `reg`: it is registered; `asked`: UV_ESM has asked for all GFNs |
-| GFN | `hv` and its marks `pop`, `stand`, `sent`; `uv`, its mark `imported`, and `mapped` |
-| in flight | `uop`: an operation of the Ultravisor on the GFN; `hat`: where its hypercall is |
-| in flight | `ucall`: why the Hypervisor makes an ultracall for the GFN; `at`: where that is |
-| of the whole VM | `esm`: UV_ESM; `ab`: H_SVM_INIT_ABORT; `rs`: reset; `hop`, `slot`: plug, and slot calls |
+| slot of the GFN | `here`: the VM has it; `registered`; `asked`: UV_ESM has asked for all GFNs |
+| GFN | `hv` and its marks `host_populated`, `stand_in`, `sent`; `uv`, its mark `imported`, and `mapped` |
+| in flight | `uv_op`: an operation of the Ultravisor on the GFN; `hcall_at`: where its hypercall is |
+| in flight | `ucall`: why the Hypervisor makes an ultracall for the GFN; `ucall_at`: where that is |
+| of the whole VM | `esm`: UV_ESM; `aborting`: H_SVM_INIT_ABORT; `resetting`; `plugging`, `slot`: slot calls |
 | bytes | `page`: the normal page; `frame`: the frame; `zero_ok`, `secret`, `gone`: see below |
 
 Bytes: `GUEST` is what the guest wrote last, or finds; `SEALED` its ciphertext; `HOST` what the host wrote
@@ -39,16 +39,16 @@ VARIABLES: Final[Mapping[str, tuple[Value, ...]]] = MappingProxyType(
         "must_abort": _BOOL,
         "uv_vm": (NONE, *(each.name for each in UvVmState)),
         "here": _BOOL,
-        "reg": _BOOL,
+        "registered": _BOOL,
         "asked": _BOOL,
         "hv": tuple(each.name for each in HvGfnState),
-        "pop": _BOOL,
-        "stand": _BOOL,
+        "host_populated": _BOOL,
+        "stand_in": _BOOL,
         "sent": _BOOL,
         "uv": (ABSENT, *(each.name for each in UvGfnState)),
         "imported": _BOOL,
         "mapped": _BOOL,
-        "uop": (
+        "uv_op": (
             NONE,
             "FETCH",
             "FETCH_SHARED",
@@ -60,9 +60,9 @@ VARIABLES: Final[Mapping[str, tuple[Value, ...]]] = MappingProxyType(
             "UNSHARE",
             "UNSHARE_ALL",
         ),
-        "hat": (NONE, "SENT", "CARRIED", "OK", "BUSY", "REFUSED"),
+        "hcall_at": (NONE, "SENT", "CARRIED", "OK", "BUSY", "REFUSED"),
         "ucall": (NONE, "PAGE_IN", "SHARE", "OUT", "UNMAP", "DONE", "PLUG", "CLEAR", "ASK", "BACK"),
-        "at": (NONE, "SENT", "MOVES", "CLEARS", "OK", "BUSY", "P2", "PARAMETER", "REFUSED"),
+        "ucall_at": (NONE, "SENT", "MOVES", "CLEARS", "OK", "BUSY", "P2", "PARAMETER", "REFUSED"),
         "esm": (
             NONE,
             "START_SENT",
@@ -80,9 +80,9 @@ VARIABLES: Final[Mapping[str, tuple[Value, ...]]] = MappingProxyType(
             "ABORT_RUNS",
             "ABORT_REFUSED",
         ),
-        "ab": (NONE, "WAITS", "FETCH", "ASK", "BACK", "AGAIN", "SCRUB", "TERMINATE", "PLAIN"),
-        "rs": (NONE, "WAITS", "UNREGISTER", "TERMINATE", "DROP", "RENEW"),
-        "hop": (NONE, "PLUG", "PLUGGED", "PLUG_REGISTERS", "PLUG_FAILED", "RECLAIM", "UNPLUG", "DROP"),
+        "aborting": (NONE, "WAITS", "FETCH", "ASK", "BACK", "AGAIN", "SCRUB", "TERMINATE", "PLAIN"),
+        "resetting": (NONE, "WAITS", "UNREGISTER", "TERMINATE", "DROP", "RENEW"),
+        "plugging": (NONE, "PLUG", "PLUGGED", "PLUG_REGISTERS", "PLUG_FAILED", "RECLAIM", "UNPLUG", "DROP"),
         "slot": (NONE, "REGISTER", "REGISTERED", "UNREGISTER", "UNREGISTERED", "BUSY", "REFUSED"),
         "page": ("ZERO", "GUEST", "HOST", "SEALED", "OTHER"),
         "frame": ("ZERO", "GUEST", "OTHER"),

@@ -18,12 +18,12 @@ def vm_clauses(tables: Tables, words: Words) -> Iterator[Clause]:
 
 
 def _vm() -> Iterator[Clause]:
-    nothing = {"uv": ABSENT, "imported": NO, "mapped": NO, "frame": "ZERO", "uop": NONE, "hat": NONE}
+    nothing = {"uv": ABSENT, "imported": NO, "mapped": NO, "frame": "ZERO", "uv_op": NONE, "hcall_at": NONE}
     yield clause("there is no SVM", {"uv_vm": NONE}, {**nothing, "esm": NONE, "secret": NO})
-    ended = ({"ab": "PLAIN"}, {"rs": ("DROP", "RENEW")})
-    sent = {"uv_vm": "ACTIVE", "uop": NONE, "uv": ABSENT}
-    begins = {"uv_vm": "ACTIVE", "uop": NONE, "hv_vm": "TRANSIENT", "must_abort": YES, "imported": NO}
-    plain = {"hv": "NORMAL", "sent": NO, "stand": NO, "ucall": (NONE, "UNMAP"), "uv": (ABSENT, "SECURE")}
+    ended = ({"aborting": "PLAIN"}, {"resetting": ("DROP", "RENEW")})
+    sent = {"uv_vm": "ACTIVE", "uv_op": NONE, "uv": ABSENT}
+    begins = {"uv_vm": "ACTIVE", "uv_op": NONE, "hv_vm": "TRANSIENT", "must_abort": YES, "imported": NO}
+    plain = {"hv": "NORMAL", "sent": NO, "stand_in": NO, "ucall": (NONE, "UNMAP"), "uv": (ABSENT, "SECURE")}
     yield from by(
         "UV_ESM",
         "esm",
@@ -33,7 +33,7 @@ def _vm() -> Iterator[Clause]:
             "START_RUNS": tuple({**begins, **plain, **each} for each in FOUND),
             "START_OK": {
                 "uv_vm": "ACTIVE",
-                "uop": NONE,
+                "uv_op": NONE,
                 "hv_vm": "TRANSIENT",
                 "must_abort": NO,
                 "imported": NO,
@@ -41,26 +41,32 @@ def _vm() -> Iterator[Clause]:
             "START_REFUSED": {"uv_vm": "ACTIVE", "uv": ABSENT, "hv_vm": "TRANSIENT", "must_abort": YES},
             "PHASES": {"uv_vm": "ACTIVE", "hv_vm": "TRANSIENT", "must_abort": NO},
             **{
-                each: {"uv_vm": "ACTIVE", "uop": NONE, "hv_vm": "TRANSIENT", "must_abort": NO}
+                each: {"uv_vm": "ACTIVE", "uv_op": NONE, "hv_vm": "TRANSIENT", "must_abort": NO}
                 for each in OUTSTANDING
                 if each != "DONE_OK"
             },
-            "DONE_OK": {"uv_vm": "ACTIVE", "uop": NONE, "hv_vm": "SECURE", "must_abort": NO},
-            "COMMITS": {"uv_vm": "ACTIVE", "uop": NONE, "hv_vm": "SECURE", "must_abort": NO, "imported": NO},
-            "ABORT_SENT": {"uv_vm": "ABORT", "uop": NONE, "hv_vm": "TRANSIENT"},
+            "DONE_OK": {"uv_vm": "ACTIVE", "uv_op": NONE, "hv_vm": "SECURE", "must_abort": NO},
+            "COMMITS": {
+                "uv_vm": "ACTIVE",
+                "uv_op": NONE,
+                "hv_vm": "SECURE",
+                "must_abort": NO,
+                "imported": NO,
+            },
+            "ABORT_SENT": {"uv_vm": "ABORT", "uv_op": NONE, "hv_vm": "TRANSIENT"},
             "ABORT_RUNS": {
                 "uv_vm": "ABORT",
-                "uop": NONE,
+                "uv_op": NONE,
                 "hv_vm": "TRANSIENT",
                 "must_abort": YES,
-                "ab": others("ab", NONE, "PLAIN"),
+                "aborting": others("aborting", NONE, "PLAIN"),
             },
             "ABORT_REFUSED": {
                 "uv_vm": "ABORT",
-                "uop": NONE,
+                "uv_op": NONE,
                 "hv_vm": "TRANSIENT",
                 "must_abort": YES,
-                "ab": NONE,
+                "aborting": NONE,
             },
         },
     )
@@ -73,65 +79,76 @@ def _vm() -> Iterator[Clause]:
 
 
 def _whole_vm(tables: Tables) -> Iterator[Clause]:
-    mine = {"esm": "ABORT_RUNS", "hop": NONE, "slot": NONE, "hat": NONE}
-    back = {**mine, "here": YES, "stand": YES, "reg": YES, "hv": others("hv", "SECURE", "SHARED")}
+    mine = {"esm": "ABORT_RUNS", "plugging": NONE, "slot": NONE, "hcall_at": NONE}
+    back = {**mine, "here": YES, "stand_in": YES, "registered": YES, "hv": others("hv", "SECURE", "SHARED")}
     yield from by(
         "H_SVM_INIT_ABORT",
-        "ab",
+        "aborting",
         {
             "WAITS": {**mine, "ucall": (NONE, "OUT", "UNMAP")},
             "FETCH": {**mine, "ucall": (NONE, "CLEAR")},
             "ASK": {**mine, "ucall": (NONE, "ASK"), "here": YES, "hv": others("hv", "SECURE")},
             "BACK": (
                 {**back, "ucall": NONE, "uv": "PAGEDOUT"},
-                {**back, "ucall": "BACK", "at": ("SENT", "MOVES", "REFUSED"), "uv": "PAGEDOUT"},
-                {**back, "ucall": "BACK", "at": "OK", "uv": "SECURE", "imported": YES, "frame": "GUEST"},
+                {**back, "ucall": "BACK", "ucall_at": ("SENT", "MOVES", "REFUSED"), "uv": "PAGEDOUT"},
+                {
+                    **back,
+                    "ucall": "BACK",
+                    "ucall_at": "OK",
+                    "uv": "SECURE",
+                    "imported": YES,
+                    "frame": "GUEST",
+                },
             ),
             "AGAIN": {
                 **mine,
                 "ucall": (NONE, "CLEAR"),
                 "here": YES,
-                "reg": YES,
+                "registered": YES,
                 "hv": "SECURE",
                 "uv": "SECURE",
                 "imported": YES,
                 "sent": YES,
             },
             "SCRUB": (
-                {**mine, "ucall": NONE, "here": YES, "hv": "NORMAL", "stand": NO},
+                {**mine, "ucall": NONE, "here": YES, "hv": "NORMAL", "stand_in": NO},
                 {**mine, "ucall": NONE, "here": YES, "hv": "SHARED"},
             ),
             "TERMINATE": {**mine, "ucall": NONE, "hv": "NORMAL"},
             "PLAIN": {
                 "hv_vm": "TRANSIENT",
                 "must_abort": YES,
-                "hop": NONE,
+                "plugging": NONE,
                 "slot": NONE,
                 "ucall": NONE,
                 "hv": "NORMAL",
-                "rs": (NONE, "WAITS"),
+                "resetting": (NONE, "WAITS"),
                 "esm": (NONE, "START_SENT"),
                 "uv": ABSENT,
             },
         },
     )
-    yield clause("a reset waits for H_SVM_INIT_ABORT", {"ab": others("ab", NONE)}, {"rs": (NONE, "WAITS")})
+    yield clause(
+        "a reset waits for H_SVM_INIT_ABORT",
+        {"aborting": others("aborting", NONE)},
+        {"resetting": (NONE, "WAITS")},
+    )
     alone = {
-        "hop": NONE,
-        "ab": NONE,
+        "plugging": NONE,
+        "aborting": NONE,
         "ucall": NONE,
-        "hat": others("hat", "CARRIED"),
+        "hcall_at": others("hcall_at", "CARRIED"),
         "esm": others("esm", *EXCLUSIVE),
     }
     yield from by(
         "reset",
-        "rs",
+        "resetting",
         {
             "UNREGISTER": {
                 **alone,
                 "hv_vm": others("hv_vm", "NORMAL"),
                 "slot": ("UNREGISTER", "UNREGISTERED", "BUSY"),
-                "reg": YES,
+                "registered": YES,
             },
             "TERMINATE": {**alone, "slot": NONE},
             "DROP": {
@@ -146,7 +163,7 @@ def _whole_vm(tables: Tables) -> Iterator[Clause]:
                 **alone,
                 "slot": NONE,
                 "hv": "NORMAL",
-                "stand": NO,
+                "stand_in": NO,
                 "esm": (NONE, "START_SENT"),
                 "uv": ABSENT,
                 "hv_vm": others("hv_vm", "SECURE"),
@@ -156,63 +173,63 @@ def _whole_vm(tables: Tables) -> Iterator[Clause]:
     plugs = {
         "hv_vm": others("hv_vm", "NORMAL"),
         "must_abort": NO,
-        "ab": NONE,
-        "rs": (NONE, "WAITS"),
+        "aborting": NONE,
+        "resetting": (NONE, "WAITS"),
         "esm": others("esm", *EXCLUSIVE, "START_SENT"),
     }
     registered = NO if tables.row.plugged_secure else YES
     unmigrated = () if tables.row.plugged_secure else ("NORMAL",)
     yield from by(
         "hot-plug",
-        "hop",
+        "plugging",
         {
-            "PLUG": {**plugs, "slot": NONE, "here": YES, "reg": registered},
+            "PLUG": {**plugs, "slot": NONE, "here": YES, "registered": registered},
             "PLUGGED": {
                 **plugs,
                 "slot": NONE,
                 "here": YES,
-                "reg": registered,
+                "registered": registered,
                 "hv": others("hv", *unmigrated),
             },
-            "PLUG_REGISTERS": {**plugs, "slot": ("REGISTER", "REGISTERED", "REFUSED"), "reg": NO},
+            "PLUG_REGISTERS": {**plugs, "slot": ("REGISTER", "REGISTERED", "REFUSED"), "registered": NO},
             "PLUG_FAILED": (
-                {**plugs, "slot": NONE, "here": YES, "reg": NO},
-                {**plugs, "slot": NONE, "here": YES, "rs": "WAITS"},
+                {**plugs, "slot": NONE, "here": YES, "registered": NO},
+                {**plugs, "slot": NONE, "here": YES, "resetting": "WAITS"},
             ),
             "RECLAIM": (),
             "UNPLUG": {
                 "slot": ("UNREGISTER", "UNREGISTERED", "BUSY"),
                 "ucall": NONE,
                 "here": YES,
-                "reg": YES,
-                "ab": NONE,
-                "rs": (NONE, "WAITS"),
+                "registered": YES,
+                "aborting": NONE,
+                "resetting": (NONE, "WAITS"),
                 "esm": others("esm", *EXCLUSIVE),
             },
             "DROP": {
                 "slot": NONE,
                 "ucall": NONE,
                 "here": YES,
-                "reg": NO,
+                "registered": NO,
                 "uv": ABSENT,
-                "ab": NONE,
-                "rs": (NONE, "WAITS"),
+                "aborting": NONE,
+                "resetting": (NONE, "WAITS"),
                 "esm": others("esm", *EXCLUSIVE),
             },
         },
     )
-    registers = ({"hop": "PLUG_REGISTERS"}, {"esm": "START_RUNS"})
-    removes = ({"hop": ("RECLAIM", "UNPLUG")}, {"esm": "START_RUNS"}, {"rs": "UNREGISTER"})
+    registers = ({"plugging": "PLUG_REGISTERS"}, {"esm": "START_RUNS"})
+    removes = ({"plugging": ("RECLAIM", "UNPLUG")}, {"esm": "START_RUNS"}, {"resetting": "UNREGISTER"})
     yield from by(
         "slot calls",
         "slot",
         {
-            "REGISTER": tuple({**each, "uv": ABSENT, "reg": NO} for each in registers),
-            "REGISTERED": tuple({**each, "uv": others("uv", ABSENT), "reg": NO} for each in registers),
-            "REFUSED": tuple({**each, "uv": ABSENT, "reg": NO} for each in registers),
-            "UNREGISTER": tuple({**each, "reg": YES, "uv": others("uv", ABSENT)} for each in removes),
-            "BUSY": tuple({**each, "reg": YES, "uv": others("uv", ABSENT)} for each in removes),
-            "UNREGISTERED": tuple({**each, "uv": ABSENT, "reg": YES} for each in removes),
+            "REGISTER": tuple({**each, "uv": ABSENT, "registered": NO} for each in registers),
+            "REGISTERED": tuple({**each, "uv": others("uv", ABSENT), "registered": NO} for each in registers),
+            "REFUSED": tuple({**each, "uv": ABSENT, "registered": NO} for each in registers),
+            "UNREGISTER": tuple({**each, "registered": YES, "uv": others("uv", ABSENT)} for each in removes),
+            "BUSY": tuple({**each, "registered": YES, "uv": others("uv", ABSENT)} for each in removes),
+            "UNREGISTERED": tuple({**each, "uv": ABSENT, "registered": YES} for each in removes),
         },
     )
 
@@ -220,25 +237,27 @@ def _whole_vm(tables: Tables) -> Iterator[Clause]:
 def _slots(tables: Tables, words: Words) -> Iterator[Clause]:
     begins = {"esm": "START_SENT"}
     there = {"uv": others("uv", ABSENT)}
-    known = {"reg": YES, "uv_vm": others("uv_vm", NONE), "slot": others("slot", "UNREGISTERED")}
+    known = {"registered": YES, "uv_vm": others("uv_vm", NONE), "slot": others("slot", "UNREGISTERED")}
     yield clause("a registered slot is there", known, there, begins)
-    yield clause("no other slot is there", {"reg": NO, "slot": others("slot", "REGISTERED")}, {"uv": ABSENT})
-    started = {"hv_vm": others("hv_vm", "NORMAL"), "must_abort": NO, "here": YES, "reg": NO}
-    plugs = {"hop": ("PLUG", "PLUGGED", "PLUG_REGISTERS", "PLUG_FAILED", "DROP")}
-    yield clause("each slot of a started VM is registered", started, plugs, {"rs": "TERMINATE"})
-    unknown = {"uv": ABSENT, "uv_vm": others("uv_vm", NONE), "here": YES, "hop": NONE, "slot": NONE}
-    unknown |= {"rs": (NONE, "WAITS"), "ab": others("ab", "PLAIN")}
-    fresh = {"hv": "NORMAL", "sent": NO, "stand": NO}
+    yield clause(
+        "no other slot is there", {"registered": NO, "slot": others("slot", "REGISTERED")}, {"uv": ABSENT}
+    )
+    started = {"hv_vm": others("hv_vm", "NORMAL"), "must_abort": NO, "here": YES, "registered": NO}
+    plugs = {"plugging": ("PLUG", "PLUGGED", "PLUG_REGISTERS", "PLUG_FAILED", "DROP")}
+    yield clause("each slot of a started VM is registered", started, plugs, {"resetting": "TERMINATE"})
+    unknown = {"uv": ABSENT, "uv_vm": others("uv_vm", NONE), "here": YES, "plugging": NONE, "slot": NONE}
+    unknown |= {"resetting": (NONE, "WAITS"), "aborting": others("aborting", "PLAIN")}
+    fresh = {"hv": "NORMAL", "sent": NO, "stand_in": NO}
     yield clause("a slot that the Ultravisor does not have", unknown, *({**fresh, **each} for each in FOUND))
-    new = {"hv": ("NORMAL", "SECURE"), "sent": NO, "stand": NO, "zero_ok": YES, "secret": NO}
+    new = {"hv": ("NORMAL", "SECURE"), "sent": NO, "stand_in": NO, "zero_ok": YES, "secret": NO}
     decided = ("PAGEDOUT", "SHARED_IMPLICIT", "SHARED_IMPLICIT_INV")
-    untreated = {"hop": words.untreated, "hv": "NORMAL"}
-    yield clause("a GFN to be treated", untreated, {"sent": NO, "stand": NO, "uv": others("uv", *decided)})
+    untreated = {"plugging": words.untreated, "hv": "NORMAL"}
+    yield clause("a GFN to be treated", untreated, {"sent": NO, "stand_in": NO, "uv": others("uv", *decided)})
     yield clause(
         "a GFN to be treated may be zero", {**untreated, "esm": others("esm", NONE)}, {"zero_ok": YES}
     )
     if tables.row.plugged_secure:
-        early = {"hop": ("PLUGGED", "PLUG_REGISTERS"), "uv": ABSENT}
+        early = {"plugging": ("PLUGGED", "PLUG_REGISTERS"), "uv": ABSENT}
         yield clause("a slot is treated before it is registered", early, {"hv": "SECURE"})
-    plugged = {"hop": ("PLUG", "PLUGGED", "PLUG_REGISTERS", "PLUG_FAILED"), "uv": ABSENT}
+    plugged = {"plugging": ("PLUG", "PLUGGED", "PLUG_REGISTERS", "PLUG_FAILED"), "uv": ABSENT}
     yield clause("a slot that is plugged", plugged, *({**new, **each} for each in FOUND))

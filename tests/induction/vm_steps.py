@@ -28,7 +28,9 @@ def add_vm_steps(rules: Rules, tables: Tables) -> None:
 
 def _normal_vm(rules: Rules) -> None:
     stores = {**OPEN, **IDLE, "hv_vm": "NORMAL"}
-    rules.add("the guest stores", stores, {"page": "GUEST", "zero_ok": NO, "secret": NO, "pop": YES})
+    rules.add(
+        "the guest stores", stores, {"page": "GUEST", "zero_ok": NO, "secret": NO, "host_populated": YES}
+    )
 
 
 def _slot_calls(rules: Rules) -> None:
@@ -40,7 +42,7 @@ def _slot_calls(rules: Rules) -> None:
     rules.add("UV refuses a slot", {**register, "uv_vm": (NONE, "ABORT")}, {"slot": "REFUSED"})
     rules.add("UV refuses a slot", {**runs, "uv": others("uv", ABSENT)}, {"slot": "REFUSED"})
     gone = {"slot": "UNREGISTER"}
-    idle = {**gone, "uv_vm": others("uv_vm", NONE), "uv": others("uv", ABSENT), "uop": NONE}
+    idle = {**gone, "uv_vm": others("uv_vm", NONE), "uv": others("uv", ABSENT), "uv_op": NONE}
     rules.add("UV lets the slot go", {**idle, "imported": NO}, {"slot": "UNREGISTERED", **GONE})
     late = {**idle, "imported": YES, "uv_vm": ("SECURE", "ABORT")}
     rules.add("UV lets the slot go", late, {"slot": "UNREGISTERED", **GONE})

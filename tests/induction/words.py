@@ -41,17 +41,21 @@ class Words:
     def of(cls, tables: Tables) -> Self:
         """Return the words of a design."""
         four = HvGfnState.SHARED in tables.row.states
-        unmigrated = {"hv": "NORMAL", "imported": NO, "sent": NO, "stand": NO}
+        unmigrated = {"hv": "NORMAL", "imported": NO, "sent": NO, "stand_in": NO}
         asleep = {**unmigrated, "uv_vm": "ACTIVE", "frame": "ZERO"}
         early = {**asleep, "esm": BEFORE_DONE}
-        cut = {"rs": others("rs", NONE), "esm": others("esm", *EXCLUSIVE)}
+        cut = {"resetting": others("resetting", NONE), "esm": others("esm", *EXCLUSIVE)}
         late = not tables.row.plugged_secure
-        plugging = ({"hop": ("PLUG_REGISTERS", "PLUG", "PLUG_FAILED")}, cut) if late else ({"hop": "PLUG"},)
+        plugging = (
+            ({"plugging": ("PLUG_REGISTERS", "PLUG", "PLUG_FAILED")}, cut)
+            if late
+            else ({"plugging": "PLUG"},)
+        )
         awake = {**unmigrated, "uv_vm": ("SECURE", "ABORT")}
         plugged = tuple({**each, **moment} for each in (asleep, awake) for moment in plugging)
         return cls(
-            {"hv": "PAGED_OUT" if four else "NORMAL", "stand": YES},
-            {"hv": "SHARED" if four else "NORMAL", "pop": YES},
+            {"hv": "PAGED_OUT" if four else "NORMAL", "stand_in": YES},
+            {"hv": "SHARED" if four else "NORMAL", "host_populated": YES},
             early,
             ({"hv": "SECURE"}, early, *plugged),
             ("PLUG", "PLUG_REGISTERS") if late else ("PLUG",),
