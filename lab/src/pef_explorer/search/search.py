@@ -243,7 +243,7 @@ class Search:
 
 
 def _conditions(world: World, scope: int) -> Iterator[Any]:
-    """Yield the condition of each GFN that a scope deals with."""
+    """Yield what the host has kept, and the condition of each GFN that a scope deals with."""
     plan = world.plan
     yield world.kept_key()
     if scope >= AND_RESET:

@@ -267,3 +267,36 @@ def test_every_private_page_at_rest_holds_a_secret() -> None:
     private = [gfn for gfn in range(PLAN.pages) if world.at_uv(gfn) is S.SECURE]
     assert private
     assert all(world.oracle.is_secret(world.now.frames[gfn][:TOKEN_BYTES]) for gfn in private)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_guest_that_waits_uses_a_slot_only_while_nobody_plugs_it(*, waits: bool) -> None:
+    world = secure_world(replace(PLAN, guest_waits=waits))
+    of_slot_1 = (GUESTS[0], "store", 2)
+    assert world.do(Move(VMM, "hot-add", VM)) is None
+    assert (of_slot_1 in offered(world)) is not waits
+    while world.do(Move(VMM, GO_ON)) is None:
+        pass
+    assert of_slot_1 in offered(world)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_slot_is_taken_out_under_a_guest_that_does_not_wait(*, waits: bool) -> None:
+    world = secure_world(replace(PLAN, guest_waits=waits))
+    done(world, VMM, "hot-add")
+    world.put_back(world.saved())
+    assert world.do(Move(GUESTS[0], "share", 2)) is None
+    assert ((VMM, "hot-remove", VM) in offered(world)) is not waits
+
+
+def test_a_vcpu_whose_call_stands_between_two_phases_begins_nothing_else() -> None:
+    world, enter = World(replace(PLAN, vcpus=2)), Move(GUESTS[0], UV_ESM, VM)
+    move = enter
+    while world.suspended is None or world.at_uv(0) is None or not world.now.hv[0]:  # GFN 0 is imported
+        world.do(move)
+        move = Move(GUESTS[0], GO_ON) if world.open else enter
+    world.put_back(world.saved())
+    assert world.do(Move(VMM, "host read", 0)) is None
+    begin = {(actor, action) for actor, action, gfn in offered(world) if gfn == 0}
+    assert (GUESTS[1], "load") in begin
+    assert (GUESTS[0], "load") not in begin
