@@ -1,4 +1,4 @@
-"""The explorer's speed: every interleaving of a VM of one GFN, to the end, in one process.
+"""The explorer's speed: the first transitions of a search of a VM of one GFN, in one process.
 
 Source: issue 3: at least 3,000 transitions a second a core.
 """
@@ -15,13 +15,13 @@ PLAN = Plan(Design.TRACKED, (Part.UNMIGRATED,), plug=0)
 
 
 def explored() -> int:
-    """Explore the plan to its end; return how many transitions were made."""
+    """Explore the plan, so far; return how many transitions were made."""
     search = Search(PLAN)
-    search.go_on(lambda _: False)
-    return search.transitions
+    search.go_on(lambda progress: progress.transitions >= EXPLORED)
+    return search.progress.transitions
 
 
 @pytest.mark.benchmark(group="explorer")
 def test_explorer(benchmark: BenchmarkFixture) -> None:
     made = benchmark.pedantic(explored, rounds=5, warmup_rounds=1)
-    assert made == EXPLORED
+    assert EXPLORED <= made < 1.05 * EXPLORED
