@@ -3,8 +3,8 @@
 A port that was free a moment ago is free no longer once the kernel gives it to somebody who asks for any: a
 go-between that listens, a request that goes out. That may happen before a service starts, and again between
 its end and its next start; and a go-between that gets the port of the service behind it passes each request
-on to itself, without end. So a socket stays bound to the port, and never listens: the kernel then gives the port to
-nobody, and still lets a service that names it listen there, for both say SO_REUSEADDR.
+on to itself, without end. So a socket stays bound to the port, and never listens: the kernel then gives the
+port to nobody, and still lets a service that names it listen there, for both say SO_REUSEADDR.
 
 Source: socket(7), SO_REUSEADDR; ip(7), `ip_local_port_range`.
 """
