@@ -56,19 +56,20 @@ TRIES: Final = "attempt"
 class OpenCall:
     """One operation under way. `outcome` is what it returned or raised, once `pending` is ENDED.
 
-    Each operation of the stack but the last waits for the outcome of a message, and so may the last.
+    Each operation of the stack but the last waits for the outcome of a message, and so may the last. `effect`
+    is what `go_on` performs.
     """
 
-    __slots__ = ("_effect", "_messages", "_stack", "_wire", "outcome", "pending", "side", "trail")
+    __slots__ = ("_stack", "_wire", "effect", "outcome", "outstanding", "pending", "side", "trail")
 
     def __init__(self, operation: Operation[Any], wire: Wire, side: Side = Side.HYPERVISOR) -> None:
         self._wire = wire
         self.side = side
         """Whose the outermost operation is."""
         self._stack: list[Operation[Any]] = [operation]
-        self._messages: list[Message] = []
+        self.outstanding: list[Message] = []
         """Those that have no outcome yet, each sent by the operation at its place."""
-        self._effect: Effect | Reply | Exception | None = None
+        self.effect: Effect | Reply | Exception | None = None
         self.outcome: Any = None
         self.pending = Pending.PAUSE
         self.trail: tuple[Any, ...] = ()
@@ -78,7 +79,7 @@ class OpenCall:
     @property
     def asked(self) -> PeerCall | None:
         """Return the request that is on its way, or None."""
-        return self._effect if isinstance(self._effect, PeerCall) else None
+        return self.effect if isinstance(self.effect, PeerCall) else None
 
     @property
     def depth(self) -> int:
@@ -88,23 +89,23 @@ class OpenCall:
     @property
     def message(self) -> Message | None:
         """Return the message of the innermost operation that has no outcome yet, or None."""
-        return self._messages[-1] if len(self._messages) == len(self._stack) else None
+        return self.outstanding[-1] if len(self.outstanding) == len(self._stack) else None
 
     def described(self) -> str:
         """Say what it waits for, in the words of a schedule."""
-        if isinstance(self._effect, PeerCall):
-            return f"asks {self._effect.name}"
-        if isinstance(self._effect, Reply):
-            return f"answers {self._effect.code.name}"
-        return "answers nothing" if isinstance(self._effect, Exception) else self.pending.value
+        if isinstance(self.effect, PeerCall):
+            return f"asks {self.effect.name}"
+        if isinstance(self.effect, Reply):
+            return f"answers {self.effect.code.name}"
+        return "answers nothing" if isinstance(self.effect, Exception) else self.pending.value
 
     def go_on(self, fault: Fault | None = None) -> None:
         """Perform what is pending; `fault` befalls the request, or the answer, that is pending."""
-        effect = self._effect
+        effect = self.effect
         if isinstance(effect, PeerCall):
             self._deliver(effect, fault)
         elif fault is Fault.ANSWER_LOST and self.message is not None:
-            self._effect, self.pending = self.message.ask, Pending.REQUEST
+            self.effect, self.pending = self.message.ask, Pending.REQUEST
             self._note("again")
         elif isinstance(effect, Reply | Exception):
             self._settle(effect)
@@ -135,15 +136,15 @@ class OpenCall:
             if self._side(place) is dead:
                 continue
             alone = copy(self)
-            alone.go_alone(operation, self._side(place), self._messages[place : place + 1])
+            alone.go_alone(operation, self._side(place), self.outstanding[place : place + 1])
             left.append(alone)
         return left
 
     def go_alone(self, operation: Operation[Any], side: Side, waits_for: list[Message]) -> None:
         """Become the call of one operation; a message that has no outcome is sent again."""
-        self.side, self._stack, self._messages = side, [operation], waits_for
+        self.side, self._stack, self.outstanding = side, [operation], waits_for
         if waits_for:
-            self._effect, self.pending = waits_for[0].ask, Pending.REQUEST
+            self.effect, self.pending = waits_for[0].ask, Pending.REQUEST
 
     def close(self) -> None:
         """Give the call up: every operation of it ends as if its caller had gone."""
@@ -160,7 +161,7 @@ class OpenCall:
         message = self.message
         if message is None:
             message = self._send(ask, fault)
-            self._messages.append(message)
+            self.outstanding.append(message)
         if fault is Fault.KEPT:
             self._wire.keep(message)
         try:
@@ -196,7 +197,7 @@ class OpenCall:
         if outcome is None and over is not None:
             outcome = Ended(over)
         if outcome is None:
-            self._effect, self.pending = message.ask, Pending.REQUEST
+            self.effect, self.pending = message.ask, Pending.REQUEST
             return
         self._answer(outcome)
 
@@ -205,10 +206,10 @@ class OpenCall:
         if self.message is not None:
             refused = isinstance(outcome, PeerFailure) and outcome.done is False
             used_up = not refused or str(outcome).endswith(ProblemType.OTHER_INCARNATION.name)
-            self._messages.pop().give_slot_back(received=used_up)
+            self.outstanding.pop().give_slot_back(received=used_up)
 
     def _answer(self, reply: Reply | Exception) -> None:
-        self._effect, self.pending = reply, Pending.REPLY
+        self.effect, self.pending = reply, Pending.REPLY
         if isinstance(reply, Reply):
             known: Any = (int(reply.code), reply.refused.words)
         else:
@@ -231,14 +232,14 @@ class OpenCall:
                 self._ended(reason)
                 return
             self._stack.pop()
-            self._refuse(self._messages[-1], reason)
+            self._refuse(self.outstanding[-1], reason)
             return
         except Exception as failure:
             if len(self._stack) > 1:
                 raise
             self._ended(failure)
             return
-        self._effect = effect
+        self.effect = effect
         self.pending = _KINDS[type(effect)]
         self._note_place()
 
@@ -258,7 +259,7 @@ class OpenCall:
         if self._stack:
             self._answer(outcome)
             return
-        self.outcome, self.pending, self._effect = outcome, Pending.ENDED, None
+        self.outcome, self.pending, self.effect = outcome, Pending.ENDED, None
 
     def _fold(self, position: tuple[Any, ...]) -> None:
         """Keep nothing of a round that led back to the same pause: what was tried in vain left no trace."""

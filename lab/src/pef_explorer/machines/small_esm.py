@@ -8,10 +8,10 @@ A generator can't be copied. So each phase runs in a generator of its own, which
 effect; `Entering` says how many phases are done.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 from pef_explorer.plan import Part, Plan
 from pef_kit.core.effects import Effect, Operation, Phase
@@ -133,6 +133,12 @@ def gfns_of(step: Step) -> list[int]:
     return list(getattr(step, "keywords", {}).get("gfns", ()))
 
 
+def name_of(step: Step) -> str:
+    """Return what a phase does, in words for people."""
+    kind = step.func if isinstance(step, partial) else step
+    return _NAMES[kind]
+
+
 def zeroed_by(plan: Plan, steps: tuple[Step, ...], place: int) -> list[int]:
     """Return the GFNs that a step may leave as zero: what it shares, or in the end unmigrated pages."""
     parts = plan.parts
@@ -170,3 +176,14 @@ def _import(uv: Ultravisor, svm: Svm, gfns: list[int]) -> Operation[None]:
 def _share(uv: Ultravisor, svm: Svm, gfns: list[int]) -> Operation[None]:
     for gfn in gfns:
         yield from share_extent(uv, svm, _extent(gfn), Event.COMMIT_IMPLICIT, "a bounce page")
+
+
+_NAMES: Final[Mapping[Any, str]] = {
+    start: "H_SVM_INIT_START",
+    _share: "bounce pages",
+    _import: "pages of the image",
+    measured: "measurement",
+    not_as_promised: "measurement",
+    import_all: "all other pages",
+    done_and_committed: "H_SVM_INIT_DONE",
+}

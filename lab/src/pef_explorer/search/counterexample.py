@@ -56,7 +56,7 @@ class Recording:
             return ended
         if going_on:  # somebody acted between the two phases
             move = Move(move.actor, GO_ON, move.gfn)
-        elif move.action == UV_ESM:
+        elif move.action in {UV_ESM, ESM_FAILS}:
             self.esm[move.actor] = len(self.steps)
         self.last[move.actor] = len(self.steps)
         gfn = None if move.gfn == VM else move.gfn
@@ -75,7 +75,7 @@ class Recording:
         """Let all open calls end; return whether they did."""
         for _ in range(MOST_STEPS):
             if self.world.suspended is not None:
-                self.make(Move(next(iter(self.esm)), UV_ESM))
+                self.make(Move(GUESTS[self.world.place], UV_ESM))
             elif self.world.open:
                 self.make(Move(min(self.world.open), GO_ON))
             else:

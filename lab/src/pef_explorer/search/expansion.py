@@ -43,7 +43,7 @@ NO_ANSWER: Final = "the_code_answers"
 
 
 @dataclass(slots=True, eq=False)
-class Node:
+class StateNode:
     """A state of this expansion. `came`: the last node and the move.
 
     `leads_to`: for each of its moves that was made, the number of the node to which it led, or 0 where a run
@@ -53,7 +53,7 @@ class Node:
     number: int
     moves: list[Move]
     depth: int
-    came: "tuple[Node, Move] | None"
+    came: "tuple[StateNode, Move] | None"
     whole: bool
     leads_to: list[int] = field(default_factory=list)
     exhausted: bool = False
@@ -74,14 +74,14 @@ class Expansion:
     def __init__(self, world: World, settled: SettledState, scope: int, graph: Graph) -> None:
         self.world, self.settled, self.scope, self.graph = world, settled, scope, graph
         self.found: list[tuple[int, int, SettledState]] = []
-        self._nodes: dict[int, Node] = {}
-        self._frontier: list[tuple[int, int, Node]] = []
+        self._nodes: dict[int, StateNode] = {}
+        self._frontier: list[tuple[int, int, StateNode]] = []
         self._whole_set = frozenset({VM, *range(world.plan.pages)})
         self._plug_set = frozenset({VM, *world.plan.plugged})
         self.transitions = 0
         self.runs = 0
         self._far = 0
-        self._at: Node | None = None
+        self._at: StateNode | None = None
         """Where a run was stopped, which is gone on with first."""
 
     def __getstate__(self) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class Expansion:
         """Begin at state `number`, `far` moves from the beginning."""
         self._far = far
         self.world.put_back(self.settled)
-        self._wait(Node(number, self._allowed(whole=False), 0, None, whole=False))
+        self._wait(StateNode(number, self._allowed(whole=False), 0, None, whole=False))
 
     def go_on(self, world: World, stop: Callable[[], bool]) -> bool:
         """Make moves until every one was made, or `stop` says so; return whether every one was."""
@@ -109,7 +109,7 @@ class Expansion:
             self._at = None
         return True
 
-    def _nearest(self) -> Node | None:
+    def _nearest(self) -> StateNode | None:
         """Return the nearest node of which not every move was made, or None."""
         while self._frontier and self._frontier[0][2].finished:
             heapq.heappop(self._frontier)
@@ -120,17 +120,17 @@ class Expansion:
         """Return the states of which not every move was made."""
         return [node.number for _, _, node in self._frontier if not node.finished]
 
-    def _wait(self, node: Node) -> None:
+    def _wait(self, node: StateNode) -> None:
         self._nodes[node.number] = node
         heapq.heappush(self._frontier, (node.depth, node.number, node))
 
-    def _run(self, node: Node, stop: Callable[[], bool]) -> bool:
+    def _run(self, node: StateNode, stop: Callable[[], bool]) -> bool:
         """Go to a state by its moves, and on from there; return whether nothing stopped it."""
         self.runs += 1
         self.world.put_back(self.settled)
         for move in _path(node):
             self.world.do(move)
-        at: Node | None = node
+        at: StateNode | None = node
         while at is not None:
             at = self._walk(at) if at.finished else self._edge(at)
             if at is not None and stop():
@@ -138,9 +138,9 @@ class Expansion:
                 return False
         return True
 
-    def _walk(self, node: Node) -> Node | None:
+    def _walk(self, node: StateNode) -> StateNode | None:
         """Go on, by moves that were made before, to the nearest node that has a move left, if any has."""
-        came: dict[int, tuple[Node, Move] | None] = {node.number: None}
+        came: dict[int, tuple[StateNode, Move] | None] = {node.number: None}
         queue = deque([node])
         while queue:
             at = queue.popleft()
@@ -156,7 +156,7 @@ class Expansion:
             self._nodes[number].exhausted = True
         return None
 
-    def _edge(self, node: Node) -> Node | None:
+    def _edge(self, node: StateNode) -> StateNode | None:
         """Make the next move of a node; return where it leads, or None where the run ends."""
         move = node.moves[len(node.leads_to)]
         node.leads_to.append(0)
@@ -174,10 +174,10 @@ class Expansion:
             return None
         return self._child(node, move)
 
-    def _add_breach(self, node: Node, move: Move, invariant: str, sentence: str) -> None:
+    def _add_breach(self, node: StateNode, move: Move, invariant: str, sentence: str) -> None:
         self.graph.add_breach(self._far + node.depth + 1, Breach(node.number, (move,), invariant, sentence))
 
-    def _child(self, node: Node, move: Move) -> Node | None:
+    def _child(self, node: StateNode, move: Move) -> StateNode | None:
         whole = node.whole or self._is_whole(move)
         number, new = self.graph.number((self.world.key(), whole, self.scope))
         self.graph.join(node.number, number, (move,))
@@ -185,7 +185,7 @@ class Expansion:
             waits = any(each.call.pending is Pending.PAUSE for each in self.world.open.values())
             if waits or self.world.esm_stands:
                 self.graph.waits.add(number)
-            self._wait(Node(number, self._allowed(whole=whole), node.depth + 1, (node, move), whole))
+            self._wait(StateNode(number, self._allowed(whole=whole), node.depth + 1, (node, move), whole))
         child = self._nodes.get(number)
         if child is not None:
             node.leads_to[-1] = number
@@ -232,7 +232,7 @@ class Expansion:
         duplicate = plan.calls <= PAIR and move.action == PAGE_OUT
         return not duplicate and (plan.vcpus > 1 or move.actor not in GUESTS)
 
-    def _ended(self, node: Node, move: Move) -> None:
+    def _ended(self, node: StateNode, move: Move) -> None:
         """Note a quiescent state; what its pages hold is certain by now, and none is left blank."""
         before, new = self.graph.number(("end", self.world.key()))
         if new and self.scope != WHOLE:
@@ -247,7 +247,7 @@ class Expansion:
         self.graph.join(node.number, before, (move,))
 
 
-def _path(node: Node) -> list[Move]:
+def _path(node: StateNode) -> list[Move]:
     moves: list[Move] = []
     while node.came is not None:
         node, move = node.came
@@ -255,7 +255,7 @@ def _path(node: Node) -> list[Move]:
     return moves[::-1]
 
 
-def _way(came: dict[int, tuple[Node, Move] | None], node: Node) -> list[Move]:
+def _way(came: dict[int, tuple[StateNode, Move] | None], node: StateNode) -> list[Move]:
     moves: list[Move] = []
     while step := came[node.number]:
         node, move = step

@@ -38,8 +38,8 @@ class Chain(OpenCall):
 
         What waits for a VM that must be reset is busy until somebody resets it.
         """
-        if isinstance(self._effect, Backoff):
-            self._resume(self._effect.ignore_deadline or self._effect.attempt < MAX_ATTEMPTS - 1)
+        if isinstance(self.effect, Backoff):
+            self._resume(self.effect.ignore_deadline or self.effect.attempt < MAX_ATTEMPTS - 1)
         else:
             super().go_on(fault)
 

@@ -58,9 +58,10 @@ class Open:
 
 
 class Ending(NamedTuple):
-    """How an action ended; `alone`: no other was open meanwhile."""
+    """How an action ended; `alone`: no other was open meanwhile. `check` refused it, if one did."""
 
     move: Move
     word: str
     alone: bool
     detail: str
+    check: str = ""

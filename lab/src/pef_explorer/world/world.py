@@ -81,7 +81,7 @@ class World(WorldState):
         action = ACTIONS[move.action]
         if move.action == REPLACE:
             self.troubles = self.troubles._replace(destroys=self.troubles.destroys - 1)
-        side = self._side(move)
+        side = self.side_of(move)
         operation, value = action.begin(self, move.gfn)
         values = frozenset({value}) if value else frozenset()
         for each in self.open.values():
@@ -91,7 +91,7 @@ class World(WorldState):
         footprint = action.footprint(self.plan, move.gfn)
         self.open[move.actor] = Open(move, call, footprint, values, before, alone, action, value)
 
-    def _side(self, move: Move) -> Side:
+    def side_of(self, move: Move) -> Side:
         """Return the side that does what an actor asks for."""
         guest = move.actor in GUESTS and move.action != "reboot"
         secure = self.oracle.secure or move.action not in {"load", "store"}
@@ -150,8 +150,9 @@ class World(WorldState):
         each.action.end(self, each.move.gfn, each.values, word)
         if each.alone and not succeeded(word) and not (self.faulty and self.changed()):
             self.oracle.may = list(each.before)
-        detail = str(getattr(each.call.outcome, "detail", "") or "")
-        return Ending(each.move, word, each.alone, detail)
+        outcome = each.call.outcome
+        detail, check = (str(getattr(outcome, name, "") or "") for name in ("detail", "check"))
+        return Ending(each.move, word, each.alone, detail, check)
 
     def _phase_ended(self, actor: str, each: Open) -> Ending | None:
         entering = self.system.entering
@@ -173,7 +174,8 @@ class World(WorldState):
             self.oracle.secure = True
         elif self.system.svm is None:
             self._goes_on_as_normal_vm()
-        return Ending(each.move, entering.reply.code.name, each.alone, entering.reply.detail)
+        reply = entering.reply
+        return Ending(each.move, reply.code.name, each.alone, reply.detail, reply.check)
 
     def _goes_on_as_normal_vm(self) -> None:
         """Let pages be lost that the host wrote over while they were out; all, if a message went wrong."""
