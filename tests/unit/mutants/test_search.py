@@ -5,12 +5,11 @@ Source: issue 3, point 4.
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import pytest
 
-from harness.replayed import plan_of, replayed
 from mutants.search import SWITCHED_ON, plans, search
 from pef_explorer.actions.move import Move
 from pef_explorer.actions.table import ESM_FAILS, UV_ESM
@@ -18,6 +17,8 @@ from pef_explorer.invariants import EVERY_CALL_ENDS, INVARIANTS
 from pef_explorer.plan import IMAGES, Plan
 from pef_explorer.search.counterexample import comes_again
 from pef_explorer.search.search import Violation
+from pef_explorer.session.files import plan_of
+from pef_explorer.session.session import Session
 from pef_lab.replay.counterexample import Counterexample, read
 from pef_mutants.blind_spots import BLIND_SPOTS, SEARCHED
 from pef_protocol.designs import Design
@@ -43,10 +44,11 @@ def test_a_mutant_falls_and_sound_code_does_not(file: Path) -> None:
     with mutant.triggered():
         with ExitStack() as mutated:
             mutated.enter_context(mutant.applied())
-            again = replayed(found)
-            assert again.leads_to == [step.leads_to for step in found.steps]
-            assert {gfn: tuple(states) for gfn, states in again.tables.items()} == found.tables
-            violations = [*endings(found, tuple(again.moves[: again.broken_by]))]
+            again = Session.of_file(found, mutated=nullcontext)
+            assert [node.outcome for node in again.nodes[1:]] == [step.leads_to for step in found.steps]
+            gfns = again.goto(found.violated_after).gfns
+            assert {str(gfn.first): (gfn.hypervisor, gfn.ultravisor) for gfn in gfns} == found.tables
+            violations = [*endings(found, again.own_moves())]
             assert any(comes_again(plan_of(found), violation) for violation in violations)
         assert not any(comes_again(plan_of(found), violation) for violation in violations)
 

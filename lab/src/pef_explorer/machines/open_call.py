@@ -52,6 +52,9 @@ class Pending(StrEnum):
 TRIES: Final = "attempt"
 """The local name of every loop that counts how often something was tried: it says nothing of the state."""
 
+MOST_STEPS: Final = 200
+"""Steps of an operation that nobody else acts beside: one that has not ended by then waits for somebody."""
+
 
 class OpenCall:
     """One operation under way. `outcome` is what it returned or raised, once `pending` is ENDED.
@@ -183,12 +186,15 @@ class OpenCall:
         return self._wire.send(ask, len(self._stack), epoch=epoch_of(ask))
 
     def _once(self, message: Message) -> None:
-        """Let a message without a slot act before it acts again."""
+        """Let a message without a slot act before it acts again; one that only waits is given up."""
         arrived = self._wire.receive(message)
         if not isinstance(arrived, Reply):
             once = OpenCall(arrived, self._wire, message.to)
-            while once.pending is not Pending.ENDED:
+            for _ in range(MOST_STEPS):
+                if once.pending is Pending.ENDED:
+                    return
                 once.go_on()
+            once.close()
 
     def _refuse(self, message: Message, reason: NotDone) -> None:
         """Give the caller the refusal of its message; where that is no outcome, it asks again."""

@@ -91,8 +91,14 @@ def why_not_made(world: World, begun: Mapping[str, Begun], wanted: Move) -> str:
     return "" if starts and wanted.actor not in begun and not _is_due(world) else reason
 
 
-def in_vain(world: World, move: Move) -> bool:
-    """Tell whether an action is begun of which it is clear that it will be refused."""
+def may_be_refused(world: World, move: Move) -> bool:
+    """Tell whether nothing promises that an action succeeds, though it is alone.
+
+    So it is for one that the services can only refuse, and for a vCPU while the UV_ESM of another one stands
+    between two phases: to the explorer nothing is open then.
+    """
+    if move.actor in GUESTS and world.suspended is not None:
+        return True
     return any(each == move and not action.may_be(world, move.gfn) for each, action, _ in world.starts)
 
 

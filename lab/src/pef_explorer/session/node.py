@@ -40,13 +40,13 @@ class Cost:
 class Begun(NamedTuple):
     """An action that has begun and not ended: which one of the path it is, from 1, and what it is.
 
-    `in_vain`: it was clear from the beginning that it would be refused.
+    `may_be_refused`: nothing promises that it succeeds.
     """
 
     number: int
     action: str
     gfn: int
-    in_vain: bool = False
+    may_be_refused: bool = False
 
 
 @dataclass(slots=True)

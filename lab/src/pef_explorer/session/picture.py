@@ -30,7 +30,7 @@ NOT_AFTER_A_FAULT: Final = frozenset(
 NOT_JUDGED: Final = "Not judged any more: a message went wrong on its way."
 
 
-class Tree(Protocol):
+class Whole(Protocol):
     """What a frame needs of the session."""
 
     plan: Plan
@@ -39,7 +39,7 @@ class Tree(Protocol):
     lesson: str | None
 
 
-def frame_of(tree: Tree, node: Node, path: list[Node], world: World, choices: list[Choice]) -> Frame:
+def frame_of(tree: Whole, node: Node, path: list[Node], world: World, choices: list[Choice]) -> Frame:
     """Return the frame of a node at which `world` is; `path` leads there from the start."""
     made, plan = node.made, tree.plan
     arrows = sum(len(each.made.arrows) for each in path)

@@ -5,8 +5,8 @@ once, as the search does. So it makes no difference whether a node is reached by
 state, and the same moves give the same frame.
 """
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final
 
 from pef_explorer.actions.move import GO_ON, GUESTS, Move
@@ -15,7 +15,7 @@ from pef_explorer.invariants import broken
 from pef_explorer.plan import Plan
 from pef_explorer.search.expansion import NO_ANSWER
 from pef_explorer.session.arrows import Before, Drawing
-from pef_explorer.session.choices import in_vain, standing
+from pef_explorer.session.choices import may_be_refused, standing
 from pef_explorer.session.node import NO_OUTCOME, Begun, BrokenInvariant, Made, Node, begins
 from pef_explorer.world.quiescence import settle_contents
 from pef_explorer.world.records import Ending, SettledState
@@ -31,50 +31,63 @@ Mutated = Callable[[], AbstractContextManager[None]]
 
 
 class Position:
-    """A world, and the node at which it is."""
+    """A world, and the node at which it is, or None.
+
+    A fault that is put in by `mutated` may remember what it has done, and forgets it when it is taken out. So
+    with one the moves are made again from the start whenever the machines run, and no other state is kept.
+    """
 
     def __init__(self, plan: Plan, mutated: Mutated) -> None:
-        self.plan, self.mutated = plan, mutated
-        with mutated():
+        self.plan, self._mutated = plan, mutated
+        self._lasts = mutated is nullcontext
+        self._runs = False
+        self.here: int | None = 0
+        with self.running():
             self.world = World(plan)
-            self.start = self._rested()
-        self.here = 0
+            self.start = self.rested()
 
-    def begin(self) -> Made:
-        """Return what is known of the start."""
-        return Made()
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Let the machines run, with the fault in them; what is within another one changes nothing."""
+        if self._runs:
+            yield
+            return
+        with self._mutated():
+            self._runs = True
+            self.here = self.here if self._lasts else None
+            try:
+                yield
+            finally:
+                self._runs = False
 
     def make(self, node: Node, parent: Made) -> None:
         """Make the move of a new node, whose parent is where the world is, and judge it."""
-        if node.move is None:
-            return
-        with self.mutated():
-            node.made = _Making(self, node, parent).made()
+        node.made = _Making(self, node, parent).made()
         self.here = node.n
-        return
 
     def go_to(self, path: list[Node]) -> None:
         """Go to the last node of a path, whose first is the start: by what is kept, and then by its moves."""
-        places = [node.n for node in path]
-        target = places[-1]
-        if self.here == target:
-            return
-        with self.mutated():
-            after = self._nearest(path)
-            for node in path[after:]:
+        target = path[-1].n
+        if self.here != target:
+            for node in path[self._nearest(path) :]:
                 self._again(node)
-        self.here = target
+            self.here = target
+
+    def keep_some(self, path: list[Node]) -> None:
+        """Forget the saved state of the last node of a path, unless many moves lie before it."""
+        near = any(node.saved is not None for node in path[-EVERY:-1])
+        if near or not self._lasts:
+            path[-1].saved = None
 
     def _nearest(self, path: list[Node]) -> int:
         """Go to the nearest place of a path that is known, and return the place after it."""
-        places = [node.n for node in path]
-        kept = next(at for at in range(len(path) - 1, -1, -1) if path[at].saved is not None)
-        if self.here in places and places.index(self.here) >= kept:
-            return places.index(self.here) + 1
-        saved = path[kept].saved
-        if saved is not None:
-            self._put_back(saved)
-        return kept + 1
+        for place in range(len(path) - 1, -1, -1):
+            node = path[place]
+            if node.n != self.here and node.saved is not None:
+                self._put_back(node.saved)
+            if node.n == self.here or node.saved is not None:
+                return place + 1
+        raise AssertionError("the start is always kept")
 
     def _put_back(self, saved: SettledState) -> None:
         try:
@@ -90,9 +103,9 @@ class Position:
                 self.world.do(move)
             except Exception:  # noqa: BLE001 - it was judged when it was made for the first time
                 return
-            self._rested()
+            self.rested()
 
-    def _rested(self) -> SettledState | None:
+    def rested(self) -> SettledState | None:
         """Save the state and put it back, where nothing is under way that can't be saved."""
         world = self.world
         if not world.quiescent:
@@ -101,10 +114,6 @@ class Position:
         saved = world.saved()
         world.put_back(saved)
         return saved
-
-    def rested(self) -> SettledState | None:
-        """Do it for a move that was just made."""
-        return self._rested()
 
 
 class _Making:
@@ -119,7 +128,9 @@ class _Making:
         self.begun, self.actions = dict(parent.begun), parent.actions
         if begins(move):
             self.actions += 1
-            self.begun[move.actor] = Begun(self.actions, move.action, move.gfn, in_vain(self.world, move))
+            self.begun[move.actor] = Begun(
+                self.actions, move.action, move.gfn, may_be_refused(self.world, move)
+            )
         self.drawing = Drawing(node.n, self.begun[move.actor], parent.cost)
         self.faulty = parent.faulty or move.fault is not None
         self.moves: list[Move] = []
@@ -168,9 +179,9 @@ class _Making:
             self.node.saved = self.position.rested()
 
     def _ignored(self, move: Move) -> frozenset[str]:
-        """Return what is not judged: that an action succeeds of which it was clear that it would not."""
-        in_vain = self.begun[move.actor].in_vain
-        return self.world.plan.ignored | (LIVENESS if in_vain else frozenset())
+        """Return what is not judged: that an action succeeds of which nothing promises that."""
+        refused = self.begun[move.actor].may_be_refused
+        return self.world.plan.ignored | (LIVENESS if refused else frozenset())
 
     def _own(self, move: Move) -> Move:
         """Return the World's own move: it begins each phase of a UV_ESM by a move of its own."""
@@ -198,10 +209,3 @@ class _Making:
             move = world.open[actor].move
             begun[actor] = Begun(self.actions, move.action, move.gfn)
         return begun
-
-
-def keep_some(path: Iterable[Node]) -> None:
-    """Forget the saved state of the last node of a path, unless many moves lie before it."""
-    *before, last = path
-    if any(node.saved is not None for node in before[-EVERY + 1 :]):
-        last.saved = None

@@ -19,7 +19,8 @@ from pef_explorer.machines.faults import Fault
 from pef_explorer.plan import NO_TROUBLES, Extra, Part, Troubles
 from pef_explorer.session.files import plan_of_session
 from pef_explorer.session.node import Node
-from pef_explorer.session.session import LIMIT, Rule, Session
+from pef_explorer.session.session import LIMIT, Session
+from pef_explorer.session.tree import Rule
 from pef_lab.failures import WrongInput
 from pef_lab.known_designs import known_name
 from pef_protocol.designs import DesignName

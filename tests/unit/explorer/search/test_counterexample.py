@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from harness.replayed import plan_of, replayed
 from pef_explorer.actions.move import GO_ON, GUESTS, MEMORY, VM, VMM, Move
 from pef_explorer.actions.table import UV_ESM
 from pef_explorer.invariants import EVERY_CALL_ENDS
 from pef_explorer.plan import Part, Plan
 from pef_explorer.search.counterexample import comes_again, counterexample, trimmed
 from pef_explorer.search.search import Search, Violation
+from pef_explorer.session.files import plan_of
+from pef_explorer.session.session import Session
 from pef_explorer.world.world import World
 from pef_hypervisor.dispatch import Hypervisor
 from pef_kit.core.effects import Backoff, Operation
@@ -62,10 +63,11 @@ def test_the_phases_of_an_entry_are_one_action() -> None:
 
 def test_a_file_made_again_comes_out_as_it_says() -> None:
     _, found = content_of(PLAN, divided())
-    again = replayed(found)
-    assert again.leads_to == [step.leads_to for step in found.steps]
-    assert {gfn: tuple(states) for gfn, states in again.tables.items()} == found.tables
-    violation = Violation(found.invariant, "", tuple(again.moves[: again.broken_by]))
+    again = Session.of_file(found)
+    assert [node.outcome for node in again.nodes[1:]] == [step.leads_to for step in found.steps]
+    gfns = again.goto(found.violated_after).gfns
+    assert {str(gfn.first): (gfn.hypervisor, gfn.ultravisor) for gfn in gfns} == found.tables
+    violation = Violation(found.invariant, "", again.own_moves())
     assert comes_again(plan_of(found), violation)
     assert not comes_again(plan_of(found), violation._replace(invariant="no_iv_comes_twice"))
     assert not comes_again(plan_of(found), violation._replace(moves=violation.moves[:-1]))
