@@ -59,6 +59,21 @@ def test_the_readme_quotes_what_the_demo_prints(ran: subprocess.CompletedProcess
     assert lasting(shown) == lasting(MAKER["blocks"](ran.stdout)[name]), "run `make docs-readme`"
 
 
+@pytest.mark.verify
+def test_one_section_is_shown_and_the_rest_is_not(tmp_path: Path) -> None:
+    """Given no pair that runs, and nobody who presses Enter.
+
+    When `pef demo --section 4 --pause` is run,
+    then its fourth chapter is shown, and nothing else.
+    """
+    ran = pef("demo", "--section", "4", "--pause", runtime=tmp_path)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert [chapter for chapter in CHAPTERS if f". {chapter}" in ran.stdout] == [CHAPTERS[3]]
+    assert "✔ the same page, paged out twice" in ran.stdout
+    assert ran.stdout.count("Enter goes on.") == 1
+    assert ran.stdout.endswith("All came out as it should in section 4.\n")
+
+
 def test_a_pair_that_is_half_named_is_one_clear_line(tmp_path: Path) -> None:
     """Given a running pair of which only one URL is named.
 

@@ -116,6 +116,8 @@ Attached = Annotated[
 ]
 ImageSeed = Annotated[int, _number("--image-seed", "What kernel, initrd and RTAS are made of", 0)]
 Slots = Annotated[str, typer.Option("--slots", metavar="N[,M]", help="GFNs of slot 0, and to plug.")]
+Section = Annotated[int | None, _number("--section", "Show this section only", 1, 10)]
+WithPauses = Annotated[bool, typer.Option("--pause", help="Wait for Enter after each section.")]
 Vcpus = Annotated[int, _number("--vcpus", "vCPUs of the guest", 1, 2)]
 Calls = Annotated[int, _number("--calls", "Calls begun together", 1, 4)]
 Faults = Annotated[int, _number("--faults", "Messages that a peer refuses, or answers busy", 0, 3)]

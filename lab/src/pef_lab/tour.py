@@ -4,6 +4,7 @@ What is printed is what was observed. Each chapter says what is about to happen,
 what guest and host read back. The tour ends well only if all of it is as the protocol says.
 """
 
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Final
 
@@ -44,14 +45,37 @@ SECRET: Final = Generation.PRIVATE
 
 
 async def tour(
-    console: Console, progress: Console, normal_memory: NormalMemoryForm, standing: Endpoints | None = None
+    console: Console,
+    progress: Console,
+    normal_memory: NormalMemoryForm,
+    standing: Endpoints | None = None,
+    *,
+    section: int | None = None,
+    goes_on: Callable[[], Awaitable[None]] | None = None,
 ) -> list[str]:
     """Give the tour, on the pair that stands or on fresh ones.
 
+    `section`: the number of the one section that is shown, from 1 to `SECTIONS`; those before it are done
+    without a word, those after it are not done. `goes_on` is waited for after each section that is shown.
+
     Return, in plain words, what came out otherwise than the protocol says.
     """
-    findings = Findings()
-    guide = Guide(console, findings)
+    guide = Guide(console, Findings(), only=section, goes_on=goes_on)
+    wrong = [] if section == SECTIONS else await _one_life(guide, progress, normal_memory, standing)
+    if section is not None and section < SECTIONS:
+        return wrong
+    guide.chapters = SECTIONS - 1
+    source = standing_pair(standing) if standing else fresh_pairs(TABLE_SIZE, normal_memory)
+    return wrong + await _the_designs(
+        guide, progress, source, "on the pair" if standing else "on a fresh pair"
+    )
+
+
+async def _one_life(
+    guide: Guide, progress: Console, normal_memory: NormalMemoryForm, standing: Endpoints | None
+) -> list[str]:
+    """Show both services, and one VM's life; return what came out otherwise than the protocol says."""
+    findings = guide.findings
     async with AsyncExitStack() as stack:
         if standing:
             endpoints = standing
@@ -62,6 +86,9 @@ async def tour(
                 pair = await stack.enter_async_context(started(plan_of_pair))
             endpoints = pair.endpoints
             _introduce(guide, pair)
+        await guide.end_chapter()
+        if guide.has_ended:
+            return []
         async with Watch(endpoints) as watch:
             image = image_for(TOUR_SIZE, await watch.machine_public_key())
         plan = plan_touched(TOUR_SIZE, TOUR_TOUCHED, image)
@@ -70,22 +97,23 @@ async def tour(
             async with set_up(Design.TRACKED, plan, image, endpoints, findings, recording) as fixture:
                 await _life(guide, fixture)
         guide.show_findings()
-    wrong = [
+    return [
         f"{each.what}: {each.observed} (expected: {each.expected})"
         for each in findings.observations
         if each.verdict is not Verdict.OK
     ]
-    source = standing_pair(standing) if standing else fresh_pairs(TABLE_SIZE, normal_memory)
-    each = "on the pair" if standing else "on a fresh pair"
-    return wrong + await _the_designs(guide, progress, source, each)
 
 
 async def _life(guide: Guide, fixture: Fixture) -> None:
-    """Lead one VM from its boot to its reboot."""
-    await _normal(guide, fixture)
-    await _becomes_secure(guide, fixture)
-    await _two_views(guide, fixture)
-    await _out_and_in(guide, fixture)
+    """Lead one VM from its boot to its reboot, or to the end of the one section that is shown."""
+    for section in LIFE:
+        await section(guide, fixture)
+        await guide.end_chapter()
+        if guide.has_ended:
+            return
+
+
+async def _shares(guide: Guide, fixture: Fixture) -> None:
     guide.chapter(
         "Sharing a page",
         "The guest shares a page to speak with the host: both map one normal page.",
@@ -94,6 +122,9 @@ async def _life(guide: Guide, fixture: Fixture) -> None:
     )
     await sharing.share_unshare(fixture)
     guide.show_findings()
+
+
+async def _plugs(guide: Guide, fixture: Fixture) -> None:
     guide.chapter(
         "Memory hot-plug",
         "A slot plugged into a secure VM is secure from its first byte.",
@@ -102,6 +133,9 @@ async def _life(guide: Guide, fixture: Fixture) -> None:
     await hot_plug.hot_add(fixture)
     await hot_plug.hot_remove(fixture)
     guide.show_findings()
+
+
+async def _reboots(guide: Guide, fixture: Fixture) -> None:
     guide.chapter(
         "Reboot",
         "The VM is reset while some of its pages lie encrypted in normal memory.",
@@ -109,6 +143,9 @@ async def _life(guide: Guide, fixture: Fixture) -> None:
     )
     await boot.reboot(fixture)
     guide.show_findings()
+
+
+async def _again(guide: Guide, fixture: Fixture) -> None:
     guide.chapter("And again", "The same VM boots, and enters secure mode a second time.")
     await boot.second_esm(fixture)
     guide.show_findings()
@@ -228,10 +265,10 @@ async def _the_designs(guide: Guide, progress: Console, source: PairSource, wher
     ordered = Ordered(SHOWN, TABLE_SIZE, TABLE_TOUCHED)
     with reporting(progress, len(ordered.designs)) as tell:
         reports = [report async for report in run_designs(ordered, source, Recording(wanted=False), tell)]
-    guide.console.print(designs_table(reports, f"VM of {show_size(TABLE_SIZE)}"))
+    guide.show(designs_table(reports, f"VM of {show_size(TABLE_SIZE)}"))
     for report in reports:
         for line in faults_of(report, most=2):
-            guide.console.print(line)
+            guide.show(line)
     found = surprises(reports, TABLE_SIZE)
     guide.say(
         "eager and broken are history, and wrong as it was: see hot add, host reads, reboot.",
@@ -243,3 +280,8 @@ async def _the_designs(guide: Guide, progress: Console, source: PairSource, wher
 
 def _alike(one: bytes, other: bytes) -> str:
     return "the same bytes" if one == other else "different bytes"
+
+
+LIFE: Final = (_normal, _becomes_secure, _two_views, _out_and_in, _shares, _plugs, _reboots, _again)
+SECTIONS: Final = len(LIFE) + 2
+"""Sections of the tour: the first shows both services, the last one the designs."""
