@@ -1,4 +1,4 @@
-"""`pef explore` and `pef simulate`, as they are typed. Each imports what it works with when it runs."""
+"""`pef explore`, `pef simulate` and `pef step`, as they are typed. Each imports its work when it runs."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -73,6 +73,32 @@ def simulate(
 
     keep = keep or Path()
     simulate_design(seeds, first, design, processes, scheduler, steps, json_file, keep, file)
+
+
+def step(
+    file: given.SteppedFile = None,
+    design: given.DesignNames = None,
+    image: given.Image = "brought,unmigrated",
+    plug: given.Plug = 1,
+    vcpus: given.Vcpus = 1,
+    extras: given.With = "",
+    save: given.SaveSession = None,
+) -> None:
+    """Step through a small VM: make any next move, go back, go on otherwise, and see what it breaks.
+
+    Both services' own code runs in this process. The screen shows what each side has noted of every GFN, the
+    calls as they nest, what can happen now, and each invariant. FILE is a counterexample, whose steps j goes
+    along, or a session that --save wrote; with --design its moves are made on that design, as far as they
+    can be. Without FILE a new VM is made, of the design that --design names: tracked, where it names none.
+
+    Keys: j forward, k back, 1 2 ... a move, f the same moves on another design, ? all keys, q quit. Where
+    standard input is no terminal its lines are the keys: `echo jjk | pef step FILE`.
+    """
+    _require_services()
+    from pef_explorer.search.command import extras_of
+    from pef_explorer.stepping.command import step as stepped
+
+    stepped(file, design, image, plug, vcpus, extras_of(extras), save)
 
 
 def _require_services() -> None:

@@ -118,6 +118,15 @@ ImageSeed = Annotated[int, _number("--image-seed", "What kernel, initrd and RTAS
 Slots = Annotated[str, typer.Option("--slots", metavar="N[,M]", help="GFNs of slot 0, and to plug.")]
 Section = Annotated[int | None, _number("--section", "Show this section only", 1, 10)]
 WithPauses = Annotated[bool, typer.Option("--pause", help="Wait for Enter after each section.")]
+Image = Annotated[
+    str,
+    typer.Option("--image", metavar="PART,...", help="The GFNs of slot 0: brought, shared or unmigrated."),
+]
+Plug = Annotated[int, _number("--plug", "GFNs of slot 1, which can be plugged in", 0, 8)]
+SteppedFile = Annotated[
+    Path | None, typer.Argument(metavar="[FILE]", help="A counterexample, or a session that was saved.")
+]
+SaveSession = Annotated[Path | None, _file("--save", "Write the session here at the end.")]
 Vcpus = Annotated[int, _number("--vcpus", "vCPUs of the guest", 1, 2)]
 Calls = Annotated[int, _number("--calls", "Calls begun together", 1, 4)]
 Faults = Annotated[int, _number("--faults", "Messages that a peer refuses, or answers busy", 0, 3)]

@@ -5,6 +5,7 @@ Source: entry points of the group `pef.faults`, by which `pef step` finds it.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from pef_lab.failures import WrongInput
 from pef_mutants.blind_spots import SEARCHED
@@ -23,3 +24,6 @@ def mutated(name: str) -> Iterator[None]:
     mutant = SEARCHED[name]
     with mutant.triggered(), mutant.applied():
         yield
+
+
+FAULTS: Final = (known_mutant, mutated)

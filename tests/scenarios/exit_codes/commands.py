@@ -40,6 +40,7 @@ COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "hostile": ("hostile", "--id", "1"),
     "explore": (*EXPLORE, "tracked"),
     "simulate": (*SIMULATE, "5"),
+    "step": ("step", EXAMPLE),
     "token guest": ("token", "guest", "1"),
     "image build": (*BUILD, "--machine-key", KEY),
 }

@@ -27,6 +27,7 @@ WRITERS: Final = (
     *(("designs", option) for option in ("--json", "--trace")),
     *(("rows", option) for option in ("--json", "--junit")),
     *((name, "--json") for name in ("hostile", "explore", "simulate")),
+    ("step", "--save"),
 )
 """Every option that names a file that is written."""
 
