@@ -33,6 +33,7 @@ ULTRACALLS: Final = {
     "UV_ESM with a bad image": "UV_ESM",
 }
 """The ultracall that an action of the guest makes."""
+MADE_UP: Final = Why(check="", sentence="Made up on the wire: the request never arrived.", source="")
 NOT_DELIVERED: Final = frozenset({Fault.REFUSED, Fault.BUSY, Fault.LOST})
 
 
@@ -131,6 +132,8 @@ class Drawing:
             return
         code = effect.code.name
         reason = why(asked, succeeded=effect.code.succeeded, check=effect.check, detail=effect.detail)
+        if not asked:
+            reason = MADE_UP
         self._add(depth, start, end, code, "answer", code=code, reason=reason, fault=fault)
 
     def _note(self, side: str, words: str, depth: int, kind: str) -> None:

@@ -4,11 +4,14 @@ As JSON it is at most 10 KB: old arrows and the beginning of the path are left o
 not possible. `arrows_before`, `path_before` and `moves_left_out` count what is not there.
 """
 
-from typing import Annotated, Final, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-MOST_BYTES: Final = 10_000
+MOST_BYTES: Final = 9_600
+"""Bytes of a frame without what grows as moves are made elsewhere: with it, it stays below 10 KB."""
+GROWS: Final[Mapping[str, Any]] = {"children": (), "nodes": 0}
 ARROWS: Final = 40
 PATH: Final = 30
 MOVES: Final = 60
@@ -172,14 +175,19 @@ class Frame(Shown):
         """Return the frame as JSON."""
         return self.model_dump_json().encode()
 
+    @property
+    def size(self) -> int:
+        """Return the bytes of the JSON, without what grows as moves are made elsewhere."""
+        return len(self.model_copy(update=GROWS).as_json())
+
     def bounded(self) -> "Frame":
         """Return the frame without what makes it too long."""
         frame, moves = self, min(len(self.moves), MOVES)
         for share in (ARROWS, 24, 16, 12, 8, FEW):
             frame = self._cut(share, min(share, PATH), moves)
-            if len(frame.as_json()) <= MOST_BYTES:
+            if frame.size <= MOST_BYTES:
                 return frame
-        while len(frame.as_json()) > MOST_BYTES and moves > 1:
+        while frame.size > MOST_BYTES and moves > 1:
             moves = moves * 9 // 10
             frame = self._cut(FEW, FEW, moves)
         return frame

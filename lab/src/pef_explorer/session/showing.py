@@ -24,6 +24,8 @@ from pef_ultravisor.gfn import columns as uv_columns
 
 NOTHING: Final = "nothing"
 NO_SVM: Final = "no SVM"
+TOKEN_KNOWN: Final = 3
+"""Bytes of a token that say who wrote it; the others are zero."""
 HV_MARKS: Final = ("BUSY", "HOST_POPULATED", "STAND_IN", "SENT")
 UV_MARKS: Final = (
     "BUSY",
@@ -104,8 +106,8 @@ def _host_page(world: World, gfn: int) -> str:
     held = world.now.normal[page]
     if held == BLANK:
         return "zero"
-    if held[TOKEN_BYTES:] != ZERO:
-        return "ciphertext"
+    if held[TOKEN_BYTES:] != ZERO:  # what the host writes has a token in front
+        return "other" if held[TOKEN_KNOWN:TOKEN_BYTES] == ZERO[TOKEN_KNOWN:] else "ciphertext"
     return "as written" if held[:TOKEN_BYTES] in world.oracle.may[gfn] else "other"
 
 
