@@ -96,11 +96,13 @@ def of_saved(
     content: object,
     *,
     allowed: Rule | None = None,
+    most: int = MOST,
     mutants: Callable[[str], AbstractContextManager[None]] | None = None,
 ) -> Session:
     """Return the session that was saved; raise WrongInput, in one line, where it is none.
 
-    `mutants` puts the mutant of a name in; without it, a session with one is refused.
+    `most`: moves that it may have, at most. `mutants` puts the mutant of a name in; without it, a session
+    with one is refused.
     """
     written = _read(content)
     system = written.system
@@ -116,7 +118,9 @@ def of_saved(
     if name is not None and mutants is None:
         raise WrongInput(f"the session needs the deliberate fault {name}, which is not put in here")
     mutated = {} if name is None or mutants is None else {"mutated": lambda: mutants(name)}
-    session = Session(plan, limit=written.limit, allowed=allowed, mutant=name, **mutated)
+    if len(written.nodes) > most:
+        raise WrongInput(f"the session has {len(written.nodes)} moves, where {most} are the most")
+    session = Session(plan, limit=min(written.limit, most), allowed=allowed, mutant=name, **mutated)
     session.lesson = written.lesson
     session.make_tree([(each.parent, each.move, each.through) for each in written.nodes], written.at)
     return session

@@ -95,15 +95,15 @@ def _arrows(frame: Frame) -> Iterator[Text]:
 
 
 def sentence_of(arrow: Arrow) -> str:
-    """Return an arrow as a sentence, with the reason of its code."""
+    """Return an arrow as a sentence, with the reason of its code; an answer points left, to who asked."""
     fault = f" ({arrow.fault})" if arrow.fault else ""
     why = arrow.why
     check = f"check {why.check}: " if why and why.check else ""
     reason = f"  [{check}{why.sentence}{' ' + why.source if why.source else ''}]" if why else ""
     if arrow.start == arrow.end:
         return f"{arrow.start}: {arrow.text}"
-    sign = "▸" if arrow.kind == "ask" else "◂"
-    return f"{arrow.start} {sign} {arrow.end}: {arrow.text}{fault}{reason}"
+    way = f"{arrow.start} ▸ {arrow.end}" if arrow.kind == "ask" else f"{arrow.end} ◂ {arrow.start}"
+    return f"{way}: {arrow.text}{fault}{reason}"
 
 
 def _style(arrow: Arrow, frame: Frame) -> str:

@@ -103,6 +103,20 @@ def test_what_befalls_a_request(fault: Fault | None, reported: str, outcome: str
     assert run_to_end(call) == outcome
 
 
+def waiting_for_ever() -> Operation[Reply]:
+    attempt = 0
+    while True:
+        yield Backoff(attempt)
+        attempt += 1
+
+
+def test_a_doubled_request_whose_first_copy_waits_for_others_is_gone_on_with() -> None:
+    """Nobody else has a turn while the first copy acts: it is given up, and the second one waits as any."""
+    call = OpenCall(asking(), Scripted(waiting_for_ever))
+    call.go_on(Fault.DOUBLED)
+    assert (call.described(), call.depth) == ("waits", 2)
+
+
 def refused_at_once() -> Operation[Reply]:
     raise OtherIncarnation("that SVM is no more")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pef_explorer.actions.move import GO_ON, GUESTS, Move
-from pef_explorer.actions.table import UV_ESM
+from pef_explorer.actions.table import ESM_FAILS, UV_ESM
 from pef_explorer.machines.faults import Fault
 from pef_explorer.plan import Part, Troubles
 from pef_explorer.session.errors import NotPossible
@@ -47,6 +47,17 @@ def test_a_path_that_breaks_nothing_says_so() -> None:
     assert (content["invariant"], content["violated_after"]) == ("none", len(content["steps"]))
     assert content["found_by"] == {"command": "a test", "commit": "abc1234"}
     assert [step["action"] for step in content["steps"]].count(UV_ESM) == 1
+
+
+def test_a_bad_image_is_one_action_of_that_name() -> None:
+    session = Session(plan_of_session(Design.TRACKED, (Part.BROUGHT,)))
+    session.move(Move(GUESTS[0], ESM_FAILS))
+    session.run("quiescent")
+    steps = session.counterexample()["steps"]
+    assert [step["action"] for step in steps] == [ESM_FAILS, *[GO_ON] * (len(steps) - 1)]
+    assert steps[-1]["leads_to"] == "ends U_PERMISSION"
+    again = Session.of_file(Counterexample.model_validate_json(json.dumps(session.counterexample())))
+    assert (again.stopped, again.run("end").ended) == ("", "ends U_PERMISSION")
 
 
 def test_what_the_format_has_no_words_for_is_not_written() -> None:

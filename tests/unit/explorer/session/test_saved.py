@@ -57,6 +57,13 @@ def test_a_session_with_a_mutant_needs_it() -> None:
     assert set(asked) == {"K4"}
 
 
+def test_a_session_may_have_so_many_moves_and_no_more() -> None:
+    content = saved(a_tree())
+    assert of_saved(content, most=4).limit == 4
+    with pytest.raises(WrongInput, match="the session has 4 moves, where 3 are the most"):
+        of_saved(content, most=3)
+
+
 def changed(**changes: object) -> dict[str, Any]:
     return {**saved(a_tree()), **changes}
 

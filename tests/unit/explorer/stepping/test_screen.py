@@ -49,4 +49,4 @@ def test_what_is_broken_and_why_a_code_came_is_said() -> None:
     assert lines[-1] == "It is so."
     session.goto(11)
     reason = "[check state: It refuses a GFN that is not shared. ultravisor.rst UV_PAGE_INVAL]"
-    assert any(f"ultravisor ◂ hypervisor: U_P2  {reason}" in line for line in shown(session))
+    assert any(f"hypervisor ◂ ultravisor: U_P2  {reason}" in line for line in shown(session))
