@@ -37,6 +37,12 @@ SECURE_BIT: Final = 1 << 48
 
 H_PAGE_IN_SHARED: Final = 1
 """The one flag of H_SVM_PAGE_IN. Its absence means the page is to be secure (H_PAGE_IN_NONSHARED)."""
+H_PAGE_IN_FAULT: Final = 2
+"""Assigned by this project, for designs in which a guest's fault is reflected to the Hypervisor.
+
+On the machine that is an interrupt, with the address in a register. Here H_SVM_PAGE_IN has this flag."""
+U_PAGE_IN_SECURE: Final = 1
+"""Assigned by this project, for designs with a bit of intent: UV_PAGE_IN of a page that is to be secure."""
 
 
 def gfn_of(gpa: int) -> Gfn:

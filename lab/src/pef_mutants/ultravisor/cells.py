@@ -64,8 +64,8 @@ def wrong_once_secure(event: Event, state: S) -> Iterator[None]:
     """Have one cell of UV_PAGE_IN be wrong for secure VMs alone: with it no VM would become one."""
     original = page_in.events_of
 
-    def events_of(svm: Svm, gfns: Gfns) -> U8:
-        events = original(svm, gfns)
+    def events_of(svm: Svm, gfns: Gfns, flags: int = 0) -> U8:
+        events = original(svm, gfns, flags)
         if svm.state is not UvVmState.SECURE:
             events[gfns.slot.state[gfns.selection] == state] = Event.PAGE_IN_AT_DONE
         return events

@@ -27,8 +27,8 @@ def d2b() -> Iterator[None]:
     """Take every UV_PAGE_IN of a secure page, asked for or not, until the VM is secure."""
     original = page_in.events_of
 
-    def events_of(svm: Svm, gfns: Gfns) -> U8:
-        events = original(svm, gfns)
+    def events_of(svm: Svm, gfns: Gfns, flags: int = 0) -> U8:
+        events = original(svm, gfns, flags)
         if svm.state is UvVmState.ACTIVE:
             events[gfns.slot.state[gfns.selection] == S.SECURE] = Event.PAGE_IN_REQUESTED
         return events

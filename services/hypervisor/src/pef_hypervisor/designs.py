@@ -56,6 +56,20 @@ class DesignRow:
     can't tell a page that was shared meanwhile from one that nobody touched."""
     leaves: frozenset[UCode] = frozenset()
     """Codes of UV_PAGE_IN with which an unmigrated GFN stays as it is, and H_SVM_INIT_DONE goes on."""
+    resident: frozenset[UCode] = frozenset()
+    """Codes of UV_PAGE_IN that say that the page is in secure memory already, which is as good as success.
+
+    Default: none, for U_P2 says that, or that the page is shared. A code of its own for "shared" leaves U_P2
+    with one meaning; thought of here, not in the thread."""
+    page_in_flags: int = 0
+    """Flags of a UV_PAGE_IN by which a page is to be secure.
+
+    Default: none, as in the kernel. A bit of intent is thought of here."""
+    serves_faults: bool = False
+    """The Ultravisor reflects a guest's fault on an invalidated page; a flag of H_SVM_PAGE_IN says so.
+
+    The page is sent by UV_PAGE_IN and stays what it is here, as in the kernel's fault handler. Default: the
+    Ultravisor asks for the page instead."""
     table: GfnTable = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from pef_kit.core.runs import I64, U64
-from pef_ultravisor.gfn.columns import RESERVED, FrameSlot, Gfns
+from pef_ultravisor.gfn.columns import HCALL_PENDING, RESERVED, FrameSlot, Gfns
 from pef_ultravisor.state import Svm, Ultravisor
 
 
@@ -33,6 +33,8 @@ def in_flight(
     kept for each GFN too, until it is redeemed. The slots of `gfn_sets`, and those `changing` in which GFNs
     are between two states, can't be taken away meanwhile.
     """
+    if not svm.settings.marks_hypercalls:
+        mark &= ~HCALL_PENDING
     chosen = [(gfns.slot, gfns.selection) for gfns in gfn_sets]
     slots = [*(slot for slot, _ in chosen), *changing]
     pinned = [each.astype(np.uint64) for each in pages]

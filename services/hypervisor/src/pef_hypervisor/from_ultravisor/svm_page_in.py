@@ -24,19 +24,27 @@ from pef_hypervisor.gfn.columns import (
     set_states,
     states_of,
 )
-from pef_hypervisor.gfn.table import GfnAction, GfnEvent
+from pef_hypervisor.gfn.table import FAULT_TABLE, FaultEvent, GfnAction, GfnEvent
 from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.paging import PageBatch, page_in, scrub_pages, send_batch
 from pef_kit.core.checks import CheckOrder, refuse
 from pef_kit.core.effects import Operation
 from pef_kit.core.runs import U8, Mask, isin
+from pef_kit.core.table import Judgement
 from pef_protocol import check_orders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode
 from pef_protocol.http import Caller
 from pef_protocol.hypercalls import SvmPageIn
-from pef_protocol.quantities import H_PAGE_IN_SHARED
+from pef_protocol.quantities import H_PAGE_IN_FAULT, H_PAGE_IN_SHARED
 from pef_protocol.states import HvGfnState
+
+
+def flag_is_known(call: PagingHypercall) -> bool:
+    """Check `flags`: a reflected fault is known where the design has it."""
+    flags = call.request.flags
+    return flags in {0, H_PAGE_IN_SHARED} or (flags == H_PAGE_IN_FAULT and call.vm.design.serves_faults)
+
 
 CHECKS: Final = CheckOrder[PagingHypercall](
     check_orders.SVM_PAGE_IN,
@@ -44,7 +52,7 @@ CHECKS: Final = CheckOrder[PagingHypercall](
         "caller": checks.from_ultravisor,
         "started": checks.started,
         "order": checks.page_order,
-        "flags": lambda call: call.request.flags in {0, H_PAGE_IN_SHARED},
+        "flags": flag_is_known,
         "gpa": checks.in_one_slot,
     },
 )
@@ -58,7 +66,6 @@ def svm_page_in(store: Store, caller: Caller, request: SvmPageIn) -> Operation[R
     """
     # parameters
     call = PagingHypercall(store, caller, request, check_orders.SVM_PAGE_IN)
-    event = GfnEvent.SHARE if request.flags == H_PAGE_IN_SHARED else GfnEvent.PAGE_IN
 
     # checks
     failed, run_codes = CHECKS.check_runs(call, len(call.gpas))
@@ -70,17 +77,24 @@ def svm_page_in(store: Store, caller: Caller, request: SvmPageIn) -> Operation[R
 
     # effect
     with vm.gate.admitted() as turn:
-        paging = _page_in(store, vm, event, gfn_sets)
+        paging = _page_in(store, vm, request.flags, gfn_sets)
         codes, by_table, detail = yield from store.leased(vm, turn, paging)
 
     # reply
     return call.reply(run_codes, gfn_sets, codes, detail, by_table)
 
 
-def _page_in(store: Store, vm: Vm, event: GfnEvent, gfn_sets: GfnSets) -> Operation[tuple[Codes, Mask, str]]:
+def judge(vm: Vm, flags: int, states: U8) -> Judgement:
+    """Return what H_SVM_PAGE_IN with `flags` means for GFNs in `states` (uint8, one per GFN)."""
+    if flags == H_PAGE_IN_FAULT:
+        return FAULT_TABLE.judge(FaultEvent.GUEST_FAULT, states)
+    return vm.design.table.judge(GfnEvent.SHARE if flags == H_PAGE_IN_SHARED else GfnEvent.PAGE_IN, states)
+
+
+def _page_in(store: Store, vm: Vm, flags: int, gfn_sets: GfnSets) -> Operation[tuple[Codes, Mask, str]]:
     """Secure or share the GFNs; return the code of each, which of them the table refused, and a sentence."""
     states = states_of(gfn_sets)
-    judged = vm.design.table.judge(event, states)
+    judged = judge(vm, flags, states)
     codes, by_table = judged.code, judged.code != 0
     codes[marked(gfn_sets, BUSY)] = HCode.H_BUSY
     wanting = (codes == 0) & isin(judged.action, GfnAction.PAGE_IN)
@@ -92,7 +106,7 @@ def _page_in(store: Store, vm: Vm, event: GfnEvent, gfn_sets: GfnSets) -> Operat
     store.pool.take(int(np.count_nonzero(zero)))
 
     sent = accepted & ~zero
-    move = share if event is GfnEvent.SHARE else page_in
+    move = share if flags else page_in
     batch = yield from move(store, vm, only(gfn_sets, sent), judged.next_state[sent])
     codes[sent] = batch.hypercall_codes
     return codes, by_table, batch.detail

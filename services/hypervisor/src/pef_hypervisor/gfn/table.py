@@ -157,6 +157,31 @@ FOUR_STATES_CELLS: Final[GfnCells] = {
 """The cells of four states; `tracked` has them as they stand."""
 
 
+class FaultEvent(IntEnum):
+    """What only a design has in which a guest's fault is reflected."""
+
+    GUEST_FAULT = 0
+    """The SVM touched a page that the Ultravisor has no mapping for, and left the deciding to this side."""
+
+
+FAULT_TABLE: Final[Table[HvGfnState, FaultEvent, GfnAction]] = Table(
+    HvGfnState,
+    FaultEvent,
+    {
+        FaultEvent.GUEST_FAULT: {
+            N: to(N, GfnAction.SHARE),
+            S: to(S),
+            P: to(P, GfnAction.SHARE),
+            H: to(H, GfnAction.SHARE),
+        }
+    },
+)
+"""The kernel's fault handler, in every design alike: it sends what is not secure, and changes no state.
+
+Source: specification of the Hypervisor, section 4, "guest faults, VM secure".
+"""
+
+
 def cells_of(states: frozenset[HvGfnState], cells: GfnCells) -> GfnCells:
     """Return the cells of four states with some exchanged, for a design that keeps `states` of a GFN.
 

@@ -35,7 +35,7 @@ from pef_hypervisor.gfn.columns import (
 from pef_hypervisor.state import Store, Vm
 from pef_hypervisor.to_ultravisor.calls import PEER, UNMADE, Obstacle, note_failure
 from pef_kit.core.effects import Backoff, Operation, PeerCall, PeerFailure
-from pef_kit.core.runs import I64, U8, Mask, columns_of, run_starts, spread, words_of
+from pef_kit.core.runs import I64, U8, Mask, columns_of, isin, run_starts, spread, words_of
 from pef_protocol.calls import CALLS, Reply
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.http import PAGES_AT_ONCE, RUNS_AT_ONCE
@@ -56,8 +56,9 @@ class PageBatch:
     `failure` says why a message as a whole was not done: then the codes say nothing of single GFNs.
     """
 
-    def __init__(self, vm: Vm, gfn_sets: GfnSets) -> None:
+    def __init__(self, vm: Vm, gfn_sets: GfnSets, flags: int = 0) -> None:
         self.vm = vm
+        self.flags = flags
         self.gfn_sets = gfn_sets
         none = [np.zeros(0, np.int64)]
         offsets = [gfns.each_offset() for gfns in gfn_sets]
@@ -129,7 +130,7 @@ class PageBatch:
         lpid = self.vm.lpid
         if name == "UV_PAGE_INVAL":
             return PageInval(lpid, PageRuns(words_of(gpas, counts)), PAGE_ORDER)
-        return PLACED[name](lpid, PlacedRuns(words_of(ras, gpas, counts)), 0, PAGE_ORDER)
+        return PLACED[name](lpid, PlacedRuns(words_of(ras, gpas, counts)), self.flags, PAGE_ORDER)
 
     @property
     def obstacle(self) -> Obstacle:
@@ -227,9 +228,11 @@ def page_in(store: Store, vm: Vm, gfn_sets: GfnSets, next_states: U8) -> Operati
 
     `next_states`: uint8, one per GFN. The caller has made sure that there are device pages for all.
     """
-    batch = PageBatch(vm, gfn_sets)
+    batch = PageBatch(vm, gfn_sets, vm.design.page_in_flags)
 
     def commit(sent: Mask, reserved: Reservation) -> Operation[None]:
+        if vm.design.resident:
+            batch.codes[isin(batch.codes, *vm.design.resident)] = UCode.U_SUCCESS
         done = sent & batch.accepted
         accepted = only(gfn_sets, done)
         set_states(accepted, next_states[done])

@@ -20,7 +20,9 @@ from pef_protocol import check_orders
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.http import Caller
+from pef_protocol.quantities import U_PAGE_IN_SECURE
 from pef_protocol.states import UvGfnState as S
+from pef_protocol.states import UvVmState
 from pef_protocol.ultracalls import PageIn
 from pef_ultravisor import checks
 from pef_ultravisor.checks import Paging
@@ -34,10 +36,24 @@ from pef_ultravisor.gfn.columns import (
     FrameSlot,
     Gfns,
 )
-from pef_ultravisor.gfn.table import GFN, Action, Event
+from pef_ultravisor.gfn.table import GFN, SHARED_STATES, Action, Event
 from pef_ultravisor.in_flight import in_flight
 from pef_ultravisor.memory.copy import copy_in, decrypt_in
 from pef_ultravisor.state import Svm, Ultravisor
+
+INTENT: Final = {
+    0: (Event.PAGE_IN_AT_DONE, Event.PAGE_IN),
+    U_PAGE_IN_SECURE: (Event.PAGE_IN_PUSHED, Event.PAGE_IN_BARRED),
+}
+"""What UV_PAGE_IN means in a design with a bit of intent, by its flags.
+
+While H_SVM_INIT_DONE is outstanding, and at any other time."""
+
+
+def flag_is_known(call: Paging[PageIn]) -> bool:
+    """Pass where no flag is set, or the one of a design with a bit of intent."""
+    flags = call.asked.flags
+    return flags == 0 or (call.found is not None and call.found.settings.reads_intent and flags in INTENT)
 
 
 def source_is_normal(call: Paging[PageIn]) -> Mask:
@@ -66,7 +82,8 @@ def not_aborted(call: Paging[PageIn]) -> Mask:
 
 
 CHECKS: Final = CheckOrder[Paging[PageIn]](
-    check_orders.PAGE_IN, {**checks.PLACED, "ra": source_is_normal, "aborted": not_aborted}
+    check_orders.PAGE_IN,
+    {**checks.PLACED, "flags": flag_is_known, "ra": source_is_normal, "aborted": not_aborted},
 )
 
 
@@ -89,8 +106,9 @@ def uv_page_in(uv: Ultravisor, caller: Caller, asked: PageIn) -> Operation[Reply
         entering: list[tuple[Action, Gfns, I64]] = []
         for gfns in call.gfn_sets(codes):
             slot, offsets, addresses = gfns.slot, gfns.each_offset(), gfns.each_address(call.addresses)
-            event_of = events_of(svm, gfns)
+            event_of = events_of(svm, gfns, asked.flags)
             judged = checks.judged(gfns, GFN.judge_each(event_of, slot.state[gfns.selection]))
+            say_if_shared(svm, gfns, judged)
             refuse_without_room(uv, svm, gfns, judged)
             refusals.add_pages(gfns, judged.code, by_table=True)
 
@@ -115,6 +133,8 @@ def uv_page_in(uv: Ultravisor, caller: Caller, asked: PageIn) -> Operation[Reply
                 if action is Action.IMPORT:
                     yield from import_pages(uv, pages, sources)
                     outcomes = np.zeros(pages.pages, np.int16)
+                elif svm.settings.copies_until_secure and svm.state is not UvVmState.SECURE:
+                    outcomes = yield from copy_paged_out(uv, pages, sources)
                 else:
                     outcomes = yield from decrypt_pages(uv, svm, pages, sources)
             except PeerFailure as failure:
@@ -126,17 +146,28 @@ def uv_page_in(uv: Ultravisor, caller: Caller, asked: PageIn) -> Operation[Reply
     return refusals.reply()
 
 
-def events_of(svm: Svm, gfns: Gfns) -> U8:
+def events_of(svm: Svm, gfns: Gfns, flags: int = 0) -> U8:
     """Return what UV_PAGE_IN means for each GFN at this moment (`Event`, uint8, one per GFN)."""
     slot, chosen, policy = gfns.slot, gfns.selection, svm.settings
-    events = np.full(gfns.pages, policy.page_in, np.uint8)
+    at_done, at_other_times = (
+        INTENT[flags] if policy.reads_intent else (policy.page_in_at_done, policy.page_in)
+    )
+    events = np.full(gfns.pages, at_other_times, np.uint8)
     if svm.done_outstanding:
         frozen = slot.marked(chosen, IMPORTED) & isin(slot.state[chosen], S.SECURE)
-        events[~frozen] = policy.page_in_at_done
+        events[~frozen] = at_done
     if policy.exempt:
         events[slot.marked(chosen, policy.exempt)] = Event.PAGE_IN
     events[slot.marked(chosen, REQUESTED)] = Event.PAGE_IN_REQUESTED
     return events
+
+
+def say_if_shared(svm: Svm, gfns: Gfns, judged: Judgement) -> None:
+    """Have GFNs that are refused for being shared answered with the code that the design has for that."""
+    own = svm.settings.shared_code
+    if own is not UCode.U_P2:
+        shared = isin(gfns.slot.state[gfns.selection], *SHARED_STATES)
+        judged.code[shared & isin(judged.code, UCode.U_P2)] = own
 
 
 def not_counted(svm: Svm, gfns: Gfns) -> Mask:
@@ -178,6 +209,15 @@ def import_pages(uv: Ultravisor, gfns: Gfns, addresses: I64) -> Operation[None]:
         raise
     slot.mark(offsets, IMPORTED | REFERENCED)
     uv.unreserve(slot, offsets)
+
+
+def copy_paged_out(uv: Ultravisor, gfns: Gfns, addresses: I64) -> Operation[Codes]:
+    """Take what comes for paged-out pages as it is (D12); return codes (int16, one per GFN), all success."""
+    yield from import_pages(uv, gfns, addresses)
+    gfns.slot.put(gfns.selection, S.SECURE)
+    gfns.slot.counter[gfns.selection] = 0
+    gfns.slot.tag[gfns.selection] = 0
+    return np.zeros(gfns.pages, np.int16)
 
 
 def decrypt_pages(uv: Ultravisor, svm: Svm, gfns: Gfns, addresses: I64) -> Operation[Codes]:

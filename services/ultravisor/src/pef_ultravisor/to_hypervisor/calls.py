@@ -24,13 +24,14 @@ from pef_protocol.calls import Reply
 from pef_protocol.codes import HCode
 from pef_protocol.http import PAGES_AT_ONCE, RUNS_AT_ONCE
 from pef_protocol.hypercalls import SvmPageIn, SvmPageOut
-from pef_protocol.quantities import H_PAGE_IN_SHARED, PAGE_ORDER, PAGE_SIZE
+from pef_protocol.quantities import H_PAGE_IN_FAULT, H_PAGE_IN_SHARED, PAGE_ORDER, PAGE_SIZE
 from pef_protocol.runs import PageRuns
 from pef_protocol.states import UvVmState
 from pef_ultravisor.state import Svm
 
 NONSHARED: Final = 0
 SHARED: Final = H_PAGE_IN_SHARED
+FAULT: Final = H_PAGE_IN_FAULT
 
 
 class Refused(Exception):
@@ -118,7 +119,10 @@ def pages_of(runs: PageRuns) -> I64:
 
 
 def page_in(svm: Svm, runs: PageRuns, flags: int, *, ignore_deadline: bool = False) -> Operation[None]:
-    """Ask once for pages by H_SVM_PAGE_IN; `flags`: NONSHARED or SHARED; `ignore_deadline`: at any time."""
+    """Ask once for pages by H_SVM_PAGE_IN; `ignore_deadline`: at any time.
+
+    `flags`: NONSHARED, SHARED, or FAULT where a guest's fault is reflected.
+    """
     calls = [SvmPageIn(svm.lpid, some, flags, PAGE_ORDER) for some in messages(runs)]
     return _in_turn(svm, "H_SVM_PAGE_IN", calls, ignore_deadline=ignore_deadline)
 

@@ -4,6 +4,7 @@
 and has the Hypervisor bring back those that are paged out or invalidated, until neither is left.
 """
 
+from contextlib import nullcontext
 from itertools import count
 from typing import Final
 
@@ -17,7 +18,7 @@ from pef_ultravisor.gfn.columns import HCALL_PENDING, RESERVED, Gfns, GfnSets, n
 from pef_ultravisor.gfn.table import GFN, IS_AWAY, Action, Event
 from pef_ultravisor.in_flight import in_flight
 from pef_ultravisor.state import Svm, Ultravisor
-from pef_ultravisor.to_hypervisor.calls import NONSHARED, SHARED, Busy, Refused, page_in
+from pef_ultravisor.to_hypervisor.calls import FAULT, NONSHARED, SHARED, Busy, Refused, page_in
 from pef_ultravisor.to_hypervisor.eviction import make_room
 
 TRIES: Final = 4
@@ -40,6 +41,7 @@ def resolve_fault(
     Raise FaultError where that does not come to pass. Nothing was yielded since the judgements were made, and
     nothing is held. `ignore_deadline`: there is always time.
     """
+    reflects = svm.settings.reflects_faults and event is Event.TOUCH
     fetched = 0
     for attempt in count():
         require_running(svm)
@@ -48,7 +50,10 @@ def resolve_fault(
         missing = [
             (flags, part)
             for gfns, judgement in zip(gfn_sets, judgements, strict=True)
-            for flags, action in ((NONSHARED, Action.PAGE_IN), (SHARED, Action.PAGE_IN_SHARED))
+            for flags, action in (
+                (NONSHARED, Action.PAGE_IN),
+                (FAULT if reflects else SHARED, Action.PAGE_IN_SHARED),
+            )
             if (part := narrowed(gfns, isin(judgement.action, action)))
         ]
         obstacle = "another call has the page in hand" if any(map(_is_in_flight, gfn_sets)) else ""
@@ -117,7 +122,8 @@ def fetch(
     if _is_in_flight(part) or not IS_AWAY[part.slot.state[part.selection]].all():
         return ""
     mark = HCALL_PENDING | RESERVED if flags == NONSHARED else HCALL_PENDING
-    with in_flight(uv, svm, mark, [part]):
+    # A reflected fault has left the Ultravisor: nothing waits here, so nothing is in flight.
+    with nullcontext() if flags == FAULT else in_flight(uv, svm, mark, [part]):
         try:
             yield from page_in(svm, page_runs([part]), flags, ignore_deadline=ignore_deadline)
         except Busy as busy:
