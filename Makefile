@@ -27,7 +27,7 @@ mutants := tests/conformance tests/unit/mutants tests/scenarios/test_mutants_ser
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test verify lint rows bench docs docs-readme pair pair-down clean style types contracts
-.PHONY: $(proofs) wheels images $(images)
+.PHONY: $(proofs) knobs wheels images $(images)
 .PHONY: secrets up healthy down compose-demo compose-rows compose-hostile compose-test
 .DELETE_ON_ERROR:
 
@@ -65,6 +65,16 @@ crash: $(ready) ## let either side die at each yield of each operation, and judg
 
 interleavings: $(ready) ## suspend each operation at each yield, and run every other one there: 3 minutes
 	@PYTHONPATH=tests $(py) -m interleavings
+
+knobs: $(ready) ## search each design with one knob changed, one call at a time, and write the table of them
+	@mkdir -p $(PEF_REPORTS)
+	@set -e; names=$$($(py) -m pef_explorer.knobs); export PEF_DESIGNS=$$names; \
+	designs=$$(printf -- '--design %s ' tracked pushed-fixed pushed pushed-unasked $$(echo $$names | tr , ' ')); \
+	explore() { .venv/bin/pef explore $$designs --calls 1 --json "$$@" || test $$? -eq 1; }; \
+	explore $(PEF_REPORTS)/knobs.json --slots 1; \
+	explore $(PEF_REPORTS)/knobsplug.json --slots 1,1; \
+	explore $(PEF_REPORTS)/knobswire.json --slots 1 --faults 1 --wire unreliable; \
+	$(py) docs/make_answer.py $$(for name in knobs knobsplug knobswire; do echo $$name=$(PEF_REPORTS)/$$name.json; done)
 
 model-check: $(ready) ## compare SPIN's models of one GFN with what the explorer sees (spin, gcc): 3 minutes
 	@$(py) -m pef_model

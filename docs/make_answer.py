@@ -3,7 +3,8 @@
     python docs/make_answer.py NAME=REPORT.json ...
 
 A report is what `--json` wrote: of `pef explore`, `python -m pef_mutants explore`, or `pef designs` (costs).
-Rows of other names stay. Without a report the tables are written again from the rows that there are.
+Reports of one name add up, and rows of other names stay. Without a report the tables are written again from
+the rows that there are.
 """
 
 import json
@@ -22,6 +23,7 @@ RESULTS: Final = DOCS / "answer" / "results.json"
 DRAWN: Final = DOCS / "answer" / "pushed-fixed-with-d12.json"
 """What `python -m pef_mutants explore D12 --design pushed-fixed --slots 1 --keep DIR` found."""
 SOUND: Final = "**no reachable state breaks an invariant**"
+SOUND_IN_SHORT: Final = "nothing breaks"
 GIB: Final = 1 << 30
 MIB: Final = 1 << 20
 
@@ -35,6 +37,39 @@ HALVES: Final = {
 AT_ONCE: Final = "uses it at once"
 WAITS: Final = {"halves": AT_ONCE, "two": AT_ONCE, "waits": "waits until it is plugged in"}
 """The reports of these designs with two kinds of guests."""
+AS_IT_IS: Final = "nothing is changed"
+KNOBS: Final = {
+    "": AS_IT_IS,
+    "reflects": "a guest's fault on an invalidated page is reflected to the Hypervisor",
+    "unmarked": "the Ultravisor marks no page in flight",
+    "copies": "a paged-out page is copied as it comes until the VM is secure (D12)",
+    "coded": '"shared" has a code of its own',
+    "intent": "a flag of UV_PAGE_IN says that the page is to be secure",
+    "scrubs": "H_SVM_INIT_ABORT scrubs, and does not ask",
+    "late": "a plugged slot is marked after it is registered",
+    "early": "a plugged slot is marked before it is registered",
+}
+"""What each knob changes, by the name that the designs have of it; `pef_explorer.knobs` has the designs."""
+HALF: Final = {"pushed-marks": "pushed-fixed-scrubs", "pushed-asks": "pushed-fixed-late"}
+"""Two designs of other names that are `pushed-fixed` with one knob changed."""
+KNOB_REPORTS: Final = {
+    "knobs": "one GFN, one call at a time",
+    "knobsplug": "one GFN and one to plug, one call at a time",
+    "knobstwo": "one GFN, two calls at a time",
+    "knobswire": "one GFN, one call at a time, a message that may be lost or act twice",
+}
+"""The reports of these designs, and their bounds."""
+TWO_CALLS: Final = "one GFN and one to plug, two calls"
+MOST_FIRST: Final = {
+    "two": TWO_CALLS,
+    "halves": TWO_CALLS,
+    "knobstwo": "one GFN, two calls",
+    "knobsplug": "one GFN and one to plug, one call",
+    "knobs": "one GFN, one call",
+}
+"""Reports that have one-knob designs, with their bounds; the short table shows the first one."""
+KNOB_BASES: Final = ("pushed-fixed", "tracked", "pushed", "pushed-unasked")
+
 OF_SEARCHES: Final = ("all", "one", "onetwo", "two", "d12", "readings", "wireonce", "wireunreliable")
 """The reports of searches that have a table of their own."""
 Rows = dict[str, dict[str, Any]]
@@ -96,6 +131,57 @@ def halves(rows: Rows) -> str:
     return table(["H_SVM_INIT_ABORT", "a plugged slot is marked", "the guest", "verdict", "row"], lines)
 
 
+def changed_in(design: str) -> tuple[str, str]:
+    """Return the base of a design that has one knob changed, and the knob; empty where nothing is changed."""
+    named = HALF.get(design, design)
+    base = max((each for each in KNOB_BASES if (named + "-").startswith(f"{each}-")), key=len)
+    return base, named.removeprefix(base).removeprefix("-")
+
+
+def knobs(rows: Rows) -> str:
+    """Return the whole table of knobs: one line per base and knob, one column per bound."""
+    designs = dict.fromkeys(row_id.partition("/")[2] for row_id in rows if row_id.startswith("knobs/"))
+    order = [(base, knob) for base in KNOB_BASES for knob in KNOBS]
+    lines = [
+        [
+            f"`{base}`",
+            KNOBS[knob],
+            *(in_short(rows, f"{name}/{design}") for name in KNOB_REPORTS),
+        ]
+        for base, knob, design in sorted(
+            ((*changed_in(design), design) for design in designs), key=lambda each: order.index(each[:2])
+        )
+    ]
+    return table(["design", "what is changed", *KNOB_REPORTS.values()], lines)
+
+
+def in_short(rows: Rows, row_id: str) -> str:
+    """Return a verdict with its row, for a cell: of what is broken, what is found first."""
+    row = rows.get(row_id)
+    if row is None:
+        return ""
+    broken = sorted(row["violations"], key=lambda found: found[1])
+    others = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+    verdict = f"`{broken[0][0]}` ({broken[0][1]}){others}" if broken else verdict_of(row)
+    return f"{verdict.replace(SOUND, SOUND_IN_SHORT)} `{row_id}`"
+
+
+def knobs_alone(rows: Rows) -> str:
+    """Return the short table: each knob changed alone in `pushed-fixed`, and whether it can be left out."""
+    lines = []
+    for knob, sentence in KNOBS.items():
+        design = next((name for name, named in HALF.items() if named == f"pushed-fixed-{knob}"), None)
+        for report, bound in MOST_FIRST.items():
+            row_id = f"{report}/{design or f'pushed-fixed-{knob}'.removesuffix('-')}"
+            row = rows.get(row_id)
+            if row is not None and (row["violations"] or row["complete"]):
+                needed = "**needed**" if row["violations"] else "free, in this search"
+                lines.append([sentence, needed if knob else "", bound, verdict_of(row), f"`{row_id}`"])
+                break
+    header = ["changed alone in `pushed-fixed`", "the setting is", "searched", "verdict", "row"]
+    return table(header, lines)
+
+
 def costs(rows: Rows) -> str:
     """Return the table of what one UV_ESM costs."""
     lines = [
@@ -123,7 +209,7 @@ def amount(size: float) -> str:
 def tables(rows: Rows) -> dict[str, str]:
     """Return what stands in each block of the page."""
     found = {name: verdicts(rows, name) for name in OF_SEARCHES}
-    found["halves"] = halves(rows)
+    found |= {"halves": halves(rows), "knobs": knobs(rows), "knobsalone": knobs_alone(rows)}
     drawn = "\n".join(drawing.mermaid(read(DRAWN)))
     return {**found, "costs": costs(rows), "drawn": f"```mermaid\n{drawn}\n```"}
 
@@ -139,11 +225,11 @@ def written(page: str, rows: Rows) -> str:
 def main(reports: list[str]) -> None:
     """Take in the reports that are named, and write rows and page."""
     rows: Rows = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    for named in reports:
-        name, _, path = named.partition("=")
-        report = json.loads(Path(path).read_text(encoding="utf-8"))
-        rows = {row_id: row for row_id, row in rows.items() if not row_id.startswith(f"{name}/")}
-        rows |= rows_of(name, report)
+    files = [(name, path) for name, _, path in (named.partition("=") for named in reports)]
+    again = {f"{name}/" for name, _ in files}
+    rows = {row_id: row for row_id, row in rows.items() if not row_id.startswith(tuple(again))}
+    for name, path in files:
+        rows |= rows_of(name, json.loads(Path(path).read_text(encoding="utf-8")))
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     for page in PAGES:
         page.write_text(written(page.read_text(encoding="utf-8"), rows), encoding="utf-8")

@@ -1,7 +1,8 @@
 """What the rules are made of: the transition tables and the settings of both sides, for one design."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Final
 
 from pef_hypervisor.designs import DESIGNS as HV_DESIGNS
 from pef_hypervisor.designs import DesignRow
@@ -33,7 +34,25 @@ class Tables:
         return replace(self, hv={**self.hv, event: {**self.hv[event], state: cell}})
 
 
+NOT_IN_THE_RULES: Final = (
+    "reflects_faults",
+    "marks_hypercalls",
+    "copies_until_secure",
+    "shared_code",
+    "reads_intent",
+    "resident",
+    "page_in_flags",
+    "serves_faults",
+)
+"""Settings of either side that the rules take to be as they are by default."""
+
+
 def tables_of(name: DesignName) -> Tables:
-    """Return the tables of a design."""
-    row = HV_DESIGNS[name]
-    return Tables(GFN.cells, row.table.cells, VM_TABLE.cells, UV_DESIGNS[name], row)
+    """Return the tables of a design; raise ValueError where it has a setting that the rules do not know."""
+    row, settings = HV_DESIGNS[name], UV_DESIGNS[name]
+    both = [(each, field) for each in (row, settings) for field in fields(each)]
+    for each, field in both:
+        if field.name in NOT_IN_THE_RULES and getattr(each, field.name) != field.default:
+            message = f"{name}: the rules do not know its {field.name}"
+            raise ValueError(message)
+    return Tables(GFN.cells, row.table.cells, VM_TABLE.cells, settings, row)

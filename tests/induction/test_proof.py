@@ -3,20 +3,23 @@
 z3 is there for `make verify` alone.
 """
 
+from dataclasses import replace
 from importlib import import_module
 from typing import Any, Final
 
 import pytest
 
-from induction.design import Tables, tables_of
+from induction.design import NOT_IN_THE_RULES, Tables, tables_of
 from induction.invariant import invariant
 from induction.rules_of import rules_of
+from pef_hypervisor.designs import DESIGNS as HV_DESIGNS
 from pef_hypervisor.gfn.table import GfnAction, GfnEvent, to
 from pef_kit.core.table import Cell
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
 from pef_protocol.states import HvGfnState as H
 from pef_protocol.states import UvGfnState as S
+from pef_ultravisor.designs import DESIGNS as UV_DESIGNS
 from pef_ultravisor.gfn.table import Action, Event
 
 pytestmark = pytest.mark.verify
@@ -89,3 +92,19 @@ def test_an_answer_that_z3_does_not_have_is_no_proof(monkeypatch: pytest.MonkeyP
 def test_a_step_out_of_the_invariant_names_its_cell() -> None:
     tables = tables_of(Design.TRACKED).with_hv_cell(GfnEvent.INIT_DONE, H.NORMAL, to(H.NORMAL))
     assert broken(Design.TRACKED, tables)[0].rule.cell == "INIT_DONE x NORMAL = NORMAL, H_SUCCESS, NOTHING"
+
+
+@pytest.mark.parametrize("setting", NOT_IN_THE_RULES)
+def test_a_setting_that_the_rules_do_not_know_is_refused(
+    monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    side, rows = next(
+        (side, rows)
+        for side, rows in (("HV_DESIGNS", HV_DESIGNS), ("UV_DESIGNS", UV_DESIGNS))
+        if hasattr(rows[Design.TRACKED], setting)
+    )
+    row: Any = rows[Design.TRACKED]
+    changes: dict[str, Any] = {setting: object()}
+    monkeypatch.setattr(f"induction.design.{side}", {Design.TRACKED: replace(row, **changes)})
+    with pytest.raises(ValueError, match=setting):
+        tables_of(Design.TRACKED)

@@ -19,10 +19,12 @@ makes two known to services and commands. A part imports only what its own row i
 """
 
 # ruff: noqa: PLC0415 - a part imports only what its own row is made of
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from pef_explorer.half_repairs import ASKS, MARKS
 from pef_kit.core.designs import Row
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design, DesignName
@@ -124,3 +126,12 @@ PUSHED_UNMARKED: Final = KnobDesign(Design.PUSHED, UNMARKED)
 PUSHED_COPIES: Final = KnobDesign(Design.PUSHED, COPIES)
 PUSHED_CODED: Final = KnobDesign(Design.PUSHED, CODED)
 PUSHED_INTENT: Final = KnobDesign(Design.PUSHED, INTENT)
+PUSHED_UNASKED_REFLECTS: Final = KnobDesign(Design.PUSHED_UNASKED, REFLECTS)
+PUSHED_UNASKED_UNMARKED: Final = KnobDesign(Design.PUSHED_UNASKED, UNMARKED)
+
+DESIGNS: Final = {each.name: each for each in tuple(vars().values()) if isinstance(each, KnobDesign)}
+"""All of them by name, in the order of this file."""
+
+if __name__ == "__main__":
+    # What `PEF_DESIGNS` has to name for the whole table of knobs; `make knobs` asks for it.
+    sys.stdout.write(",".join([ASKS.name, MARKS.name, *DESIGNS]) + "\n")

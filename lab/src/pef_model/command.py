@@ -7,14 +7,16 @@ from typing import Final
 import typer
 
 from pef_explorer.engines import engine_for, processors
+from pef_explorer.plan import IMAGES
 from pef_lab import options as given
 from pef_lab.blocks import Blocks
 from pef_lab.commandline import FAILED, Command
+from pef_lab.failures import WrongInput
 from pef_lab.known_designs import ALL, GROUPS, chosen_designs
 from pef_lab.tables import console_for
 from pef_model.comparison import Row, compared
 from pef_model.spin import reached, require_tools
-from pef_model.tables import MODELS
+from pef_model.tables import Model, NotModelled
 
 app: Final = Command(
     help="Compare a model for SPIN with the services' own code: the states of one GFN at rest.",
@@ -31,7 +33,10 @@ def compare(
     """Compare, for each design and each part that a GFN may play in UV_ESM; fail where they differ."""
     require_tools()
     designs = chosen_designs(design or [ALL], GROUPS)
-    models = [replace(model, vcpus=vcpus) for model in MODELS if model.row.name in designs]
+    try:
+        models = [replace(Model.of(design, part), vcpus=vcpus) for design in designs for (part,) in IMAGES[1]]
+    except NotModelled as reason:
+        raise WrongInput(str(reason)) from None
     console, errors = console_for(), console_for(errors=True)
     began = time.perf_counter()
     errors.print(f"SPIN searches {len(models)} models of one GFN", soft_wrap=True)

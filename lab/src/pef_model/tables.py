@@ -15,11 +15,12 @@ from pef_hypervisor.gfn.table import VM_TABLE
 from pef_kit.core.table import Table
 from pef_protocol.codes import HCode, UCode
 from pef_protocol.designs import Design, DesignName
+from pef_protocol.quantities import U_PAGE_IN_SECURE
 from pef_ultravisor.designs import DESIGNS as ULTRAVISOR_DESIGNS
 from pef_ultravisor.designs import DesignSettings
 from pef_ultravisor.from_guest.unshare_page import KEPT_SHARED
 from pef_ultravisor.gfn.columns import HCALL_PENDING
-from pef_ultravisor.gfn.table import GFN, OPEN_CALLS
+from pef_ultravisor.gfn.table import GFN, OPEN_CALLS, SHARED_STATES
 
 AnyTable: TypeAlias = Table[Any, Any, Any]
 
@@ -60,8 +61,15 @@ class Model:
         if settings.exempt not in {0, HCALL_PENDING}:
             message = f"{row.name}: the marks {settings.exempt:#x} exempt a GFN from the shared-page policy"
             raise NotModelled(message)
-        if odd := row.leaves - {UCode.U_P2, UCode.U_RETRY}:
+        if odd := row.leaves - {UCode.U_P2, UCode.U_RETRY, UCode.U_PARAMETER}:
             message = f"{row.name}: a GFN stays as it is at {', '.join(code.name for code in odd)}"
+            raise NotModelled(message)
+        if odd := row.resident - {UCode.U_P2}:
+            message = f"{row.name}: a page is resident at {', '.join(code.name for code in odd)}"
+            raise NotModelled(message)
+        intent = U_PAGE_IN_SECURE if settings.reads_intent else 0
+        if (row.page_in_flags, row.serves_faults) != (intent, settings.reflects_faults):
+            message = f"{row.name}: one side has a flag of UV_PAGE_IN or H_SVM_PAGE_IN, and the other has not"
             raise NotModelled(message)
         return cls(part, settings, row, GFN, row.table, VM_TABLE)
 
@@ -80,12 +88,20 @@ def promela(models: Sequence[Model]) -> str:
         *_table("VM", [model.vm for model in models]),
         _is_one_of("UV_IS_TRANSIENT", OPEN_CALLS),
         _is_one_of("UV_IS_KEPT_SHARED", KEPT_SHARED),
+        _is_one_of("UV_IS_SHARED", SHARED_STATES),
         *_setting("PAGE_IN_MEANS", (model.settings.page_in for model in models)),
         *_setting("PAGE_IN_AT_DONE_MEANS", (model.settings.page_in_at_done for model in models)),
         *_setting("EXEMPT", (bool(model.settings.exempt) for model in models)),
         *_setting("ASKS_FOR_EVERY_GFN", (model.settings.asks_for_every_gfn for model in models)),
         *_setting("LEAVES_U_P2", (UCode.U_P2 in model.row.leaves for model in models)),
         *_setting("LEAVES_U_RETRY", (UCode.U_RETRY in model.row.leaves for model in models)),
+        *_setting("LEAVES_U_PARAMETER", (UCode.U_PARAMETER in model.row.leaves for model in models)),
+        *_setting("RESIDENT_U_P2", (UCode.U_P2 in model.row.resident for model in models)),
+        *_setting("SHARED_CODE", (CODES[model.settings.shared_code.name] for model in models)),
+        *_setting("READS_INTENT", (model.settings.reads_intent for model in models)),
+        *_setting("REFLECTS_FAULTS", (model.settings.reflects_faults for model in models)),
+        *_setting("MARKS_HYPERCALLS", (model.settings.marks_hypercalls for model in models)),
+        *_setting("COPIES_UNTIL_SECURE", (model.settings.copies_until_secure for model in models)),
         *_setting("IS_BROUGHT", (model.part is Part.BROUGHT for model in models)),
         *_setting("TWO_VCPUS", (model.vcpus > 1 for model in models)),
         *_setting("IS_UNMIGRATED", (model.part is Part.UNMIGRATED for model in models)),

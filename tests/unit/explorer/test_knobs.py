@@ -7,15 +7,13 @@ from typing import Any, Final
 import pytest
 
 from harness.known_designs import PARTS, known_to
-from pef_explorer import knobs
-from pef_explorer.knobs import KnobDesign
+from pef_explorer.knobs import DESIGNS as MADE
 from pef_hypervisor.designs import DESIGNS
 from pef_kit.core.designs import GROUP, NAMED_BY
 from pef_lab.known_designs import known_designs
-from pef_protocol.designs import Design
+from pef_protocol.designs import Design, DesignName
 from pef_ultravisor.designs import DESIGNS as SETTINGS
 
-MADE: Final = {each.name: each for each in vars(knobs).values() if isinstance(each, KnobDesign)}
 CHANGED: Final = {
     "reflects": {"reflects_faults", "serves_faults"},
     "unmarked": {"marks_hypercalls"},
@@ -33,7 +31,7 @@ def changed(row: Any, base: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_a_knob_changes_its_own_settings_and_no_other(name: str) -> None:
+def test_a_knob_changes_its_own_settings_and_no_other(name: DesignName) -> None:
     design = MADE[name]
     row, settings, observed = design.hypervisor, design.ultravisor, design.lab
     found = changed(row, DESIGNS[design.base]) | changed(settings, SETTINGS[design.base])

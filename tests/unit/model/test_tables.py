@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from pef_explorer.knobs import CODED, COPIES, INTENT, REFLECTS, UNMARKED, Knob, KnobDesign
 from pef_explorer.plan import Part
 from pef_hypervisor.designs import DESIGNS as ROWS
 from pef_kit.core.table import Cell, Table
@@ -102,3 +103,30 @@ def test_a_setting_that_no_model_knows_is_refused() -> None:
         Model.made_of(Part.SHARED, replace(TRACKED.settings, exempt=BUSY), TRACKED.row)
     with pytest.raises(NotModelled, match="tracked: a GFN stays as it is at U_P4"):
         Model.made_of(Part.SHARED, TRACKED.settings, replace(TRACKED.row, leaves=frozenset({UCode.U_P4})))
+    with pytest.raises(NotModelled, match="tracked: a page is resident at U_P4"):
+        Model.made_of(Part.SHARED, TRACKED.settings, replace(TRACKED.row, resident=frozenset({UCode.U_P4})))
+
+
+def test_each_knob_is_in_the_text() -> None:
+    """Each design with one knob changed has one setting in the text that `tracked` has not."""
+    changed = {
+        "reflects_faults": KnobDesign(Design.TRACKED, REFLECTS),
+        "marks_hypercalls": KnobDesign(Design.TRACKED, UNMARKED),
+        "copies_until_secure": KnobDesign(Design.TRACKED, COPIES),
+        "shared_code": KnobDesign(Design.PUSHED, CODED),
+        "reads_intent": KnobDesign(Design.TRACKED, INTENT),
+    }
+    models = [Model.made_of(Part.SHARED, each.ultravisor, each.hypervisor) for each in changed.values()]
+    text = promela([TRACKED, *models])
+    for place, name in enumerate(changed, start=1):
+        values = array(text, name)
+        assert values[0] != values[place]
+        assert [*values[:place], *values[place + 1 :]] == [values[0]] * (len(values) - 1)
+    assert array(text, "resident_u_p2") == array(text, "leaves_u_parameter") == [0, 0, 0, 0, 1, 0]
+
+
+@pytest.mark.parametrize("knob", [INTENT, REFLECTS])
+def test_a_flag_that_only_one_side_has_is_refused(knob: Knob) -> None:
+    settings = KnobDesign(Design.TRACKED, knob).ultravisor
+    with pytest.raises(NotModelled, match="one side has a flag"):
+        Model.made_of(Part.SHARED, settings, TRACKED.row)

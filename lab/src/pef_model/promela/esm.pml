@@ -4,8 +4,8 @@ inline import_page() {
 	do
 	:: plugged && (g != UV_SECURE || imported) -> break
 	:: else ->
-		requested = 1; hcall_pending = 1; in_flight++;
-		h_svm_page_in(0);
+		requested = 1; hcall_pending = MARKS_HYPERCALLS; in_flight++;
+		h_svm_page_in(0, 0);
 		if
 		:: !ALIVE(mine) -> outcome = ENDED; break
 		:: else -> requested = 0; hcall_pending = 0; in_flight--

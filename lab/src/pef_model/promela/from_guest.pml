@@ -19,11 +19,18 @@ inline resolve_fault(call) {
 		if
 		:: !waits ->
 			shares = (UV_ACTION(call, g) == UV_DO_PAGE_IN_SHARED);
-			hcall_pending = 1; in_flight++; missing = 0;
-			h_svm_page_in(shares);
+			missing = 0;
+			/* Nobody waits for a fault that is reflected, so nothing is in flight. */
+			reflected = (shares && REFLECTS_FAULTS && call == UV_ON_TOUCH);
+			if
+			:: reflected
+			:: else -> hcall_pending = MARKS_HYPERCALLS; in_flight++
+			fi;
+			h_svm_page_in(shares, reflected);
 			shares = 0;
 			if
-			:: !ALIVE(mine) -> outcome = ENDED; break
+			:: !ALIVE(mine) -> reflected = 0; outcome = ENDED; break
+			:: ALIVE(mine) && reflected -> reflected = 0
 			:: else -> hcall_pending = 0; in_flight--
 			fi;
 			if
@@ -75,7 +82,7 @@ inline revert() {
 		:: g == UV_HV_UNSHARING || g == UV_HV_UNSHARING_INV ->
 			do
 			::
-				h_svm_page_in(0);
+				h_svm_page_in(0, 0);
 				if
 				:: !ALIVE(mine) -> outcome = ENDED; break
 				:: else
@@ -115,7 +122,7 @@ inline share(commit) {
 		:: UV_ACTION(UV_ON_SHARE, g) == UV_DO_REQUEST_CHANGE ->
 			in_flight++;
 			advance(UV_ON_SHARE);
-			h_svm_page_in(1);
+			h_svm_page_in(1, 0);
 			if
 			:: !ALIVE(mine) -> outcome = ENDED; break
 			:: else
@@ -179,7 +186,7 @@ inline unshare(call, aborts) {
 		fi;
 		in_flight++;
 		advance(call);
-		h_svm_page_in(0);
+		h_svm_page_in(0, 0);
 		if
 		:: !ALIVE(mine) -> outcome = ENDED; break
 		:: else -> in_flight--

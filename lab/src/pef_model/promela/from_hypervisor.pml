@@ -26,7 +26,8 @@ inline move(number) {
 
 #define PAGE_TAKEN	((mapped || pinned) && !(svm != NO_SVM && plugged && mapped))
 
-inline uv_page_in() {
+/* `is_share`: the page is not to be secure. Only a design with a bit of intent has the Ultravisor know. */
+inline uv_page_in(is_share) {
 	whole_message = 0;
 	if
 	:: PAGE_TAKEN -> ucode = U_P2
@@ -36,9 +37,10 @@ inline uv_page_in() {
 		:: svm == ABORT && !(plugged && imported && (g == UV_SECURE || g == UV_PAGEDOUT)) -> ucode = U_STATE
 		:: svm != NO_SVM && !plugged && svm != ABORT -> ucode = U_P3
 		:: else ->
-			event = PAGE_IN_MEANS;
+			event = (READS_INTENT -> (is_share -> UV_ON_PAGE_IN : UV_ON_PAGE_IN_BARRED) : PAGE_IN_MEANS);
 			if
-			:: asking_done && !(imported && g == UV_SECURE) -> event = PAGE_IN_AT_DONE_MEANS
+			:: asking_done && !(imported && g == UV_SECURE) ->
+				event = (READS_INTENT -> (is_share -> UV_ON_PAGE_IN_AT_DONE : UV_ON_PAGE_IN_PUSHED) : PAGE_IN_AT_DONE_MEANS)
 			:: else
 			fi;
 			if
@@ -53,16 +55,17 @@ inline uv_page_in() {
 			:: busy -> ucode = U_BUSY
 			:: else ->
 				ucode = UV_CODE(event, g);
+				ucode = (ucode == U_P2 && UV_IS_SHARED(g) -> SHARED_CODE : ucode);
 				if
 				:: UV_ACTION(event, g) == UV_DO_IMPORT || UV_ACTION(event, g) == UV_DO_DECRYPT ->
-					opens = (UV_ACTION(event, g) == UV_DO_DECRYPT);
+					opens = (UV_ACTION(event, g) == UV_DO_DECRYPT && !(COPIES_UNTIL_SECURE && svm != SECURE));
 					of_svm = now_svm;
 					move(of_svm);
 					if
 					:: !ALIVE(of_svm) -> ucode = U_PARAMETER; whole_message = 1
 					:: else ->
 						if
-						:: !opens -> imported = 1
+						:: !opens -> imported = 1; g = UV_SECURE; recorded = 0
 						:: opens && recorded && genuine -> g = UV_SECURE; recorded = 0
 						:: else -> ucode = U_P3
 						fi

@@ -7,7 +7,8 @@ inline leave() {
 	turn[me] = 0; ending[me] = 0
 }
 
-inline h_svm_page_in(is_share) {
+/* `is_fault`: the Ultravisor reflects a fault. What is not secure is sent then, and stays what it is. */
+inline h_svm_page_in(is_share, is_fault) {
 	YIELD;
 	if
 	:: !MEANT -> hcode = NOT_MEANT
@@ -18,22 +19,22 @@ inline h_svm_page_in(is_share) {
 		:: else ->
 			turn[me] = 1;
 			hevent = (is_share -> HV_ON_SHARE : HV_ON_PAGE_IN);
-			hcode = HV_CODE(hevent, h);
+			hcode = (is_fault -> H_SUCCESS : HV_CODE(hevent, h));
 			if
 			:: h_busy -> hcode = H_BUSY
 			:: else
 			fi;
 			if
-			:: hcode != H_SUCCESS || HV_ACTION(hevent, h) == HV_DO_NOTHING
+			:: hcode != H_SUCCESS || HV_ACTION(hevent, h) == HV_DO_NOTHING || (is_fault && h == HV_SECURE)
 			:: else ->
-				next = HV_NEXT(hevent, h);
+				next = (is_fault -> h : HV_NEXT(hevent, h));
 				if
 				:: HV_ACTION(hevent, h) == HV_DO_PAGE_IN && h == HV_NORMAL && !host_populated && !sent -> h = next
 				:: else ->
 					if
 					:: is_share ->
 						fresh = (h == HV_SECURE);
-						send_batch(SEND_PAGE_IN);
+						send_batch(SEND_PAGE_TO_SHARE);
 						if
 						:: ucode == U_SUCCESS -> h = next; host_populated = 1; stand_in = (fresh || stand_in)
 						:: ucode != U_SUCCESS && ucode != U_BUSY && fresh -> scrub()
@@ -81,7 +82,7 @@ inline h_svm_init_start() {
 }
 
 #define UNMIGRATED(event, state)	(HV_ACTION(event, state) == HV_DO_MARK || HV_ACTION(event, state) == HV_DO_PAGE_IN)
-#define LEFT_AS_IT_IS(code)	((code == U_P2 && LEAVES_U_P2) || (code == U_RETRY && LEAVES_U_RETRY))
+#define LEFT_AS_IT_IS(code)	((code == U_P2 && LEAVES_U_P2) || (code == U_PARAMETER && LEAVES_U_PARAMETER) || (code == U_RETRY && LEAVES_U_RETRY))
 
 /* Treat a GFN that was not asked for as the design says; `obstacle`: the hypercall's code where that can't be. */
 inline migrate_remaining() {

@@ -48,6 +48,7 @@
 #define SEND_UNREGISTER	4
 #define SEND_TERMINATE	5
 #define SEND_WRITE_PATE	6
+#define SEND_PAGE_TO_SHARE	7
 
 #define FINE	0
 #define FAULT	1

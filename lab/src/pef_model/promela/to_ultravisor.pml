@@ -10,7 +10,8 @@ inline call_once(kind) {
 		:: named != 0 && named != now_svm -> ucode = UNMADE; whole_message = 1
 		:: else ->
 			if
-			:: kind == SEND_PAGE_IN -> uv_page_in()
+			:: kind == SEND_PAGE_IN -> uv_page_in(0)
+			:: kind == SEND_PAGE_TO_SHARE -> uv_page_in(1)
 			:: kind == SEND_PAGE_OUT -> uv_page_out()
 			:: kind == SEND_PAGE_INVAL -> uv_page_inval()
 			:: kind == SEND_REGISTER -> uv_register_mem_slot()
@@ -66,6 +67,7 @@ inline scrub() {
 
 inline page_in() {
 	send_batch(SEND_PAGE_IN);
+	ucode = (ucode == U_P2 && RESIDENT_U_P2 && !whole_message -> U_SUCCESS : ucode);
 	if
 	:: ucode == U_SUCCESS -> h = next; sent = 1; scrub()
 	:: else

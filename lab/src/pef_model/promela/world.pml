@@ -2,7 +2,7 @@
 
 proctype actor(byte me) {
 	byte mine, named, of_svm, answered_svm, ucode, hcode, event, hevent, next, before, outcome, fetched, obstacle;
-	bit whole_message, opens, in_clear, fresh, is_out, alone, again, gone, missing, waits, shares, tries_again, fails, writes;
+	bit whole_message, opens, in_clear, fresh, is_out, alone, again, gone, missing, waits, shares, reflected, tries_again, fails, writes;
 	atomic {
 		do
 		:: who == me ->
@@ -38,7 +38,7 @@ proctype actor(byte me) {
 			mine = 0; outcome = 0; writes = 0; answered_svm = 0;
 			assert(!named && !of_svm && !ucode && !hcode && !event && !hevent && !next && !before && !fetched);
 			assert(!obstacle && !whole_message && !opens && !in_clear && !fresh && !is_out && !alone && !again);
-			assert(!gone && !missing && !waits && !shares && !tries_again && !fails);
+			assert(!gone && !missing && !waits && !shares && !reflected && !tries_again && !fails);
 			calling[me] = 0;
 			who = NOBODY
 		od
