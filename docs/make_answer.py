@@ -24,6 +24,7 @@ DRAWN: Final = DOCS / "answer" / "pushed-fixed-with-d12.json"
 """What `python -m pef_mutants explore D12 --design pushed-fixed --slots 1 --keep DIR` found."""
 SOUND: Final = "**no reachable state breaks an invariant**"
 SOUND_IN_SHORT: Final = "nothing breaks"
+NEEDED, FREE = "**needed**", "free here"
 GIB: Final = 1 << 30
 MIB: Final = 1 << 20
 
@@ -42,7 +43,7 @@ KNOBS: Final = {
     "": AS_IT_IS,
     "reflects": "a guest's fault on an invalidated page is reflected to the Hypervisor",
     "unmarked": "the Ultravisor marks no page in flight",
-    "copies": "a paged-out page is copied as it comes until the VM is secure (D12)",
+    "copies": "until the VM is secure a paged-out page is copied as it comes (D12)",
     "coded": '"shared" has a code of its own',
     "intent": "a flag of UV_PAGE_IN says that the page is to be secure",
     "scrubs": "H_SVM_INIT_ABORT scrubs, and does not ask",
@@ -146,13 +147,27 @@ def knobs(rows: Rows) -> str:
         [
             f"`{base}`",
             KNOBS[knob],
+            needed(rows, base, design) if knob else "",
             *(in_short(rows, f"{name}/{design}") for name in KNOB_REPORTS),
         ]
         for base, knob, design in sorted(
             ((*changed_in(design), design) for design in designs), key=lambda each: order.index(each[:2])
         )
     ]
-    return table(["design", "what is changed", *KNOB_REPORTS.values()], lines)
+    return table(["design", "what is changed", "the setting is", *KNOB_REPORTS.values()], lines)
+
+
+def needed(rows: Rows, base: str, design: str) -> str:
+    """Say whether a design needs a setting: whether it breaks with that changed, on a wire without loss."""
+    if any(broken(rows, report, base) for report in MOST_FIRST):
+        return "of a design that is not sound"
+    return NEEDED if any(broken(rows, report, design) for report in MOST_FIRST) else FREE
+
+
+def broken(rows: Rows, report: str, design: str) -> bool:
+    """Tell whether a report has a row of a design in which something is broken."""
+    row = rows.get(f"{report}/{design}")
+    return row is not None and bool(row["violations"])
 
 
 def in_short(rows: Rows, row_id: str) -> str:
@@ -160,9 +175,9 @@ def in_short(rows: Rows, row_id: str) -> str:
     row = rows.get(row_id)
     if row is None:
         return ""
-    broken = sorted(row["violations"], key=lambda found: found[1])
-    others = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
-    verdict = f"`{broken[0][0]}` ({broken[0][1]}){others}" if broken else verdict_of(row)
+    found = sorted(row["violations"], key=lambda each: each[1])
+    others = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    verdict = f"`{found[0][0]}` ({found[0][1]}){others}" if found else verdict_of(row)
     return f"{verdict.replace(SOUND, SOUND_IN_SHORT)} `{row_id}`"
 
 
@@ -175,8 +190,8 @@ def knobs_alone(rows: Rows) -> str:
             row_id = f"{report}/{design or f'pushed-fixed-{knob}'.removesuffix('-')}"
             row = rows.get(row_id)
             if row is not None and (row["violations"] or row["complete"]):
-                needed = "**needed**" if row["violations"] else "free, in this search"
-                lines.append([sentence, needed if knob else "", bound, verdict_of(row), f"`{row_id}`"])
+                verdict = needed(rows, "pushed-fixed", row_id.partition("/")[2]) if knob else ""
+                lines.append([sentence, verdict, bound, verdict_of(row), f"`{row_id}`"])
                 break
     header = ["changed alone in `pushed-fixed`", "the setting is", "searched", "verdict", "row"]
     return table(header, lines)

@@ -8,7 +8,9 @@ from typing import Any, Final
 
 import pytest
 
+from pef_explorer.half_repairs import ASKS, MARKS
 from pef_explorer.invariants import EVERY_CALL_ENDS, INVARIANTS
+from pef_explorer.knobs import DESIGNS as KNOB_DESIGNS
 from pef_protocol.designs import SHOWN
 
 DOCS: Final = Path(__file__).parents[3] / "docs"
@@ -32,6 +34,38 @@ def test_no_line_gives_a_verdict_without_its_row() -> None:
             row = re.search(r"\| `([a-z0-9]+/[a-z-]+)` \|$", line)
             assert row is not None, line
             assert row[1] in ROWS
+
+
+def test_each_verdict_of_the_table_of_knobs_names_its_row_and_says_what_that_says() -> None:
+    (block,) = re.findall(
+        r"<!-- knobs -->\n(.*?)\n<!-- end -->", PAGES["the-question-in-detail.md"], re.DOTALL
+    )
+    lines = [line.strip("| ").split(" | ") for line in block.splitlines()[2:]]
+    cells = [cell for line in lines for cell in line[3:] if cell.strip()]
+    assert len(cells) >= len(lines) >= len(KNOB_DESIGNS)
+    for cell in cells:
+        parts = re.fullmatch(r"(?:nothing breaks|`(\w+)` .*) `([a-z]+/[a-z-]+)`", cell.strip())
+        assert parts is not None, cell
+        row = ROWS[parts[2]]
+        assert row["complete"]
+        names = [name for name, _ in row["violations"]]
+        assert parts[1] in (names or [None])
+
+
+def test_each_knob_has_a_row() -> None:
+    assert {f"knobs/{name}" for name in (*KNOB_DESIGNS, ASKS.name, MARKS.name)} <= ROWS.keys()
+
+
+def test_a_setting_without_which_something_breaks_is_needed_and_no_other() -> None:
+    sound = {"violations": [], "complete": True}
+    unsound = sound | {"violations": [["the_tables_agree", 3]]}
+    rows = {"knobs/tracked": sound, "knobs/tracked-copies": unsound, "knobs/tracked-early": sound}
+    assert MADE["needed"](rows, "tracked", "tracked-copies") == MADE["NEEDED"]
+    assert MADE["needed"](rows, "tracked", "tracked-early") == MADE["FREE"]
+    assert MADE["needed"](rows | {"knobs/tracked": unsound}, "tracked", "tracked-early") not in {
+        MADE["NEEDED"],
+        MADE["FREE"],
+    }
 
 
 def test_each_design_has_a_verdict_and_a_cost() -> None:
