@@ -11,11 +11,9 @@ import pytest
 
 from commuting.checks import commuting, ends_of_whole, local
 from commuting.settled import settled_states
-from pef_explorer.actions.action import Target
-from pef_explorer.actions.table import ACTIONS
-from pef_explorer.machines import operations
+from pef_explorer.actions.operations import PERFORMED, Asked, host_write
+from pef_explorer.machines.planned import PlannedPair
 from pef_explorer.machines.small_memory import TOKEN_BYTES
-from pef_explorer.machines.system import LPID
 from pef_explorer.plan import IMAGES, Part, Plan
 from pef_protocol.designs import Design
 
@@ -73,24 +71,26 @@ def test_a_call_on_the_whole_vm_ends_for_each_gfn_as_if_it_were_alone(plan: Plan
 
 
 def test_a_call_that_touches_another_gfn_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan, action = Plan(Design.TRACKED, (Part.UNMIGRATED, Part.UNMIGRATED), plug=0), ACTIONS["host write"]
+    plan = Plan(Design.TRACKED, (Part.UNMIGRATED, Part.UNMIGRATED), plug=0)
     settled = settled_states(plan)[:4]
 
-    def begin(world: Target, gfn: int) -> Any:
-        return action.begin(world, 1 - gfn)
+    def operation(machines: PlannedPair, asked: Asked) -> Any:
+        return host_write(machines, asked._replace(gfn=1 - asked.gfn))
 
-    monkeypatch.setitem(ACTIONS, action.name, replace(action, begin=begin))
+    performed = replace(PERFORMED["host write"], operation=operation)
+    monkeypatch.setitem(PERFORMED, "host write", performed)
     assert any("changed GFN" in sentence for sentence in local(plan, settled).wrong)
 
 
 def test_calls_that_do_not_commute_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan, action = Plan(Design.TRACKED, (Part.UNMIGRATED, Part.UNMIGRATED), plug=0), ACTIONS["host write"]
+    plan = Plan(Design.TRACKED, (Part.UNMIGRATED, Part.UNMIGRATED), plug=0)
     settled = settled_states(plan)[:4]
 
-    def begin(world: Target, gfn: int) -> Any:
-        place = world.system.normal_page(1 - gfn)
-        other = world.system.memory.known[place][:TOKEN_BYTES].tobytes()  # what the other GFN holds by then
-        return operations.host_write(world.system, LPID, gfn, other[::-1]), other[::-1]
+    def operation(machines: PlannedPair, asked: Asked) -> Any:
+        place = machines.page_of(asked.lpid, 1 - asked.gfn)
+        other = machines.memory.known[place][:TOKEN_BYTES].tobytes()  # what the other GFN holds by then
+        return host_write(machines, asked._replace(content=other[::-1]))
 
-    monkeypatch.setitem(ACTIONS, action.name, replace(action, begin=begin))
+    performed = replace(PERFORMED["host write"], operation=operation)
+    monkeypatch.setitem(PERFORMED, "host write", performed)
     assert commuting(plan, settled).wrong

@@ -1,12 +1,14 @@
-"""An action of an actor: where it is possible, what it does, and what the pages may hold afterwards."""
+"""An action of an actor in a search: where it is possible, and what the pages may hold afterwards."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
 from pef_explorer.actions.move import VM
+from pef_explorer.actions.operations import PERFORMED, Asked, Extent
 from pef_explorer.actions.oracle import Oracle
-from pef_explorer.machines.system import System
+from pef_explorer.machines.small_memory import TOKEN_BYTES
+from pef_explorer.machines.system import LPID, System
 from pef_explorer.plan import Extra, Plan, Troubles
 from pef_kit.core.effects import Operation
 from pef_protocol.states import UvGfnState as S
@@ -43,28 +45,53 @@ class Target(Protocol):
         """Note that the guest shares a GFN to which its open stores may go."""
 
 
-Begin = Callable[[Target, int], tuple[Operation[Any], bytes]]
+MayBe = Callable[[Target, int], bool]
+Write = Callable[[Target, range], bytes]
 End = Callable[[Target, int, frozenset[bytes], str], None]
+
+
+def writes_nothing(_: Target, __: range) -> bytes:
+    """Write nothing that the guest may find."""
+    return b""
+
+
+def nothing(_: Target, __: int, ___: frozenset[bytes], ____: str) -> None:
+    """Leave the oracle as it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A row of the table.
+    """A row of the table: how the oracle sees an action that `PERFORMED` has.
 
-    `begin` returns the operation and the value that it may write, or nothing; `end` gets the values that
-    the page may hold by now, of this call and of those that were open meanwhile, and how the call ended.
-    `whole`: it is done to the VM, not to a GFN; `plug`: to slot 1; else to `pages` GFNs. `extra`: where it is
-    switched on by that alone.
+    `write` notes that it begins, and returns the bytes that it may leave in the GFNs that it names; `end`
+    gets the values that the page may hold by now, of this call and of those that were open meanwhile, and how
+    the call ended. It names `pages` GFNs, and reads `length` bytes. `extra`: where it is switched on by that
+    alone.
     """
 
     name: str
-    begin: Begin
-    end: End
-    may_be: Callable[[Target, int], bool]
-    whole: bool = False
-    plug: bool = False
+    may_be: MayBe
+    write: Write = writes_nothing
+    end: End = nothing
     pages: int = 1
+    length: int = TOKEN_BYTES
     extra: Extra | None = None
+
+    def begin(self, world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
+        """Return its operation, and the value that it may write, or nothing."""
+        content = self.write(world, self.gfns(gfn))
+        asked = Asked(LPID, gfn, self.pages, content, self.length, world.oracle.secure)
+        return PERFORMED[self.name].operation(world.system, asked), content[:TOKEN_BYTES]
+
+    @property
+    def whole(self) -> bool:
+        """Tell whether it is done to the VM, not to a GFN."""
+        return PERFORMED[self.name].extent is Extent.VM
+
+    @property
+    def plug(self) -> bool:
+        """Tell whether it is done to slot 1."""
+        return PERFORMED[self.name].extent is Extent.SLOT
 
     def footprint(self, plan: Plan, gfn: int) -> frozenset[int]:
         """Return the GFNs that it reads or changes."""
@@ -134,7 +161,3 @@ def may_end(world: Target, gfn: int) -> bool:
 def has_no_vm(world: Target, _: int) -> bool:
     """Allow it where there is no VM."""
     return world.system.vm is None
-
-
-def nothing(_: Target, __: int, ___: frozenset[bytes], ____: str) -> None:
-    """Leave the oracle as it is."""

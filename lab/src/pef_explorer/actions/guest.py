@@ -1,79 +1,44 @@
-"""The actions of the guest: loads, stores and ultracalls, and the tokens that its pages may then hold."""
+"""What the stores and ultracalls of the guest leave in its pages."""
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-from pef_explorer.actions.action import PRIVATE, Begin, Target
+from pef_explorer.actions.action import PRIVATE, Target
 from pef_explorer.actions.oracle import OPEN, SECRET, ZERO
-from pef_explorer.machines import operations
-from pef_explorer.machines.small_memory import TOKEN_BYTES
-from pef_explorer.machines.system import LPID
-from pef_kit.core.effects import Operation
 from pef_protocol.states import UvGfnState as S
 
 KEPT_SHARED: Final = frozenset({S.SHARED_IMPLICIT, S.SHARED_IMPLICIT_INV})
 
 
-def load(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
-    """Load a token."""
-    return operations.load(world.system, LPID, gfn, TOKEN_BYTES, secure=world.oracle.secure), b""
-
-
-def store(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
+def store(world: Target, gfns: range) -> bytes:
     """Store a token."""
+    gfn = gfns.start
     secret = world.oracle.secure and world.at_uv(gfn) in PRIVATE and not world.shares(gfn)
     token = world.token(SECRET if secret else OPEN, gfn)
     world.oracle.also(gfn, token)
-    return operations.store(world.system, LPID, gfn, token, secure=world.oracle.secure), token
+    return token
 
 
-def zeroing(ultracall: Callable[..., Operation[Any]]) -> Begin:
-    """Return the action of an ultracall after which the page is zero."""
-
-    def begin(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
-        kept = world.at_uv(gfn) in KEPT_SHARED
-        if not kept:
-            world.oracle.also(gfn, ZERO)
-        return ultracall(world.system, LPID, gfn), b"" if kept else ZERO
-
-    return begin
+def unshare(world: Target, gfns: range) -> bytes:
+    """Zero the pages that are the guest's own to share."""
+    zeroed = [gfn for gfn in gfns if world.at_uv(gfn) not in KEPT_SHARED]
+    for gfn in zeroed:
+        world.oracle.also(gfn, ZERO)
+    return ZERO if zeroed else b""
 
 
-def zeroing_two(ultracall: Callable[..., Operation[Any]]) -> Begin:
-    """Return the action of an ultracall on two GFNs after which both pages are zero."""
-
-    def begin(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
-        zeroed = [each for each in (gfn, gfn + 1) if world.at_uv(each) not in KEPT_SHARED]
-        for each in zeroed:
-            world.oracle.also(each, ZERO)
-        return ultracall(world.system, LPID, gfn, 2), ZERO if zeroed else b""
-
-    return begin
+def share(world: Target, gfns: range) -> bytes:
+    """Zero pages; a store of another vCPU may go to a page before it is shared, or afterwards."""
+    for gfn in gfns:
+        world.is_shared_meanwhile(gfn)
+    return unshare(world, gfns)
 
 
-zeroing_share: Final = zeroing(operations.share)
-zeroing_share_of_two: Final = zeroing_two(operations.share)
-
-
-def share(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
-    """Make UV_SHARE_PAGE; a store of another vCPU may go to the page before it is shared, or afterwards."""
-    world.is_shared_meanwhile(gfn)
-    return zeroing_share(world, gfn)
-
-
-def share_two(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
-    """Make UV_SHARE_PAGE for two GFNs."""
-    world.is_shared_meanwhile(gfn)
-    world.is_shared_meanwhile(gfn + 1)
-    return zeroing_share_of_two(world, gfn)
-
-
-def unshare_all(world: Target, _: int) -> tuple[Operation[Any], bytes]:
-    """Make UV_UNSHARE_ALL_PAGES."""
+def unshare_all(world: Target, _: range) -> bytes:
+    """Zero what the guest shares."""
     for gfn in range(world.system.plan.pages):
         if world.at_uv(gfn) in {S.SHARED, S.SHARED_INV}:
             world.oracle.also(gfn, ZERO)
-    return operations.unshare_all(world.system, LPID), ZERO
+    return ZERO
 
 
 def written(world: Target, gfn: int, values: frozenset[bytes], outcome: str) -> None:

@@ -1,26 +1,20 @@
-"""The actions of the VMM and of host memory management, and the tokens that pages may then hold."""
-
-from typing import Any
+"""What the VMM and host memory management leave in the pages of the guest."""
 
 from pef_explorer.actions.action import PRIVATE, Kept, Target, may_be_kept
 from pef_explorer.actions.oracle import HOST, ZERO
 from pef_explorer.actions.outcome import ENDED, succeeded
-from pef_explorer.machines import operations
-from pef_explorer.machines.small_memory import KNOWN_BYTES, TOKEN_BYTES
-from pef_explorer.machines.system import LPID
 from pef_hypervisor.outcome import Errno
-from pef_kit.core.effects import Operation
 from pef_protocol.states import HvVmState, UvVmState
 from pef_protocol.states import UvGfnState as S
 from pef_ultravisor.state import Svm
 
 
-def reset(world: Target, _: int) -> tuple[Operation[Any], bytes]:
-    """Reset the VM."""
+def reset(world: Target, _: range) -> bytes:
+    """Zero the pages of an SVM."""
     if world.oracle.secure or world.system.svm is not None:
         for gfn in range(world.system.plan.pages):
             world.oracle.also(gfn, ZERO)
-    return world.system.hv.reset(LPID), ZERO
+    return ZERO
 
 
 def was_reset(world: Target, _: int, __: frozenset[bytes], outcome: str) -> None:
@@ -33,32 +27,15 @@ def was_reset(world: Target, _: int, __: frozenset[bytes], outcome: str) -> None
         world.oracle.secure = False
 
 
-def replace(world: Target, _: int) -> tuple[Operation[Any], bytes]:
-    """Destroy the VM, and create another one with its lpid."""
-    plan = world.system.plan
-    return operations.replace(world.system, LPID, plan.design, len(plan.image)), b""
-
-
-def create(world: Target, _: int) -> tuple[Operation[Any], bytes]:
-    """Create a VM."""
-    return world.system.make_vm(), b""
-
-
 def was_made(world: Target, _: int, __: frozenset[bytes], outcome: str) -> None:
     """Note that the VM is a new one, if it was created."""
     if outcome == Errno.OK.name:
         world.oracle.is_new()
 
 
-def host_read(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
-    """Read a token for the VMM."""
-    return operations.host_read(world.system, LPID, gfn, TOKEN_BYTES), b""
-
-
-def host_write(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
-    """Write a token for the VMM."""
-    token = world.token(HOST, gfn)
-    return operations.host_write(world.system, LPID, gfn, token), token
+def host_write(world: Target, gfns: range) -> bytes:
+    """Write a token."""
+    return world.token(HOST, gfns.start)
 
 
 def host_wrote(world: Target, gfn: int, values: frozenset[bytes], outcome: str) -> None:
@@ -87,11 +64,6 @@ def _is_half_reset(world: Target) -> bool:
     return runs and vm is not None and vm.state is not HvVmState.SECURE
 
 
-def keep(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
-    """Read all of a page for the VMM, which keeps what it gets if that is encrypted."""
-    return operations.host_read(world.system, LPID, gfn, KNOWN_BYTES), b""
-
-
 def was_kept(world: Target, gfn: int, _: frozenset[bytes], outcome: str) -> None:
     """Keep the encrypted page, if one was read."""
     page = world.system.normal_page(gfn)
@@ -99,15 +71,9 @@ def was_kept(world: Target, gfn: int, _: frozenset[bytes], outcome: str) -> None
         world.kept = Kept(gfn, world.system.memory.known[page].tobytes(), world.oracle.may[gfn])
 
 
-def write_kept(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
-    """Write the encrypted page that was kept over a page."""
-    page = world.kept.page if world.kept else b""
-    return operations.host_write(world.system, LPID, gfn, page), page[:TOKEN_BYTES]
-
-
-def unmap(world: Target, gfn: int) -> tuple[Operation[Any], bytes]:
-    """Take a page out of the guest's reach."""
-    return operations.unmap(world.system, LPID, gfn), b""
+def write_kept(world: Target, _: range) -> bytes:
+    """Write the encrypted page that was kept."""
+    return world.kept.page if world.kept else b""
 
 
 def unmapped(world: Target, gfn: int, _: frozenset[bytes], outcome: str) -> None:
@@ -116,15 +82,9 @@ def unmapped(world: Target, gfn: int, _: frozenset[bytes], outcome: str) -> None
         world.oracle.absent[gfn] = True
 
 
-def add(world: Target, _: int) -> tuple[Operation[Any], bytes]:
-    """Add slot 1."""
-    plan = world.system.plan
-    for gfn in plan.plugged:
+def plug(world: Target, _: range) -> bytes:
+    """Let the pages of slot 1 be zero."""
+    for gfn in world.system.plan.plugged:
         world.oracle.only(gfn, ZERO)
         world.oracle.tainted[gfn] = world.oracle.absent[gfn] = False
-    return operations.plug(world.system, LPID, plan.plugged), b""
-
-
-def remove(world: Target, _: int) -> tuple[Operation[Any], bytes]:
-    """Remove slot 1."""
-    return operations.unplug(world.system, LPID), b""
+    return b""

@@ -5,7 +5,7 @@ from typing import Any, Final
 from pef_explorer.actions.oracle import ZERO
 from pef_explorer.machines.wire import NotDone
 from pef_hypervisor.checks import Refused
-from pef_hypervisor.outcome import Outcome
+from pef_hypervisor.outcome import Errno, Outcome
 from pef_kit.core.life import Ended
 from pef_protocol.calls import Reply
 from pef_ultravisor.access import AccessFailure
@@ -36,3 +36,12 @@ def word_for(outcome: Any, may: frozenset[bytes]) -> str:
 def succeeded(word: str) -> bool:
     """Tell whether a call that ended with `word` did what was asked."""
     return word in {"U_SUCCESS", "OK", "resolved", "as written", "zero", "other"}
+
+
+def is_success(outcome: Any) -> bool:
+    """Tell whether an operation that returned or raised `outcome` did what was asked."""
+    if isinstance(outcome, Reply):
+        return outcome.code.succeeded
+    if isinstance(outcome, Outcome):
+        return outcome.errno is Errno.OK
+    return outcome is None or isinstance(outcome, bytes | bytearray | memoryview)

@@ -1,4 +1,4 @@
-"""The table of actions: every action of every actor on the small VM.
+"""The table of actions: every action of every actor in a search of the small VM.
 
 The footprint of an action is the set of GFNs that it reads or changes; `VM` stands for the VM as a whole. Two
 open calls with disjoint footprints can't observe each other, so only one order of them is explored.
@@ -17,7 +17,6 @@ from pef_explorer.actions.action import (
     is_there,
     may_be_kept,
     may_end,
-    nothing,
     plugged,
     runs_secure,
     two_run_secure,
@@ -25,7 +24,7 @@ from pef_explorer.actions.action import (
 )
 from pef_explorer.actions.move import GUESTS, MEMORY, VM, VMM, Move
 from pef_explorer.actions.names import ActionName, ExtraActionName
-from pef_explorer.machines import operations
+from pef_explorer.machines.small_memory import KNOWN_BYTES
 from pef_explorer.plan import Extra, Plan
 
 REPLACE: Final = ActionName.REPLACE.value
@@ -37,61 +36,55 @@ UV_ESM: Final = ActionName.ESM.value
 ESM_FAILS: Final = ActionName.BAD_ESM.value
 
 GUEST_ACTIONS: Final = (
-    Action(ActionName.LOAD.value, guest.load, nothing, is_there),
-    Action(ActionName.STORE.value, guest.store, guest.written, is_there),
-    Action(ActionName.SHARE.value, guest.share, guest.written, runs_secure),
-    Action(ActionName.UNSHARE.value, guest.zeroing(operations.unshare), guest.written, runs_secure),
+    Action(ActionName.LOAD.value, is_there),
+    Action(ActionName.STORE.value, is_there, guest.store, guest.written),
+    Action(ActionName.SHARE.value, runs_secure, guest.share, guest.written),
+    Action(ActionName.UNSHARE.value, runs_secure, guest.unshare, guest.written),
     Action(
         ExtraActionName.SHARE_TWO.value,
-        guest.share_two,
-        guest.two_written,
         two_run_secure,
+        guest.share,
+        guest.two_written,
         pages=2,
         extra=Extra.RANGE,
     ),
     Action(
         ExtraActionName.UNSHARE_TWO.value,
-        guest.zeroing_two(operations.unshare),
-        guest.two_written,
         two_run_secure,
+        guest.unshare,
+        guest.two_written,
         pages=2,
         extra=Extra.RANGE,
     ),
-    Action(ActionName.UNSHARE_ALL.value, guest.unshare_all, nothing, is_secure, whole=True),
-    Action(ActionName.REBOOT.value, host.reset, host.was_reset, has_vm, whole=True),
+    Action(ActionName.UNSHARE_ALL.value, is_secure, guest.unshare_all),
+    Action(ActionName.REBOOT.value, has_vm, host.reset, host.was_reset),
 )
 VMM_ACTIONS: Final = (
-    Action(ActionName.HOST_READ.value, host.host_read, nothing, is_there),
-    Action(ActionName.HOST_WRITE.value, host.host_write, host.host_wrote, is_there),
+    Action(ActionName.HOST_READ.value, is_there),
+    Action(ActionName.HOST_WRITE.value, is_there, host.host_write, host.host_wrote),
     Action(
         ExtraActionName.KEEP.value,
-        host.keep,
-        host.was_kept,
         may_be_kept,
+        end=host.was_kept,
+        length=KNOWN_BYTES,
         extra=Extra.OLD_CIPHERTEXT,
     ),
     Action(
         ExtraActionName.WRITE_KEPT.value,
+        is_no_longer_newest,
         host.write_kept,
         host.host_wrote,
-        is_no_longer_newest,
         extra=Extra.OLD_CIPHERTEXT,
     ),
-    Action(ActionName.RESET.value, host.reset, host.was_reset, has_vm, whole=True),
-    Action(ActionName.HOT_ADD.value, host.add, nothing, unplugged, plug=True),
-    Action(
-        REPLACE,
-        host.replace,
-        host.was_made,
-        may_end,
-        whole=True,
-    ),
-    Action(ActionName.CREATE.value, host.create, host.was_made, has_no_vm, whole=True),
-    Action(ActionName.HOT_REMOVE.value, host.remove, nothing, plugged, plug=True),
+    Action(ActionName.RESET.value, has_vm, host.reset, host.was_reset),
+    Action(ActionName.HOT_ADD.value, unplugged, host.plug),
+    Action(REPLACE, may_end, end=host.was_made),
+    Action(ActionName.CREATE.value, has_no_vm, end=host.was_made),
+    Action(ActionName.HOT_REMOVE.value, plugged),
 )
 MEMORY_ACTIONS: Final = (
-    Action(PAGE_OUT, host.host_read, nothing, is_there),
-    Action(ActionName.UNMAP.value, host.unmap, host.unmapped, is_there),
+    Action(PAGE_OUT, is_there),
+    Action(ActionName.UNMAP.value, is_there, end=host.unmapped),
 )
 ACTIONS: Final = {each.name: each for each in (*GUEST_ACTIONS, *VMM_ACTIONS, *MEMORY_ACTIONS)}
 

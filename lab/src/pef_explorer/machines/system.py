@@ -12,21 +12,19 @@ import numpy as np
 from pef_explorer.checkpoints import hypervisor as hv_side
 from pef_explorer.checkpoints import ultravisor as uv_side
 from pef_explorer.machines.open_call import OpenCall, run_to_end
-from pef_explorer.machines.operations import create
-from pef_explorer.machines.pair import Pair
+from pef_explorer.machines.planned import PlannedPair
 from pef_explorer.machines.small_esm import Entering, steps_for
 from pef_explorer.machines.small_memory import KNOWN_BYTES, HeapFrames, HeapMemory, KnownBytesSealer
 from pef_explorer.plan import Plan
 from pef_hypervisor.dispatch import Hypervisor
-from pef_hypervisor.outcome import Errno, Outcome
+from pef_hypervisor.outcome import Errno
 from pef_hypervisor.state import Vm
 from pef_kit.core.effects import Operation
 from pef_kit.core.hello import Epochs
-from pef_kit.runtime.bus import NORMAL_BASE
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side
 from pef_protocol.identity import instance_of
-from pef_protocol.quantities import PAGE_ORDER, Lpid
+from pef_protocol.quantities import Lpid
 from pef_ultravisor.boot.image import EsmFailure
 from pef_ultravisor.gfn.columns import FrameSlot
 from pef_ultravisor.state import Capacity, Svm, Ultravisor
@@ -58,17 +56,16 @@ class Snapshot(NamedTuple):
     epoch: int
 
 
-class System(Pair[HeapMemory]):
+class System(PlannedPair):
     """The machines of one plan. It is the wire between them, too."""
 
     slots = 8
     """More than the calls and copies that a plan has: a session is made anew whenever a state is put back."""
 
     def __init__(self, plan: Plan) -> None:
-        self.plan = plan
         self.generation = 0
         """SVMs made so far: each has keys of its own."""
-        super().__init__()
+        super().__init__(plan)
         self.steps = steps_for(plan)
         self.entering: Entering | None = None
         self._run(self.introduce())
@@ -163,10 +160,6 @@ class System(Pair[HeapMemory]):
         """Return the VM, or None while there is none."""
         return self.hv.store.vms.get(LPID)
 
-    def make_vm(self) -> Operation[Outcome]:
-        """Create the VM with slot 0."""
-        return create(self, self.plan.design, len(self.plan.image))
-
     @property
     def svm(self) -> Svm | None:
         """Return the VM's SVM, or None."""
@@ -182,8 +175,7 @@ class System(Pair[HeapMemory]):
 
     def normal_page(self, gfn: int) -> int | None:
         """Return which page of normal memory belongs to `gfn` as the Hypervisor keeps it, or None."""
-        slot = self.vm.slots.holding(gfn) if self.vm else None
-        return None if slot is None else (slot.base - NORMAL_BASE >> PAGE_ORDER) + gfn - slot.first
+        return self.page_of(LPID, gfn)
 
 
 def known_of(slot: FrameSlot) -> Any:

@@ -81,7 +81,7 @@ class Judge:
             )
         if token in self._oracle.secrets:
             raise Broken("no_plaintext_outside", f"a secret of VM {vm}, GFN {gfn}, is in normal page {page}")
-        if self._machines.normal_page(vm, gfn) != page:
+        if self._machines.page_of(vm + 1, gfn) != page:
             sentence = (
                 f"what was written to VM {vm}, GFN {gfn}, is in normal page {page}, which is not its own"
             )

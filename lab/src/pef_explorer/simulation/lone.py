@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from pef_explorer.actions.names import ActionName
+from pef_explorer.actions.outcome import is_success
 from pef_explorer.machines.open_call import Pending
 from pef_explorer.machines.wire import NotDone
 from pef_explorer.simulation.chains import Chain
@@ -11,10 +12,8 @@ from pef_explorer.simulation.judge import Broken, Judge
 from pef_explorer.simulation.machines import Machines
 from pef_explorer.simulation.oracle import SimulationOracle
 from pef_explorer.simulation.pages import Watch
-from pef_hypervisor.outcome import Errno, Outcome
 from pef_kit.core.effects import Operation, PeerFailure
 from pef_kit.core.life import Ended
-from pef_protocol.calls import Reply
 from pef_protocol.events import Side
 from pef_ultravisor.access import AccessFailure
 
@@ -37,7 +36,7 @@ class LoneActions:
         """Do an operation of the VMM alone; raise Broken where it does not succeed."""
         start = Start(-1, 0, 0, vm, "vmm", ActionName.HOST_READ, 0, 1)
         outcome = self._to_its_end(Chain(operation, self.machines, Side.HYPERVISOR, start))
-        if not succeeded(outcome):
+        if not is_success(outcome):
             raise Broken("what_is_asked_alone_succeeds", f"VM {vm}: {outcome}")
 
     def alone(self, start: Start) -> None:
@@ -46,7 +45,7 @@ class LoneActions:
         operation, side = self.machines.act(start)
         outcome = self._to_its_end(Chain(operation, self.machines, side, start))
         self.judge_outcome(watch, outcome)
-        if not succeeded(outcome):
+        if not is_success(outcome):
             where = f"VM {start.vm}, GFN {start.gfn}"
             raise Broken("what_is_asked_alone_succeeds", f"{where}: {start.action}: {outcome}")
 
@@ -67,14 +66,5 @@ class LoneActions:
         if content and watch.found is not None:
             self.judge.judge_seen(watch, bytes(outcome))
         life = self.machines.life(watch.start.vm + 1)
-        self.oracle.end(watch, succeeded=succeeded(outcome), life=life)
+        self.oracle.end(watch, succeeded=is_success(outcome), life=life)
         self.judge.judge_stored(watch.token)
-
-
-def succeeded(outcome: Any) -> bool:
-    """Tell whether an action did what was asked."""
-    if isinstance(outcome, Reply):
-        return outcome.code.succeeded
-    if isinstance(outcome, Outcome):
-        return outcome.errno is Errno.OK
-    return outcome is None or isinstance(outcome, bytes | bytearray | memoryview)

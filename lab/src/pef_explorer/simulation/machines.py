@@ -6,23 +6,22 @@ from typing import Any, Final
 import numpy as np
 
 from pef_explorer.actions.names import ActionName
-from pef_explorer.machines import operations
-from pef_explorer.machines.pair import Pair
+from pef_explorer.actions.operations import PERFORMED, Asked
+from pef_explorer.machines.planned import PlannedPair
 from pef_explorer.machines.small_esm import Step, measured, not_as_promised, phases, steps_for
 from pef_explorer.machines.small_memory import HeapFrames, HeapMemory, KnownBytesSealer
 from pef_explorer.plan import Plan
-from pef_explorer.simulation.events import GUEST, SIZE, Seed, Start, token_of
+from pef_explorer.simulation.events import SIZE, Seed, Start, token_of
 from pef_hypervisor.dispatch import Hypervisor
 from pef_hypervisor.outcome import Errno, Outcome
 from pef_kit.core.checks import refuse
 from pef_kit.core.effects import Operation
-from pef_kit.runtime.bus import NORMAL_BASE
 from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.events import Side
 from pef_protocol.http import Caller, Role
 from pef_protocol.identity import instance_of
-from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid
+from pef_protocol.quantities import PAGE_SIZE, Gpa, Lpid
 from pef_protocol.states import HvVmState, UvVmState
 from pef_protocol.ultracalls import Esm
 from pef_ultravisor.checks import GuestCall
@@ -32,14 +31,12 @@ from pef_ultravisor.state import Capacity, Ultravisor
 SEEN_BYTES: Final = 16
 """Bytes of an access: a token, and as many that are zero in every page that is not encrypted."""
 ENTRY: Final = Esm(Gpa(PAGE_SIZE), Gpa(PAGE_SIZE))
-BY_HYPERVISOR: Final = frozenset(ActionName) - frozenset(GUEST) | {ActionName.REBOOT}
-"""Actions that the Hypervisor does for a VMM."""
 SPARE: Final = 2
 """Normal memory beyond what the VMs have, in VMs: what one left is not always in one piece."""
 MACHINE_KEY: Final = b"what this machine's key is made of"
 
 
-class Machines(Pair[HeapMemory]):
+class Machines(PlannedPair):
     """An Ultravisor and a Hypervisor with `WORLD.vms` VMs; it is the wire between them, too.
 
     An lpid is given to the next VM as soon as no VM has it.
@@ -48,11 +45,10 @@ class Machines(Pair[HeapMemory]):
     def __init__(self, seed: Seed) -> None:
         self._seed = seed.number
         self._drawn = 0
-        self._design = seed.design
         self.lpid_in_replacement: int | None = None
         """The lpid of the VM that is being destroyed and made anew: one at a time."""
-        super().__init__()
-        self._good = steps_for(Plan(seed.design, SIZE.image, SIZE.plug))
+        super().__init__(Plan(seed.design, SIZE.image, SIZE.plug))
+        self._good = steps_for(self.plan)
         self._bad = tuple(not_as_promised if step is measured else step for step in self._good)
 
     def new_memory(self) -> HeapMemory:
@@ -93,55 +89,21 @@ class Machines(Pair[HeapMemory]):
     def act(self, start: Start) -> tuple[Operation[Any], Side]:
         """Return the operation by which an action is done, and the side that does it."""
         lpid = Lpid(start.vm + 1)
-        if start.action in BY_HYPERVISOR:
-            return self._by_the_host(start, lpid), Side.HYPERVISOR
         if start.action in {ActionName.ESM, ActionName.BAD_ESM}:
             steps = self._good if start.action is ActionName.ESM else self._bad
             return self._enter(lpid, steps), Side.ULTRAVISOR
-        if start.action not in {ActionName.LOAD, ActionName.STORE}:
-            return self._ultracall(start, lpid), Side.ULTRAVISOR
-        secure = self.runs_secure(lpid)
-        side = Side.ULTRAVISOR if secure else Side.HYPERVISOR
-        if start.action is ActionName.LOAD:
-            return operations.load(self, lpid, start.gfn, SEEN_BYTES, secure=secure), side
-        return operations.store(self, lpid, start.gfn, _content(start), secure=secure), side
+        performed, secure = PERFORMED[start.action], self.runs_secure(lpid)
+        token = token_of(start).to_bytes(8, "little")
+        asked = Asked(lpid, start.gfn, start.pages, token, SEEN_BYTES, secure)
+        return performed.operation(self, asked), performed.side_for(secure=secure)
 
-    def _ultracall(self, start: Start, lpid: Lpid) -> Operation[Reply]:
-        match start.action:
-            case ActionName.SHARE:
-                return operations.share(self, lpid, start.gfn, start.pages)
-            case ActionName.UNSHARE:
-                return operations.unshare(self, lpid, start.gfn, start.pages)
-        return operations.unshare_all(self, lpid)
-
-    def _by_the_host(self, start: Start, lpid: Lpid) -> Operation[Any]:
-        match start.action:
-            case ActionName.HOST_WRITE:
-                return operations.host_write(self, lpid, start.gfn, _content(start))
-            case ActionName.HOT_ADD:
-                return operations.plug(self, lpid, range(SIZE.gfns, SIZE.pages))
-            case ActionName.HOT_REMOVE:
-                return operations.unplug(self, lpid)
-            case ActionName.UNMAP:
-                return operations.unmap(self, lpid, start.gfn, start.pages)
-            case ActionName.REBOOT | ActionName.RESET:
-                return self.hv.reset(lpid)
-            case ActionName.REPLACE:
-                return self._replace(lpid)
-        length = (start.pages - 1) * PAGE_SIZE + SEEN_BYTES
-        return operations.host_read(self, lpid, start.gfn, length)
-
-    def make_vm(self) -> Operation[Outcome]:
-        """Create a VM with its first slot."""
-        return operations.create(self, self._design, SIZE.gfns)
-
-    def _replace(self, lpid: Lpid) -> Operation[Outcome]:
+    def replace_vm(self, lpid: Lpid) -> Operation[Outcome]:
         """Destroy a VM, and give its lpid to another one."""
         if self.lpid_in_replacement is not None:
             return Outcome(Errno.EBUSY, "another VM is being replaced")
         self.lpid_in_replacement = lpid
         try:
-            return (yield from operations.replace(self, lpid, self._design, SIZE.gfns))
+            return (yield from super().replace_vm(lpid))
         finally:
             self.lpid_in_replacement = None
 
@@ -173,14 +135,3 @@ class Machines(Pair[HeapMemory]):
             return "normal" if vm.state is HvVmState.NORMAL and not vm.abort_due else "neither"
         both = svm.state is UvVmState.SECURE and vm.state is HvVmState.SECURE
         return "secure" if both else "neither"
-
-    def normal_page(self, vm: int, gfn: int) -> int | None:
-        """Return which page of normal memory belongs to a GFN, or None where it lies in no slot."""
-        owner = self.hv.store.vms.get(vm + 1)
-        slot = owner.slots.holding(gfn) if owner else None
-        return None if slot is None else (slot.base - NORMAL_BASE >> PAGE_ORDER) + gfn - slot.first
-
-
-def _content(start: Start) -> bytes:
-    """Return the token that an action writes, as bytes."""
-    return token_of(start).to_bytes(8, "little")

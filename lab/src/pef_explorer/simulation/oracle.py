@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from pef_explorer.actions.names import ActionName
+from pef_explorer.actions.operations import PERFORMED, Extent
 from pef_explorer.plan import Part
 from pef_explorer.simulation.events import SIZE, Start, page_of_token
 from pef_explorer.simulation.pages import ZERO, Page, Stamp, Vm, Watch, Whose
@@ -15,6 +16,9 @@ from pef_lab.known_designs import known_designs
 from pef_protocol.designs import DesignName
 
 WRITES: Final = frozenset({ActionName.STORE, ActionName.HOST_WRITE})
+READS: Final = frozenset({ActionName.LOAD, ActionName.HOST_READ})
+TAKES_AWAY: Final = frozenset({ActionName.PAGE_OUT, ActionName.UNMAP})
+"""What changes no byte that the guest may find."""
 
 
 class SimulationOracle:
@@ -59,24 +63,17 @@ class SimulationOracle:
             self.issued.add(token)
         if start.action is ActionName.STORE:
             self._guests.add(token)
-        match start.action:
-            case ActionName.LOAD | ActionName.HOST_READ:
-                found = set(pages[0].values)
-                pages[0].loads.append(found)
-                return Watch(start, token, [vm.stamp(pages[0])], vm.life, found=found)
-            case ActionName.PAGE_OUT | ActionName.UNMAP:
-                return Watch(start, token, [], vm.life)
-            case (
-                ActionName.ESM
-                | ActionName.BAD_ESM
-                | ActionName.RESET
-                | ActionName.REBOOT
-                | ActionName.REPLACE
-                | ActionName.UNSHARE_ALL
-            ):
-                return self._begin_whole(vm, start, token)
-            case ActionName.HOT_ADD | ActionName.HOT_REMOVE:
-                pages = vm.pages[SIZE.gfns :]
+        if start.action in READS:
+            found = set(pages[0].values)
+            pages[0].loads.append(found)
+            return Watch(start, token, [vm.stamp(pages[0])], vm.life, found=found)
+        if start.action in TAKES_AWAY:
+            return Watch(start, token, [], vm.life)
+        performed = PERFORMED.get(start.action)
+        if performed is None or performed.extent is Extent.VM:
+            return self._begin_whole(vm, start, token)
+        if performed.extent is Extent.SLOT:
+            pages = vm.pages[SIZE.gfns :]
         watch = Watch(start, token, list(self._changing(vm, pages)), vm.life)
         for stamp in watch.stamps:
             self._open(vm, stamp, start.action, token)

@@ -106,7 +106,7 @@ class Probes:
         run = self._run
         page = run.oracle.vms[vm].pages[gfn]
         life = run.machines.life(vm + 1)
-        if life == "neither" or run.machines.normal_page(vm, gfn) is None:
+        if life == "neither" or run.machines.page_of(vm + 1, gfn) is None:
             return None
         if life == "secure" and (page.tainted or page.whose is Whose.BOUNCE):
             return None
