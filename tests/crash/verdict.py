@@ -12,6 +12,7 @@ from crash.threads import Thread, run
 from crash.wire import Token, Unauthorized
 from pef_explorer.checkpoints import hypervisor as hv_side
 from pef_explorer.checkpoints import ultravisor as uv_side
+from pef_explorer.invariants.counts import nothing_is_left_behind
 from pef_explorer.machines.wire import Message, NotDone
 from pef_hypervisor.outcome import Errno
 from pef_kit.core.effects import PeerFailure
@@ -228,18 +229,7 @@ class Judge:
             if outcome.errno is not Errno.OK:
                 yield Violation(Kind.STUCK, f"destroy of lpid {lpid}: {outcome.errno.name} {outcome.detail}")
                 return
-        if uv.svms or uv.pates:
-            yield Violation(
-                Kind.DISAGREE, f"no VM is left, and the Ultravisor has {sorted({*uv.svms, *uv.pates})}"
-            )
-        for taken, what in (
-            (uv.resident, "secure pages"),
-            (uv.reserved, "promises of secure pages"),
-            (hv.store.pool.used, "device pages"),
-            (len(hv.store.memory.claims), "ranges of normal memory"),
-        ):
-            if taken:
-                yield Violation(Kind.LEAK, f"no VM is left, and {taken} {what} are taken")
+        yield from (Violation(Kind.LEAK, sentence) for sentence in nothing_is_left_behind(uv, hv))
         yield from (Violation(Kind.DISAGREE, broken) for broken in [*invariants.broken(uv), *hv.invariants()])
         yield from self._left("ABCDabcd")
 

@@ -1,8 +1,8 @@
 """The ten joint invariants of the attack catalogue, judged from outside after a step of a scenario.
 
 Each function yields a sentence for what a step broke. It is given what an observer, the guest and the host
-saw of one VM before and after; neither side is asked for a verdict. The tables are those of the designs that
-keep four states.
+saw of one VM before and after; neither side is asked for a verdict. What holds of the tables of both sides is
+in `pef_lab.at_rest`.
 
 What they judge holds outside an open call, so a step is looked at once it has ended.
 """
@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from pef_lab.agreement import SHARED_STATES, TRANSIENT_STATES, agreeing_states
-from pef_protocol.designs import Design
+from pef_lab import at_rest
+from pef_lab.agreement import SHARED_STATES
+from pef_lab.at_rest import VmAtRest, disagreements
 from pef_protocol.quantities import PAGE_SIZE
 from pef_protocol.states import UvGfnState
 
@@ -20,7 +21,6 @@ BLANK: Final = bytes(PAGE_SIZE)
 NOTHING: Final = "nothing"
 PRIVATE: Final = frozenset({UvGfnState.SECURE.name, UvGfnState.PAGEDOUT.name})
 SHARED: Final = frozenset(state.name for state in SHARED_STATES)
-TRANSIENT: Final = frozenset(state.name for state in TRANSIENT_STATES)
 PSEUDO: Final = frozenset({UvGfnState.PSEUDO_SHARED.name, UvGfnState.PSEUDO_SHARED_INV.name})
 
 
@@ -28,13 +28,11 @@ PSEUDO: Final = frozenset({UvGfnState.PSEUDO_SHARED.name, UvGfnState.PSEUDO_SHAR
 class Observation:
     """One look at a VM: what each side shows of it, and the bytes that guest and host read.
 
-    `states` has (Hypervisor's, Ultravisor's) state of each GFN, NOTHING where a side has none. `guest` and
-    `host` have pages that could be read without moving any; None in `guest` is a load that was refused.
+    `vm` says NOTHING where a side has none. `guest` and `host` have pages that could be read without moving
+    any; None in `guest` is a load that was refused.
     """
 
-    uv_state: str
-    hv_state: str
-    states: Mapping[int, tuple[str, str]]
+    vm: VmAtRest
     moving: int
     pools: tuple[int, int]
     digests: tuple[str, ...]
@@ -83,8 +81,8 @@ def a_page_in_gives_back_the_page_out(step: Step) -> Iterator[str]:
 
 def a_page_is_zero_when_its_owner_changes(step: Step) -> Iterator[str]:
     """4. A shared page is zero at each change of owner, both ways."""
-    for gfn, (_, now) in step.after.states.items():
-        was = step.before.states.get(gfn, (NOTHING, NOTHING))[1]
+    for gfn, (_, now) in step.after.vm.tables.items():
+        was = step.before.vm.tables.get(gfn, (NOTHING, NOTHING))[1]
         if not _changed_owner(was, now):
             continue
         pages = {"host": step.after.host.get(gfn, BLANK) if now in SHARED else BLANK}
@@ -109,29 +107,23 @@ def an_error_changes_neither_side(step: Step) -> Iterator[str]:
 
 def the_tables_agree(step: Step) -> Iterator[str]:
     """6. S with resident, P with paged out, H with a shared state, N with no SVM object."""
-    agreeing = {
-        own.name: {theirs.name for theirs in states} or {NOTHING}
-        for own, states in agreeing_states(Design.TRACKED).items()
-    }
-    for gfn, (own, theirs) in step.after.states.items():
-        if theirs not in agreeing.get(own, set()):
-            yield f"GFN {gfn:#x} is {own} to the Hypervisor, {theirs} to the Ultravisor"
+    yield from disagreements(step.after.vm)
 
 
 def an_aborted_svm_never_runs(step: Step) -> Iterator[str]:
     """7. An aborted SVM never runs. No call is reflected yet."""
-    if step.after.uv_state == "ABORT" and any(page is not None for page in step.after.guest.values()):
+    if step.after.vm.is_aborted and any(page is not None for page in step.after.guest.values()):
         yield "a load of an aborted SVM resolved"
 
 
 def no_ciphertext_comes_twice(step: Step) -> Iterator[str]:
     """8. No (key, IV) pair is used twice: a page that went out in this step looks like none before."""
     fresh: set[bytes] = set()
-    for gfn, (_, now) in step.after.states.items():
+    for gfn, (_, now) in step.after.vm.tables.items():
         page = step.after.host.get(gfn)
         if now != UvGfnState.PAGEDOUT.name or page is None:
             continue
-        stayed = step.before.states.get(gfn, (NOTHING, NOTHING))[1] == now
+        stayed = step.before.vm.tables.get(gfn, (NOTHING, NOTHING))[1] == now
         if page in fresh or page in (BLANK, step.wrote.get(gfn)) or (page in step.sealed and not stayed):
             yield f"GFN {gfn:#x} went out as something that was seen before"
         fresh.add(page)
@@ -140,22 +132,20 @@ def no_ciphertext_comes_twice(step: Step) -> Iterator[str]:
 def nothing_is_left_behind(step: Step) -> Iterator[str]:
     """9. Without an SVM the pools are at their old level, and no GFN is left in the Ultravisor."""
     after = step.after
-    if after.uv_state in {"NORMAL", NOTHING}:
+    if after.vm.ultravisor in {"NORMAL", NOTHING}:
         if after.pools != step.idle:
             yield f"no SVM, but {after.pools} pages in use, not {step.idle}"
-        if any(theirs != NOTHING for _, theirs in after.states.values()):
+        if any(theirs != NOTHING for _, theirs in after.vm.tables.values()):
             yield "no SVM, but the Ultravisor has GFNs of it"
-        if after.hv_state not in {"NORMAL", NOTHING}:
-            yield f"no SVM, but the Hypervisor lists the VM as {after.hv_state}"
+        if after.vm.hypervisor not in {"NORMAL", NOTHING}:
+            yield f"no SVM, but the Hypervisor lists the VM as {after.vm.hypervisor}"
 
 
-def a_call_that_fails_ends(step: Step) -> Iterator[str]:
+def no_gfn_stays_in_between(step: Step) -> Iterator[str]:
     """10. No GFN stays in a transient state, or in flight, once no call is open."""
     if step.after.moving:
         yield f"{step.after.moving} GFNs are in flight while no call is open"
-    for gfn, (_, theirs) in step.after.states.items():
-        if theirs in TRANSIENT:
-            yield f"GFN {gfn:#x} is still {theirs}"
+    yield from at_rest.no_gfn_stays_in_between(step.after.vm)
 
 
 TEN: Final[tuple[Callable[[Step], Iterator[str]], ...]] = (
@@ -168,7 +158,7 @@ TEN: Final[tuple[Callable[[Step], Iterator[str]], ...]] = (
     an_aborted_svm_never_runs,
     no_ciphertext_comes_twice,
     nothing_is_left_behind,
-    a_call_that_fails_ends,
+    no_gfn_stays_in_between,
 )
 
 

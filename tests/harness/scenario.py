@@ -15,6 +15,7 @@ from typing import Final, Self
 from harness.canaries import file_contents
 from harness.joint_invariants import NOTHING, SHARED, Observation, Step, broken
 from harness.live_vm import LiveVm
+from pef_lab.at_rest import VmAtRest
 from pef_lab.failures import Refusal
 from pef_lab.guest import World
 from pef_lab.watch import SlotStates
@@ -71,12 +72,12 @@ class Scenario:
         )
         complaints = broken(step) + await self.vm.pair.broken()
         assert not complaints, f"after {' / '.join(self.reported)}: {complaints}"
-        for gfn, (_, state) in self.now.states.items():
+        for gfn, (_, state) in self.now.vm.tables.items():
             if state == UvGfnState.PAGEDOUT.name and gfn in self.now.host:
                 self.sealed[self.now.host[gfn]] = gfn
 
     def _is_shared(self, gfn: int) -> bool:
-        return self.now.states.get(gfn, (NOTHING, NOTHING))[1] in SHARED
+        return self.now.vm.tables.get(gfn, (NOTHING, NOTHING))[1] in SHARED
 
     def _leaks(self) -> frozenset[str]:
         """Find private pages in normal memory, and in what has passed since the last step."""
@@ -107,11 +108,9 @@ async def observe(vm: LiveVm) -> Observation:
     own, theirs = _by_gfn(slots[Side.HYPERVISOR]), _by_gfn(slots[Side.ULTRAVISOR])
     states = {gfn: (own.get(gfn, NOTHING), theirs.get(gfn, NOTHING)) for gfn in own.keys() | theirs.keys()}
     pools = await pair.watch.pools()
-    uv, hv = (getattr(records[side], "state", NOTHING) for side in (Side.ULTRAVISOR, Side.HYPERVISOR))
+    hv, uv = (getattr(records[side], "state", NOTHING) for side in (Side.HYPERVISOR, Side.ULTRAVISOR))
     return Observation(
-        uv,
-        hv,
-        states,
+        VmAtRest(hv, uv, states, vm.design),
         sum(slot.moving for side in Side for slot in slots[side]),
         (pools[Side.HYPERVISOR], pools[Side.ULTRAVISOR]),
         digests,

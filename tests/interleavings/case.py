@@ -7,10 +7,12 @@ import numpy as np
 
 from interleavings.checks import BYTES, RESTING, Violation, loaded, owners
 from interleavings.columns import EVERYBODYS, Column
-from interleavings.operations import Begun, Fixture, Step, succeeded
+from interleavings.operations import Begun, Fixture, Step
 from interleavings.setting import note
 from interleavings.stack import ATTEMPTS, LIMIT, Level, Stack, Waits
 from interleavings.steps import STEPS
+from pef_explorer.actions.outcome import is_success
+from pef_explorer.invariants.counts import nothing_is_left_behind
 from pef_hypervisor.checks import Refused
 from pef_hypervisor.gfn.columns import BUSY as HV_BUSY
 from pef_hypervisor.outcome import Errno, Outcome
@@ -72,7 +74,7 @@ class Case:
             whole = (
                 Suspended(self.fixture, STEPS[name], self.lpid) if number or not self.begun else self.begun
             )
-            if not succeeded(self._run(whole)):
+            if not is_success(self._run(whole)):
                 break
         self._judge_bytes()
         if self.first.stack.effect is effect:
@@ -263,22 +265,12 @@ class Case:
             if lpid == own and not self.lies and machines.hv.store.vms[lpid].slots.get(0) is not None:
                 yield from self._ends_well("a VM can't be made secure again", lpid, "UV_ESM")
             yield from self._ends_well("a VM can't be ended", lpid, "destroy")
-        known = machines.memory.known[: -len(machines.spare)]
         if machines.hv.store.vms:
             return
-        if known.any():
+        if machines.memory.known[: -len(machines.spare)].any():
             yield Violation("bytes are left", "all VMs are destroyed, and normal memory is not zero")
-        pool = machines.hv.store.pool
-        counts = (pool.held, pool.reserved, machines.uv.reserved, machines.uv.resident)
-        if (
-            any(counts)
-            or machines.uv.svms
-            or machines.uv.normal_pages.used
-            or machines.hv.store.memory.claims
-        ):
-            yield Violation(
-                "something is left", f"all VMs are destroyed: held, reserved, promised, resident {counts}"
-            )
+        for sentence in nothing_is_left_behind(machines.uv, machines.hv):
+            yield Violation("something is left", sentence)
 
     def _ends_well(self, kind: str, lpid: int, name: str) -> Iterator[Violation]:
         """Run a step alone, which must succeed."""
@@ -287,7 +279,7 @@ class Case:
             if stack.ended:
                 break
             stack.go_on()
-        if not succeeded(stack.outcome) or not stack.ended:
+        if not is_success(stack.outcome) or not stack.ended:
             yield Violation(kind, f"{name} of VM {lpid}: {stack.outcome}")
 
 

@@ -12,12 +12,14 @@ import numpy as np
 from interleavings.machines import SPARE_PAGES, NotedSealer
 from interleavings.operations import Fixture
 from interleavings.written import SECRET, ZERO, read
+from pef_explorer.invariants.counts import nothing_is_reserved
+from pef_explorer.invariants.observed import vm_at_rest
 from pef_explorer.machines.small_memory import KNOWN_BYTES
 from pef_hypervisor.gfn.columns import VmSlot
 from pef_kit.runtime.bus import NORMAL_BASE
-from pef_lab.agreement import agreeing_states
+from pef_lab.at_rest import AT_REST
 from pef_protocol.quantities import PAGE_ORDER
-from pef_protocol.states import HvGfnState, HvVmState, UvGfnState, UvVmState
+from pef_protocol.states import HvVmState, UvGfnState, UvVmState
 from pef_ultravisor import invariants
 
 SPARE_OWNER: Final = -1
@@ -99,54 +101,22 @@ def sides_keep_their_own(fixture: Fixture) -> Iterator[Violation]:
 
 def nothing_is_open(fixture: Fixture) -> Iterator[Violation]:
     """Require that no reservation is left of what has ended."""
-    uv, hv = fixture.machines.uv, fixture.machines.hv
-    pool = hv.store.pool
-    if uv.reserved or pool.reserved or pool.leaving:
-        sentence = f"promised {uv.reserved}, reserved {pool.reserved}, leaving {pool.leaving}"
+    for sentence in nothing_is_reserved(fixture.machines.uv, fixture.machines.hv):
         yield Violation("a reservation is left", sentence)
-    if hv.store.in_the_making:
-        yield Violation("a reservation is left", "an lpid is in the making")
 
 
 def the_vms_agree(fixture: Fixture) -> Iterator[Violation]:
-    """Require that both sides say the same of each VM, and that no honest race aborted one."""
-    uv, hv = fixture.machines.uv, fixture.machines.hv
-    for lpid in sorted({*uv.svms, *hv.store.vms}):
-        svm, vm = uv.svm(lpid), hv.store.vms.get(lpid)
-        if svm is not None and svm.state is UvVmState.ABORT:
+    """Require that both sides agree on each VM and its GFNs, and that no honest race aborted one."""
+    machines = fixture.machines
+    for lpid in sorted({*machines.uv.svms, *machines.hv.store.vms}):
+        seen = vm_at_rest(machines.uv, machines.hv, lpid, machines.design)
+        vm = machines.hv.store.vms.get(lpid)
+        if seen.is_aborted:
             yield Violation("an SVM is aborted", f"VM {lpid}, and nobody lied")
-            continue
-        theirs = svm.state.name if svm else "NORMAL"
-        own = vm.state.name if vm else "nothing"
-        if vm is not None and vm.must_abort:
-            continue  # only reset can follow
-        if (svm is not None and svm.state is UvVmState.SECURE) != (own == HvVmState.SECURE.name):
-            yield Violation(
-                "a VM's states differ", f"VM {lpid} is {own} to the Hypervisor, {theirs} to the Ultravisor"
-            )
-
-
-def the_gfns_agree(fixture: Fixture) -> Iterator[Violation]:
-    """Require that both sides say the same of each GFN of a secure VM."""
-    uv, hv = fixture.machines.uv, fixture.machines.hv
-    for lpid, vm in hv.store.vms.items():
-        svm = uv.svm(lpid)
-        if svm is None or vm.state is not HvVmState.SECURE or svm.state is not UvVmState.SECURE:
-            continue
-        agreeing = agreeing_states(vm.design.name)
-        for slot in vm.slots:
-            theirs = svm.slots.get(slot.slot_id)
-            if theirs is None:
-                yield Violation("a slot differs", f"VM {lpid}: the Ultravisor has no slot {slot.slot_id}")
-                continue
-            for at in range(slot.count):
-                mine, other = HvGfnState(int(slot.state[at])), UvGfnState(int(theirs.state[at]))
-                if other not in agreeing[mine]:
-                    gfn = slot.first + at
-                    yield Violation(
-                        "a GFN's states differ",
-                        f"VM {lpid} GFN {gfn} is {mine.name} here, {other.name} to the Ultravisor",
-                    )
+        elif vm is None or not vm.must_abort:  # else only reset can follow
+            for invariant in AT_REST:
+                for sentence in invariant(seen):
+                    yield Violation(invariant.__name__, f"VM {lpid}: {sentence}")
 
 
 def the_pools_agree(fixture: Fixture) -> Iterator[Violation]:
@@ -202,7 +172,6 @@ RESTING: Final[tuple[Check, ...]] = (
     sides_keep_their_own,
     nothing_is_open,
     the_vms_agree,
-    the_gfns_agree,
     the_pools_agree,
     pages_hold_what_was_written,
 )
@@ -242,9 +211,7 @@ KINDS: Final = (
     "asks after its end",
     "moves bytes after its end",
     "works after its end",
-    "a VM's states differ",
-    "a GFN's states differ",
-    "a slot differs",
+    *(invariant.__name__ for invariant in AT_REST),
     "the pools differ",
     "a reservation is left",
     "an SVM is aborted",

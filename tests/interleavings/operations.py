@@ -18,8 +18,7 @@ from interleavings.machines import (
     Machines,
 )
 from interleavings.written import HOST, OPEN, SECRET, ZERO, Place, Values, Written
-from pef_hypervisor.checks import Refused
-from pef_hypervisor.outcome import Errno, Outcome
+from pef_hypervisor.outcome import Outcome
 from pef_kit.core.effects import Operation
 from pef_protocol.calls import Reply
 from pef_protocol.events import Side
@@ -72,15 +71,6 @@ class Step:
     side: Side
     begin: Begin
     lies: bool = False
-
-
-def succeeded(outcome: object) -> bool:
-    """Tell whether an operation did what was asked."""
-    if isinstance(outcome, Reply):
-        return outcome.code.succeeded
-    if isinstance(outcome, Outcome):
-        return outcome.errno is Errno.OK
-    return not isinstance(outcome, Exception | Refused)
 
 
 def _everywhere(fixture: Fixture, lpid: int, value: bytes = ZERO) -> dict[Place, bytes]:

@@ -25,11 +25,11 @@ from interleavings.operations import (
     kernel_call,
     store_at_hv,
     store_at_uv,
-    succeeded,
     unmap,
 )
 from interleavings.stack import Stack
 from interleavings.steps import STEPS
+from pef_explorer.actions.outcome import is_success
 from pef_protocol.designs import Design
 from pef_protocol.events import Side
 from pef_protocol.quantities import Gfn
@@ -65,7 +65,7 @@ def run(fixture: Fixture, step: Step, lpid: int) -> object:
 
 def note(fixture: Fixture, begun: Begun, outcome: object, others: tuple[Begun, ...]) -> None:
     """Note what a step did that has ended, while `others` were open."""
-    if succeeded(outcome):
+    if is_success(outcome):
         begun.made(outcome)  # type: ignore[arg-type]
         if begun.sets:
             fixture.written.done(begun.values, [each.values for each in others])
@@ -74,7 +74,7 @@ def note(fixture: Fixture, begun: Begun, outcome: object, others: tuple[Begun, .
 def must(fixture: Fixture, lpid: int, key: str, side: Side, begin: Begin) -> None:
     """Run what has to succeed."""
     outcome = run(fixture, Step(key, key, side, begin), lpid)
-    if not succeeded(outcome):
+    if not is_success(outcome):
         message = f"{key} of VM {lpid}: {outcome}"
         raise AssertionError(message)
 

@@ -227,6 +227,6 @@ async def test_an_aborted_svm(pair: LivePair, design: Design) -> None:
         async with scenario.when("the Hypervisor claims a share that it did not make"):
             with pytest.raises(Refusal, match="U_P2"):
                 await vm.guest.share(FREE)
-        assert scenario.now.uv_state == "ABORT"
+        assert scenario.now.vm.ultravisor == "ABORT"
         await reboots(scenario)
         await boots(scenario)

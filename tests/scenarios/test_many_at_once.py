@@ -162,7 +162,7 @@ async def test_everything_races_on_the_same_few_pages(pair: LivePair, seed: int)
         refused = [refusal for task in tasks for refusal in task.result()]
         assert len(refused) < 12 * 12
         seen = await observe(vm)
-        assert seen.uv_state == "SECURE", f"the SVM is {seen.uv_state}: {refused}"
+        assert seen.vm.ultravisor == "SECURE", f"the SVM is {seen.vm.ultravisor}: {refused}"
         await agree(pair, [vm])
         for gfn in few:
             await vm.write(gfn)

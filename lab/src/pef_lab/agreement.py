@@ -53,3 +53,14 @@ def agreeing_states(design: DesignName) -> Mapping[HvGfnState, frozenset[UvGfnSt
     Without an SVM object only NORMAL agrees; that is not in the mapping.
     """
     return _OF_TWO if known_designs()[design].two_states else _OF_FOUR
+
+
+def agreeing_names(design: DesignName) -> frozenset[tuple[str, str]]:
+    """Return the pairs of states (Hypervisor's, Ultravisor's) that agree under a design, as words."""
+    return _NAMES[known_designs()[design].two_states]
+
+
+_NAMES: Final = {
+    two_states: frozenset((own.name, other.name) for own, others in table.items() for other in others)
+    for two_states, table in ((False, _OF_FOUR), (True, _OF_TWO))
+}

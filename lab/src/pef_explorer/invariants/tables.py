@@ -4,37 +4,21 @@ from collections.abc import Iterator
 
 from pef_explorer.actions.action import PRIVATE
 from pef_explorer.actions.oracle import ZERO
-from pef_explorer.invariants.observed import gfns, state
-from pef_explorer.invariants.transition_tables import (
-    VM_STEPS,
-)
+from pef_explorer.invariants.observed import at_rest, gfns, state
+from pef_explorer.invariants.transition_tables import VM_STEPS
 from pef_explorer.machines.small_memory import TOKEN_BYTES
 from pef_explorer.world.observation import ABSENT
 from pef_explorer.world.step import Step
-from pef_hypervisor.gfn.columns import BUSY as HV_BUSY
-from pef_lab.agreement import SHARED_STATES, TRANSIENT_STATES, agreeing_states
-from pef_protocol.states import HvGfnState as H
+from pef_lab import at_rest as vm_at_rest
+from pef_lab.agreement import SHARED_STATES
 from pef_protocol.states import HvVmState, UvVmState
 from pef_protocol.states import UvGfnState as S
-from pef_ultravisor.gfn.columns import IN_FLIGHT
 
 
 def the_tables_agree(step: Step) -> Iterator[str]:
     """6. S with resident, P with paged out, H with a shared state, N with no SVM object."""
-    seen = step.after
-    if not step.quiescent or step.world.faulty or seen.uv_vm is None or seen.uv_vm[0] != UvVmState.SECURE:
-        return
-    if seen.hv_vm[0] != HvVmState.SECURE:
-        return
-    agreeing = agreeing_states(step.world.plan.design)
-    for gfn in gfns(step):
-        hv_state, uv_state = seen.hv[gfn], state(seen.uv, gfn)
-        if hv_state == ABSENT and uv_state is None:
-            continue
-        if hv_state == ABSENT or uv_state not in agreeing[H(hv_state)]:
-            stated = "absent" if hv_state == ABSENT else H(hv_state).name
-            other = "nothing" if uv_state is None else uv_state.name
-            yield f"GFN {gfn} is {stated} to the Hypervisor, {other} to the Ultravisor"
+    if step.quiescent and not step.world.faulty:
+        yield from vm_at_rest.the_tables_agree(at_rest(step))
 
 
 def nothing_is_left_behind(step: Step) -> Iterator[str]:
@@ -50,14 +34,8 @@ def nothing_is_left_behind(step: Step) -> Iterator[str]:
 
 def no_gfn_stays_in_between(step: Step) -> Iterator[str]:
     """10. No GFN is transient or in flight while no call is open."""
-    if not step.quiescent:
-        return
-    for gfn in gfns(step):
-        uv_state = state(step.after.uv, gfn)
-        if uv_state in TRANSIENT_STATES:
-            yield f"GFN {gfn} is {uv_state.name} while no call is open"
-        if step.after.hv_marks[gfn] & HV_BUSY or step.after.uv_marks[gfn] & IN_FLIGHT:
-            yield f"GFN {gfn} is marked in flight while no call is open"
+    if step.quiescent:
+        yield from vm_at_rest.no_gfn_stays_in_between(at_rest(step))
 
 
 def the_vm_lives_by_its_table(step: Step) -> Iterator[str]:
@@ -65,12 +43,8 @@ def the_vm_lives_by_its_table(step: Step) -> Iterator[str]:
     was, now = step.before.hv_vm[0], step.after.hv_vm[0]
     if was != now and (HvVmState(was), HvVmState(now)) not in VM_STEPS:
         yield f"the VM went from {HvVmState(was).name} to {HvVmState(now).name}"
-    seen = step.after
-    if step.quiescent and not step.world.faulty and not seen.aborted:
-        secure = seen.uv_vm is not None and seen.uv_vm[0] == UvVmState.SECURE
-        if secure != (now == HvVmState.SECURE):
-            uv_state = UvVmState(seen.uv_vm[0]).name if seen.uv_vm else "no SVM"
-            yield f"the VM is {HvVmState(now).name} to the Hypervisor, {uv_state} to the Ultravisor"
+    if step.quiescent and not step.world.faulty:
+        yield from vm_at_rest.the_vm_lives_by_its_table(at_rest(step))
 
 
 def a_gfn_lives_by_its_table(step: Step) -> Iterator[str]:

@@ -1,22 +1,21 @@
 """The invariants, judged from outside: what normal memory holds, what loads find, what both tables say."""
 
 from collections.abc import Iterator
-from typing import Any, Final
+from dataclasses import replace
 
 import numpy as np
 
 from pef_explorer.actions.names import ActionName
+from pef_explorer.invariants.counts import nothing_is_left_behind, nothing_is_reserved
+from pef_explorer.invariants.observed import vm_at_rest
 from pef_explorer.simulation.events import page_of_token
 from pef_explorer.simulation.machines import SEEN_BYTES, Machines
 from pef_explorer.simulation.oracle import SimulationOracle
 from pef_explorer.simulation.pages import Watch, Whose
-from pef_lab.agreement import TRANSIENT_STATES, agreeing_states
+from pef_lab.at_rest import VmAtRest, disagreements, no_gfn_stays_in_between
 from pef_protocol.designs import DesignName
 from pef_protocol.states import HvGfnState as H
-from pef_protocol.states import UvGfnState as S
-from pef_ultravisor.gfn.columns import FrameSlot
 
-TRANSIENT: Final = np.array(sorted(TRANSIENT_STATES), np.uint8)
 Found = tuple[str, str]
 """The name of an invariant that is broken, and a sentence."""
 
@@ -30,21 +29,13 @@ class Broken(Exception):
         self.sentence = sentence
 
 
-def _agreeing(design: DesignName) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Return which pairs of states agree (Hypervisor's x Ultravisor's) under a design."""
-    agree = np.zeros((len(H), len(S)), np.bool_)
-    for hv_state, uv_states in agreeing_states(design).items():
-        agree[hv_state, list(uv_states)] = True
-    return agree
-
-
 class Judge:
     """Looks at the machines after every event."""
 
     def __init__(self, machines: Machines, oracle: SimulationOracle, design: DesignName) -> None:
         self._machines = machines
         self._oracle = oracle
-        self._agree = _agreeing(design)
+        self._design = design
         self._before = machines.words.copy()
         self._sealed: set[int] = set()
 
@@ -121,26 +112,16 @@ class Judge:
     def judge_tables(self, vm: int, *, but: frozenset[int] = frozenset()) -> None:
         """Raise Broken where both tables of a VM with no open call do not agree; GFNs in `but` are let be."""
         machines = self._machines
-        owner, svm = machines.hv.store.vms.get(vm + 1), machines.uv.svm(vm + 1)
-        life = machines.life(vm + 1)
-        if owner is None or life == "neither" or owner.gate.open:
+        owner = machines.hv.store.vms.get(vm + 1)
+        if owner is None or machines.life(vm + 1) == "neither" or owner.gate.open:
             return
-        for slot in owner.slots:
-            frame_slot = svm.slots.get(slot.slot_id) if svm else None
-            if svm is None:
-                wrong = slot.state != H.NORMAL
-            elif frame_slot is None:
-                raise Broken("the_tables_agree", f"VM {vm}: slot {slot.slot_id} is not registered")
-            else:
-                wrong = ~self._agree[slot.state, frame_slot.state]
-            for offset in np.flatnonzero(wrong).tolist():
-                if slot.first + offset in but:
-                    continue
-                hv_state = H(int(slot.state[offset])).name
-                uv_state = S(int(frame_slot.state[offset])).name if frame_slot else "nothing"
-                where = f"VM {vm}, GFN {slot.first + offset}"
-                sentence = f"{where}: {hv_state} to the Hypervisor, {uv_state} to the Ultravisor"
-                raise Broken("the_tables_agree", sentence)
+        seen = self._at_rest(vm + 1)
+        tables = {gfn: pair for gfn, pair in seen.tables.items() if gfn not in but}
+        for sentence in disagreements(replace(seen, tables=tables)):
+            raise Broken("the_tables_agree", f"VM {vm}: {sentence}")
+
+    def _at_rest(self, lpid: int) -> VmAtRest:
+        return vm_at_rest(self._machines.uv, self._machines.hv, lpid, self._design)
 
     def judge_rest(self) -> None:
         """Raise Broken where, with no call open anywhere, the books do not add up."""
@@ -148,43 +129,29 @@ class Judge:
             raise Broken(invariant, sentence)
 
     def _wrong_at_rest(self) -> Iterator[Found]:
-        uv, store = self._machines.uv, self._machines.hv.store
-        pool = store.pool
-        secure = sum(slot.counted(H.SECURE) for vm in store.vms.values() for slot in vm.slots)
-        if (pool.held, pool.reserved, pool.leaving) != (secure, 0, 0):
-            held = f"{pool.held} held, {pool.reserved} reserved, {pool.leaving} leaving"
-            yield "pools_add_up", f"device pages: {held}; {secure} GFNs are secure"
-        backed = sum(int(np.count_nonzero(slot.normal)) for slot in self._slots())
-        if uv.reserved or uv.normal_pages.used != backed or uv.resident > uv.capacity.secure_pages:
-            counts = f"{uv.reserved} promised, {uv.resident} resident, {uv.normal_pages.used} taken"
-            yield "pools_add_up", f"secure memory: {counts}; {backed} GFNs are backed"
-        for vm in store.vms.values():
-            if vm.moving or vm.gate.open:
-                yield (
-                    "a_call_that_fails_ends",
-                    f"VM {vm.lpid - 1}: the Hypervisor holds GFNs, or the VM, in flight",
-                )
-        for slot in self._slots():
-            if np.isin(slot.state, TRANSIENT).any() or slot.in_flight(slice(None)).any():
-                yield "a_call_that_fails_ends", "a GFN is in a transient state, or in flight"
-
-    def _slots(self) -> Iterator[FrameSlot]:
-        for svm in self._machines.uv.svms.values():
-            yield from svm.slots
+        uv, hv = self._machines.uv, self._machines.hv
+        for sentence in nothing_is_reserved(uv, hv):
+            yield "pools_add_up", sentence
+        vms, pool = hv.store.vms, hv.store.pool
+        secure = sum(slot.counted(H.SECURE) for vm in vms.values() for slot in vm.slots)
+        if pool.held != secure:
+            yield "pools_add_up", f"{pool.held} device pages are held; {secure} GFNs are secure"
+        backed = sum(int(np.count_nonzero(slot.normal)) for svm in uv.svms.values() for slot in svm.slots)
+        if uv.normal_pages.used != backed or uv.resident > uv.capacity.secure_pages:
+            counts = f"{uv.resident} resident, {uv.normal_pages.used} taken; {backed} GFNs are backed"
+            yield "pools_add_up", f"secure memory: {counts}"
+        for lpid in vms.keys() | uv.svms.keys():
+            for sentence in no_gfn_stays_in_between(self._at_rest(lpid)):
+                yield "no_gfn_stays_in_between", f"VM {lpid - 1}: {sentence}"
+        for vm in vms.values():
+            if vm.gate.open:
+                yield "a_call_that_fails_ends", f"VM {vm.lpid - 1} is held while no call is open"
 
     def judge_nothing_left(self) -> None:
         """Raise Broken where anything is left once every VM is destroyed."""
         machines = self._machines
-        left: Final = {
-            "VMs": len(machines.hv.store.vms),
-            "SVMs": len(machines.uv.svms),
-            "device pages": machines.hv.store.pool.used,
-            "ranges of normal memory": len(machines.hv.store.memory.claims),
-            "normal pages that back a GFN": machines.uv.normal_pages.used,
-            "pages of normal memory that are not zero": int(
-                np.count_nonzero(machines.memory.known.any(axis=1))
-            ),
-        }
-        for what, count in left.items():
-            if count:
-                raise Broken("nothing_is_left_behind", f"{count} {what} are left with no VM")
+        left = [*nothing_is_left_behind(machines.uv, machines.hv)]
+        if machines.memory.known.any():
+            left.append("no VM is left, and normal memory is not zero")
+        for sentence in left:
+            raise Broken("nothing_is_left_behind", sentence)

@@ -22,13 +22,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from pef_lab.agreement import SHARED_STATES, TRANSIENT_STATES, agreeing_states
+from pef_lab.agreement import SHARED_STATES
+from pef_lab.at_rest import AT_REST, VmAtRest
 from pef_lab.known_designs import known_designs
 from pef_lab.replay.counterexample import BAD_IMAGE, NOTHING, System
 from pef_lab.replay.words import AS_WRITTEN, EITHER, OTHER, ZERO, Fate
 from pef_protocol.codes import UCode
 from pef_protocol.designs import DesignName
-from pef_protocol.states import HvGfnState, HvVmState, UvGfnState, UvVmState
+from pef_protocol.states import UvGfnState
 
 JUDGED: Final = frozenset(
     {
@@ -47,7 +48,6 @@ OF_BYTES: Final = frozenset({"the_guest_finds_what_it_wrote", "no_plaintext_outs
 SHARED: Final = frozenset(state.name for state in SHARED_STATES)
 MAPPED: Final = frozenset(name for name in SHARED if not name.endswith("_INV"))
 EXPLICIT: Final = frozenset({UvGfnState.SHARED.name, UvGfnState.SHARED_INV.name})
-IN_BETWEEN: Final = frozenset(state.name for state in TRANSIENT_STATES)
 PRIVATE: Final = frozenset({UvGfnState.SECURE.name, UvGfnState.PAGEDOUT.name})
 SUCCESS: Final = frozenset({"OK", "resolved", AS_WRITTEN, ZERO, OTHER, EITHER, UCode.U_SUCCESS.name})
 ENTERS: Final = frozenset({"UV_ESM", BAD_IMAGE})
@@ -68,25 +68,6 @@ class Breach:
     def __str__(self) -> str:
         moment = "by what was read" if self.step is None else f"after step {self.step}"
         return f"{self.invariant}, {moment}: {self.sentence}"
-
-
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """What both sides show while no call is open: the VM's state, and each GFN's (Hypervisor, Ultravisor)."""
-
-    hypervisor: str
-    ultravisor: str
-    tables: dict[int, tuple[str, str]]
-
-    @property
-    def is_secure(self) -> bool:
-        """Tell whether both sides call the VM secure."""
-        return (self.hypervisor, self.ultravisor) == (HvVmState.SECURE.name, UvVmState.SECURE.name)
-
-    @property
-    def is_aborted(self) -> bool:
-        """Tell whether the Ultravisor will not run the VM any more."""
-        return self.ultravisor == UvVmState.ABORT.name
 
 
 @dataclass(slots=True)
@@ -122,7 +103,7 @@ class Judge:
     """A message went wrong: it was refused, doubled or lost on purpose."""
     _pages: dict[int, _Page] = field(default_factory=dict)
     _open: dict[str, _OpenAction] = field(default_factory=dict)
-    _rest: Rest | None = None
+    _rest: VmAtRest | None = None
     _ended: tuple[_OpenAction, str] | None = None
     """The call that was alone and has ended since the last rest, and how."""
 
@@ -178,27 +159,21 @@ class Judge:
 
     # What is seen
 
-    def rests(self, step: int, now: Rest) -> None:
+    def rests(self, step: int, now: VmAtRest) -> None:
         """Judge what both sides show after a step, while no call is open."""
         before, self._rest = self._rest, now
         ended, self._ended = self._ended, None
         if self.faulty:
             return
-        for gfn, (hypervisor, ultravisor) in now.tables.items():
-            where = f"GFN {gfn} is {hypervisor} to the Hypervisor, {ultravisor} to the Ultravisor"
-            if now.is_secure and not self._agree(hypervisor, ultravisor):
-                self._broken("the_tables_agree", where, step)
-            if ultravisor in IN_BETWEEN:
-                self._broken("no_gfn_stays_in_between", where, step)
+        for invariant in AT_REST:
+            for sentence in invariant(now):
+                self._broken(invariant.__name__, sentence, step)
+        for gfn, (_, ultravisor) in now.tables.items():
             if ultravisor in {*PRIVATE, NOTHING}:
                 self._pages[gfn].taken = False
             if self._pages[gfn].taken and ultravisor in MAPPED and not now.is_aborted:
                 sentence = f"GFN {gfn} is {ultravisor}, and the host has taken its page away"
                 self._broken("nothing_maps_a_page_taken_away", sentence, step)
-        secure = [state == "SECURE" for state in (now.hypervisor, now.ultravisor)]
-        if any(secure) and not all(secure) and not now.is_aborted:
-            sentence = f"the VM is {now.hypervisor} to the Hypervisor, {now.ultravisor} to the Ultravisor"
-            self._broken("the_vm_lives_by_its_table", sentence, step)
         if before is not None and ended is not None:
             self._ended_alone(*ended, before, now, step)
 
@@ -249,7 +224,7 @@ class Judge:
             return gfn in {*self._of_role("shared"), *self._of_role("unmigrated")}
         return other.action in ENDS_SVM | {"unshare all"} or (other.action in ZEROES and other.gfn == gfn)
 
-    def _ended_alone(self, ended: _OpenAction, word: str, before: Rest, now: Rest, step: int) -> None:
+    def _ended_alone(self, ended: _OpenAction, word: str, before: VmAtRest, now: VmAtRest, step: int) -> None:
         gfns = [*self._pages] if ended.gfn is None else [ended.gfn]
         name = ended.action if ended.gfn is None else f"{ended.action} of GFN {ended.gfn}"
         shared = [gfn for gfn in gfns if now.tables[gfn][1] in EXPLICIT]
@@ -265,11 +240,6 @@ class Judge:
         absent = ended.gfn is not None and before.tables[ended.gfn][0] == NOTHING
         if not (own or absent or before.is_aborted or any(map(self._tainted, gfns))):
             self._broken("what_is_asked_succeeds", f"{name} ended {word}", step)
-
-    def _agree(self, hypervisor: str, ultravisor: str) -> bool:
-        if NOTHING in {hypervisor, ultravisor}:
-            return hypervisor == ultravisor
-        return UvGfnState[ultravisor] in agreeing_states(self.design)[HvGfnState[hypervisor]]
 
     def _may_be_zero(self, *gfns: int) -> None:
         for gfn in gfns:

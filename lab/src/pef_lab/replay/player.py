@@ -11,9 +11,10 @@ from typing import Final
 
 import httpx
 
+from pef_lab.at_rest import VmAtRest
 from pef_lab.failures import Unanswered
 from pef_lab.replay.counterexample import ENDS, UNSEEN, WAITS, Counterexample, ScheduleStep
-from pef_lab.replay.judge import Breach, Judge, Rest
+from pef_lab.replay.judge import Breach, Judge
 from pef_lab.replay.playable import fits
 from pef_lab.replay.stage import Stage, set_up
 from pef_lab.replay.traffic import Actor, Stop
@@ -174,7 +175,7 @@ class Player:
             return
         stage = self._stage
         hypervisor, ultravisor = await stage.state(Side.HYPERVISOR), await stage.state(Side.ULTRAVISOR)
-        self._judge.rests(number, Rest(hypervisor, ultravisor, await stage.tables()))
+        self._judge.rests(number, VmAtRest(hypervisor, ultravisor, await stage.tables(), self._judge.design))
 
     async def _observations(self) -> dict[int, tuple[str, str]]:
         observations = await self._stage.observations()

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
+from pef_lab.at_rest import VmAtRest
 from pef_lab.replay.counterexample import NOTHING, System
-from pef_lab.replay.judge import JUDGED, OF_BYTES, Judge, Rest
+from pef_lab.replay.judge import JUDGED, OF_BYTES, Judge
 from pef_lab.replay.words import AS_WRITTEN, EITHER, OTHER, ZERO, Fate
 from pef_protocol.designs import Design
 
@@ -15,15 +16,15 @@ SECURE = ("SECURE", "SECURE")
 Script = Callable[[Judge], None]
 
 
-def rest(**states: tuple[str, str]) -> Rest:
+def rest(**states: tuple[str, str]) -> VmAtRest:
     """Return a secure VM at rest; states by the name of a GFN, SECURE on both sides where none is given."""
     names = ("brought", "own", "unmigrated")
     tables = {gfn: states.get(name, SECURE) for gfn, name in enumerate(names)}
     vm = states.get("vm", SECURE)
-    return Rest(*vm, tables | {PLUGGED: (NOTHING, NOTHING)})
+    return VmAtRest(*vm, tables | {PLUGGED: (NOTHING, NOTHING)}, Design.TRACKED)
 
 
-NORMAL = Rest("NORMAL", NOTHING, dict.fromkeys(range(4), ("NORMAL", NOTHING)))
+NORMAL = VmAtRest("NORMAL", NOTHING, dict.fromkeys(range(4), ("NORMAL", NOTHING)), Design.TRACKED)
 SHARED = rest(unmigrated=("SHARED", "SHARED"))
 
 
