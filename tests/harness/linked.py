@@ -6,11 +6,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from harness.held import may_go_on
+from pef_explorer.machines.pair import answered_by
 from pef_hypervisor.dispatch import Hypervisor
 from pef_kit.core.effects import Backoff, Effect, Offload, Operation, PeerCall, Transfer
 from pef_kit.runtime.bus import NormalMemory, carry_out
 from pef_kit.runtime.runner import drive
-from pef_protocol.calls import CALLS, Reply
+from pef_protocol.calls import Reply
 from pef_protocol.http import Caller, Role
 from pef_protocol.identity import instance_of
 from pef_protocol.quantities import Lpid
@@ -81,9 +82,7 @@ class LinkedPair:
 
     def call(self, name: str, request: Any) -> Reply:
         """Make a call as the other side would."""
-        if CALLS[name].is_ultracall:
-            return self.run(ultracall(self.uv, Caller(Role.HYPERVISOR), name, request))
-        return self.run(self.hv.hypercall(Caller(Role.ULTRAVISOR), name, request))
+        return self.run(answered_by(self.uv, self.hv, PeerCall(name, request)))
 
     def guest_call(self, lpid: int, name: str, request: Any) -> Reply:
         """Make an ultracall as the kernel of a VM."""

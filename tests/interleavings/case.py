@@ -9,10 +9,11 @@ from interleavings.checks import BYTES, RESTING, Violation, loaded, owners
 from interleavings.columns import EVERYBODYS, Column
 from interleavings.operations import Begun, Fixture, Step
 from interleavings.setting import note
-from interleavings.stack import ATTEMPTS, LIMIT, Level, Stack, Waits
+from interleavings.stack import ATTEMPTS, LIMIT, Level, Stack
 from interleavings.steps import STEPS
 from pef_explorer.actions.outcome import is_success
 from pef_explorer.invariants.counts import nothing_is_left_behind
+from pef_explorer.machines.open_call import Pending
 from pef_hypervisor.checks import Refused
 from pef_hypervisor.gfn.columns import BUSY as HV_BUSY
 from pef_hypervisor.outcome import Errno, Outcome
@@ -224,7 +225,7 @@ class Case:
     def _in_flight(self) -> dict[int, tuple[int, object]]:
         """Return the owner of each page that bytes go to or come from, and what it backs."""
         effect = self.first.stack.effect
-        if self.first.stack.waits is not Waits.TRANSFER or not isinstance(effect, Transfer):
+        if self.first.stack.waits is not Pending.TRANSFER or not isinstance(effect, Transfer):
             return {}
         whose, backed = owners(self.fixture), self._backed()
         places = {

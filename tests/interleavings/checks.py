@@ -11,9 +11,10 @@ import numpy as np
 
 from interleavings.machines import SPARE_PAGES, NotedSealer
 from interleavings.operations import Fixture
-from interleavings.written import SECRET, ZERO, read
+from interleavings.written import ZERO, read
+from pef_explorer.actions.oracle import SECRET
 from pef_explorer.invariants.counts import nothing_is_reserved
-from pef_explorer.invariants.observed import vm_at_rest
+from pef_explorer.invariants.observed import rest_of
 from pef_explorer.machines.small_memory import KNOWN_BYTES
 from pef_hypervisor.gfn.columns import VmSlot
 from pef_kit.runtime.bus import NORMAL_BASE
@@ -109,7 +110,7 @@ def the_vms_agree(fixture: Fixture) -> Iterator[Violation]:
     """Require that both sides agree on each VM and its GFNs, and that no honest race aborted one."""
     machines = fixture.machines
     for lpid in sorted({*machines.uv.svms, *machines.hv.store.vms}):
-        seen = vm_at_rest(machines.uv, machines.hv, lpid, machines.design)
+        seen = rest_of(machines.uv, machines.hv, lpid, machines.design)
         vm = machines.hv.store.vms.get(lpid)
         if seen.is_aborted:
             yield Violation("an SVM is aborted", f"VM {lpid}, and nobody lied")
@@ -191,37 +192,3 @@ def loaded(fixture: Fixture, lpid: int, content: bytes, first: int, *, host: boo
             yield Violation("foreign bytes", f"VM {lpid} was given what tenant {token.tenant} wrote")
         elif host and token.kind == SECRET:
             yield Violation("secret outside", f"the host read a secret of GFN {token.gfn}")
-
-
-KINDS: Final = (
-    "foreign bytes",
-    "foreign ciphertext",
-    "secret outside",
-    "bytes in a free page",
-    "bytes of another GFN",
-    "junk in a frame",
-    "junk was loaded",
-    "ciphertext was loaded",
-    "a page holds ciphertext",
-    "a page holds zero",
-    "a page holds a value of before",
-    "a page in flight changes its owner",
-    "a page in flight is mapped",
-    "acts after its end",
-    "asks after its end",
-    "moves bytes after its end",
-    "works after its end",
-    *(invariant.__name__ for invariant in AT_REST),
-    "the pools differ",
-    "a reservation is left",
-    "an SVM is aborted",
-    "invariant of the Ultravisor",
-    "invariant of the Hypervisor",
-    "a VM can't be ended",
-    "a VM can't be made secure again",
-    "bytes are left",
-    "something is left",
-    "stuck",
-    "an exception",
-)
-"""Every kind of violation that there is."""

@@ -11,10 +11,10 @@ pages meet every yield that a large VM meets.
 
 import hashlib
 import sys
-from dataclasses import replace
 from typing import Any, Final
 
 from pef_explorer.checkpoints.ultravisor import rewind, sealer_record
+from pef_explorer.machines.pair import answered_by
 from pef_explorer.machines.small_memory import KNOWN_BYTES, HeapFrames, HeapMemory, KnownBytesSealer
 from pef_hypervisor import normal_memory, state
 from pef_hypervisor.dispatch import Hypervisor
@@ -22,7 +22,7 @@ from pef_kit.core import parts
 from pef_kit.core.effects import Operation, PeerCall, Phase, Transfer
 from pef_kit.core.runs import I64, U8, U64
 from pef_kit.runtime.bus import NORMAL_BASE, carry_out
-from pef_protocol.calls import CALLS, Reply
+from pef_protocol.calls import Reply
 from pef_protocol.codes import UCode
 from pef_protocol.designs import Design
 from pef_protocol.http import Caller, Role
@@ -33,7 +33,6 @@ from pef_ultravisor import state as ultravisor
 from pef_ultravisor.boot import pages as boot_pages
 from pef_ultravisor.boot.image import EsmFailure, Extent
 from pef_ultravisor.boot.pages import import_all, import_extent, with_pinned
-from pef_ultravisor.dispatch import ultracall
 from pef_ultravisor.from_guest import esm
 from pef_ultravisor.from_guest.esm import share_extent
 from pef_ultravisor.from_guest.store import store as guest_store
@@ -52,8 +51,6 @@ TRIES: Final = 4
 """How often what is busy is tried again."""
 GOOD, BAD = Esm(Gpa(PAGE_SIZE), Gpa(PAGE_SIZE)), Esm(Gpa(PAGE_SIZE), Gpa(2 * PAGE_SIZE))
 """What a guest says at UV_ESM; the second image is not what it promises to be."""
-HYPERVISOR: Final = Caller(Role.HYPERVISOR)
-ULTRAVISOR: Final = Caller(Role.ULTRAVISOR)
 FILE: Final = "disk-key"
 
 
@@ -146,11 +143,7 @@ class Machines:
 
     def handler(self, ask: PeerCall) -> Operation[Reply]:
         """Return the operation by which the peer answers `ask`; the caller names the SVM that it means."""
-        caller = HYPERVISOR if CALLS[ask.name].is_ultracall else ULTRAVISOR
-        caller = replace(caller, incarnation=ask.incarnation)
-        if caller.role is Role.HYPERVISOR:
-            return ultracall(self.uv, caller, ask.name, ask.request)
-        return self.hv.hypercall(caller, ask.name, ask.request)
+        return answered_by(self.uv, self.hv, ask)
 
     def carry_out(self, transfer: Transfer) -> None:
         """Move the bytes of a transfer."""

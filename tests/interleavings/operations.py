@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from interleavings.machines import (
-    HYPERVISOR,
     IMAGE,
     PLUGGED_SHARED,
     SHARED,
@@ -17,18 +16,18 @@ from interleavings.machines import (
     UNMAPPED,
     Machines,
 )
-from interleavings.written import HOST, OPEN, SECRET, ZERO, Place, Values, Written
+from interleavings.written import ZERO, Place, Values, Written
+from pef_explorer.actions.operations import Asked
+from pef_explorer.actions.oracle import OPEN, SECRET
+from pef_explorer.machines.pair import HYPERVISOR
 from pef_hypervisor.outcome import Outcome
 from pef_kit.core.effects import Operation
 from pef_protocol.calls import Reply
 from pef_protocol.events import Side
-from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gpa, Lpid
+from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Lpid
 from pef_protocol.runs import PlacedRuns
-from pef_protocol.ultracalls import (
-    PageIn,
-    PageOut,
-)
-from pef_ultravisor.dispatch import guest_load, guest_store, ultracall
+from pef_protocol.ultracalls import PageIn, PageOut
+from pef_ultravisor.dispatch import ultracall
 
 OPEN_PAGES: Final = frozenset({SHARED, UNMAPPED, SPARE_PRIVATE, PLUGGED_SHARED, IMAGE})
 """GFNs that a step may share: what a guest stores there is no secret."""
@@ -60,6 +59,7 @@ class Begun:
 
 
 Begin: TypeAlias = Callable[[Fixture, int], Begun]
+Perform: TypeAlias = Callable[[Machines, Asked], Operation[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,57 +92,27 @@ def _contents(
     return b"".join([*pages, last]), values
 
 
-def load_at_uv(first: int, count: int) -> Begin:
+def reads(perform: Perform, first: int, count: int, *, secure: bool = False) -> Begin:
+    """Return what leaves `count` pages as they are; `secure`: at the Ultravisor, where either side can."""
+
     def begin(fixture: Fixture, lpid: int) -> Begun:
         length = (count - 1 << PAGE_ORDER) + len(ZERO)
-        return Begun(guest_load(fixture.machines.uv, Lpid(lpid), Gpa(first << PAGE_ORDER), length))
+        return Begun(perform(fixture.machines, Asked(Lpid(lpid), first, 1, b"", length, secure)))
 
     return begin
 
 
-def store_at_uv(first: int, count: int) -> Begin:
+def writes(
+    perform: Perform, first: int, count: int, kind: bytes = b"", *, secure: bool = False, sets: bool = True
+) -> Begin:
+    """Return what writes to `count` pages a value of a kind, or of the one that fits the page."""
+
     def begin(fixture: Fixture, lpid: int) -> Begun:
-        content, values = _contents(fixture, lpid, range(first, first + count))
-        operation = guest_store(fixture.machines.uv, Lpid(lpid), Gpa(first << PAGE_ORDER), content)
-        return Begun(operation, values, sets=True)
+        content, values = _contents(fixture, lpid, range(first, first + count), kind)
+        asked = Asked(Lpid(lpid), first, content=content, secure=secure)
+        return Begun(perform(fixture.machines, asked), values, sets)
 
     return begin
-
-
-def load_at_hv(first: int, count: int) -> Begin:
-    def begin(fixture: Fixture, lpid: int) -> Begun:
-        length = (count - 1 << PAGE_ORDER) + len(ZERO)
-        return Begun(fixture.machines.hv.load(lpid, first << PAGE_ORDER, length))
-
-    return begin
-
-
-def store_at_hv(first: int, count: int) -> Begin:
-    def begin(fixture: Fixture, lpid: int) -> Begun:
-        content, values = _contents(fixture, lpid, range(first, first + count), OPEN)
-        return Begun(fixture.machines.hv.store_bytes(lpid, first << PAGE_ORDER, content), values, sets=True)
-
-    return begin
-
-
-def host_read(first: int, count: int) -> Begin:
-    def begin(fixture: Fixture, lpid: int) -> Begun:
-        length = (count - 1 << PAGE_ORDER) + len(ZERO)
-        return Begun(fixture.machines.hv.host_read(lpid, first << PAGE_ORDER, length))
-
-    return begin
-
-
-def host_write(first: int, count: int) -> Begin:
-    def begin(fixture: Fixture, lpid: int) -> Begun:
-        content, values = _contents(fixture, lpid, range(first, first + count), HOST)
-        return Begun(fixture.machines.hv.host_write(lpid, first << PAGE_ORDER, content), values)
-
-    return begin
-
-
-def unmap(gfn: int) -> Begin:
-    return lambda fixture, lpid: Begun(fixture.machines.hv.unmap(lpid, gfn << PAGE_ORDER, 1))
 
 
 def kernel_call(name: str, request: object, zeroes: int | None = None, *, everywhere: bool = False) -> Begin:

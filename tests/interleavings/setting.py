@@ -16,19 +16,11 @@ from interleavings.machines import (
     Machines,
     make_small,
 )
-from interleavings.operations import (
-    Begin,
-    Begun,
-    Fixture,
-    Step,
-    host_read,
-    kernel_call,
-    store_at_hv,
-    store_at_uv,
-    unmap,
-)
+from interleavings.operations import Begin, Begun, Fixture, Step, kernel_call, reads, writes
 from interleavings.stack import Stack
 from interleavings.steps import STEPS
+from pef_explorer.actions.operations import host_read, store, unmap
+from pef_explorer.actions.oracle import OPEN
 from pef_explorer.actions.outcome import is_success
 from pef_protocol.designs import Design
 from pef_protocol.events import Side
@@ -92,13 +84,13 @@ def set_up(setting: Setting) -> Fixture:
         must(fixture, lpid, "create", HV, STEPS["create"].begin)
         must(fixture, lpid, "add slot 0", HV, STEPS["add slot 0"].begin)
         must(fixture, lpid, "add slot 1", HV, STEPS["add slot 1"].begin)
-        must(fixture, lpid, "store at HV", HV, store_at_hv(IMAGE, PAGES + 2))
+        must(fixture, lpid, "store at HV", HV, writes(store, IMAGE, PAGES + 2, OPEN))
     for lpid in (1, 2):
         must(fixture, lpid, "UV_ESM", UV, STEPS["UV_ESM"].begin)
         for gfn in (SHARED, UNMAPPED, PLUGGED_SHARED):
             must(fixture, lpid, "share", UV, share(gfn))
         for gfn in (PRIVATE, SHARED, UNMAPPED, OUT, SPARE_PRIVATE, PLUGGED, PLUGGED_SHARED):
-            must(fixture, lpid, "store", UV, store_at_uv(gfn, 1))
-        must(fixture, lpid, "unmap", HV, unmap(UNMAPPED))
-        must(fixture, lpid, "host read", HV, host_read(OUT, 1))
+            must(fixture, lpid, "store", UV, writes(store, gfn, 1, secure=True))
+        must(fixture, lpid, "unmap", HV, reads(unmap, UNMAPPED, 1))
+        must(fixture, lpid, "host read", HV, reads(host_read, OUT, 1))
     return fixture

@@ -5,10 +5,10 @@ Between two steps anybody else may act. What the peer's operation yields is a yi
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final
 
 from interleavings.machines import Machines
+from pef_explorer.machines.open_call import PENDING_ON, Pending
 from pef_kit.core.effects import (
     Backoff,
     Effect,
@@ -18,7 +18,6 @@ from pef_kit.core.effects import (
     PeerFailure,
     Phase,
     Transfer,
-    Turn,
 )
 from pef_kit.core.life import Ended, OtherIncarnation
 from pef_protocol.calls import CALLS, Reply
@@ -28,17 +27,6 @@ ATTEMPTS: Final = 3
 """How often a pause is answered with "go on" before time is over."""
 LIMIT: Final = 2000
 """Steps after which an operation is called stuck."""
-
-
-class Waits(StrEnum):
-    """What the innermost operation of a stack waits for."""
-
-    REQUEST = "the peer to begin"
-    REPLY = "the answer to arrive"
-    TRANSFER = "bytes to move"
-    WORK = "a thread"
-    PAUSE = "a pause"
-    NOTHING = "nothing"
 
 
 @dataclass(slots=True)
@@ -64,7 +52,7 @@ class Stack:
     ) -> None:
         self.machines = machines
         self.levels: list[Level] = []
-        self.waits = Waits.PAUSE
+        self.waits = Pending.PAUSE
         self.outcome: Any = None
         self.effect: Effect | Reply | PeerFailure | None = None
         self.ran: set[str] = set()
@@ -77,7 +65,7 @@ class Stack:
     @property
     def ended(self) -> bool:
         """Tell whether the outermost operation has ended."""
-        return self.waits is Waits.NOTHING
+        return self.waits is Pending.ENDED
 
     @property
     def names(self) -> list[str]:
@@ -142,18 +130,18 @@ class Stack:
             if level.svm is None:
                 level.svm = self.machines.uv.svm(level.lpid)
             self.pauses += isinstance(effect, Backoff)
-            self.effect, self.waits = effect, KINDS[type(effect)]
+            self.effect, self.waits = effect, PENDING_ON[type(effect)]
             self.on_effect(level, effect)
 
     def _return(self, outcome: Any) -> None:
         level = self.levels.pop()
         if not self.levels:
-            self.outcome, self.waits, self.effect = outcome, Waits.NOTHING, None
+            self.outcome, self.waits, self.effect = outcome, Pending.ENDED, None
             return
         self._answer(_failure(level.name, outcome) if isinstance(outcome, Exception) else outcome)
 
     def _answer(self, outcome: Reply | PeerFailure) -> None:
-        self.effect, self.waits = outcome, Waits.REPLY
+        self.effect, self.waits = outcome, Pending.REPLY
 
 
 def _failure(name: str, reason: Exception) -> PeerFailure:
@@ -163,12 +151,3 @@ def _failure(name: str, reason: Exception) -> PeerFailure:
     """
     done = False if isinstance(reason, Ended | OtherIncarnation) else None
     return PeerFailure(name, "peer", f"{type(reason).__name__}: {reason}", done=done)
-
-
-KINDS: Final[dict[type, Waits]] = {
-    PeerCall: Waits.REQUEST,
-    Transfer: Waits.TRANSFER,
-    Offload: Waits.WORK,
-    Turn: Waits.WORK,
-    Backoff: Waits.PAUSE,
-}

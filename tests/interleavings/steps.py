@@ -20,20 +20,17 @@ from interleavings.operations import (
     add_slot,
     create,
     destroy,
-    host_read,
-    host_write,
     kernel_call,
     lie,
-    load_at_hv,
-    load_at_uv,
     page_in,
     page_out,
+    reads,
     remove_slot,
     reset,
-    store_at_hv,
-    store_at_uv,
-    unmap,
+    writes,
 )
+from pef_explorer.actions.operations import host_read, host_write, load, store, unmap
+from pef_explorer.actions.oracle import HOST, OPEN
 from pef_protocol.events import Side
 from pef_protocol.quantities import PAGE_ORDER, PAGE_SIZE, Gfn, Gpa, SlotId
 from pef_protocol.runs import PageRuns
@@ -56,14 +53,14 @@ UV, HV = Side.ULTRAVISOR, Side.HYPERVISOR
 STEPS: Final = {
     step.name: step
     for step in (
-        Step("load at UV", "load a page that is out", UV, load_at_uv(OUT, 1)),
-        Step("load at UV", "load shared and private pages", UV, load_at_uv(PRIVATE, 5)),
-        Step("store at UV", "store to a page that is out", UV, store_at_uv(OUT, 1)),
-        Step("store at UV", "store to an unmapped page", UV, store_at_uv(UNMAPPED, 1)),
-        Step("store at UV", "store to shared and private pages", UV, store_at_uv(PRIVATE, 5)),
-        Step("store at UV", "store to the plugged slot", UV, store_at_uv(PLUGGED, 2)),
-        Step("load at HV", "load as a normal VM", HV, load_at_hv(IMAGE, 3)),
-        Step("store at HV", "store as a normal VM", HV, store_at_hv(PRIVATE, 3)),
+        Step("load at UV", "load a page that is out", UV, reads(load, OUT, 1, secure=True)),
+        Step("load at UV", "load shared and private pages", UV, reads(load, PRIVATE, 5, secure=True)),
+        Step("store at UV", "store to a page that is out", UV, writes(store, OUT, 1, secure=True)),
+        Step("store at UV", "store to an unmapped page", UV, writes(store, UNMAPPED, 1, secure=True)),
+        Step("store at UV", "store to shared and private pages", UV, writes(store, PRIVATE, 5, secure=True)),
+        Step("store at UV", "store to the plugged slot", UV, writes(store, PLUGGED, 2, secure=True)),
+        Step("load at HV", "load as a normal VM", HV, reads(load, IMAGE, 3)),
+        Step("store at HV", "store as a normal VM", HV, writes(store, PRIVATE, 3, OPEN)),
         Step("UV_ESM", "UV_ESM", UV, kernel_call("UV_ESM", GOOD, everywhere=True)),
         Step("UV_ESM", "UV_ESM with a bad image", UV, kernel_call("UV_ESM", BAD, everywhere=True)),
         Step(
@@ -108,15 +105,15 @@ STEPS: Final = {
         Step("add a slot", "add slot 1", HV, add_slot(1, PLUGGED, 2)),
         Step("add a slot", "add slot 2", HV, add_slot(2, PLUGGED + 2, 1)),
         Step("remove a slot", "remove slot 1", HV, remove_slot(1, range(PLUGGED, PLUGGED + 2))),
-        Step("store at HV", "store a little as a normal VM", HV, store_at_hv(SHARED, 1)),
-        Step("store at UV", "store to a shared page", UV, store_at_uv(SHARED, 1)),
+        Step("store at HV", "store a little as a normal VM", HV, writes(store, SHARED, 1, OPEN)),
+        Step("store at UV", "store to a shared page", UV, writes(store, SHARED, 1, secure=True)),
         Step("reset", "reset", HV, reset),
         Step("destroy", "destroy", HV, destroy),
-        Step("host read", "host reads a private page", HV, host_read(PRIVATE, 1)),
-        Step("host read", "host reads many pages", HV, host_read(PRIVATE, 5)),
-        Step("host write", "host writes a shared page", HV, host_write(SHARED, 1)),
-        Step("host write", "host writes many pages", HV, host_write(PRIVATE, 3)),
-        Step("unmap", "unmap a shared page", HV, unmap(SHARED)),
+        Step("host read", "host reads a private page", HV, reads(host_read, PRIVATE, 1)),
+        Step("host read", "host reads many pages", HV, reads(host_read, PRIVATE, 5)),
+        Step("host write", "host writes a shared page", HV, writes(host_write, SHARED, 1, HOST, sets=False)),
+        Step("host write", "host writes many pages", HV, writes(host_write, PRIVATE, 3, HOST, sets=False)),
+        Step("unmap", "unmap a shared page", HV, reads(unmap, SHARED, 1)),
         Step(
             "UV_WRITE_PATE",
             "UV_WRITE_PATE",

@@ -7,11 +7,10 @@ zeroes. A page may hold what was written to it since its slot is there; one that
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
+from pef_explorer.actions.oracle import HOST, OPEN, SECRET
 from pef_explorer.machines.small_memory import KNOWN_BYTES
 
 ZERO: Final = bytes(KNOWN_BYTES)
-SECRET, OPEN, HOST = b"g", b"p", b"h"
-"""First byte of a token: the guest's in a page of its own, the guest's where others see it, the host's."""
 _TOKEN: Final = 4
 
 Place: TypeAlias = tuple[int, int]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from pef_lab.agreement import agreeing_states
+from pef_lab.agreement import agreeing_names
 from pef_lab.sizes import counted
 from pef_lab.watch import SlotStates
 from pef_protocol.designs import DesignName
@@ -67,10 +67,7 @@ def compare(
 ) -> Comparison:
     """Lay two tables side by side; `ultravisor` is None where the VM has no SVM object."""
     absent = NO_SVM if ultravisor is None else NO_SLOT
-    agreeing = {
-        *((own.name, theirs.name) for own, states in agreeing_states(design).items() for theirs in states),
-        (HvGfnState.NORMAL.name, NO_SVM),
-    }
+    agreeing = agreeing_names(design) | {(HvGfnState.NORMAL.name, NO_SVM)}
     runs = tuple(_together(_flat(hypervisor), _flat(ultravisor or ()), absent))
     moving = sum(slot.moving for slot in (*hypervisor, *(ultravisor or ())))
     disagreements = (run for run in runs if (run.hypervisor, run.ultravisor) not in agreeing)

@@ -13,11 +13,8 @@ from pef_explorer.actions.oracle import ZERO
 from pef_explorer.actions.table import UV_ESM
 from pef_explorer.invariants import EVERY_CALL_ENDS, INVARIANTS, broken
 from pef_explorer.plan import Part, Plan
-from pef_explorer.world.observation import ABSENT
 from pef_explorer.world.world import World
 from pef_protocol.designs import Design
-from pef_protocol.states import HvGfnState as H
-from pef_protocol.states import UvGfnState as S
 
 INVARIANT = {each.__name__: each for each in INVARIANTS}
 
@@ -52,21 +49,6 @@ def test_an_invariant_falls(name: str, change: Change) -> None:
 @pytest.mark.parametrize(("name", "change"), changes("spares"))
 def test_what_is_allowed_is_not_told(name: str, change: Change) -> None:
     assert [*INVARIANT[name](change(a_step()))] == []
-
-
-def test_two_states_hide_where_a_page_is_out_but_not_that_it_is_secure() -> None:
-    """To a Hypervisor of two states a shared page and one that is out are both NORMAL."""
-    step = a_step(Design.BROKEN)
-    reported = {
-        state: [
-            *INVARIANT["the_tables_agree"](
-                seen(step, hv=bytes([H.NORMAL, ABSENT]), uv=bytes([state, ABSENT]))
-            )
-        ]
-        for state in (S.SHARED, S.PAGEDOUT, S.SECURE)
-    }
-    assert (reported[S.SHARED], reported[S.PAGEDOUT]) == ([], [])
-    assert reported[S.SECURE] == ["GFN 0 is NORMAL to the Hypervisor, SECURE to the Ultravisor"]
 
 
 @pytest.mark.parametrize("name", ["the_tables_agree", "what_is_asked_succeeds"])

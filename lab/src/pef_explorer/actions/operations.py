@@ -6,17 +6,26 @@ UV_ESM has no row: a search begins each of its phases by a move, and a simulatio
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from pef_explorer.actions.names import ActionName, ExtraActionName
 from pef_explorer.machines.planned import PlannedPair
 from pef_explorer.machines.small_memory import TOKEN_BYTES
+from pef_hypervisor.dispatch import Hypervisor
 from pef_kit.core.effects import Operation
 from pef_protocol.events import Side
 from pef_protocol.http import Caller, Role
 from pef_protocol.quantities import PAGE_SIZE, Gfn, Gpa, Lpid, gpa_of
 from pef_protocol.ultracalls import SharePage, UnshareAllPages, UnsharePage
 from pef_ultravisor.dispatch import guest_load, guest_store, ultracall
+from pef_ultravisor.state import Ultravisor
+
+
+class BothSides(Protocol):
+    """Two machines of one process."""
+
+    uv: Ultravisor
+    hv: Hypervisor
 
 
 class Asked(NamedTuple):
@@ -59,55 +68,55 @@ class Performed:
         return self.side or (Side.ULTRAVISOR if secure else Side.HYPERVISOR)
 
 
-def load(machines: PlannedPair, asked: Asked) -> Operation[Any]:
+def load(machines: BothSides, asked: Asked) -> Operation[Any]:
     """Load bytes as the guest."""
     if asked.secure:
         return guest_load(machines.uv, asked.lpid, asked.gpa, asked.length)
     return machines.hv.load(asked.lpid, asked.gpa, asked.length)
 
 
-def store(machines: PlannedPair, asked: Asked) -> Operation[Any]:
+def store(machines: BothSides, asked: Asked) -> Operation[Any]:
     """Store bytes as the guest."""
     if asked.secure:
         return guest_store(machines.uv, asked.lpid, asked.gpa, asked.content)
     return machines.hv.store_bytes(asked.lpid, asked.gpa, asked.content)
 
 
-def share(machines: PlannedPair, asked: Asked) -> Operation[Any]:
+def share(machines: BothSides, asked: Asked) -> Operation[Any]:
     """Make UV_SHARE_PAGE."""
     request = SharePage(Gfn(asked.gfn), asked.pages)
     return ultracall(machines.uv, Caller(Role.GUEST, asked.lpid), "UV_SHARE_PAGE", request)
 
 
-def unshare(machines: PlannedPair, asked: Asked) -> Operation[Any]:
+def unshare(machines: BothSides, asked: Asked) -> Operation[Any]:
     """Make UV_UNSHARE_PAGE."""
     request = UnsharePage(Gfn(asked.gfn), asked.pages)
     return ultracall(machines.uv, Caller(Role.GUEST, asked.lpid), "UV_UNSHARE_PAGE", request)
 
 
-def unshare_all(machines: PlannedPair, asked: Asked) -> Operation[Any]:
+def unshare_all(machines: BothSides, asked: Asked) -> Operation[Any]:
     """Make UV_UNSHARE_ALL_PAGES."""
     caller = Caller(Role.GUEST, asked.lpid)
     return ultracall(machines.uv, caller, "UV_UNSHARE_ALL_PAGES", UnshareAllPages())
 
 
-def reset(machines: PlannedPair, asked: Asked) -> Operation[Any]:
+def reset(machines: BothSides, asked: Asked) -> Operation[Any]:
     """Reset the VM."""
     return machines.hv.reset(asked.lpid)
 
 
-def host_read(machines: PlannedPair, asked: Asked) -> Operation[Any]:
+def host_read(machines: BothSides, asked: Asked) -> Operation[Any]:
     """Read bytes for the VMM, to the last page that is named; the Ultravisor pages out what is secure."""
     length = (asked.pages - 1) * PAGE_SIZE + asked.length
     return machines.hv.host_read(asked.lpid, asked.gpa, length)
 
 
-def host_write(machines: PlannedPair, asked: Asked) -> Operation[Any]:
+def host_write(machines: BothSides, asked: Asked) -> Operation[Any]:
     """Write bytes for the VMM."""
     return machines.hv.host_write(asked.lpid, asked.gpa, asked.content)
 
 
-def unmap(machines: PlannedPair, asked: Asked) -> Operation[Any]:
+def unmap(machines: BothSides, asked: Asked) -> Operation[Any]:
     """Take pages away from the guest."""
     return machines.hv.unmap(asked.lpid, asked.gpa, asked.pages)
 
@@ -118,7 +127,7 @@ def plug(machines: PlannedPair, asked: Asked) -> Operation[Any]:
     return machines.hv.add_slot(asked.lpid, 1, gpa_of(gfns.start), len(gfns) * PAGE_SIZE)
 
 
-def unplug(machines: PlannedPair, asked: Asked) -> Operation[Any]:
+def unplug(machines: BothSides, asked: Asked) -> Operation[Any]:
     """Remove slot 1."""
     return machines.hv.remove_slot(asked.lpid, 1)
 

@@ -26,7 +26,7 @@ def state(column: bytes, gfn: int) -> S | None:
     return STATES[column[gfn]]
 
 
-def at_rest(step: Step) -> VmAtRest:
+def rest_after(step: Step) -> VmAtRest:
     """Return what both sides show of the VM after a step that leaves no call open."""
     seen, named = step.after, gfns(step)
     return VmAtRest(
@@ -38,7 +38,7 @@ def at_rest(step: Step) -> VmAtRest:
     )
 
 
-def vm_at_rest(uv: Ultravisor, hv: Hypervisor, lpid: int, design: DesignName) -> VmAtRest:
+def rest_of(uv: Ultravisor, hv: Hypervisor, lpid: int, design: DesignName) -> VmAtRest:
     """Return what two machines show of a VM that either has, while no call on it is open."""
     vm, svm = hv.store.vms.get(Lpid(lpid)), uv.svm(Lpid(lpid))
     own, other, in_flight = dict[int, int](), dict[int, int](), set[int]()

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 from pef_explorer.actions.action import PRIVATE
 from pef_explorer.actions.oracle import ZERO
-from pef_explorer.invariants.observed import at_rest, gfns, state
+from pef_explorer.invariants.observed import gfns, rest_after, state
 from pef_explorer.invariants.transition_tables import VM_STEPS
 from pef_explorer.machines.small_memory import TOKEN_BYTES
 from pef_explorer.world.observation import ABSENT
 from pef_explorer.world.step import Step
-from pef_lab import at_rest as vm_at_rest
+from pef_lab import at_rest
 from pef_lab.agreement import SHARED_STATES
 from pef_protocol.states import HvVmState, UvVmState
 from pef_protocol.states import UvGfnState as S
@@ -18,7 +18,7 @@ from pef_protocol.states import UvGfnState as S
 def the_tables_agree(step: Step) -> Iterator[str]:
     """6. S with resident, P with paged out, H with a shared state, N with no SVM object."""
     if step.quiescent and not step.world.faulty:
-        yield from vm_at_rest.the_tables_agree(at_rest(step))
+        yield from at_rest.the_tables_agree(rest_after(step))
 
 
 def nothing_is_left_behind(step: Step) -> Iterator[str]:
@@ -35,7 +35,7 @@ def nothing_is_left_behind(step: Step) -> Iterator[str]:
 def no_gfn_stays_in_between(step: Step) -> Iterator[str]:
     """10. No GFN is transient or in flight while no call is open."""
     if step.quiescent:
-        yield from vm_at_rest.no_gfn_stays_in_between(at_rest(step))
+        yield from at_rest.no_gfn_stays_in_between(rest_after(step))
 
 
 def the_vm_lives_by_its_table(step: Step) -> Iterator[str]:
@@ -44,7 +44,7 @@ def the_vm_lives_by_its_table(step: Step) -> Iterator[str]:
     if was != now and (HvVmState(was), HvVmState(now)) not in VM_STEPS:
         yield f"the VM went from {HvVmState(was).name} to {HvVmState(now).name}"
     if step.quiescent and not step.world.faulty:
-        yield from vm_at_rest.the_vm_lives_by_its_table(at_rest(step))
+        yield from at_rest.the_vm_lives_by_its_table(rest_after(step))
 
 
 def a_gfn_lives_by_its_table(step: Step) -> Iterator[str]:

@@ -246,7 +246,7 @@ class OpenCall:
             self._ended(failure)
             return
         self.effect = effect
-        self.pending = _KINDS[type(effect)]
+        self.pending = PENDING_ON[type(effect)]
         self._note_place()
 
     def _note(self, what: Any) -> None:
@@ -292,7 +292,7 @@ class OpenCall:
         return tuple(standing)
 
 
-_KINDS: Final[dict[type, Pending]] = {
+PENDING_ON: Final[dict[type, Pending]] = {
     PeerCall: Pending.REQUEST,
     Transfer: Pending.TRANSFER,
     Offload: Pending.WORK,

@@ -141,14 +141,8 @@ class Pair(Wire, Generic[Memory]):
             self.hv.store.epoch = life
 
     def handler(self, ask: PeerCall) -> Operation[Reply]:
-        """Return the operation by which the peer answers; the caller names the SVM that it means.
-
-        Raise OtherIncarnation, now or at its first step, where that is not the one that there is.
-        """
-        if CALLS[ask.name].is_ultracall:
-            caller = replace(HYPERVISOR, incarnation=ask.incarnation)
-            return ultracall(self.uv, caller, ask.name, ask.request)
-        return self.hv.hypercall(replace(ULTRAVISOR, incarnation=ask.incarnation), ask.name, ask.request)
+        """Return the operation by which the peer answers, as `answered_by` does."""
+        return answered_by(self.uv, self.hv, ask)
 
     def carry_out(self, side: Side, transfer: Transfer) -> None:
         """Move the bytes of a transfer, as far as `side` reaches."""
@@ -156,3 +150,13 @@ class Pair(Wire, Generic[Memory]):
         if memory is None:
             raise AssertionError("an Ultravisor to which nobody has said hello moves bytes")
         carry_out(memory, transfer)
+
+
+def answered_by(uv: Ultravisor, hv: Hypervisor, ask: PeerCall) -> Operation[Reply]:
+    """Return the operation by which the peer answers; the caller names the SVM that it means.
+
+    Raise OtherIncarnation, now or at its first step, where that is not the one that there is.
+    """
+    if CALLS[ask.name].is_ultracall:
+        return ultracall(uv, replace(HYPERVISOR, incarnation=ask.incarnation), ask.name, ask.request)
+    return hv.hypercall(replace(ULTRAVISOR, incarnation=ask.incarnation), ask.name, ask.request)

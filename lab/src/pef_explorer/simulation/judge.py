@@ -7,7 +7,7 @@ import numpy as np
 
 from pef_explorer.actions.names import ActionName
 from pef_explorer.invariants.counts import nothing_is_left_behind, nothing_is_reserved
-from pef_explorer.invariants.observed import vm_at_rest
+from pef_explorer.invariants.observed import rest_of
 from pef_explorer.simulation.events import page_of_token
 from pef_explorer.simulation.machines import SEEN_BYTES, Machines
 from pef_explorer.simulation.oracle import SimulationOracle
@@ -121,7 +121,7 @@ class Judge:
             raise Broken("the_tables_agree", f"VM {vm}: {sentence}")
 
     def _at_rest(self, lpid: int) -> VmAtRest:
-        return vm_at_rest(self._machines.uv, self._machines.hv, lpid, self._design)
+        return rest_of(self._machines.uv, self._machines.hv, lpid, self._design)
 
     def judge_rest(self) -> None:
         """Raise Broken where, with no call open anywhere, the books do not add up."""
