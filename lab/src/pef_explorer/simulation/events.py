@@ -10,6 +10,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
+from pef_explorer.actions.move import GUESTS, MEMORY, VMM
 from pef_explorer.actions.names import ActionName
 from pef_explorer.plan import Part
 from pef_protocol.designs import DesignName
@@ -73,7 +74,7 @@ NAMES: Final[dict[str, type[Event]]] = {
     "partition": Partition,
 }
 
-GUEST: Final = {
+OF_GUEST: Final = {
     ActionName.LOAD: 34,
     ActionName.STORE: 26,
     ActionName.SHARE: 13,
@@ -83,7 +84,7 @@ GUEST: Final = {
     ActionName.BAD_ESM: 2,
     ActionName.REBOOT: 1,
 }
-VMM: Final = {
+OF_VMM: Final = {
     ActionName.HOST_READ: 60,
     ActionName.HOST_WRITE: 12,
     ActionName.HOT_ADD: 12,
@@ -91,8 +92,8 @@ VMM: Final = {
     ActionName.RESET: 2,
     ActionName.REPLACE: 2,
 }
-MEMORY: Final = {ActionName.PAGE_OUT: 60, ActionName.UNMAP: 40}
-ACTORS: Final = {"guest 0": GUEST, "guest 1": GUEST, "vmm": VMM, "memory": MEMORY}
+OF_MEMORY: Final = {ActionName.PAGE_OUT: 60, ActionName.UNMAP: 40}
+ACTORS: Final = {**dict.fromkeys(GUESTS, OF_GUEST), VMM: OF_VMM, MEMORY: OF_MEMORY}
 
 ROUNDS: Final = 4
 """Rounds of a run; after each all calls end, and everything is looked at."""
@@ -163,7 +164,7 @@ def drawn(seed: Seed) -> list[Event]:
         action = random_.choices(tuple(actions), tuple(actions.values()))[0]
         vm = random_.randrange(SIZE.vms)
         if place < SIZE.vms * 2:  # each VM writes something, and becomes secure
-            vm, actor, action = place // 2, "guest 0", (ActionName.STORE, ActionName.ESM)[place % 2]
+            vm, actor, action = place // 2, GUESTS[0], (ActionName.STORE, ActionName.ESM)[place % 2]
         gfn, count = _range(random_, action)
         at = random_.randrange(a_round * PACE) if place >= SIZE.vms * 2 else 0
         events.append(Start(number, round_, at, vm, actor, action, gfn, count))

@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from pef_explorer.actions.move import VMM
 from pef_explorer.actions.names import ActionName
 from pef_explorer.actions.outcome import is_success
 from pef_explorer.machines.open_call import Pending
@@ -34,7 +35,7 @@ class LoneActions:
 
     def must(self, operation: Operation[Any], vm: int) -> None:
         """Do an operation of the VMM alone; raise Broken where it does not succeed."""
-        start = Start(-1, 0, 0, vm, "vmm", ActionName.HOST_READ, 0, 1)
+        start = Start(-1, 0, 0, vm, VMM, ActionName.HOST_READ, 0, 1)
         outcome = self._to_its_end(Chain(operation, self.machines, Side.HYPERVISOR, start))
         if not is_success(outcome):
             raise Broken("what_is_asked_alone_succeeds", f"VM {vm}: {outcome}")

@@ -6,6 +6,7 @@ host cooperates.
 
 from typing import Final
 
+from pef_explorer.actions.move import GUESTS
 from pef_explorer.actions.names import ActionName
 from pef_explorer.simulation.events import SIZE, Start
 from pef_explorer.simulation.lone import LoneActions
@@ -114,4 +115,4 @@ class Probes:
 
     def _make(self, vm: int, action: ActionName, gfn: int) -> None:
         self._made += 1
-        self._run.alone(Start(FIRST + self._made, 0, 0, vm, "guest 0", action, gfn, 1))
+        self._run.alone(Start(FIRST + self._made, 0, 0, vm, GUESTS[0], action, gfn, 1))

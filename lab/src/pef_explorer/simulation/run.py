@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
+from pef_explorer.actions.move import VMM
 from pef_explorer.actions.names import ActionName
 from pef_explorer.machines.faults import Fault
 from pef_explorer.machines.open_call import Pending
@@ -236,7 +237,7 @@ class Run(LoneActions):
     def _fit(self, death: int) -> None:
         """Have the Hypervisor say hello, unless a side has died since."""
         if death == self._deaths:
-            start = Start(-1, 0, 0, 0, "vmm", ActionName.HOST_READ, 0, 1)
+            start = Start(-1, 0, 0, 0, VMM, ActionName.HOST_READ, 0, 1)
             self._fitting = Chain(self.machines.introduce(), self.machines, Side.HYPERVISOR, start)
             self._add(self._fitting, None)
 
@@ -252,4 +253,4 @@ class Run(LoneActions):
             self.oracle.vms[vm].sees(self.machines.life(vm + 1))
             if self.machines.hv.store.vms[vm + 1].must_reset:
                 number = RESETS + self._deaths * SIZE.vms + vm
-                self._arrive(Start(number, self.round, self.now, vm, "vmm", ActionName.RESET, 0, 1))
+                self._arrive(Start(number, self.round, self.now, vm, VMM, ActionName.RESET, 0, 1))
