@@ -8,10 +8,10 @@ from typing import Any, Final
 import pytest
 
 from harness.known_designs import PARTS, known_to
-from harness.replayed import plan_of, replayed
 from pef_explorer.actions.move import Move
 from pef_explorer.knobs import DESIGNS as MADE
 from pef_explorer.plan import Plan
+from pef_explorer.session.session import Session
 from pef_explorer.world.world import World
 from pef_hypervisor.designs import DESIGNS
 from pef_kit.core.designs import GROUP, NAMED_BY
@@ -85,10 +85,11 @@ def tables_after(moves: list[Move], plan: Plan) -> tuple[bytes, bytes]:
 def test_a_code_for_shared_tells_a_page_that_came_twice_from_a_shared_one_and_a_flag_does_not(
     monkeypatch: pytest.MonkeyPatch, name: str, state: HvGfnState
 ) -> None:
-    moves = replayed(TWICE).moves
+    session = Session.of_file(TWICE)
+    session.run("end")
     rows = dict(DESIGNS) | {str(each): design.hypervisor for each, design in MADE.items()}
     settings = dict(SETTINGS) | {str(each): design.ultravisor for each, design in MADE.items()}
     monkeypatch.setattr("pef_hypervisor.from_vmm.create_vm.DESIGNS", rows)
     monkeypatch.setattr("pef_ultravisor.state.DESIGNS", settings)
-    plan = replace(plan_of(TWICE), design=DesignName(name))
-    assert tables_after(moves, plan) == (bytes([state]), bytes([UvGfnState.SECURE]))
+    plan = replace(session.plan, design=DesignName(name))
+    assert tables_after([*session.own_moves()], plan) == (bytes([state]), bytes([UvGfnState.SECURE]))
