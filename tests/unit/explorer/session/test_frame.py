@@ -5,7 +5,7 @@ import json
 from pef_explorer.actions.move import GUESTS, Move
 from pef_explorer.plan import Extra, Part
 from pef_explorer.session.files import plan_of_session
-from pef_explorer.session.frame import ARROWS, MOST_BYTES, PATH, Frame
+from pef_explorer.session.frame import ARROWS, GROWS, MOST_BYTES, PATH, Frame
 from pef_explorer.session.session import Session
 from pef_protocol.designs import Design
 
@@ -40,6 +40,20 @@ def test_what_is_too_much_is_left_out_and_counted() -> None:
     assert len(frame.path) + frame.path_before == 101
     assert len(frame.moves) + frame.moves_left_out > 100
     assert (frame.arrows[-1].node, frame.path[-1].node) == (100, 100)
+
+
+def test_what_is_left_out_does_not_depend_on_what_is_made_elsewhere() -> None:
+    session = Session(plan_of_session(Design.TRACKED, (Part.BROUGHT, Part.UNMIGRATED)))
+    nodes = [session.move(Move(GUESTS[0], "store", place % 2)) for place in range(30)][::3]
+    for frame in nodes:
+        for choice in session.choices():
+            session.goto(frame.node)
+            if not choice.why_not:
+                session.step(choice.move)
+    for frame in nodes:
+        again = session.goto(frame.node)
+        assert len(again.children) > 15
+        assert again.model_copy(update=GROWS) == frame.model_copy(update=GROWS)
 
 
 def test_a_usual_frame_has_every_move() -> None:

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +20,10 @@ from pef_explorer.session.position import EVERY
 from pef_explorer.session.session import Session
 from pef_hypervisor.dispatch import Hypervisor
 from pef_kit.core.effects import Backoff, Operation
+from pef_lab.replay.counterexample import read
 from pef_protocol.designs import Design
 
+FOLDER = Path(__file__).parents[4] / "docs" / "counterexamples"
 MOST_BYTES = 10_240
 IMAGES = ((Part.BROUGHT, Part.UNMIGRATED), (Part.SHARED, Part.UNMIGRATED), (Part.BROUGHT,))
 
@@ -87,6 +90,31 @@ def test_a_sound_design_breaks_nothing_however_many_calls_are_open(vcpus: int) -
 
 def test_on_the_same_walks_an_unsound_one_does() -> None:
     assert violations(Design.BROKEN, 1) > 0
+
+
+def test_a_vcpu_is_refused_while_the_uv_esm_of_another_one_stands_and_nothing_is_broken() -> None:
+    session = Session(plan_of_session(Design.TRACKED, IMAGES[0], vcpus=2))
+    session.move(Move(GUESTS[1], UV_ESM))
+    while session.nodes[session.at].outcome != "suspended":
+        session.move(Move(GUESTS[1], GO_ON))
+    frame = session.move(Move(GUESTS[0], "load", 0))
+    assert (frame.ended, frame.violated) == ("ends refused", False)
+
+
+def test_what_only_a_file_asks_for_is_refused_and_nothing_is_broken() -> None:
+    session = Session(plan_of_session(Design.TRACKED, IMAGES[0]))
+    session.step(Move(GUESTS[0], "load", 2), listed=False)
+    frame = session.frame()
+    assert (frame.ended, frame.violated) == ("ends refused", False)
+
+
+def test_a_page_that_was_lost_stays_lost() -> None:
+    """Once a page was seen to hold other bytes, each load says so: it is not taken for what was written."""
+    session = Session.of_file(read(FOLDER / "broken-the-guest-finds-what-it-wrote.json"))
+    session.run("end")
+    assert session.frame().gfns[1].guest_page == "other"
+    for _ in range(2):
+        assert session.move(Move(GUESTS[0], "load", 1)).ended == "ends other"
 
 
 def test_states_are_kept_every_so_many_moves_and_no_more() -> None:
