@@ -22,6 +22,7 @@ PACKAGES: Final = {
         "pef_lab": "lab/src",
         "pef_explorer": "lab/src",
         "pef_mutants": "lab/src",
+        "pef_console": "lab/src",
         "pef_model": "lab/src",
     },
 }

@@ -18,6 +18,7 @@ SOURCES: Final = {
     "hypervisor": "services/hypervisor/src/pef_hypervisor",
     "lab": "lab/src/pef_lab",
     "explorer": "lab/src/pef_explorer",
+    "console": "lab/src/pef_console",
     "model": "lab/src/pef_model",
 }
 ACROSS: Final = frozenset(

@@ -40,6 +40,20 @@ HypervisorUrl = Annotated[
 ]
 UltravisorPort = Annotated[int, _port("--ultravisor-port", "Port of the Ultravisor; 0: any", 0)]
 HypervisorPort = Annotated[int, _port("--hypervisor-port", "Port of the Hypervisor; 0: any", 0)]
+ConsolePort = Annotated[int, _port("--port", "Port of the console; 0: any", 0)]
+Published = Annotated[
+    str | None,
+    typer.Option(
+        "--published", metavar="HOST:PORT", help="How browsers reach it, where that is another address."
+    ),
+]
+ReadOnly = Annotated[
+    bool, typer.Option("--read-only", help="Print a second URL, for those who may watch and never move.")
+]
+Opened = Annotated[Path | None, _file("--open", "Open this file at the start.")]
+Files = Annotated[
+    Path | None, _file("--files", "Offer the files of this directory, and of those in it.", "DIR")
+]
 BetweenUltravisor = Annotated[
     int | None, _port("--between-ultravisor", "Where that Hypervisor calls its Ultravisor")
 ]

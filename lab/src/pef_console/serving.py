@@ -1,0 +1,160 @@
+"""Serve the console: its sockets, the URL that it prints, and how it ends."""
+
+import asyncio
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+from fastapi import FastAPI
+
+from pef_console.app import build_app
+from pef_console.catalogue import Catalogue
+from pef_console.openers import Openers
+from pef_console.routes.needs import Console
+from pef_console.security import Entrance, Right
+from pef_console.sessions import DEFAULT, Sessions
+from pef_kit.runtime.serve import Connection, Limits
+from pef_lab.failures import OperatorFault, WrongInput
+from pef_lab.ports import LOOPBACK
+from pef_lab.tables import console_for
+from pef_lab.version import version_line
+
+HEAD_SECONDS: Final = 10.0
+CONNECTIONS: Final = 256
+SECRET_OCTETS: Final = 32
+ID_OCTETS: Final = 9
+STOP_SECONDS: Final = 1
+"""Seconds after the last event of each stream until what is open yet is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What `pef console` was asked for. `published`: HOST:PORT by which browsers reach it."""
+
+    port: int = 0
+    bind: str | None = None
+    published: str | None = None
+    read_only: bool = False
+    opened: Path | None = None
+    files: Path | None = None
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which ends when its task is cancelled and says `bye` to all followers before."""
+
+    def __init__(self, config: uvicorn.Config, console: Console) -> None:
+        super().__init__(config)
+        self._console = console
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the command: it cancels what runs."""
+        yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the event streams, so that no connection waits for them; then stop."""
+        self._console.sessions.say_bye("the console has ended")
+        await super().shutdown(sockets)
+
+    async def serve_until_cancelled(self, sockets: list[socket.socket]) -> None:
+        """Serve; when cancelled, stop in order first."""
+        serving = asyncio.ensure_future(self.serve(sockets))
+        try:
+            await asyncio.shield(serving)
+        except asyncio.CancelledError:
+            self.should_exit = True
+            await serving
+            raise
+
+
+async def serve(wanted: Wanted) -> None:
+    """Serve the console until cancelled; raise WrongInput or OperatorFault where it can't begin."""
+    with listening(wanted.bind or LOOPBACK, wanted.port) as place:
+        hosts = hosts_of(place, wanted.published)
+        port = int(hosts[0].rpartition(":")[2])
+        rights = (Right.MOVE, Right.WATCH) if wanted.read_only else (Right.MOVE,)
+        entrance_secrets = {right: secrets.token_urlsafe(SECRET_OCTETS) for right in rights}
+        console = Console(
+            Entrance(entrance_secrets, port),
+            Sessions(DEFAULT, partial(secrets.token_urlsafe, ID_OCTETS), time.monotonic),
+            Openers({}),
+            Catalogue(),
+            version_line(),
+        )
+        app = build_app(console, frozenset(hosts))
+        printed = console_for()
+        printed.print(
+            f"console      http://{hosts[0]}/#secret={entrance_secrets[Right.MOVE]}",
+            markup=False,
+            soft_wrap=True,
+        )
+        if Right.WATCH in entrance_secrets:
+            watch = f"http://{hosts[0]}/#secret={entrance_secrets[Right.WATCH]}"
+            printed.print(f"to watch     {watch}", markup=False, soft_wrap=True)
+        printed.print("", "Ctrl-C ends it, and all sessions with it.", sep="\n", markup=False)
+        printed.file.flush()
+        await Server(configured(app), console).serve_until_cancelled([place])
+
+
+@contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """Give a socket that is bound to one address; raise OperatorFault where it can't be."""
+    place = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    with place:
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            place.bind((host, port))
+        except OSError as failed:
+            reason = (failed.strerror or type(failed).__name__).lower()
+            raise OperatorFault(
+                f"can't listen at {host} port {port}: {reason}; set --port or --bind"
+            ) from None
+        yield place
+
+
+def hosts_of(place: socket.socket, published: str | None) -> list[str]:
+    """Return the values of Host that are answered; the first is the one of the printed URL."""
+    address, port = place.getsockname()[:2]
+    own = [f"{address}:{port}", f"localhost:{port}"]
+    if published is None:
+        return own
+    host, colon, published_port = published.rpartition(":")
+    if not (host and colon and published_port.isdecimal()):
+        raise WrongInput(f"--published: HOST:PORT is needed, not {published!r}")
+    return [published.lower(), f"localhost:{published_port}", *own]
+
+
+def configured(app: FastAPI) -> uvicorn.Config:
+    """Return how the console is served.
+
+    Trust: each setting that uvicorn would read from its own environment variables is given here.
+    """
+    connection: Any = partial(Connection, Limits(HEAD_SECONDS, CONNECTIONS))
+    return uvicorn.Config(
+        app,
+        loop="asyncio",
+        http=connection,
+        ws="none",
+        lifespan="on",
+        workers=1,
+        reload=False,
+        proxy_headers=False,
+        forwarded_allow_ips="",
+        server_header=False,
+        root_path="",
+        backlog=128,
+        limit_concurrency=None,
+        limit_max_requests=None,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=STOP_SECONDS,
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+    )
