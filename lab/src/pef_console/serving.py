@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,11 +15,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from pef_console.app import build_app
-from pef_console.catalogue import Catalogue
-from pef_console.openers import Openers
 from pef_console.routes.needs import Console
 from pef_console.security import Entrance, Right
 from pef_console.sessions import DEFAULT, Sessions
+from pef_console.stages import Stages
 from pef_kit.runtime.serve import Connection, Limits
 from pef_lab.failures import OperatorFault, WrongInput
 from pef_lab.ports import LOOPBACK
@@ -78,29 +77,41 @@ async def serve(wanted: Wanted) -> None:
     """Serve the console until cancelled; raise WrongInput or OperatorFault where it can't begin."""
     with listening(wanted.bind or LOOPBACK, wanted.port) as place:
         hosts = hosts_of(place, wanted.published)
-        port = int(hosts[0].rpartition(":")[2])
+        stages = Stages(DEFAULT.moves, wanted.files)
         rights = (Right.MOVE, Right.WATCH) if wanted.read_only else (Right.MOVE,)
-        entrance_secrets = {right: secrets.token_urlsafe(SECRET_OCTETS) for right in rights}
+        keys = {right: secrets.token_urlsafe(SECRET_OCTETS) for right in rights}
         console = Console(
-            Entrance(entrance_secrets, port),
+            Entrance(keys, int(hosts[0].rpartition(":")[2])),
             Sessions(DEFAULT, partial(secrets.token_urlsafe, ID_OCTETS), time.monotonic),
-            Openers({}),
-            Catalogue(),
+            stages.openers(),
+            stages.catalogue(),
             version_line(),
         )
-        app = build_app(console, frozenset(hosts))
-        printed = console_for()
-        printed.print(
-            f"console      http://{hosts[0]}/#secret={entrance_secrets[Right.MOVE]}",
-            markup=False,
-            soft_wrap=True,
-        )
-        if Right.WATCH in entrance_secrets:
-            watch = f"http://{hosts[0]}/#secret={entrance_secrets[Right.WATCH]}"
-            printed.print(f"to watch     {watch}", markup=False, soft_wrap=True)
-        printed.print("", "Ctrl-C ends it, and all sessions with it.", sep="\n", markup=False)
-        printed.file.flush()
-        await Server(configured(app), console).serve_until_cancelled([place])
+        try:
+            shown = await _opened(console, stages, wanted.opened)
+            app = build_app(console, frozenset(hosts))
+            _print_urls(f"http://{hosts[0]}/", keys, shown)
+            await Server(configured(app), console).serve_until_cancelled([place])
+        finally:
+            stages.close()
+
+
+async def _opened(console: Console, stages: Stages, path: Path | None) -> str:
+    """Open a file in a session; return what the fragment of a URL says of it."""
+    if path is None:
+        return ""
+    session = await console.sessions.open(lambda _: stages.open_path(path))
+    return f"&s={session.id}"
+
+
+def _print_urls(url: str, keys: Mapping[Right, str], shown: str) -> None:
+    printed = console_for()
+    lines = [f"console      {url}#secret={keys[Right.MOVE]}{shown}"]
+    if Right.WATCH in keys:
+        lines.append(f"to watch     {url}#secret={keys[Right.WATCH]}{shown}")
+    for line in (*lines, "", "Ctrl-C ends it, and all sessions with it."):
+        printed.print(line, markup=False, highlight=False, soft_wrap=True)
+    printed.file.flush()
 
 
 @contextmanager

@@ -76,6 +76,6 @@ class ConsoleSession:
     def _published_frame(self) -> EncodedFrame:
         frame = self.stage.frame()
         head = {"id": self.id, "stage": self.stage.kind.value, "seq": self.followers.next_seq()}
-        encoded = EncodedFrame(frame["node"], json.dumps(head | frame, separators=(",", ":")))
+        encoded = EncodedFrame(frame["node"], json.dumps(frame | head, separators=(",", ":")))
         self.followers.publish(FRAME, encoded.text)
         return encoded

@@ -134,15 +134,38 @@ class CanCopy(Protocol):
         """Return a new stage on which the path to `at` was made again, on the design that is named."""
 
 
+class Part(BaseModel):
+    """A part of a lesson's goal, and whether it is done."""
+
+    label: str
+    done: bool
+
+
+class Checked(BaseModel):
+    """Whether a lesson's goal is reached, and why."""
+
+    passed: bool
+    sentence: str
+    progress: list[Part] = []
+
+
+class Hint(BaseModel):
+    """Hint number `n` of `of`."""
+
+    n: int
+    of: int
+    hint: str
+
+
 @runtime_checkable
 class HasLesson(Protocol):
     """A stage on which a lesson is worked on."""
 
-    async def check(self) -> tuple[bool, str]:
-        """Tell whether the lesson's end is reached, and why."""
+    async def check(self, answers: Mapping[str, str]) -> Checked:
+        """Tell whether the lesson's goal is reached, with these answers."""
 
-    async def hint(self) -> str:
-        """Return the next hint."""
+    async def hint(self, n: int) -> Hint:
+        """Return hint number `n`, from 1; NotPossible where there is none."""
 
 
 Opener: TypeAlias = Callable[[Any, Publish], Awaitable[Stage]]

@@ -71,30 +71,35 @@ def read(path: Path) -> tuple[TraceHeader, list[Recorded]]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as failure:
         raise WrongInput(f"{path}: {getattr(failure, 'strerror', None) or 'not a text file'}") from None
-    lines = _objects(path, text)
+    return parse(text, str(path))
+
+
+def parse(text: str, name: str) -> tuple[TraceHeader, list[Recorded]]:
+    """Return what the text of a trace file says; raise WrongInput, with the line, as `read` does."""
+    lines = _objects(name, text)
     _, first = next(lines, (1, {}))
     version = first.get("pef_trace")
     if version is None:
-        raise WrongInput(f"{path}, line 1: not a trace")
+        raise WrongInput(f"{name}, line 1: not a trace")
     if version != TRACE_VERSION:
         raise WrongInput(
-            f"{path}: a trace of version {version}, which can't be read: this reads version {TRACE_VERSION}"
+            f"{name}: a trace of version {version}, which can't be read: this reads version {TRACE_VERSION}"
         )
     events = []
     for number, line in lines:
         try:
             events.append(Recorded(str(line.get("run", "")), str(line.get("step", "")), event_of(line)))
         except (KeyError, TypeError, ValueError) as fault:
-            raise WrongInput(f"{path}, line {number}: not an event ({fault})") from None
+            raise WrongInput(f"{name}, line {number}: not an event ({fault})") from None
     return TraceHeader(title=str(first.get("title", ""))), events
 
 
-def _objects(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _objects(name: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(text.splitlines(), start=1):
         try:
             found = json.loads(line)
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
-            raise WrongInput(f"{path}, line {number}: not a JSON object")
+            raise WrongInput(f"{name}, line {number}: not a JSON object")
         yield number, found

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from pef_console.routes.needs import TheRight, TheSession, moving, right_to_move, watching
-from pef_console.stage import ExportKind, HasLesson, HasMap, MapOctets, NotPossible, Stage
+from pef_console.stage import Checked, ExportKind, HasLesson, HasMap, Hint, MapOctets, NotPossible, Stage
 
 router = APIRouter(prefix="/sessions/{session_id}", tags=["inquiries"])
 MOST_CELLS: Final = 1 << 16
@@ -21,17 +21,20 @@ class Observing(BaseModel):
     gfn: int = Field(ge=0)
 
 
-class Checked(BaseModel):
-    """Whether a lesson's end is reached, and why."""
+class Answers(BaseModel):
+    """Answers to the questions of a lesson, by their names."""
 
-    passed: bool
-    sentence: str
+    model_config = ConfigDict(extra="forbid")
+
+    answers: dict[str, Annotated[str, Field(max_length=1000)]] = Field(default={}, max_length=50)
 
 
-class Hint(BaseModel):
-    """The next hint of a lesson."""
+class WantedHint(BaseModel):
+    """Which hint is wanted."""
 
-    sentence: str
+    model_config = ConfigDict(extra="forbid")
+
+    n: int = Field(default=1, ge=1)
 
 
 @router.post("/look")
@@ -74,16 +77,19 @@ async def export(session: TheSession, kind: Annotated[ExportKind, Query(alias="a
 
 
 @router.post("/check", dependencies=[moving])
-async def check(session: TheSession) -> Checked:
-    """Tell whether the lesson's end is reached."""
-    passed, sentence = await session.inquiry(lambda stage: _lesson_of(stage).check())
-    return Checked(passed=passed, sentence=sentence)
+async def check(session: TheSession, given: Answers | None = None) -> Checked:
+    """Tell whether the lesson's goal is reached, here and to all followers."""
+    answers = given.answers if given else {}
+    found = await session.inquiry(lambda stage: _lesson_of(stage).check(answers))
+    session.publish("lesson", found.model_dump())
+    return found
 
 
 @router.post("/hint", dependencies=[moving])
-async def hint(session: TheSession) -> Hint:
-    """Return the next hint of the lesson."""
-    return Hint(sentence=await session.inquiry(lambda stage: _lesson_of(stage).hint()))
+async def hint(session: TheSession, given: WantedHint | None = None) -> Hint:
+    """Return a hint of the lesson."""
+    n = given.n if given else 1
+    return await session.inquiry(lambda stage: _lesson_of(stage).hint(n))
 
 
 def _lesson_of(stage: Stage) -> HasLesson:

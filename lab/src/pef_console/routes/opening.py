@@ -21,6 +21,18 @@ class SystemWanted(Body):
     plug: int = Field(default=1, ge=0, le=8)
     vcpus: int = Field(default=1, ge=1, le=2)
     measured_plug: bool = False
+    extras: tuple[Literal["range", "old-ciphertext"], ...] = Field(default=(), max_length=2)
+
+
+class LiveSystem(Body):
+    """What a live session runs on: octets of memory of its VM, and of secure memory of a pair of its own.
+
+    `lpid`: a VM that is there already is watched, and no other one is made.
+    """
+
+    memory: int = Field(default=16 << 20, ge=1 << 20, le=1 << 40)
+    secure_memory: int | None = Field(default=None, ge=1 << 20, le=1 << 44)
+    lpid: int | None = Field(default=None, ge=1)
 
 
 class OpenModel(Body):
@@ -36,6 +48,7 @@ class OpenLive(Body):
 
     stage: Literal["live"]
     design: str = Field(default="tracked", max_length=80)
+    system: LiveSystem = LiveSystem()
 
 
 class OpenFile(Body):

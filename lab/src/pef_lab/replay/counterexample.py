@@ -248,20 +248,28 @@ def read(path: Path) -> Counterexample:
     """Read a counterexample; raise WrongInput, with the place and the reason, where it can't be followed."""
     try:
         text = path.read_text(encoding="utf-8")
-        found: Any = json.loads(text)
     except OSError as failure:
         raise WrongInput(f"{path}: {failure.strerror}") from None
-    except (ValueError, RecursionError):
+    except UnicodeDecodeError:
         raise WrongInput(f"{path}: not a JSON file") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, name: str) -> Counterexample:
+    """Return the counterexample that a text is; raise WrongInput as `read` does."""
+    try:
+        found: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        raise WrongInput(f"{name}: not a JSON file") from None
     version = str(found.get("format", "")) if isinstance(found, dict) else ""
     if not version.startswith(FAMILY):
-        raise WrongInput(f"{path}: not a counterexample: its format is not {FORMAT}")
+        raise WrongInput(f"{name}: not a counterexample: its format is not {FORMAT}")
     if version != FORMAT:
-        raise WrongInput(f"{path}: of another version: {version!r:.60}, where {FORMAT} is read here")
+        raise WrongInput(f"{name}: of another version: {version!r:.60}, where {FORMAT} is read here")
     try:
         return Counterexample.model_validate_json(text)
     except ValidationError as refusal:
         first = refusal.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(step) for step in first["loc"])
         why = " ".join(first["msg"].removeprefix("Value error, ").split())
-        raise WrongInput(f"{path}: {where + ': ' if where else ''}{why}") from None
+        raise WrongInput(f"{name}: {where + ': ' if where else ''}{why}") from None

@@ -1,0 +1,106 @@
+"""Which kind of file a content is, and the stage that shows it."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from pef_console.machines import Machines
+from pef_console.recorded import hostile, rows, trace
+from pef_console.recorded.entries import Recording
+from pef_console.recorded.stage import RecordedStage
+from pef_console.stage import Stage
+from pef_lab.failures import WrongInput
+from pef_lab.replay import counterexample
+
+NONE_OF_OURS: Final = (
+    "none of the files that the lab writes: a counterexample, a saved session, a trace of `pef designs`, "
+    "or the JSON of `pef rows` or `pef hostile`"
+)
+SESSION: Final = "pef-session/"
+TRACE: Final = "pef_trace"
+
+
+class Reader:
+    """Opens files. `moves` is the limit of a session."""
+
+    def __init__(self, machines: Machines, moves: int) -> None:
+        self._machines = machines
+        self._moves = moves
+
+    async def open(self, content: Mapping[str, Any] | str, name: str) -> Stage:
+        """Return the stage that shows a content; raise WrongInput, in one line, for what is none of ours."""
+        parsed = await self._machines.run(lambda: parsed_of(content))
+        if kind_of(parsed) == "counterexample":
+            from pef_console.recorded.counterexample import open_counterexample
+
+            found = counterexample.parse(json.dumps(parsed), name)
+            return await open_counterexample(self._machines, self._moves, found)
+        if kind_of(parsed) == "session":
+            return await self._saved(parsed, name)
+        return RecordedStage(await self._machines.run(lambda: recording_of(parsed, name)))
+
+    async def _saved(self, content: Mapping[str, Any] | str, name: str) -> Stage:
+        from pef_console.model import ModelStage
+        from pef_console.recorded.counterexample import mutation
+        from pef_explorer.session.saved import of_saved
+
+        nodes = content.get("nodes") if isinstance(content, Mapping) else None
+        if isinstance(nodes, list) and len(nodes) > self._moves:
+            raise WrongInput(
+                f"{name}: it has {len(nodes):,} moves, and a session has at most {self._moves:,}"
+            )
+
+        def make() -> Any:
+            session = of_saved(content, mutants=lambda mutant: mutation(mutant)())
+            session.limit = min(session.limit, self._moves)
+            return session
+
+        return await ModelStage.opened(self._machines, make, name)
+
+
+def parsed_of(content: Mapping[str, Any] | str) -> Mapping[str, Any] | str:
+    """Return the JSON object that a text is; a text of lines stays as it is."""
+    if not isinstance(content, str):
+        return content
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return content
+    return found if isinstance(found, dict) and TRACE not in found else content
+
+
+def kind_of(content: Mapping[str, Any] | str) -> str:
+    """Return which kind of file it is; nothing where it is none of ours."""
+    if isinstance(content, str):
+        first = content[: content.find("\n")] if "\n" in content else content
+        return "trace" if f'"{TRACE}"' in first[:200] else ""
+    written = str(content.get("format", ""))
+    if written.startswith(counterexample.FAMILY):
+        return "counterexample"
+    if written.startswith(SESSION):
+        return "session"
+    if rows.is_rows(content):
+        return "rows"
+    return "hostile" if hostile.is_hostile(content) else ""
+
+
+def recording_of(content: Mapping[str, Any] | str, name: str) -> Recording:
+    """Return a recording; raise WrongInput where it is none, or not of its form."""
+    if isinstance(content, str):
+        if not kind_of(content):
+            raise WrongInput(f"{name}: {NONE_OF_OURS}")
+        return trace.recording_of(content, name)
+    if rows.is_rows(content) and (wrong := rows.version_of(content)):
+        raise WrongInput(f"{name}: {wrong}")
+    readers = {"rows": rows.recording_of, "hostile": hostile.recording_of}
+    reader = readers.get(kind_of(content))
+    if reader is None:
+        raise WrongInput(f"{name}: {NONE_OF_OURS}")
+    try:
+        return reader(content)
+    except ValidationError as refusal:
+        first = refusal.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(step) for step in first["loc"])
+        raise WrongInput(f"{name}: {where}: {first['msg']}") from None
