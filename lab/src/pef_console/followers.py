@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final
 
 from fastapi.sse import ServerSentEvent
@@ -49,7 +49,7 @@ class Followers:
             self._ended = True
             self.publish(BYE, json.dumps({"detail": reason}))
 
-    async def stream(self, seen: int) -> AsyncIterator[ServerSentEvent]:
+    async def stream(self, seen: int) -> AsyncGenerator[ServerSentEvent, None]:
         """Yield the newest event of each kind, and each later one, but none up to number `seen`.
 
         A number that was never given is another session's, or an earlier console's: all is sent then.

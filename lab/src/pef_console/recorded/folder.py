@@ -18,7 +18,7 @@ TREE: Final = Path(__file__).parents[4] / "docs" / "counterexamples"
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedFile:
     """A file of the list. What its kind does not have is empty."""
 
     name: str
@@ -76,7 +76,7 @@ def _found(folder: Path) -> Iterator[tuple[str, Path]]:
         yield path.relative_to(folder).with_suffix("").as_posix(), path
 
 
-def _listed(name: str, path: Path) -> Listed | None:
+def _listed(name: str, path: Path) -> ListedFile | None:
     try:
         content = parsed_of(text_of(path))
     except WrongInput:
@@ -86,6 +86,6 @@ def _listed(name: str, path: Path) -> Listed | None:
         return None
     words = {} if isinstance(content, str) else content
     text = {key: str(words.get(key) or "") for key in ("title", "design", "invariant")}
-    return Listed(
+    return ListedFile(
         name, text["title"] or name, kind, str(words.get("mutant") or text["design"]), text["invariant"]
     )

@@ -14,7 +14,7 @@ router = APIRouter(prefix="/sessions", tags=["sessions"])
 JSON = "application/json"
 
 
-class Listed(BaseModel):
+class ListedSession(BaseModel):
     """A session in the list."""
 
     id: str
@@ -59,10 +59,12 @@ async def _copied(given: OpenCopy, console: TheConsole, publish: Publish) -> Sta
 
 
 @router.get("", dependencies=[watching])
-async def list_sessions(console: TheConsole) -> list[Listed]:
+async def list_sessions(console: TheConsole) -> list[ListedSession]:
     """List all sessions, the oldest first."""
     return [
-        Listed(id=each.id, stage=each.stage.kind, title=each.stage.title, followers=each.followers.count)
+        ListedSession(
+            id=each.id, stage=each.stage.kind, title=each.stage.title, followers=each.followers.count
+        )
         for each in console.sessions.all()
     ]
 
