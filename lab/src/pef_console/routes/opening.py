@@ -24,7 +24,7 @@ class SystemWanted(Body):
     extras: tuple[Literal["range", "old-ciphertext"], ...] = Field(default=(), max_length=2)
 
 
-class LiveSystem(Body):
+class LiveWanted(Body):
     """What a live session runs on: octets of memory of its VM, and of secure memory of a pair of its own.
 
     `lpid`: a VM that is there already is watched, and no other one is made.
@@ -48,7 +48,7 @@ class OpenLive(Body):
 
     stage: Literal["live"]
     design: str = Field(default="tracked", max_length=80)
-    system: LiveSystem = LiveSystem()
+    system: LiveWanted = LiveWanted()
 
 
 class OpenFile(Body):
