@@ -27,6 +27,7 @@ from pef_lab.version import version_line
 
 HEAD_SECONDS: Final = 10.0
 CONNECTIONS: Final = 256
+BACKLOG: Final = 128
 SECRET_OCTETS: Final = 32
 ID_OCTETS: Final = 9
 STOP_SECONDS: Final = 1
@@ -116,12 +117,13 @@ def _print_urls(url: str, keys: Mapping[Right, str], shown: str) -> None:
 
 @contextmanager
 def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """Give a socket that is bound to one address; raise OperatorFault where it can't be."""
+    """Give a socket that listens at one address; raise OperatorFault where it can't be."""
     place = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     with place:
         place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             place.bind((host, port))
+            place.listen(BACKLOG)  # who has read the URL may come before all is ready
         except OSError as failed:
             reason = (failed.strerror or type(failed).__name__).lower()
             raise OperatorFault(
@@ -160,7 +162,7 @@ def configured(app: FastAPI) -> uvicorn.Config:
         forwarded_allow_ips="",
         server_header=False,
         root_path="",
-        backlog=128,
+        backlog=BACKLOG,
         limit_concurrency=None,
         limit_max_requests=None,
         timeout_keep_alive=75,
