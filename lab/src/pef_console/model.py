@@ -100,12 +100,20 @@ class ModelStage:
         """Leave the session to the collector: nothing else was started."""
 
     async def _do(self, work: Callable[[], object]) -> None:
-        def done() -> Frame:
-            with only_possible():
-                work()
-                return self._frame_of(self._session)
+        """Do a command. One that is not possible to its end shows how far it came."""
 
-        self._frame = await self._machines.run(done)
+        def done() -> tuple[Frame, NotPossible | None]:
+            reason = None
+            try:
+                with only_possible():
+                    work()
+            except NotPossible as found:
+                reason = found
+            return self._frame_of(self._session), reason
+
+        self._frame, reason = await self._machines.run(done)
+        if reason is not None:
+            raise reason
 
     @classmethod
     def _with_frame(cls, make: Callable[[], Session]) -> tuple[Session, Frame]:
@@ -181,4 +189,4 @@ def require_design(name: str) -> DesignName:
     try:
         return known_name(name)
     except UnknownDesign as unknown:
-        raise WrongInput(str(unknown)) from None
+        raise WrongInput(f"{name!r:.80}: {unknown}") from None

@@ -58,7 +58,12 @@ class ConsoleSession:
         async with self._lock:
             if if_at is not None and if_at != self._frame.node:
                 raise CursorMoved(f"the cursor has moved: it is at {self._frame.node}, not at {if_at}")
-            await act(self.stage)
+            try:
+                await act(self.stage)
+            except NotPossible:
+                if self.stage.frame()["node"] != self._frame.node:  # it came so far, and no further
+                    self._frame = self._published_frame()
+                raise
             self._frame = self._published_frame()
             return self._frame
 

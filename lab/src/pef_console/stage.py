@@ -65,9 +65,10 @@ class MapOctets:
 class Stage(Protocol):
     """One run that a person steps through.
 
-    A session gives it one command at a time. A command that returns has happened; one that raises NotPossible
-    has changed nothing. `frame` returns what is to be seen now, and costs little: it is called in the event
-    loop. What takes longer than a few milliseconds is done in a thread.
+    A session gives it one command at a time. A command that returns has happened. One that raises NotPossible
+    has changed nothing, but for `run`, which may have come a part of the way. `frame` returns what is to be
+    seen now, and costs little: it is called in the event loop. What takes longer than a few milliseconds is
+    done in a thread.
     """
 
     @property

@@ -53,7 +53,10 @@ class Reader:
             )
 
         def make() -> Any:
-            session = of_saved(content, mutants=lambda mutant: mutation(mutant)())
+            try:
+                session = of_saved(content, mutants=lambda mutant: mutation(mutant)())
+            except WrongInput as wrong:
+                raise WrongInput(f"{name}: {wrong}") from None
             session.limit = min(session.limit, self._moves)
             return session
 
