@@ -1,7 +1,8 @@
 """A counterexample: its steps are made again once, and then gone along; to do other moves, it is copied."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Final
 
 from pef_console.machines import Machines
@@ -83,18 +84,8 @@ async def open_counterexample(
 def mutation(name: str) -> Callable[[], AbstractContextManager[None]]:
     """Return what puts a mutant into this process; raise WrongInput where there is none."""
     try:
-        from pef_mutants.blind_spots import SEARCHED
+        from pef_mutants.in_process import known_mutant, mutated
     except ImportError:
-        raise WrongInput(f"it is of the mutant {name}, and this installation has no mutants") from None
-    if name not in SEARCHED:
-        raise WrongInput(f"it is of the mutant {name!r:.60}, and there is none of that name")
-    mutant = SEARCHED[name]
-
-    @contextmanager
-    def put_in() -> Iterator[None]:
-        with ExitStack() as stack:
-            stack.enter_context(mutant.triggered())
-            stack.enter_context(mutant.applied())
-            yield
-
-    return put_in
+        raise WrongInput(f"it is of the mutant {name!r:.60}, and this installation has no mutants") from None
+    known_mutant(name)
+    return partial(mutated, name)

@@ -36,7 +36,10 @@ class Reader:
             from pef_console.recorded.counterexample import open_counterexample
 
             found = counterexample.parse(json.dumps(parsed), name)
-            return await open_counterexample(self._machines, self._moves, found)
+            try:
+                return await open_counterexample(self._machines, self._moves, found)
+            except WrongInput as wrong:
+                raise WrongInput(f"{name}: {wrong}") from None
         if kind_of(parsed) == "session":
             return await self._saved(parsed, name)
         return RecordedStage(await self._machines.run(lambda: recording_of(parsed, name)))
