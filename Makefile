@@ -19,6 +19,8 @@ PEF_REPORTS ?= reports
 images := image-ultravisor image-hypervisor image-lab
 tokens := ultravisor_token hypervisor_token observer_token vmm_token ultravisor_guest_key hypervisor_guest_key machine_key
 tokens := $(tokens:%=$(PEF_SECRETS)/pef_%)
+# Of what `make down` stops.
+profiles := demo rows hostile console
 
 # The long proofs: what `make verify` runs, each a target of its own. One that fails does not stop those after it.
 proofs := mutants long-tests induction interleavings crash model-check containers
@@ -26,9 +28,9 @@ proofs := mutants long-tests induction interleavings crash model-check container
 mutants := tests/conformance tests/unit/mutants tests/scenarios/test_mutants_served.py tests/scenarios/test_counterexamples.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test verify lint rows bench docs docs-readme pair pair-down clean style types contracts
+.PHONY: help demo test verify lint rows bench docs docs-readme console pair pair-down clean style types contracts
 .PHONY: $(proofs) knobs wheels images $(images)
-.PHONY: secrets up healthy down compose-demo compose-rows compose-hostile compose-test
+.PHONY: secrets up healthy down compose-demo compose-rows compose-hostile compose-console compose-test
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -89,6 +91,9 @@ docs: $(ready) ## write docs/reference from the tables, and the pages of the cou
 docs-readme: $(ready) ## write what README.md quotes of the tour
 	@$(py) docs/make_readme.py
 
+console: $(ready) ## serve the console on loopback, until Ctrl-C: a page on which you step through both sides
+	@.venv/bin/pef console
+
 pair: $(ready) ## start both services as processes, until Ctrl-C
 	@.venv/bin/pef up
 
@@ -108,7 +113,7 @@ up: $(tokens) ## start both services in containers
 	  "  $(compose) run --rm demo" "" "'make down' stops them."
 
 down: ## stop the containers; remove them, their networks and volumes
-	@$(compose) --profile demo --profile rows --profile hostile down --volumes --remove-orphans
+	@$(compose) $(profiles:%=--profile %) down --volumes --remove-orphans
 
 compose-demo: ## run the demonstration in containers
 compose-rows: ## play the protocol rows in containers; writes reports/
@@ -118,6 +123,10 @@ compose-hostile: export PEF_HYPERVISORS_PEER := http://hostile.visors:9001
 compose-hostile: export PEF_PEER_TIMEOUT := 1
 compose-hostile: export PEF_GIVE_UP := 5
 compose-hostile: export PEF_HEALTH := /livez
+
+compose-console: $(tokens) ## serve the console in a container beside both, until Ctrl-C; the pair stays up
+	@$(compose) --profile console build --quiet && $(MAKE) -s healthy
+	@$(compose) --profile console run --rm --no-deps --service-ports console
 
 # Ours are built once and copied: a wheelhouse has all that an installation needs, so that it asks no index.
 wheels: $(ready) ## build the wheels of all distributions into dist/, and all that they need into dist/wheelhouse/

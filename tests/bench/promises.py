@@ -11,6 +11,8 @@ GFNS_OF_100_GIB = 100 << 14
 GFNS_ONE_BY_ONE = 64 << 4
 EXPLORED = 20_000
 """Transitions of the search that is timed, at least; it stops where it next can, a few hundred later."""
+MOVES = 12
+"""Moves of a round in the console: a UV_ESM from its begin on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,5 +109,17 @@ PROMISES = (
         3000,
         False,
         lambda medians: EXPLORED / medians["test_explorer"],
+    ),
+    Promise(
+        "15. a move in the console over HTTP, with its frame, against an answer that does nothing",
+        6,
+        True,
+        lambda medians: medians["test_console_moves"] / medians["test_console_bare_answers"],
+    ),
+    Promise(
+        "16. the same move, in milliseconds",
+        100,
+        True,
+        lambda medians: 1e3 * medians["test_console_moves"] / MOVES,
     ),
 )

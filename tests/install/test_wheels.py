@@ -81,6 +81,16 @@ def test_a_wheel_has_every_file_of_its_packages(dist: Path, distribution: str) -
     assert wanted - names == set()
 
 
+def test_the_console_has_its_page_and_every_counterexample(dist: Path) -> None:
+    (wheel,) = dist.glob(f"pef_lab-{VERSION}-*.whl")
+    counterexamples = ROOT / "docs" / "counterexamples"
+    wanted = {
+        f"pef_console/counterexamples/{path.relative_to(counterexamples)}"
+        for path in counterexamples.rglob("*.json")
+    }
+    assert {"pef_console/page/index.html", *wanted} - set(ZipFile(wheel).namelist()) == set()
+
+
 def test_the_demonstration_runs_outside_the_tree(installed: Path) -> None:
     """Given an environment that was made from the wheelhouse alone, `pef demo` exits with 0."""
     said = output_of(installed / "venv/bin/pef", "demo", cwd=installed)

@@ -118,7 +118,9 @@ def _print_urls(url: str, keys: Mapping[Right, str], shown: str) -> None:
 @contextmanager
 def listening(host: str, port: int) -> Iterator[socket.socket]:
     """Give a socket that listens at one address; raise OperatorFault where it can't be."""
-    place = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With its protocol named: only of such a socket asyncio sends each answer at once (TCP_NODELAY).
+    place = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     with place:
         place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

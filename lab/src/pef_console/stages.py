@@ -14,7 +14,7 @@ from pef_console.routes.opening import OpenFile, OpenLesson, OpenModel, OpenUplo
 from pef_console.stage import Opener, Publish, Stage
 
 SERVICES: Final = ("pef_ultravisor", "pef_hypervisor")
-NO_SERVICES: Final = "the services' own code is not installed here: this takes pef-lab[explorer]"
+NO_SERVICES: Final = "the services' own code is not installed here: this takes pef-lab[pair]"
 NO_LIVE: Final = "this console speaks to no pair of services"
 
 
@@ -28,8 +28,8 @@ class Stages:
         self._moves = moves
         self._machines = Machines()
         self._folder = Folder(files or default_folder())
-        self._reader = Reader(self._machines, moves)
         self._has_services = all(find_spec(name) is not None for name in SERVICES)
+        self._reader = Reader(self._machines, moves, "" if self._has_services else NO_SERVICES)
 
     def openers(self) -> Openers:
         """Return the openers; without the services' code there are recordings alone."""

@@ -27,6 +27,7 @@ TREE = Path(__file__).parents[3] / "docs" / "counterexamples"
 
 def test_a_console_answers_at_its_own_address_and_where_it_is_published() -> None:
     with listening("127.0.0.1", 0) as place:
+        assert place.proto == socket.IPPROTO_TCP  # asyncio sends at once only over such a socket
         port = place.getsockname()[1]
         own = [f"127.0.0.1:{port}", f"localhost:{port}"]
         assert hosts_of(place, None) == own

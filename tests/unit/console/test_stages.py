@@ -1,6 +1,7 @@
 """What this console can show, over HTTP; and what it says where the services are not installed."""
 
 import json
+import re
 from collections.abc import AsyncIterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -16,6 +17,7 @@ from pef_console.routes.needs import Console
 from pef_console.security import Entrance, Right
 from pef_console.sessions import DEFAULT, Sessions
 from pef_console.stages import NO_LIVE, NO_SERVICES, Stages
+from pef_lab.failures import WrongInput
 
 FILE = "broken-the-tables-agree"
 TREE = Path(__file__).parents[3] / "docs" / "counterexamples"
@@ -115,4 +117,6 @@ async def test_without_the_services_code_there_are_recordings_alone(monkeypatch:
     without = Stages(DEFAULT.moves, None)
     assert without.openers().why_not() == {"model": NO_SERVICES, "recorded": "", "live": NO_LIVE}
     assert list(without.catalogue().lessons()) == []
+    with pytest.raises(WrongInput, match=re.escape(f"{FILE}.json: {NO_SERVICES}")):
+        await without.open_path(TREE / f"{FILE}.json")
     without.close()

@@ -20,18 +20,23 @@ NONE_OF_OURS: Final = (
 )
 SESSION: Final = "pef-session/"
 TRACE: Final = "pef_trace"
+MADE_AGAIN: Final = frozenset({"counterexample", "session"})
+"""Kinds of files whose moves are made again."""
 
 
 class Reader:
-    """Opens files. `moves` is the limit of a session."""
+    """Opens files. `moves` is the limit of a session; `no_model` says why no move can be made again."""
 
-    def __init__(self, machines: Machines, moves: int) -> None:
+    def __init__(self, machines: Machines, moves: int, no_model: str = "") -> None:
         self._machines = machines
         self._moves = moves
+        self._no_model = no_model
 
     async def open(self, content: Mapping[str, Any] | str, name: str) -> Stage:
         """Return the stage that shows a content; raise WrongInput, in one line, for what is none of ours."""
         parsed = await self._machines.run(lambda: parsed_of(content))
+        if self._no_model and kind_of(parsed) in MADE_AGAIN:
+            raise WrongInput(f"{name}: {self._no_model}")
         if kind_of(parsed) == "counterexample":
             from pef_console.recorded.counterexample import open_counterexample
 
