@@ -9,12 +9,10 @@ from typing import Any, Final, Protocol
 from pef_console.machines import Machines
 from pef_console.model import JSON, ModelStage
 from pef_console.stage import Checked, Exported, ExportKind, Hint, NotPossible, Part
-from pef_explorer.actions.move import VM, Move
 from pef_explorer.session.session import Session
 from pef_lab.failures import WrongInput
 
 PACKAGE: Final = "pef_lessons"
-HAND_IN: Final = "pef-lesson-answer/1"
 
 
 class Lesson(Protocol):
@@ -96,14 +94,13 @@ class LessonStage(ModelStage):
         """Return as JSON what is handed in: the moves to the cursor, and the answers checked last."""
         if kind != "json":
             return await super().export(kind)
-        content = {
-            "format": HAND_IN,
-            "lesson": self._lesson.number,
-            "student": "",
-            "moves": [_written(move) for move in self._session.path_moves()],
-            "answers": dict(self._answers),
-        }
+        content = await self._machines.run(self._handed_in)
         return Exported(json.dumps(content, indent=1) + "\n", JSON, f"lesson-{self._lesson.number}.json")
+
+    def _handed_in(self) -> dict[str, Any]:
+        answer_file = import_module(f"{PACKAGE}.hand_in").answer_file
+        found: dict[str, Any] = answer_file(self._lesson, self._session, self._answers, "")
+        return found
 
 
 async def open_lesson(machines: Machines, number: str) -> LessonStage:
@@ -114,12 +111,3 @@ async def open_lesson(machines: Machines, number: str) -> LessonStage:
     stage = await LessonStage.opened(machines, lesson.session, f"lesson {number}: {lesson.title}")
     stage.begin(lesson)
     return stage
-
-
-def _written(move: Move) -> dict[str, Any]:
-    return {
-        "actor": move.actor,
-        "action": str(move.action),
-        "gfn": None if move.gfn == VM else move.gfn,
-        "fault": None if move.fault is None else str(move.fault),
-    }

@@ -7,31 +7,31 @@ import pytest
 from pef_console.recorded.folder import MOST_OCTETS, TREE, Folder, default_folder, text_of
 from pef_lab.failures import WrongInput
 
-OURS = TREE / "broken-the-tables-agree.json"
+FOUND = TREE / "broken-the-tables-agree.json"
 
 
 def test_the_committed_counterexamples_are_listed() -> None:
     folder = Folder(default_folder())
     names = {path.relative_to(TREE).with_suffix("").as_posix() for path in TREE.rglob("*.json")}
     assert {each["name"] for each in folder.listed} == names
-    listed = next(each for each in folder.listed if each["name"] == OURS.stem)
+    listed = next(each for each in folder.listed if each["name"] == FOUND.stem)
     assert listed == {
-        "name": OURS.stem,
+        "name": FOUND.stem,
         "title": "broken: the tables agree",
         "kind": "counterexample",
         "design": "broken",
         "invariant": "the_tables_agree",
     }
     assert next(each for each in folder.listed if each["name"] == "mutants/K1")["design"] == "K1"
-    assert folder.read(OURS.stem) == OURS.read_text(encoding="utf-8")
+    assert folder.read(FOUND.stem) == FOUND.read_text(encoding="utf-8")
 
 
 def test_what_is_not_ours_is_not_listed(tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
-    (tmp_path / "below" / "mine.json").write_bytes(OURS.read_bytes())
+    (tmp_path / "below" / "mine.json").write_bytes(FOUND.read_bytes())
     (tmp_path / "other.json").write_text("{}")
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe")
-    (tmp_path / "mine.txt").write_bytes(OURS.read_bytes())
+    (tmp_path / "mine.txt").write_bytes(FOUND.read_bytes())
     with (tmp_path / "long.json").open("wb") as file:
         file.truncate(MOST_OCTETS + 1)
     folder = Folder(tmp_path)

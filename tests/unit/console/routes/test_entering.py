@@ -39,7 +39,7 @@ PATHS = [
     ("GET", "/api/v1/sessions/session-1/map?cells=1"),
     ("POST", "/api/v1/sessions/session-1/look"),
 ]
-MOVING = [
+COMMANDS = [
     ("POST", "/api/v1/sessions"),
     ("DELETE", "/api/v1/sessions/session-1"),
     *(
@@ -51,7 +51,7 @@ MOVING = [
 
 def test_no_path_is_forgotten() -> None:
     """Every route of the application stands in one of the two lists, or is the entrance."""
-    listed = {(method, path.partition("?")[0]) for method, path in [*PATHS, *MOVING]}
+    listed = {(method, path.partition("?")[0]) for method, path in [*PATHS, *COMMANDS]}
     documented = {
         (
             method.upper(),
@@ -64,7 +64,7 @@ def test_no_path_is_forgotten() -> None:
     assert listed <= documented
 
 
-@pytest.mark.parametrize(("method", "path"), [*PATHS, *MOVING])
+@pytest.mark.parametrize(("method", "path"), [*PATHS, *COMMANDS])
 async def test_without_a_cookie_there_is_nothing(method: str, path: str) -> None:
     consoles = Consoles()
     async with consoles.client() as entered:
@@ -77,7 +77,7 @@ async def test_without_a_cookie_there_is_nothing(method: str, path: str) -> None
     assert consoles.stages[0].commands == []
 
 
-@pytest.mark.parametrize(("method", "path"), MOVING)
+@pytest.mark.parametrize(("method", "path"), COMMANDS)
 async def test_a_follower_moves_nothing(method: str, path: str) -> None:
     consoles = Consoles()
     async with consoles.client() as entered:
