@@ -13,5 +13,8 @@ it.
 | `session` | one session: a stage, one command at a time, and its followers |
 | `followers` | server-sent events: one encoded frame for all followers; the latest wins |
 | `stage` | what each stage must do: model, recorded, live |
+| `stages` | opens what the console shows by itself; `openers` and `catalogue`: what there is |
+| `machines` | the one thread in which machines run; `apart`: a long verdict in a process of its own |
+| `model`, `lesson`, `recorded` | the stages; `known_lessons`: the lessons that are installed |
 | `routes` | one module per group of routes |
 """

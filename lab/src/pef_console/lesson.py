@@ -1,64 +1,16 @@
 """A lesson as a stage: its session, the check of its goal, and its hints."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import import_module
-from importlib.util import find_spec
-from typing import Any, Final, Protocol
+from typing import Any
 
+from pef_console.apart import Asked, checked, checked_apart
+from pef_console.known_lessons import PACKAGE, Lesson, known_lessons
 from pef_console.machines import Machines
 from pef_console.model import JSON, ModelStage
-from pef_console.stage import Checked, Exported, ExportKind, Hint, NotPossible, Part
-from pef_explorer.session.session import Session
+from pef_console.stage import Checked, Exported, ExportKind, Hint, NotPossible
 from pef_lab.failures import WrongInput
-
-PACKAGE: Final = "pef_lessons"
-
-
-class Lesson(Protocol):
-    """A lesson, as far as the console knows it: see `pef_lessons.lesson`."""
-
-    number: str
-    title: str
-    goal: str
-    text: str
-    hints: Sequence[str]
-    questions: Sequence[Any]
-
-    def session(self) -> Session:
-        """Return a session at the start of the lesson."""
-
-    def check(self, session: Session, answers: Mapping[str, str]) -> Any:
-        """Return whether the goal is reached, with one sentence; nothing is changed."""
-
-    def progress(self, session: Session, answers: Mapping[str, str]) -> Sequence[Any]:
-        """Return each part of the goal, and whether it is done."""
-
-
-def known_lessons() -> Mapping[str, Lesson]:
-    """Return all lessons by number; none where they are not installed."""
-    if find_spec(PACKAGE) is None:
-        return {}
-    found: Mapping[str, Lesson] = import_module(f"{PACKAGE}.all_lessons").LESSONS
-    return found
-
-
-def listed_lessons() -> list[dict[str, Any]]:
-    """Return all lessons as the page lists them."""
-    return [
-        {
-            "number": each.number,
-            "title": each.title,
-            "goal": each.goal,
-            "text": each.text,
-            "questions": [
-                {"name": asked.name, "text": asked.text, "choices": list(asked.choices)}
-                for asked in each.questions
-            ],
-            "hints": len(each.hints),
-        }
-        for each in known_lessons().values()
-    ]
 
 
 class LessonStage(ModelStage):
@@ -74,14 +26,10 @@ class LessonStage(ModelStage):
     async def check(self, answers: Mapping[str, str]) -> Checked:
         """Tell whether the goal is reached on the path to the cursor, with these answers."""
         self._answers = dict(answers)
-
-        def judged() -> Checked:
-            verdict = self._lesson.check(self._session, self._answers)
-            parts = self._lesson.progress(self._session, self._answers)
-            progress = [Part(label=each.label, done=each.done) for each in parts]
-            return Checked(passed=verdict.passed, sentence=verdict.sentence, progress=progress)
-
-        return await self._machines.run(judged)
+        if not self._lesson.by_moves:
+            async with self._machines.apart:
+                return await checked_apart(Asked(lesson=self._lesson.number, answers=self._answers))
+        return await self._machines.run(lambda: checked(self._lesson, self._session, self._answers))
 
     async def hint(self, n: int) -> Hint:
         """Return hint number `n`, from 1."""

@@ -12,9 +12,13 @@ T = TypeVar("T")
 
 
 class Machines:
-    """Runs what moves machines, one call after the other."""
+    """Runs what moves machines, one call after the other.
+
+    `apart`: held while a process of its own does something long, so that there is one of them.
+    """
 
     def __init__(self) -> None:
+        self.apart = asyncio.Semaphore(1)
         self._thread = ThreadPoolExecutor(1, "machines")
 
     async def run(self, work: Callable[[], T]) -> T:

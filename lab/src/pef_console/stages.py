@@ -45,7 +45,7 @@ class Stages:
         """Return what can be opened and looked up."""
         if not self._has_services:
             return Catalogue(self._folder.listed, listed_designs())
-        from pef_console.lesson import listed_lessons
+        from pef_console.known_lessons import listed_lessons
 
         return Catalogue(self._folder.listed, listed_designs(), listed_lessons)
 

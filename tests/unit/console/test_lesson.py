@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from pef_console import lesson as lessons
-from pef_console.lesson import LessonStage, known_lessons, listed_lessons, open_lesson
+from pef_console.apart import Asked
+from pef_console.lesson import LessonStage, open_lesson
 from pef_console.machines import Machines
-from pef_console.stage import HasLesson, Hint, Move, NotPossible, Part
+from pef_console.stage import Checked, HasLesson, Hint, Move, NotPossible, Part
 from pef_explorer.plan import Part as PlanPart
 from pef_explorer.session.files import plan_of_session
 from pef_explorer.session.session import Session
@@ -28,6 +29,7 @@ class OneMove:
     goal = "Make a move."
     text = "Any move."
     hints = ("Any.", "Really any.")
+    by_moves = True
     questions = (SimpleNamespace(name="why", text="Why?", choices=("so",)),)
 
     def session(self) -> Session:
@@ -54,12 +56,9 @@ def one_lesson(monkeypatch: pytest.MonkeyPatch) -> None:
         moves = [move.action for move in session.path_moves()]
         return {"lesson": lesson.number, "moves": moves, "answers": answers, "student": student}
 
-    modules = {
-        "pef_lessons.all_lessons": SimpleNamespace(LESSONS={"7": OneMove()}),
-        "pef_lessons.hand_in": SimpleNamespace(answer_file=answer_file),
-    }
+    modules = {"pef_lessons.hand_in": SimpleNamespace(answer_file=answer_file)}
     monkeypatch.setattr(lessons, "import_module", modules.__getitem__)
-    monkeypatch.setattr(lessons, "find_spec", lambda _: object())
+    monkeypatch.setattr(lessons, "known_lessons", lambda: {"7": OneMove()})
 
 
 @pytest.fixture
@@ -67,24 +66,6 @@ async def stage() -> AsyncIterator[LessonStage]:
     machines = Machines()
     yield await open_lesson(machines, "7")
     machines.close()
-
-
-def test_without_lessons_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lessons, "find_spec", lambda _: None)
-    assert (known_lessons(), listed_lessons()) == ({}, [])
-
-
-def test_a_lesson_is_listed_without_its_hints() -> None:
-    assert listed_lessons() == [
-        {
-            "number": "7",
-            "title": "one move",
-            "goal": "Make a move.",
-            "text": "Any move.",
-            "questions": [{"name": "why", "text": "Why?", "choices": ["so"]}],
-            "hints": 2,
-        }
-    ]
 
 
 async def test_a_lesson_that_is_none_is_wrong_input() -> None:
@@ -106,6 +87,21 @@ async def test_the_goal_is_checked_at_the_cursor_with_the_answers(stage: LessonS
     assert (await stage.check({"why": "so"})).passed
     await stage.back()
     assert not (await stage.check({"why": "so"})).passed
+
+
+async def test_a_lesson_without_moves_is_checked_in_a_process_of_its_own(
+    stage: LessonStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Asked] = []
+
+    async def checked_apart(given: Asked) -> Checked:
+        asked.append(given)
+        return Checked(passed=True, sentence="It is done.")
+
+    monkeypatch.setattr(lessons, "checked_apart", checked_apart)
+    monkeypatch.setattr(OneMove, "by_moves", False)
+    assert (await stage.check({"why": "so"})).passed
+    assert asked == [Asked(lesson="7", answers={"why": "so"})]
 
 
 async def test_hints_are_given_one_by_one(stage: LessonStage) -> None:
