@@ -1,0 +1,40 @@
+/** The keyboard: one key per command, and numbers for moves. */
+
+const COMMANDS = { j: "step", k: "back", e: "end", f: "fork", o: "open", g: "next", G: "before", "?": "help" };
+const SECOND_DIGIT = 450; // milliseconds in which a second digit may follow
+
+/** Listen to keys; `onCommand` gets a command's name, `onNumber` a move's number, `onTyped` what is typed. */
+export function listen({ onCommand, onNumber, onTyped, highest }) {
+  let typed = "", timer;
+
+  const commit = () => {
+    const number = Number(typed);
+    clearTimeout(timer);
+    typed = "";
+    onTyped("");
+    if (number) onNumber(number);
+  };
+
+  addEventListener("keydown", (event) => {
+    const { key, target } = event;
+    if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, select, textarea, dialog")) return;
+    if (/^[0-9]$/.test(key) && (typed || key !== "0")) {
+      typed += key;
+      onTyped(typed);
+      clearTimeout(timer);
+      if (typed.length > 1 || Number(typed) * 10 > highest()) commit();
+      else timer = setTimeout(commit, SECOND_DIGIT);
+    } else if (key === "Enter" && typed) {
+      event.preventDefault();
+      commit();
+    } else if (key === "Escape") {
+      clearTimeout(timer);
+      typed = "";
+      onTyped("");
+      onCommand("close");
+    } else if (COMMANDS[key]) {
+      event.preventDefault();
+      onCommand(COMMANDS[key]);
+    }
+  });
+}
