@@ -23,12 +23,12 @@ tokens := $(tokens:%=$(PEF_SECRETS)/pef_%)
 profiles := demo rows hostile console
 
 # The long proofs: what `make verify` runs, each a target of its own. One that fails does not stop those after it.
-proofs := mutants long-tests induction interleavings crash model-check containers
+proofs := mutants long-tests induction interleavings crash model-check test-console containers
 
 mutants := tests/conformance tests/unit/mutants tests/scenarios/test_mutants_served.py tests/scenarios/test_counterexamples.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test verify lint rows bench docs docs-readme console pair pair-down clean style types contracts
+.PHONY: help demo test verify lint rows bench docs docs-readme docs-console console pair pair-down clean style types contracts
 .PHONY: $(proofs) knobs wheels images $(images)
 .PHONY: secrets up healthy down compose-demo compose-rows compose-hostile compose-console compose-test
 .DELETE_ON_ERROR:
@@ -80,6 +80,12 @@ knobs: $(ready) ## search each design with one knob changed, one call at a time,
 
 model-check: $(ready) ## compare SPIN's models of one GFN with what the explorer sees (spin, gcc): 3 minutes
 	@$(py) -m pef_model
+
+test-console: $(schemas) ## drive the page of `pef console` in Chromium (PEF_CHROMIUM, or on the PATH): 2 minutes
+	@PYTHONPATH=tests $(py) -m console
+
+docs-console: $(schemas) ## write the small pictures of docs/console.md
+	@PEF_PICTURES=docs/console PYTHONPATH=tests $(py) -m console tests/console/test_8_scenes.py
 
 bench: $(ready) ## measure the promises of docs/performance.md
 	@$(py) -m pytest -q tests/bench
