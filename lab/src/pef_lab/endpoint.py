@@ -9,6 +9,7 @@ import os
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -18,13 +19,25 @@ from pef_kit.runtime.connections import UNREACHED, client_of
 from pef_kit.runtime.messages import decode_reply, encode_call
 from pef_lab.failures import Unanswered, Unreached
 from pef_protocol.calls import CALLS, Reply
-from pef_protocol.http import EPOCH, IDEMPOTENCY_KEY, JSON, OCTETS, OPERATIONS_PATH, PROBLEM
+from pef_protocol.http import CALL_ID, EPOCH, IDEMPOTENCY_KEY, JSON, OCTETS, OPERATIONS_PATH, PROBLEM
 
 MAX_ATTEMPTS: Final = 600.0
 """Seconds that a request may take: `eager` on a large machine is slow, and that is its point."""
 CONNECTIONS: Final = 64
 REPEATS: Final = 3
 """How often a request that acts once is sent, where connections break."""
+_NAMED: ContextVar[str] = ContextVar("_NAMED", default="")
+"""The id that requests of this task bear; empty: none."""
+
+
+@contextmanager
+def requests_named(call_id: str) -> Iterator[None]:
+    """Have each request that is sent in the block bear an id: what it nests names that id as its parent."""
+    token = _NAMED.set(call_id)
+    try:
+        yield
+    finally:
+        _NAMED.reset(token)
 
 
 class Endpoint:
@@ -70,6 +83,8 @@ class Endpoint:
         operation that is still open is waited for.
         """
         what = f"{method} {path} at the {self.name}"
+        if named := _NAMED.get():
+            form["headers"] = {CALL_ID: named, **(form.get("headers") or {})}
         if once:
             form["headers"] = {**form.get("headers", {}), IDEMPOTENCY_KEY: secrets.token_hex(16)}
         attempts = REPEATS if once else 1

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from pef_lab.between.server import Server, drop
-from pef_lab.endpoint import Endpoint, understood, unreached
+from pef_lab.endpoint import Endpoint, requests_named, understood, unreached
 from pef_lab.endpoints import Endpoints
 from pef_lab.failures import Refusal, Unanswered, Unreached, WrongInput
 from pef_lab.guest import Guest
@@ -21,7 +21,7 @@ from pef_lab.vmm import Vmm
 from pef_lab.watch import Watch
 from pef_protocol.designs import Design
 from pef_protocol.events import Side
-from pef_protocol.http import JSON, PROBLEM
+from pef_protocol.http import CALL_ID, JSON, PROBLEM
 from pef_protocol.quantities import Lpid
 from pef_protocol.ultracalls import UnshareAllPages
 
@@ -192,3 +192,20 @@ def test_an_answer_that_is_not_understood_is_unanswered(fault: Exception) -> Non
 
     with pytest.raises(Unanswered, match=r"^GET /x: not an answer of the protocol"):
         read()
+
+
+async def test_requests_bear_an_id_where_one_was_given_and_none_elsewhere() -> None:
+    """Given an id for what a block asks, then its requests bear it, with the headers of their own."""
+    borne: list[str | None] = []
+
+    async def answer(request: web.Request, _: bytes) -> web.Response:
+        borne.append(request.headers.get(CALL_ID))
+        return web.json_response({})
+
+    async with Server(answer) as server, Endpoint("Hypervisor", server.url, "token") as endpoint:
+        with requests_named("a-call"):
+            await endpoint.view("/v1/x")
+            await endpoint.send("/v1/x", b"octets", {"x-other": "1"})
+            await endpoint.ask("GET", "/v1/x", headers={CALL_ID: "its own"})
+        await endpoint.view("/v1/x")
+    assert borne == ["a-call", "a-call", "its own", None]

@@ -12,7 +12,7 @@ from pef_lab.between.go_between import GoBetween
 from pef_lab.endpoints import OF_OUTSIDERS, Endpoints, find_endpoints
 from pef_lab.failures import WrongInput
 from pef_lab.normal_memory import NormalMemoryForm
-from pef_lab.pair import PairPlan, started
+from pef_lab.pair import Pair, PairPlan, started
 from pef_lab.ports import LOOPBACK
 from pef_lab.service_process import READY
 from pef_protocol.events import Side
@@ -56,6 +56,8 @@ class Between(Generic[Kind]):
     before_ultravisor: Kind
     before_hypervisor: Kind
     visor_tokens: Mapping[Role, str] = field(repr=False)
+    pair: Pair | None = None
+    """The pair, where it is our own."""
 
 
 @asynccontextmanager
@@ -70,6 +72,7 @@ async def standing_between(
         for each in (before_ultravisor, before_hypervisor):
             await stack.enter_async_context(each)
         visor_tokens: Mapping[Role, str]
+        pair: Pair | None = None
 
         def announce(endpoints: Endpoints) -> None:
             before_ultravisor.upstream = endpoints.ultravisor_url
@@ -92,7 +95,7 @@ async def standing_between(
             )
             pair = await stack.enter_async_context(started(called))
             endpoints, visor_tokens = pair.endpoints, pair.visor_tokens
-        yield Between(endpoints, before_ultravisor, before_hypervisor, visor_tokens)
+        yield Between(endpoints, before_ultravisor, before_hypervisor, visor_tokens, pair)
 
 
 async def _joined(endpoints: Endpoints) -> None:

@@ -38,10 +38,11 @@ from pef_protocol.states import HvGfnState, HvVmState, UvGfnState, UvVmState
 from pef_protocol.ultracalls import Esm, SharePage, UnshareAllPages, UnsharePage
 
 MEMORY: Final = 16 << 20
+"""Bytes of the VM's memory before a slot is plugged, unless another number is asked for."""
 FIRST_FREE: Final = 100
 """From this GFN on the image uses none, up to its bounce pages."""
-TPM_BOUNCE: Final = MEMORY // PAGE_SIZE - 7
-"""The page below the six by which RTAS is heard."""
+TPM_BOUNCE: Final = 7
+"""Pages from that page to the end of memory: it is the one below the six of RTAS."""
 TOKEN_AT: Final = PAGE_SIZE // 2
 PLUGGED: Final = 1
 SEED: Final = 7
@@ -59,16 +60,16 @@ CHANGES: Final = ULTRACALLS | RESETS | {"hot-add", "hot-remove"}
 
 def mapping(system: System, image: GuestImage) -> dict[int, int]:
     """Return the GFN on the wire of each GFN of `system`."""
-    places = {"brought": gfn_of(image.kernel_base), "shared": TPM_BOUNCE}
+    places = {"brought": gfn_of(image.kernel_base), "shared": image.memory_size // PAGE_SIZE - TPM_BOUNCE}
     found = {gfn: places.get(role, FIRST_FREE + gfn) for gfn, role in enumerate(system.image)}
     plugged = (gfn - len(system.image) for gfn in system.gfns[len(system.image) :])
-    return found | {len(found) + place: MEMORY // PAGE_SIZE + place for place in plugged}
+    return found | {len(found) + place: image.memory_size // PAGE_SIZE + place for place in plugged}
 
 
-def image_for(machine_public_key: bytes) -> GuestImage:
-    """Build a small image for a machine."""
+def image_for(machine_public_key: bytes, memory: int = MEMORY) -> GuestImage:
+    """Build a small image for a machine, for a VM with `memory` bytes."""
     built = build_image(
-        memory_size=MEMORY,
+        memory_size=memory,
         machine_public_key=machine_public_key,
         bootargs=BOOTARGS,
         files={},
@@ -83,7 +84,7 @@ def image_for(machine_public_key: bytes) -> GuestImage:
         nonce=secrets.token_bytes(NONCE_SIZE),
     )
     return lay_out(
-        memory_size=MEMORY,
+        memory_size=memory,
         bootargs=BOOTARGS,
         kernel=KERNEL,
         rtas=built.rtas,
@@ -178,7 +179,7 @@ class Stage:
             case "unmap":
                 await self.vmm.unmap(self.lpid, gpa_of(self.places[gfn]), 1)
             case "hot-add":
-                await self.vmm.plug(self.lpid, PLUGGED, MEMORY, self.system.plug * PAGE_SIZE)
+                await self.vmm.plug(self.lpid, PLUGGED, self.image.memory_size, self.system.plug * PAGE_SIZE)
             case "hot-remove":
                 await self.vmm.unplug(self.lpid, PLUGGED)
             case _:
@@ -269,15 +270,17 @@ def _at(gfn: int, runs: list[tuple[int, int, str]]) -> str:
 
 
 @asynccontextmanager
-async def set_up(system: System, design: DesignName, endpoints: Endpoints) -> AsyncIterator[Stage]:
-    """Create a VM with an image in its memory, and destroy what is left of it at the end."""
+async def set_up(
+    system: System, design: DesignName, endpoints: Endpoints, memory: int = MEMORY
+) -> AsyncIterator[Stage]:
+    """Create a VM with an image in its `memory` (bytes), and destroy what is left of it at the end."""
     async with AsyncExitStack() as stack:
         watch = await stack.enter_async_context(Watch(endpoints))
         vmm = await stack.enter_async_context(Vmm(endpoints))
-        image = image_for(await watch.machine_public_key())
+        image = image_for(await watch.machine_public_key(), memory)
         lpid = await vmm.create(design)
         stack.push_async_callback(_destroy, vmm, lpid)
-        await vmm.plug(lpid, 0, gpa_of(0), MEMORY)
+        await vmm.plug(lpid, 0, gpa_of(0), memory)
         guests = [await stack.enter_async_context(Guest(endpoints, lpid)) for _ in range(system.vcpus)]
         stage = Stage(system, lpid, vmm, watch, guests, guests[0].ultravisor, image, mapping(system, image))
         await stage.load_image()
