@@ -1,0 +1,122 @@
+"""Opens a live session: on a pair that is started for it, or on one that runs already."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pef_console.live.observing import NO_VM, VmObserver
+from pef_console.live.pairs import SessionPair, own_pair, running_pair
+from pef_console.live.stage import LiveStage
+from pef_console.live.vm import design_named
+from pef_console.stage import NotPossible, Opener, Publish, Stage
+from pef_lab.between.wire import Ports
+from pef_lab.endpoints import URLS, Endpoints, find_endpoints
+from pef_lab.failures import OperatorFault, WrongInput
+from pef_lab.numbers import range_of
+from pef_lab.replay.stage import MEMORY
+from pef_lab.sizes import UNITS
+from pef_protocol.http import Role
+from pef_protocol.quantities import PAGE_SIZE
+
+LARGEST_MEMORY: Final = UNITS["TiB"]
+SECURE_MEMORY: Final = 256 << 20
+LARGEST_SECURE_MEMORY: Final = 2 * UNITS["GiB"]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSettings:
+    """A running pair, and where a session stands between its services; None: a pair for each session."""
+
+    endpoints: Endpoints | None = None
+    ports: Ports | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSystem:
+    """What VM a session wants: sizes in bytes; `lpid` names a VM that it only watches."""
+
+    memory: int = MEMORY
+    secure_memory: int = SECURE_MEMORY
+    lpid: int | None = None
+
+
+def live_endpoints(ultravisor_url: str | None, hypervisor_url: str | None) -> Endpoints | None:
+    """Return the running pair that is named, with whatever tokens there are; None where none is named."""
+    return find_endpoints(needs=URLS, ultravisor_url=ultravisor_url, hypervisor_url=hypervisor_url)
+
+
+async def open_live(design: str, system: LiveSystem, settings: LiveSettings, publish: Publish) -> Stage:
+    """Open a live session.
+
+    Raise WrongInput for a system that can't be, NotPossible where a token is missing, or a service does not
+    answer.
+    """
+    known = design_named(design)
+    _check(system, settings)
+    try:
+        if settings.endpoints is None:
+            pair = await own_pair(system.secure_memory)
+        else:
+            pair = await running_pair(settings.endpoints, settings.ports if system.lpid is None else None)
+    except OperatorFault as fault:
+        raise NotPossible(str(fault)) from None
+    try:
+        if system.lpid is not None:
+            known = design_named(await _design_of(pair, system.lpid))
+        else:
+            _require(pair, Role.VMM)
+        stage = LiveStage(pair, known, publish, memory=system.memory, lpid=system.lpid)
+    except BaseException:
+        await pair.close()
+        raise
+    try:
+        await stage.begin()
+    except OperatorFault as fault:
+        await stage.close()
+        raise NotPossible(str(fault)) from None
+    except BaseException:
+        await stage.close()
+        raise
+    return stage
+
+
+def live_opener(settings: LiveSettings) -> Opener:
+    """Return what opens a live session from a body with `design` and `system`."""
+
+    async def opened(body: Any, publish: Publish) -> Stage:
+        wanted = body.system
+        secure = SECURE_MEMORY if wanted.secure_memory is None else wanted.secure_memory
+        system = LiveSystem(wanted.memory, secure, wanted.lpid)
+        return await open_live(body.design, system, settings, publish)
+
+    return opened
+
+
+def _check(system: LiveSystem, settings: LiveSettings) -> None:
+    if system.lpid is not None and settings.endpoints is None:
+        raise WrongInput("lpid: a VM is watched on a running pair, and this console was given none")
+    for name, size, least, most in (
+        ("memory", system.memory, MEMORY, LARGEST_MEMORY),
+        ("secure_memory", system.secure_memory, MEMORY, LARGEST_SECURE_MEMORY),
+    ):
+        if not least <= size <= most or size % PAGE_SIZE:
+            raise WrongInput(f"{name}: whole pages of {PAGE_SIZE} bytes, {range_of(least, most)} bytes")
+
+
+def _require(pair: SessionPair, role: Role) -> None:
+    for needed in (Role.OBSERVER, role):
+        if reason := pair.keyring.why_not(needed):
+            raise NotPossible(f"a VM can't be created: {reason}")
+
+
+async def _design_of(pair: SessionPair, lpid: int) -> str:
+    """Return the design of a VM that is there; raise NotPossible where there is none."""
+    if reason := pair.keyring.why_not(Role.OBSERVER):
+        raise NotPossible(f"nothing can be seen: {reason}")
+    try:
+        async with VmObserver(pair.endpoints, lpid) as observer:
+            found = await observer.at_hypervisor()
+    except OperatorFault as fault:
+        raise NotPossible(str(fault)) from None
+    if found.state == NO_VM:
+        raise NotPossible(f"no VM has lpid {lpid}")
+    return found.design
