@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from pef_console.app import build_app
+from pef_console.live.opening import OWN_PAIRS, LiveSettings
 from pef_console.routes.needs import Console
 from pef_console.security import Entrance, Right
 from pef_console.sessions import DEFAULT, Sessions
@@ -44,6 +45,7 @@ class Wanted:
     read_only: bool = False
     opened: Path | None = None
     files: Path | None = None
+    live: LiveSettings = OWN_PAIRS
 
 
 class Server(uvicorn.Server):
@@ -78,7 +80,7 @@ async def serve(wanted: Wanted) -> None:
     """Serve the console until cancelled; raise WrongInput or OperatorFault where it can't begin."""
     with listening(wanted.bind or LOOPBACK, wanted.port) as place:
         hosts = hosts_of(place, wanted.published)
-        stages = Stages(DEFAULT.moves, wanted.files)
+        stages = Stages(DEFAULT.moves, wanted.files, wanted.live)
         rights = (Right.MOVE, Right.WATCH) if wanted.read_only else (Right.MOVE,)
         keys = {right: secrets.token_urlsafe(SECRET_OCTETS) for right in rights}
         console = Console(

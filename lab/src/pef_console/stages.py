@@ -6,6 +6,7 @@ from typing import Final
 
 from pef_console.catalogue import Catalogue
 from pef_console.designs import listed_designs
+from pef_console.live.opening import OWN_PAIRS, LiveSettings, live_opener
 from pef_console.machines import Machines
 from pef_console.openers import Openers
 from pef_console.recorded.folder import Folder, default_folder, text_of
@@ -15,17 +16,19 @@ from pef_console.stage import Opener, Publish, Stage
 
 SERVICES: Final = ("pef_ultravisor", "pef_hypervisor")
 NO_SERVICES: Final = "the services' own code is not installed here: this takes pef-lab[pair]"
-NO_LIVE: Final = "this console speaks to no pair of services"
+NO_LIVE: Final = "the services are not installed here, and this console was given no running pair"
 
 
 class Stages:
-    """Opens what the console can show by itself: the model, files and lessons. `moves`: limit of a session.
+    """Opens what the console can show: the model, files, lessons, and pairs of services over HTTP.
 
+    `moves`: limit of a session. `live`: which pair live sessions run on; one of its own where none is named.
     The explorer is imported only where the services are installed, whose own code it drives.
     """
 
-    def __init__(self, moves: int, files: Path | None) -> None:
+    def __init__(self, moves: int, files: Path | None, live: LiveSettings = OWN_PAIRS) -> None:
         self._moves = moves
+        self._live = live
         self._machines = Machines()
         self._folder = Folder(files or default_folder())
         self._has_services = all(find_spec(name) is not None for name in SERVICES)
@@ -34,7 +37,11 @@ class Stages:
     def openers(self) -> Openers:
         """Return the openers; without the services' code there are recordings alone."""
         known: dict[str, Opener] = {"file": self._file, "upload": self._upload}
-        missing = {"live": NO_LIVE}
+        missing: dict[str, str] = {}
+        if self._has_services or self._live.endpoints is not None:
+            known["live"] = live_opener(self._live)
+        else:
+            missing["live"] = NO_LIVE
         if self._has_services:
             known |= {"model": self._model, "lesson": self._lesson}
         else:

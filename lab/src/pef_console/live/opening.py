@@ -8,7 +8,7 @@ from pef_console.live.pairs import SessionPair, own_pair, running_pair
 from pef_console.live.stage import LiveStage
 from pef_console.live.vm import design_named
 from pef_console.stage import NotPossible, Opener, Publish, Stage
-from pef_lab.between.wire import Ports
+from pef_lab.between.wire import Ports, ports_of
 from pef_lab.endpoints import URLS, Endpoints, find_endpoints
 from pef_lab.failures import OperatorFault, WrongInput
 from pef_lab.numbers import range_of
@@ -30,6 +30,10 @@ class LiveSettings:
     ports: Ports | None = None
 
 
+OWN_PAIRS: Final = LiveSettings()
+"""A pair is started for each session."""
+
+
 @dataclass(frozen=True, slots=True)
 class LiveSystem:
     """What VM a session wants: sizes in bytes; `lpid` names a VM that it only watches."""
@@ -39,9 +43,19 @@ class LiveSystem:
     lpid: int | None = None
 
 
-def live_endpoints(ultravisor_url: str | None, hypervisor_url: str | None) -> Endpoints | None:
-    """Return the running pair that is named, with whatever tokens there are; None where none is named."""
-    return find_endpoints(needs=URLS, ultravisor_url=ultravisor_url, hypervisor_url=hypervisor_url)
+def live_settings(
+    ultravisor_url: str | None,
+    hypervisor_url: str | None,
+    between_ultravisor: int | None,
+    between_hypervisor: int | None,
+    host: str | None,
+) -> LiveSettings:
+    """Return the running pair that is named, with whatever tokens there are; raise WrongInput for half."""
+    if between_ultravisor is None and between_hypervisor is None:
+        found = find_endpoints(needs=URLS, ultravisor_url=ultravisor_url, hypervisor_url=hypervisor_url)
+        return LiveSettings(found)
+    ports = ports_of(ultravisor_url, hypervisor_url, between_ultravisor, between_hypervisor, host, needs=URLS)
+    return LiveSettings(ports.endpoints if ports else None, ports)
 
 
 async def open_live(design: str, system: LiveSystem, settings: LiveSettings, publish: Publish) -> Stage:
