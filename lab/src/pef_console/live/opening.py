@@ -19,7 +19,8 @@ from pef_protocol.quantities import PAGE_SIZE
 
 LARGEST_MEMORY: Final = UNITS["TiB"]
 SECURE_MEMORY: Final = 256 << 20
-LARGEST_SECURE_MEMORY: Final = 2 * UNITS["GiB"]
+MORE: Final = 16 << 20
+"""Bytes of secure memory beyond the VM's own: for a slot that is plugged, and for another VM's end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +99,8 @@ def live_opener(settings: LiveSettings) -> Opener:
 
     async def opened(body: Any, publish: Publish) -> Stage:
         wanted = body.system
-        secure = SECURE_MEMORY if wanted.secure_memory is None else wanted.secure_memory
-        system = LiveSystem(wanted.memory, secure, wanted.lpid)
+        enough = max(SECURE_MEMORY, wanted.memory + MORE)
+        system = LiveSystem(wanted.memory, wanted.secure_memory or enough, wanted.lpid)
         return await open_live(body.design, system, settings, publish)
 
     return opened
@@ -110,7 +111,7 @@ def _check(system: LiveSystem, settings: LiveSettings) -> None:
         raise WrongInput("lpid: a VM is watched on a running pair, and this console was given none")
     for name, size, least, most in (
         ("memory", system.memory, MEMORY, LARGEST_MEMORY),
-        ("secure_memory", system.secure_memory, MEMORY, LARGEST_SECURE_MEMORY),
+        ("secure_memory", system.secure_memory, MEMORY, 2 * LARGEST_MEMORY),
     ):
         if not least <= size <= most or size % PAGE_SIZE:
             raise WrongInput(f"{name}: whole pages of {PAGE_SIZE} bytes, {range_of(least, most)} bytes")

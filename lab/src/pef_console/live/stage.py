@@ -155,7 +155,8 @@ class LiveStage:
         if self._picture.ended:
             raise NotPossible(f"nothing can be done any more: {self._picture.ended}")
 
-    def _own_vm(self) -> LiveVm:
+    def own_vm(self) -> LiveVm:
+        """Return the VM; raise NotPossible where it is another's, or a service does not answer any more."""
         self._require_answers()
         if self._vm is None:
             raise NotPossible(f"this session only watches VM {self._watched}: it did not create it")
@@ -170,7 +171,7 @@ class LiveStage:
     async def held(self, held: str, action: HeldAction) -> None:
         """Do something with a held message."""
         async with self._commands:
-            self._own_vm()
+            self.own_vm()
             message = self._pair.traffic.find(held)
             if message is None:
                 raise NotPossible(f"no message {held} is held")
@@ -178,7 +179,7 @@ class LiveStage:
             await self._refresh()
 
     async def _move(self, move: Move, chosen: HeldMessage | None = None) -> None:
-        vm = self._own_vm()
+        vm = self.own_vm()
         self._tree.require_room()
         message = require_possible(vm, self._pair.keyring, move) if chosen is None else chosen
         label = label_of(move, message)
@@ -197,7 +198,7 @@ class LiveStage:
     async def goto(self, node: int) -> None:
         """Set the cursor on a node: go forward, or create another VM and make the moves again."""
         async with self._commands:
-            self._own_vm()
+            self.own_vm()
             path = self._tree.path(node)
             numbers = [each.n for each in path]
             if self._tree.at in numbers:
@@ -208,7 +209,7 @@ class LiveStage:
     async def back(self) -> None:
         """Set the cursor on the parent: create another VM and make the moves of its path again."""
         async with self._commands:
-            self._own_vm()
+            self.own_vm()
             path = self._tree.path()
             if len(path) == 1:
                 raise NotPossible("this is the start")
@@ -217,13 +218,13 @@ class LiveStage:
     async def forward(self) -> None:
         """Make the move again that was made here last."""
         async with self._commands:
-            self._own_vm()
+            self.own_vm()
             await self._replay([self._tree.next_child()])
 
     async def run(self, until: Until) -> None:
         """Let what is held go on until nothing is; or make the moves again that were made from here."""
         async with self._commands:
-            vm = self._own_vm()
+            vm = self.own_vm()
             if until != "quiescent":
                 await self._replay(self._tree.forward_path()[:MOST_AT_ONCE], stops=until == "violation")
                 return
@@ -269,7 +270,7 @@ class LiveStage:
 
     async def copied(self, at: int | None, design: str | None, publish: Publish) -> Stage:
         """Return a stage with a VM of its own on which the path to `at` was made again, as far as it goes."""
-        self._own_vm()
+        self.own_vm()
         path = self._tree.path(at)
         chosen = design_named(design or self._design)
         try:

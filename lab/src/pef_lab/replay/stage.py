@@ -42,7 +42,9 @@ MEMORY: Final = 16 << 20
 FIRST_FREE: Final = 100
 """From this GFN on the image uses none, up to its bounce pages."""
 TPM_BOUNCE: Final = 7
-"""Pages from that page to the end of memory: it is the one below the six of RTAS."""
+"""Pages from that page to where bounce pages end: it is the one below the six of RTAS."""
+BOUNCE_BELOW: Final = 768 << 20
+"""No bounce page lies above this address, however large memory is."""
 TOKEN_AT: Final = PAGE_SIZE // 2
 PLUGGED: Final = 1
 SEED: Final = 7
@@ -60,7 +62,10 @@ CHANGES: Final = ULTRACALLS | RESETS | {"hot-add", "hot-remove"}
 
 def mapping(system: System, image: GuestImage) -> dict[int, int]:
     """Return the GFN on the wire of each GFN of `system`."""
-    places = {"brought": gfn_of(image.kernel_base), "shared": image.memory_size // PAGE_SIZE - TPM_BOUNCE}
+    places = {
+        "brought": gfn_of(image.kernel_base),
+        "shared": min(image.memory_size, BOUNCE_BELOW) // PAGE_SIZE - TPM_BOUNCE,
+    }
     found = {gfn: places.get(role, FIRST_FREE + gfn) for gfn, role in enumerate(system.image)}
     plugged = (gfn - len(system.image) for gfn in system.gfns[len(system.image) :])
     return found | {len(found) + place: image.memory_size // PAGE_SIZE + place for place in plugged}

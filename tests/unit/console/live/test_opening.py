@@ -32,7 +32,7 @@ def publish(kind: str, content: object) -> None:
     [
         ({"memory": 1000}, "memory: whole pages of 65536 bytes, from 16777216"),
         ({"memory": 1 << 50}, "memory: whole pages"),
-        ({"secure_memory": 1 << 40}, "secure_memory: whole pages"),
+        ({"secure_memory": 1 << 50}, "secure_memory: whole pages"),
         ({"lpid": 1}, "lpid: a VM is watched on a running pair"),
     ],
 )
