@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pef_console.live.wire import ACTION_OF, HeldMessage
 from pef_protocol.calls import CALLS
 from pef_protocol.events import EventKind, EventPhase, Side
 
@@ -100,10 +101,11 @@ class Arrows:
                 )
             )
 
-    def note(self, node: int, source: Side, target: Side, text: str, call_id: str, fault: str) -> None:
+    def befell(self, node: int, message: HeldMessage, fault: str) -> None:
         """Add what befell a message on the wire."""
-        number = self._number(call_id) if call_id else 0
-        self._add(Arrow(node, number, 0, source.value, target.value, text, "note", call_id, fault=fault))
+        number = self._number(message.call_id) if message.call_id else 0
+        text, ends = f"{message.message}: {ACTION_OF[fault]}", (message.sender.value, message.receiver.value)
+        self._add(Arrow(node, number, 0, *ends, text, "note", message.call_id, fault=fault))
 
     def last(self, number: int) -> list[Arrow]:
         """Return the last arrows."""

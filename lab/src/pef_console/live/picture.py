@@ -55,9 +55,12 @@ class Picture:
 
     async def refresh(
         self, tree: MoveTree, vm: LiveVm | None, replayed: Mapping[str, Any] | None = None
-    ) -> None:
-        """Observe both sides and make a frame; where a service does not answer, the frame says so."""
-        quiescent = self.quiescent(vm)
+    ) -> bool:
+        """Observe both sides and make a frame; where a service does not answer, the frame says so.
+
+        Return whether it shows anything else than before.
+        """
+        before, quiescent = self.frame, self.quiescent(vm)
         try:
             seen = await self.observer.observe(quiescent=quiescent, design=self._design)
             self.arrows.take(tree.at, seen.events)
@@ -69,6 +72,7 @@ class Picture:
             self.ended = self.ended or self._pair.ended() or str(failure)
         if self._seen is not None:
             self.frame = framed(self._shown(self._seen, tree, vm, replayed, quiescent=quiescent))
+        return self.frame != before
 
     async def _judge(self, seen: Observation, node: int, vm: LiveVm | None) -> None:
         if vm is not None:

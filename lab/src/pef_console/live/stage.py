@@ -19,7 +19,7 @@ from pef_console.live.picture import Picture
 from pef_console.live.tree import MoveNode, MoveTree
 from pef_console.live.viewing import Viewer
 from pef_console.live.vm import LiveVm, created, design_named
-from pef_console.live.wire import ACTION_OF, FAULT_OF, HeldMessage
+from pef_console.live.wire import FAULT_OF, HeldMessage
 from pef_console.stage import (
     Exported,
     ExportKind,
@@ -37,7 +37,6 @@ from pef_lab.failures import OperatorFault, Unanswered
 from pef_lab.replay.counterexample import GO_ON, WAITS
 from pef_protocol.designs import DesignName
 
-MOST_MOVES: Final = 1000
 MOST_AT_ONCE: Final = 200
 """Moves that one command to go forward makes."""
 CLOSING: Final = 20.0
@@ -59,7 +58,7 @@ class LiveStage:
         self._publish = publish
         self._memory = memory
         self._watched = lpid
-        self._tree = MoveTree(MOST_MOVES)
+        self._tree = MoveTree()
         self._vm: LiveVm | None = None
         self._of_vm = AsyncExitStack()
         self._stack = AsyncExitStack()
@@ -72,7 +71,7 @@ class LiveStage:
     @property
     def title(self) -> str:
         """Return what it shows, in a few words."""
-        return f"{self._design if self._watched is None else f'VM {self._watched}'} on {self._pair.name}"
+        return f"{f'VM {self._watched}' if self._watched else self._design} on {self._pair.name}"
 
     # Begin and end
 
@@ -92,7 +91,7 @@ class LiveStage:
             await self._following.end()
         self._pair.traffic.end_all()
         if self._vm is not None and self._picture.ended:
-            self._vm.ending = 0.0
+            self._vm.ending = 0
         with suppress(OperatorFault, TimeoutError):
             async with asyncio.timeout(CLOSING):
                 await self._of_vm.aclose()
@@ -108,8 +107,6 @@ class LiveStage:
         self._tree.start()
         await self._picture.begin(self._vm.small.lpid, self._tree, self._vm)
 
-    # What is seen
-
     def frame(self) -> Frame:
         """Return the frame of the last observation."""
         return self._picture.frame
@@ -120,9 +117,7 @@ class LiveStage:
     async def _show_change(self) -> None:
         """Publish a frame of what has changed, if anything that it shows has."""
         async with self._commands:
-            before = self._picture.frame
-            await self._refresh()
-            if self._picture.frame != before:
+            if await self._picture.refresh(self._tree, self._vm, self._replayed):
                 self._publish("frame", None)
 
     async def observe(self, gfn: int) -> Mapping[str, Any]:
@@ -159,7 +154,9 @@ class LiveStage:
         """Return the VM; raise NotPossible where it is another's, or a service does not answer any more."""
         self._require_answers()
         if self._vm is None:
-            raise NotPossible(f"this session only watches VM {self._watched}: it did not create it")
+            raise NotPossible(
+                f"this session only watches VM {self._picture.observer.lpid}: it did not create it"
+            )
         return self._vm
 
     async def move(self, move: Move) -> None:
@@ -192,8 +189,7 @@ class LiveStage:
             outcome = f"ends without an answer: {failure}"
         self._tree.take(move, outcome, label)
         if message is not None and move.fault is not None:
-            text, ends = f"{message.message}: {ACTION_OF[move.fault]}", (message.sender, message.receiver)
-            self._picture.arrows.note(self._tree.at, *ends, text, message.call_id, move.fault)
+            self._picture.arrows.befell(self._tree.at, message, move.fault)
 
     async def goto(self, node: int) -> None:
         """Set the cursor on a node: go forward, or create another VM and make the moves again."""
@@ -210,30 +206,32 @@ class LiveStage:
         """Set the cursor on the parent: create another VM and make the moves of its path again."""
         async with self._commands:
             self.own_vm()
-            path = self._tree.path()
-            if len(path) == 1:
+            if not self._tree.at:
                 raise NotPossible("this is the start")
-            await self._start_again(path[:-1])
+            await self._start_again(self._tree.path()[:-1])
 
     async def forward(self) -> None:
-        """Make the move again that was made here last."""
+        """Make the move again that was made here last; where none was, deliver what was held first."""
         async with self._commands:
-            self.own_vm()
-            await self._replay([self._tree.next_child()])
+            await self._deliver(1) if self._at_tip() else await self._replay([self._tree.next_child()])
 
     async def run(self, until: Until) -> None:
-        """Let what is held go on until nothing is; or make the moves again that were made from here."""
+        """Make the moves again that were made from here; where none was, deliver until nothing is held."""
         async with self._commands:
-            vm = self.own_vm()
-            if until != "quiescent":
+            if until == "quiescent" or self._at_tip():
+                await self._deliver(MOST_AT_ONCE)
+            else:
                 await self._replay(self._tree.forward_path()[:MOST_AT_ONCE], stops=until == "violation")
-                return
-            for _ in range(MOST_AT_ONCE):
-                held = next(iter(vm.traffic.held_messages), None)
-                if held is None:
-                    break
-                await self._move(Move(actor=held.actor.name, action=GO_ON), held)
-            await self._refresh()
+
+    def _at_tip(self) -> bool:
+        return not self._tree.node.children and bool(self.own_vm().traffic.held_messages)
+
+    async def _deliver(self, most: int) -> None:
+        traffic = self.own_vm().traffic
+        while traffic.held_messages and (most := most - 1) >= 0:
+            held = traffic.held_messages[0]
+            await self._move(Move(actor=held.actor.name, action=GO_ON), held)
+        await self._refresh()
 
     async def _start_again(self, path: Sequence[MoveNode]) -> None:
         begun = time.perf_counter()
@@ -243,10 +241,13 @@ class LiveStage:
         except OperatorFault as fault:
             raise NotPossible(f"no other VM could be made: {fault}") from None
         finally:
-            moves, seconds = len(self._tree.path()) - 1, time.perf_counter() - begun
-            self._replayed = {"moves": moves, "seconds": round(seconds, 2)}
+            self._took(begun)
             await self._refresh()
             self._publish("frame", None)
+
+    def _took(self, begun: float) -> None:
+        seconds = round(time.perf_counter() - begun, 2)
+        self._replayed = {"moves": len(self._tree.path()) - 1, "seconds": seconds}
 
     async def _replay(self, path: Sequence[MoveNode], *, stops: bool = False) -> None:
         """Make known moves again; raise NotPossible at the first that leads elsewhere."""
@@ -295,6 +296,5 @@ class LiveStage:
             with suppress(NotPossible):
                 for node in path[1:]:
                     await self._replay([replace(node, n=len(self._tree.nodes))])
-            seconds = round(time.perf_counter() - begun, 2)
-            self._replayed = {"moves": len(self._tree.path()) - 1, "seconds": seconds}
+            self._took(begun)
             await self._refresh()

@@ -1,8 +1,11 @@
 """The moves of a live session as a tree. It only grows: a node is what was seen once."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from pef_console.stage import Move, NotPossible
+
+MOST_MOVES: Final = 1000
 
 
 @dataclass(slots=True)
@@ -22,7 +25,7 @@ class MoveNode:
 class MoveTree:
     """All nodes of a session; node 0 is the start, `at` the cursor. It has at most `limit` moves."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int = MOST_MOVES) -> None:
         self.nodes = [MoveNode(0, None, None, "", "start")]
         self.at = 0
         self.viewed: list[int] = []
