@@ -20,7 +20,7 @@ images := image-ultravisor image-hypervisor image-lab
 tokens := ultravisor_token hypervisor_token observer_token vmm_token ultravisor_guest_key hypervisor_guest_key machine_key
 tokens := $(tokens:%=$(PEF_SECRETS)/pef_%)
 # Of what `make down` stops.
-profiles := demo rows hostile console
+profiles := demo rows hostile console console-wire
 
 # The long proofs: what `make verify` runs, each a target of its own. One that fails does not stop those after it.
 proofs := mutants long-tests induction interleavings crash model-check test-console containers
@@ -30,7 +30,7 @@ mutants := tests/conformance tests/unit/mutants tests/scenarios/test_mutants_ser
 .DEFAULT_GOAL := help
 .PHONY: help demo test verify lint rows bench docs docs-readme docs-console console pair pair-down clean style types contracts
 .PHONY: $(proofs) knobs wheels images $(images)
-.PHONY: secrets up healthy down compose-demo compose-rows compose-hostile compose-console compose-test
+.PHONY: secrets up healthy down compose-demo compose-rows compose-hostile compose-console compose-console-wire compose-test
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -133,6 +133,18 @@ compose-hostile: export PEF_HEALTH := /livez
 compose-console: $(tokens) ## serve the console in a container beside both, until Ctrl-C; the pair stays up
 	@$(compose) --profile console build --quiet && $(MAKE) -s healthy
 	@$(compose) --profile console run --rm --no-deps --service-ports console
+
+# A message may be held for a day. The sides say hello once a live session is between them.
+compose-console-wire: export PEF_ULTRAVISORS_PEER := http://console.visors:9002
+compose-console-wire: export PEF_HYPERVISORS_PEER := http://console.visors:9001
+compose-console-wire: export PEF_PEER_TIMEOUT := 86400
+compose-console-wire: export PEF_GIVE_UP := 86400
+compose-console-wire: export PEF_HEALTH := /livez
+compose-console-wire: $(tokens) ## put the console on the wire between both containers, until Ctrl-C; then stop the pair
+	@export COMPOSE_PROJECT_NAME=$${COMPOSE_PROJECT_NAME:-pef}-console-wire PEF_ULTRAVISOR_PORT= PEF_HYPERVISOR_PORT=; \
+	trap '$(MAKE) -s down' EXIT; trap 'exit 130' INT TERM; \
+	$(compose) --profile console-wire build --quiet && $(MAKE) -s healthy && \
+	$(compose) --profile console-wire run --rm --no-deps --service-ports --use-aliases console-wire
 
 # Ours are built once and copied: a wheelhouse has all that an installation needs, so that it asks no index.
 wheels: $(ready) ## build the wheels of all distributions into dist/, and all that they need into dist/wheelhouse/

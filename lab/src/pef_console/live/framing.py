@@ -47,6 +47,7 @@ class Shown:
 
     design: str
     pair: str
+    holds: bool
     lpid: int
     memory: int
     tree: MoveTree
@@ -214,7 +215,8 @@ def _step(n: int, label: str, outcome: str) -> dict[str, Any]:
 
 
 def _system(shown: Shown) -> dict[str, Any]:
-    return {"memory": shown.memory, "pair": shown.pair, "lpid": shown.lpid, "vcpus": 1, "plug": 1}
+    pair = {"pair": shown.pair, "holds": shown.holds}
+    return {"memory": shown.memory, **pair, "lpid": shown.lpid, "vcpus": 1, "plug": 1}
 
 
 def _vm(sides: Mapping[Side, VmAtSide]) -> dict[str, Any]:

@@ -32,6 +32,8 @@ class SessionPair:
     endpoints: Endpoints
     traffic: HeldTraffic
     another: Callable[[], Awaitable["SessionPair"]]
+    holds: bool = True
+    """Whether go-betweens stand between its services, so that messages are held."""
     started: Pair | None = None
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
@@ -57,7 +59,9 @@ async def own_pair(secure_memory: int) -> SessionPair:
     async with AsyncExitStack() as stack:
         between = await stack.enter_async_context(standing_between(_conducted(traffic), None, plan))
         another = partial(own_pair, secure_memory)
-        return SessionPair(ITS_OWN, between.endpoints, traffic, another, between.pair, stack.pop_all())
+        return SessionPair(
+            ITS_OWN, between.endpoints, traffic, another, started=between.pair, stack=stack.pop_all()
+        )
 
 
 async def running_pair(endpoints: Endpoints, ports: Ports | None) -> SessionPair:
@@ -75,7 +79,9 @@ async def running_pair(endpoints: Endpoints, ports: Ports | None) -> SessionPair
     async with AsyncExitStack() as stack:
         if ports is not None:
             await stack.enter_async_context(standing_between(_conducted(traffic), ports))
-        return SessionPair(RUNNING, endpoints, traffic, another, stack=stack.pop_all())
+        return SessionPair(
+            RUNNING, endpoints, traffic, another, holds=ports is not None, stack=stack.pop_all()
+        )
 
 
 def _conducted(traffic: HeldTraffic) -> Callable[[Side, str, int], GoBetween]:

@@ -95,6 +95,7 @@ class Picture:
         return Shown(
             design=self._design,
             pair=self._pair.name,
+            holds=self._pair.holds,
             lpid=self.observer.lpid,
             memory=self._memory,
             tree=tree,

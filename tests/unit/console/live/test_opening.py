@@ -76,6 +76,7 @@ async def test_a_vm_of_others_is_watched_with_the_observers_token_alone(pair: Se
         try:
             frame = stage.frame()
             assert frame["design"] == "tracked"
+            assert not frame["system"]["holds"]
             assert frame["vm"]["ultravisor"] == "SECURE"
             assert (frame["moves"], {row["joint"] for row in frame["gfns"]}) == ([], {"agrees"})
             assert [row["given"] for row in frame["keyring"]] == [False, False, True]
@@ -116,6 +117,7 @@ async def test_a_session_stands_between_the_services_of_a_running_pair(wire: Liv
         assert stage.kind is StageKind.LIVE
         assert isinstance(stage, HoldsMessages)
         await stage.move(Move(actor="guest 0", action="UV_ESM"))
+        assert stage.frame()["system"]["holds"]
         (call,) = stage.frame()["calls"]
         assert call["held"]["message"] == "H_SVM_INIT_START"
         with pytest.raises(WrongInput, match="address already in use"):
