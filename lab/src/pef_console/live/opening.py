@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pef_console.live.observing import NO_VM, VmObserver
-from pef_console.live.pairs import SessionPair, own_pair, running_pair
+from pef_console.live.pairs import Places, SessionPair, own_pair, running_pair
 from pef_console.live.stage import LiveStage
 from pef_console.live.vm import design_named
 from pef_console.stage import NotPossible, Opener, Publish, Stage
@@ -59,8 +59,14 @@ def live_settings(
     return LiveSettings(ports.endpoints if ports else None, ports)
 
 
-async def open_live(design: str, system: LiveSystem, settings: LiveSettings, publish: Publish) -> Stage:
-    """Open a live session.
+async def open_live(
+    design: str,
+    system: LiveSystem,
+    settings: LiveSettings,
+    publish: Publish,
+    places: Places | None = None,
+) -> Stage:
+    """Open a live session; `places` bounds the pairs that are started.
 
     Raise WrongInput for a system that can't be, NotPossible where a token is missing, or a service does not
     answer.
@@ -69,7 +75,7 @@ async def open_live(design: str, system: LiveSystem, settings: LiveSettings, pub
     _check(system, settings)
     try:
         if settings.endpoints is None:
-            pair = await own_pair(system.secure_memory)
+            pair = await own_pair(system.secure_memory, places or Places())
         else:
             pair = await running_pair(settings.endpoints, settings.ports if system.lpid is None else None)
     except OperatorFault as fault:
@@ -96,12 +102,13 @@ async def open_live(design: str, system: LiveSystem, settings: LiveSettings, pub
 
 def live_opener(settings: LiveSettings) -> Opener:
     """Return what opens a live session from a body with `design` and `system`."""
+    places = Places()
 
     async def opened(body: Any, publish: Publish) -> Stage:
         wanted = body.system
         enough = max(SECURE_MEMORY, wanted.memory + MORE)
         system = LiveSystem(wanted.memory, wanted.secure_memory or enough, wanted.lpid)
-        return await open_live(body.design, system, settings, publish)
+        return await open_live(body.design, system, settings, publish, places)
 
     return opened
 

@@ -1,7 +1,7 @@
 """The pair that a live session runs on: one that is started for it, or one that runs already."""
 
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
@@ -17,6 +17,7 @@ from pef_protocol.events import Side
 
 HELD_FOR: Final = 86_400.0
 """Seconds that a message may be held: a day. Each side waits as long for the other."""
+MOST_PAIRS: Final = 8
 ITS_OWN: Final = "a pair of its own"
 RUNNING: Final = "a running pair"
 
@@ -52,13 +53,36 @@ class SessionPair:
         await self.stack.aclose()
 
 
-async def own_pair(secure_memory: int) -> SessionPair:
-    """Start a pair with so much secure memory (bytes), and go-betweens; raise OperatorFault if it can't."""
+@dataclass(slots=True)
+class Places:
+    """How many pairs a console may have started at once, for each is two processes."""
+
+    most: int = MOST_PAIRS
+    taken: int = 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Hold a place; raise NotPossible where all are taken."""
+        if self.taken >= self.most:
+            raise NotPossible(f"{self.most} live sessions have a pair of their own, and no more may: end one")
+        self.taken += 1
+        try:
+            yield
+        finally:
+            self.taken -= 1
+
+
+async def own_pair(secure_memory: int, places: Places) -> SessionPair:
+    """Start a pair with so much secure memory (bytes), and go-betweens.
+
+    Raise OperatorFault if it can't be started, and NotPossible where there are enough.
+    """
     traffic = HeldTraffic()
     plan = replace(PLAN, secure_memory=secure_memory, peer_timeout=HELD_FOR, give_up=HELD_FOR)
     async with AsyncExitStack() as stack:
+        stack.enter_context(places.one())
         between = await stack.enter_async_context(standing_between(_conducted(traffic), None, plan))
-        another = partial(own_pair, secure_memory)
+        another = partial(own_pair, secure_memory, places)
         return SessionPair(
             ITS_OWN, between.endpoints, traffic, another, started=between.pair, stack=stack.pop_all()
         )

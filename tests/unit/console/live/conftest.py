@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from harness.live_session import SECURE_MEMORY
-from pef_console.live.pairs import SessionPair, own_pair
+from pef_console.live.pairs import Places, SessionPair, own_pair
 
 
 @pytest.fixture(scope="module")
 async def pair() -> AsyncIterator[SessionPair]:
     """Start a pair, and stop it."""
-    found = await own_pair(SECURE_MEMORY)
+    found = await own_pair(SECURE_MEMORY, Places())
     try:
         yield found
     finally:

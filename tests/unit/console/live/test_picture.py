@@ -7,7 +7,7 @@ import pytest
 
 from harness.live_session import session
 from pef_console.live.columns import NOTHING
-from pef_console.live.pairs import own_pair
+from pef_console.live.pairs import Places, own_pair
 from pef_protocol.quantities import Gfn
 from pef_protocol.states import HvGfnState, UvGfnState
 from pef_protocol.ultracalls import SharePage
@@ -19,7 +19,7 @@ ODD = 1500
 
 async def test_1500_shared_pages_of_100_gib_are_in_the_map() -> None:
     """Given a secure VM of 100 GiB with 1,500 shared pages, then the map of 4,096 cells shows each."""
-    async with session(await own_pair(MEMORY + (1 << 30)), memory=MEMORY) as live:
+    async with session(await own_pair(MEMORY + (1 << 30), Places()), memory=MEMORY) as live:
         frame = await live.boot()
         assert frame["ended"] == "ends U_SUCCESS"
         assert frame["map"]["gfns"] == MEMORY >> 16

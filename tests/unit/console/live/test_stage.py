@@ -7,7 +7,7 @@ import pytest
 
 from harness.live_session import SECURE_MEMORY, UNUSED, broken, lent, row_of, session
 from pef_console.live.observing import NO_VM, VmObserver
-from pef_console.live.pairs import SessionPair, own_pair
+from pef_console.live.pairs import Places, SessionPair, own_pair
 from pef_console.stage import NotPossible
 from pef_protocol.designs import Design
 
@@ -146,7 +146,7 @@ async def test_a_design_that_loses_a_page_is_seen_from_outside(pair: SessionPair
 
 async def test_a_service_that_dies_is_said_and_the_session_can_be_left() -> None:
     """Given a held message, when the Hypervisor ends, then the frame says so, and closing stops the rest."""
-    async with session(await own_pair(SECURE_MEMORY)) as live:
+    async with session(await own_pair(SECURE_MEMORY, Places())) as live:
         started = live.pair.started
         assert started is not None
         await live.move("guest 0", "UV_ESM")
