@@ -15,8 +15,9 @@ GROUP: Final = "pef.commands"
 class FoundCommands(TyperGroup):
     """A group that also has what other distributions offer as commands, by entry points.
 
-    An entry point is loaded where its command is asked for, or listed. One that can't be, for want of what it
-    imports, is listed with the reason.
+    An entry point gives a function, or a `typer.Typer` for a group of commands. It is loaded where its
+    command is asked for, or listed. One that can't be, for want of what it imports, is listed with the
+    reason.
     """
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -51,7 +52,10 @@ def found_commands() -> dict[str, EntryPoint]:
 def _loaded(found: EntryPoint) -> Any:
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     try:
-        single.command(name=found.name)(found.load())
+        loaded = found.load()
+        if isinstance(loaded, typer.Typer):
+            return typer.main.get_group(loaded)
+        single.command(name=found.name)(loaded)
     except (ImportError, AttributeError, UnknownDesign) as fault:
         reason = str(fault)
 

@@ -85,6 +85,20 @@ def test_a_command_of_another_distribution_is_loaded_when_it_is_asked_for(
     assert "--vcpus" in capsys.readouterr().err
 
 
+def test_a_group_of_another_distribution_is_loaded_with_its_commands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    group = typer.Typer(help="Two words that greet.")
+    group.command(name="hello")(lambda: typer.echo("hello"))
+    group.command(name="goodbye")(lambda: typer.echo("goodbye"))
+    monkeypatch.setattr(EntryPoint, "load", lambda _: group)
+    monkeypatch.setattr(lazy, "found_commands", lambda: found("any:group"))
+    assert app.run(["borrowed", "goodbye"]) == 0
+    assert capsys.readouterr().out == "goodbye\n"
+    assert app.run(["--help"]) == 0
+    assert "Two words that greet." in capsys.readouterr().out
+
+
 def test_a_command_that_can_t_be_loaded_says_why_and_harms_no_other(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
