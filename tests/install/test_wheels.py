@@ -24,6 +24,7 @@ PACKAGES: Final = {
         "pef_mutants": "lab/src",
         "pef_console": "lab/src",
         "pef_model": "lab/src",
+        "pef_lessons": "lab/src",
     },
 }
 

@@ -20,6 +20,7 @@ SOURCES: Final = {
     "explorer": "lab/src/pef_explorer",
     "console": "lab/src/pef_console",
     "model": "lab/src/pef_model",
+    "lessons": "lab/src/pef_lessons",
 }
 ACROSS: Final = frozenset(
     {

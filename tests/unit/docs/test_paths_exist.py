@@ -20,6 +20,7 @@ SOURCES: Final = {
     "pef_lab": ROOT / "lab/src",
     "pef_explorer": ROOT / "lab/src",
     "pef_mutants": ROOT / "lab/src",
+    "pef_lessons": ROOT / "lab/src",
 }
 SIDES: Final = (SOURCES["pef_ultravisor"] / "pef_ultravisor", SOURCES["pef_hypervisor"] / "pef_hypervisor")
 PATH: Final = re.compile(r"(?<![\w./-])((?:shared|services|lab|tests|docs|\.ci)/[\w./-]*)")
