@@ -178,6 +178,13 @@ Scheduler = Annotated[
     str | None,
     typer.Option("--scheduler", metavar="ADDRESS", help="Work on the Dask scheduler that runs there."),
 ]
+Student = Annotated[str, typer.Option("--student", metavar="NAME", help="Who does the lesson.")]
+HandIn = Annotated[Path | None, _file("--hand-in", "Where the hand-in is written, else lesson-N.json.")]
+OfLesson = Annotated[
+    str | None,
+    typer.Option("--lesson", metavar="N", help="The lesson, for a file that does not name one (1 to 12)."),
+]
+CsvFile = Annotated[Path | None, _file("--csv", "Write the table as CSV.")]
 Seeds = Annotated[int | None, _number("--seeds", "How many seeds to run", 1)]
 FirstSeed = Annotated[int, _number("--first", "The first seed", 0)]
 Steps = Annotated[int, _number("--steps", "Actions of a seed", 1)]

@@ -19,6 +19,7 @@ from pef_lab.endpoints import Endpoints, variable_of
 ROOT: Final = Path(__file__).parents[3]
 PAGE: Final = ROOT / "docs/exit-codes.md"
 EXAMPLE: Final = str(ROOT / "docs/counterexamples/broken-the-tables-agree.json")
+SOLVED: Final = str(ROOT / "docs/counterexamples/broken-the-guest-finds-what-it-wrote.json")
 KEY: Final = "09" + "00" * 31
 NOBODY: Final = "http://127.0.0.1:9"
 DONE, FINDING, WRONG, READER_LEFT = 0, 1, 2, 141
@@ -41,6 +42,10 @@ COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "explore": (*EXPLORE, "tracked"),
     "simulate": (*SIMULATE, "5"),
     "step": ("step", EXAMPLE),
+    "lesson list": ("lesson", "list"),
+    "lesson start": ("lesson", "start", "12"),
+    "lesson check": ("lesson", "check", SOLVED, "--lesson", "7"),
+    "lesson grade": ("lesson", "grade", str(ROOT / "docs/counterexamples")),
     "token guest": ("token", "guest", "1"),
     "image build": (*BUILD, "--machine-key", KEY),
 }
@@ -58,7 +63,10 @@ ON_A_PAIR: Final[dict[str, tuple[str, ...]]] = {
 """Every command that can be run on a pair that runs already."""
 
 STARTS_A_PAIR: Final = ("up", "demo", "designs", "replay", "rows", "hostile")
-QUICK: Final = ("trace", "explore", "simulate", "image build")
+QUICK: Final = (
+    *("trace", "explore", "simulate", "image build"),
+    *("lesson list", "lesson start", "lesson check", "lesson grade"),
+)
 """Commands that are done in a moment and start no service."""
 
 

@@ -15,6 +15,7 @@ from pef_lab.replay.player import Difference
 from scenarios.exit_codes.commands import (
     COMMANDS,
     DONE,
+    EXAMPLE,
     EXPLORE,
     FINDING,
     ON_A_PAIR,
@@ -88,6 +89,7 @@ FINDINGS: Final[dict[str, Callable[[pytest.MonkeyPatch], tuple[str, ...]]]] = {
     "hostile": finding_of_hostile,
     "explore": lambda _: (*EXPLORE, "broken"),
     "simulate": lambda _: (*SIMULATE, "100", "--design", "broken"),
+    "lesson check": lambda _: ("lesson", "check", EXAMPLE, "--lesson", "7"),
 }
 """For each command that can end with 1: how it comes to a finding."""
 

@@ -28,6 +28,7 @@ WRITERS: Final = (
     *(("rows", option) for option in ("--json", "--junit")),
     *((name, "--json") for name in ("hostile", "explore", "simulate")),
     ("step", "--save"),
+    *(("lesson grade", option) for option in ("--json", "--csv")),
 )
 """Every option that names a file that is written."""
 
