@@ -90,9 +90,10 @@ docs-console: $(schemas) ## write the small pictures of docs/console.md
 bench: $(ready) ## measure the promises of docs/performance.md
 	@$(py) -m pytest -q tests/bench
 
-docs: $(ready) ## write docs/reference from the tables, and the pages of the counterexamples
+docs: $(ready) ## write docs/reference from the tables, and the pages of the counterexamples and lessons
 	@$(py) docs/make_reference.py
 	@$(py) docs/make_counterexamples.py
+	@$(py) docs/make_lessons.py
 
 docs-readme: $(ready) ## write what README.md quotes of the tour
 	@$(py) docs/make_readme.py
