@@ -7,11 +7,14 @@ from typing import Final
 
 import typer
 
+from pef_explorer.session.session import Session
+from pef_explorer.stepping.terminal import step_through
 from pef_lab.failures import WrongInput
 from pef_lab.output import write_file
 from pef_lessons.design_search import TEMPLATE, install
-from pef_lessons.hand_in import answer_file, lesson_of
+from pef_lessons.hand_in import answer_file, lesson_of, read_hand_in
 from pef_lessons.lesson import Lesson
+from pef_lessons.reporting import show_verdict
 
 SECURE_MEMORY: Final = 16 << 30
 """Bytes of secure memory of the pair, as of `pef up`."""
@@ -25,19 +28,47 @@ def start_lesson(number: str, student: str, file: Path | None) -> None:
     lesson = lesson_of(number)
     if lesson.number == CONFORMANCE and not student.strip():
         raise WrongInput("lesson 11 chooses the fault by your name: give it by --student NAME")
-    typer.echo(f"Lesson {lesson.number}: {lesson.title}\n\nGoal: {lesson.goal}\n{lesson.text.rstrip()}\n")
     where = file or Path(f"lesson-{lesson.number}.json")
+    session = _session(lesson, where)
+    typer.echo(f"Lesson {lesson.number}: {lesson.title}\n\nGoal: {lesson.goal}\n{lesson.text.rstrip()}\n")
     _write_hand_in(lesson, student, where)
+    if lesson.by_moves:
+        _step(lesson, session, where)
     if lesson.number == DESIGN:
         _write_template(Path(FOLDER))
     if lesson.number == CONFORMANCE:
         _serve(student)
 
 
+def _session(lesson: Lesson, where: Path) -> Session:
+    """Return a session at the start of a lesson, or where the hand-in that is there ends."""
+    if not where.exists():
+        return lesson.session()
+    try:
+        read = read_hand_in(where, lesson.number)
+        return read.session() if read.moves else lesson.session()
+    except WrongInput as reason:
+        raise WrongInput(f"{where}: {reason}") from None
+
+
+def _step(lesson: Lesson, session: Session, where: Path) -> None:
+    """Let a person make the moves of a lesson in the terminal, and write them into the hand-in.
+
+    A fork on another design is for comparing: what counts is the lesson's own session.
+    """
+    step_through(session)
+    read = read_hand_in(where, lesson.number)
+    content = answer_file(lesson, session, read.answers, read.student)
+    write_file(where, [json.dumps(content, indent=1), "\n"])
+    verdict = lesson.check(session, read.answers)
+    show_verdict(verdict.passed, verdict.sentence)
+    typer.echo(f"Your moves are in {where}.")
+
+
 def _write_hand_in(lesson: Lesson, student: str, where: Path) -> None:
     """Write an empty hand-in, unless there is a file already; say what comes into it."""
     if where.exists():
-        typer.echo(f"{where} is there already and stays as it is.")
+        typer.echo(f"{where} is there already: it goes on from there.")
     else:
         write_file(where, [json.dumps(answer_file(lesson, student=student), indent=1), "\n"])
         typer.echo(f"Your hand-in is {where}.")

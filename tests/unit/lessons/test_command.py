@@ -1,6 +1,7 @@
 """`pef lesson`, as it is typed."""
 
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -54,6 +55,45 @@ def test_a_hand_in_that_is_there_is_not_written_over(tmp_path: Path) -> None:
     assert app.run(["lesson", "start", "12", "--hand-in", str(mine)]) == 0
     assert mine.read_text() == solved("12")
     assert app.run(["lesson", "check", str(mine)]) == 0
+
+
+def test_moves_that_are_made_in_the_terminal_come_into_the_hand_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Given the keys of half a solution, and later those of the other half; then the hand-in passes."""
+    session = LESSONS["1"].session()
+
+    def number_of(line: str) -> str:
+        """Return the number that the list of moves has for a move."""
+        (found,) = (choice.n for choice in session.choices() if choice.label == line.removesuffix(" ..."))
+        make_moves(session, [line])
+        return str(found)
+
+    first, second, third, fourth = (number_of(line) for line in LESSONS["1"].solution.script)
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{first} {second}\n"))
+    assert app.run(["lesson", "start", "1", "--student", "Ada"]) == 0
+    assert f"✘ not yet: {LESSONS['1'].milestones[1].missing}" in capsys.readouterr().out
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{third} {fourth}\n"))
+    assert app.run(["lesson", "start", "1"]) == 0
+    assert f"✔ passed: {LESSONS['1'].meaning}" in capsys.readouterr().out
+    handed_in = json.loads((tmp_path / "lesson-1.json").read_text())
+    assert (handed_in["student"], len(handed_in["moves"])) == ("Ada", 4)
+    assert app.run(["lesson", "check", "lesson-1.json"]) == 0
+
+
+def test_a_hand_in_that_is_none_is_named_before_anything_is_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lesson-1.json").write_text("[]")
+    assert app.run(["lesson", "start", "1"]) == 2
+    assert capsys.readouterr() == ("", "pef: lesson-1.json: not a JSON object\n")
+    assert (tmp_path / "lesson-1.json").read_text() == "[]"
+
+
+def test_a_fork_on_another_design_is_not_handed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("1\nf tracked\n"))
+    assert app.run(["lesson", "start", "8"]) == 0
+    assert len(json.loads((tmp_path / "lesson-8.json").read_text())["moves"]) == 1
 
 
 def test_lesson_10_leaves_the_template_and_keeps_what_was_filled(tmp_path: Path) -> None:
