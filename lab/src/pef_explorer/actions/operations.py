@@ -100,11 +100,6 @@ def unshare_all(machines: BothSides, asked: Asked) -> Operation[Any]:
     return ultracall(machines.uv, caller, "UV_UNSHARE_ALL_PAGES", UnshareAllPages())
 
 
-def reset(machines: BothSides, asked: Asked) -> Operation[Any]:
-    """Reset the VM."""
-    return machines.hv.reset(asked.lpid)
-
-
 def host_read(machines: BothSides, asked: Asked) -> Operation[Any]:
     """Read bytes for the VMM, to the last page that is named; the Ultravisor pages out what is secure."""
     length = (asked.pages - 1) * PAGE_SIZE + asked.length
@@ -127,22 +122,8 @@ def plug(machines: PlannedPair, asked: Asked) -> Operation[Any]:
     return machines.hv.add_slot(asked.lpid, 1, gpa_of(gfns.start), len(gfns) * PAGE_SIZE)
 
 
-def unplug(machines: BothSides, asked: Asked) -> Operation[Any]:
-    """Remove slot 1."""
-    return machines.hv.remove_slot(asked.lpid, 1)
-
-
-def create(machines: PlannedPair, _: Asked) -> Operation[Any]:
-    """Create a VM."""
-    return machines.make_vm()
-
-
-def replace(machines: PlannedPair, asked: Asked) -> Operation[Any]:
-    """Destroy the VM, and create another one with its lpid."""
-    return machines.replace_vm(asked.lpid)
-
-
 UV, HV = Side.ULTRAVISOR, Side.HYPERVISOR
+RESET: Final = Performed(lambda machines, asked: machines.hv.reset(asked.lpid), HV, Extent.VM)
 PERFORMED: Final[dict[str, Performed]] = {
     ActionName.LOAD: Performed(load, None),
     ActionName.STORE: Performed(store, None),
@@ -151,16 +132,18 @@ PERFORMED: Final[dict[str, Performed]] = {
     ExtraActionName.SHARE_TWO: Performed(share, UV),
     ExtraActionName.UNSHARE_TWO: Performed(unshare, UV),
     ActionName.UNSHARE_ALL: Performed(unshare_all, UV, Extent.VM),
-    ActionName.REBOOT: Performed(reset, HV, Extent.VM),
+    ActionName.REBOOT: RESET,
     ActionName.HOST_READ: Performed(host_read, HV),
     ActionName.HOST_WRITE: Performed(host_write, HV),
     ExtraActionName.KEEP: Performed(host_read, HV),
     ExtraActionName.WRITE_KEPT: Performed(host_write, HV),
     ActionName.HOT_ADD: Performed(plug, HV, Extent.SLOT),
-    ActionName.HOT_REMOVE: Performed(unplug, HV, Extent.SLOT),
-    ActionName.RESET: Performed(reset, HV, Extent.VM),
-    ActionName.CREATE: Performed(create, HV, Extent.VM),
-    ActionName.REPLACE: Performed(replace, HV, Extent.VM),
+    ActionName.HOT_REMOVE: Performed(
+        lambda machines, asked: machines.hv.remove_slot(asked.lpid, 1), HV, Extent.SLOT
+    ),
+    ActionName.RESET: RESET,
+    ActionName.CREATE: Performed(lambda machines, _: machines.make_vm(), HV, Extent.VM),
+    ActionName.REPLACE: Performed(lambda machines, asked: machines.replace_vm(asked.lpid), HV, Extent.VM),
     ActionName.PAGE_OUT: Performed(host_read, HV),
     ActionName.UNMAP: Performed(unmap, HV),
 }
