@@ -3,6 +3,7 @@
 from typing import Final
 
 from pef_explorer.actions.move import GO_ON, GUESTS, VM, Move
+from pef_explorer.actions.operations import PERFORMED
 from pef_explorer.actions.oracle import ZERO
 from pef_explorer.actions.outcome import succeeded, word_for
 from pef_explorer.actions.table import ACTIONS, ESM_FAILS, REPLACE, UV_ESM
@@ -93,9 +94,10 @@ class World(WorldState):
 
     def side_of(self, move: Move) -> Side:
         """Return the side that does what an actor asks for."""
-        guest = move.actor in GUESTS and move.action != "reboot"
-        secure = self.oracle.secure or move.action not in {"load", "store"}
-        return Side.ULTRAVISOR if guest and secure else Side.HYPERVISOR
+        performed = PERFORMED.get(move.action)
+        if performed is None:  # UV_ESM, or what is no actor's
+            return Side.ULTRAVISOR if move.actor in GUESTS else Side.HYPERVISOR
+        return performed.side_for(secure=self.oracle.secure)
 
     def _begin_phase(self, move: Move, *, alone: bool) -> None:
         entering = self.system.entering
