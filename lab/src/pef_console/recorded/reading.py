@@ -10,7 +10,7 @@ from pef_console.machines import Machines
 from pef_console.recorded import hostile, rows, trace
 from pef_console.recorded.entries import Recording
 from pef_console.recorded.stage import RecordedStage
-from pef_console.stage import Stage
+from pef_console.stage import NotPossible, Stage
 from pef_lab.failures import WrongInput
 from pef_lab.replay import counterexample
 
@@ -20,6 +20,8 @@ NONE_OF_OURS: Final = (
 )
 SESSION: Final = "pef-session/"
 TRACE: Final = "pef_trace"
+MOST_HELD: Final = 64 << 20
+"""Octets of all files whose recordings are open: in memory they take some five times as much."""
 MADE_AGAIN: Final = frozenset({"counterexample", "session"})
 """Kinds of files whose moves are made again."""
 
@@ -31,6 +33,8 @@ class Reader:
         self._machines = machines
         self._moves = moves
         self._no_model = no_model
+        self._held = 0
+        """Octets of the files whose recordings are open."""
 
     async def open(self, content: Mapping[str, Any] | str, name: str) -> Stage:
         """Return the stage that shows a content; raise WrongInput, in one line, for what is none of ours."""
@@ -47,7 +51,19 @@ class Reader:
                 raise WrongInput(f"{name}: {wrong}") from None
         if kind_of(parsed) == "session":
             return await self._saved(parsed, name)
-        return RecordedStage(await self._machines.run(lambda: recording_of(parsed, name)))
+        return self._held_stage(await self._machines.run(lambda: recording_of(parsed, name)))
+
+    def _held_stage(self, recording: Recording) -> RecordedStage:
+        """Return the stage of a recording; raise NotPossible where too much is open already."""
+        octets = len(recording.content)
+        if self._held + octets > MOST_HELD:
+            raise NotPossible(f"the open recordings have {self._held:,} octets: end one of them first")
+        self._held += octets
+
+        def release() -> None:
+            self._held -= octets
+
+        return RecordedStage(recording, release)
 
     async def _saved(self, content: Mapping[str, Any] | str, name: str) -> Stage:
         from pef_console.model import ModelStage

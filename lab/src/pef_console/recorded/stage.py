@@ -1,6 +1,6 @@
 """The stage over a list of entries: a cursor, and nothing that runs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from pef_console.recorded.entries import NEXT, Recording
@@ -10,10 +10,11 @@ NO_MOVES: Final = "this is a recording: its next entry is all that can be gone t
 
 
 class RecordedStage:
-    """A recording with a cursor in it."""
+    """A recording with a cursor in it. `closed` is called once nobody needs it any more."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, closed: Callable[[], None] = lambda: None) -> None:
         self._recording = recording
+        self._closed = closed
         self._at = 0
 
     @property
@@ -76,7 +77,8 @@ class RecordedStage:
         raise NotPossible(f"the recording has no bytes of GFN {gfn}")
 
     async def close(self) -> None:
-        """Do nothing: nothing was started."""
+        """Say that nobody needs the recording any more."""
+        self._closed()
 
     @property
     def _last(self) -> int:

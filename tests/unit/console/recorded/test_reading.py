@@ -10,9 +10,10 @@ import pytest
 from harness.reported_rows import PAIR
 from pef_console.machines import Machines
 from pef_console.model import open_model
+from pef_console.recorded import reading
 from pef_console.recorded.reading import NONE_OF_OURS, Reader, kind_of, parsed_of
 from pef_console.routes.opening import OpenModel
-from pef_console.stage import Move, StageKind
+from pef_console.stage import Move, NotPossible, StageKind
 from pef_lab.failures import WrongInput
 from pef_lab.rows.report import write_json
 from pef_protocol.events import TRACE_VERSION
@@ -64,6 +65,16 @@ async def test_a_saved_session_goes_on_in_the_model(reader: Reader, machines: Ma
     content["nodes"] *= MOST
     with pytest.raises(WrongInput, match=r"session\.json: it has 60 moves, and a session has at most 20"):
         await reader.open(content, "session.json")
+
+
+async def test_recordings_together_have_a_limit(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MOST_HELD", 2 * len(TRACE))
+    first = await reader.open(TRACE, "f")
+    await reader.open(TRACE, "f")
+    with pytest.raises(NotPossible, match=f"the open recordings have {2 * len(TRACE)} octets: end one"):
+        await reader.open(TRACE, "f")
+    await first.close()
+    await reader.open(TRACE, "f")
 
 
 @pytest.mark.parametrize(
