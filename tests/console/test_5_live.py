@@ -9,7 +9,7 @@ import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from console.console_process import ConsoleProcess, console_process
-from console.shown_page import Opener, ShownPage
+from console.shown_page import Keep, Opener, ShownPage
 from pef_lab.endpoints import Endpoints
 from pef_lab.guest import Guest
 from pef_lab.normal_memory import NormalMemoryForm
@@ -128,7 +128,7 @@ def test_the_host_that_reads_a_secure_page_gets_ciphertext(live: ShownPage) -> N
     assert f"GFN {UNUSED}: Hypervisor SECURE -> PAGED_OUT, Ultravisor SECURE -> PAGEDOUT" in seen
 
 
-def test_a_flipped_bit_is_refused_attacked_by_the_keyboard(live: ShownPage) -> None:
+def test_a_flipped_bit_is_refused_attacked_by_the_keyboard(live: ShownPage, keep: Keep) -> None:
     """Given a secure page, when the host pages it out and flips a bit, then the guest's load is refused."""
     boot(live)
     live.make("guest 0", "store", UNUSED)
@@ -140,6 +140,7 @@ def test_a_flipped_bit_is_refused_attacked_by_the_keyboard(live: ShownPage) -> N
     assert live.frame()["ended"] == "ends refused"
     assert "U_P3" in live.text("sequence")
     assert "BROKEN" not in live.text("banner")
+    keep(live, "flipped-bit")
 
 
 def test_pages_that_are_corrupted_on_the_wire_are_refused(live: ShownPage) -> None:

@@ -27,6 +27,21 @@ def test_the_corruption_of_2020_is_opened_by_link_and_stepped_to_its_end(page: S
     keep(page, "corruption")
 
 
+def test_lesson_7_is_solved_by_keyboard(page: ShownPage, keep: Keep) -> None:
+    """Given lesson 7, when the guest stores, becomes secure and reboots, then it finds old bytes: passed."""
+    page.open(lesson=7)
+    page.wait_for_text("lesson", "The corruption of 2020")
+    page.check()
+    assert "not yet" in page.text("lesson")
+    for action, gfn in (("store", 1), ("UV_ESM", None), ("reboot", None), ("load", 1)):
+        page.make("guest 0", action, gfn)
+        page.end_calls()
+    page.check()
+    assert "✓ passed" in page.text("lesson")
+    assert "BROKEN the_guest_finds_what_it_wrote" in page.text("banner")
+    keep(page, "lesson-7")
+
+
 def test_the_same_moves_on_tracked_do_no_harm(page: ShownPage, keep: Keep) -> None:
     """Given the corruption, when its moves are made on tracked, then nothing is broken where they end."""
     page.open(file=FILE)
