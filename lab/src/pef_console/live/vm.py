@@ -8,12 +8,13 @@ from typing import Final
 from pef_console.live.wire import FAULT_OF, HeldMessage, HeldTraffic
 from pef_console.stage import NotPossible
 from pef_kit.core.designs import UnknownDesign
+from pef_lab.at_rest import VmAtRest
 from pef_lab.endpoint import requests_named
 from pef_lab.endpoints import Endpoints
 from pef_lab.failures import Refusal, Unanswered, WrongInput
 from pef_lab.known_designs import known_name
 from pef_lab.replay.counterexample import ENDS, WAITS, Role, System
-from pef_lab.replay.judge import Judge, Rest
+from pef_lab.replay.judge import Judge
 from pef_lab.replay.stage import PRIVATE, set_up
 from pef_lab.replay.stage import Stage as SmallSystem
 from pef_lab.replay.traffic import Actor
@@ -209,7 +210,8 @@ class LiveVm:
     async def rest(self, node: int, hypervisor: str, ultravisor: str) -> None:
         """Have the judge see both sides at rest after a node."""
         if self.quiescent:
-            self.judge.rests(node, Rest(hypervisor, ultravisor, await self.small.tables()))
+            seen = VmAtRest(hypervisor, ultravisor, await self.small.tables(), self.design)
+            self.judge.rests(node, seen)
 
     async def end(self) -> None:
         """Fail what is held, let the rest pass, and wait a bounded time for the actions to end."""
