@@ -13,10 +13,12 @@ import pytest
 from harness.console import HOST, SECRETS, URL
 from pef_console import stages
 from pef_console.app import build_app
+from pef_console.live.opening import LiveSettings
 from pef_console.routes.needs import Console
 from pef_console.security import Entrance, Right
 from pef_console.sessions import DEFAULT, Sessions
 from pef_console.stages import NO_LIVE, NO_SERVICES, Stages
+from pef_lab.endpoints import Endpoints
 from pef_lab.failures import WrongInput
 
 FILE = "broken-the-tables-agree"
@@ -101,12 +103,9 @@ async def test_what_can_not_be_opened_is_one_line(
     assert (await client.get("/api/v1/sessions")).json() == []
 
 
-async def test_there_is_no_pair(client: httpx.AsyncClient) -> None:
-    assert (await client.get("/api/v1/about")).json()["stages"] == {
-        "model": "",
-        "recorded": "",
-        "live": NO_LIVE,
-    }
+async def test_each_stage_can_be_opened_where_the_services_are(client: httpx.AsyncClient) -> None:
+    shown = (await client.get("/api/v1/about")).json()["stages"]
+    assert shown == {"model": "", "recorded": "", "live": ""}
 
 
 async def test_without_the_services_code_there_are_recordings_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,3 +119,7 @@ async def test_without_the_services_code_there_are_recordings_alone(monkeypatch:
     with pytest.raises(WrongInput, match=re.escape(f"{FILE}.json: {NO_SERVICES}")):
         await without.open_path(TREE / f"{FILE}.json")
     without.close()
+    pair = LiveSettings(Endpoints("http://h:1", "http://h:2", "", "", "", ""))
+    given = Stages(DEFAULT.moves, None, pair)
+    assert given.openers().why_not()["live"] == ""
+    given.close()
