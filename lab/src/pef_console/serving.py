@@ -26,7 +26,8 @@ from pef_lab.ports import LOOPBACK
 from pef_lab.tables import console_for
 from pef_lab.version import version_line
 
-HEAD_SECONDS: Final = 10.0
+HEAD_SECONDS: Final = 60.0
+"""A browser opens connections before it has a request for them, and keeps them idle."""
 CONNECTIONS: Final = 256
 BACKLOG: Final = 128
 SECRET_OCTETS: Final = 32
