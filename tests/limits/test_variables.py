@@ -42,7 +42,13 @@ KNOWN: Final = (
     "HTTPX_LOG_LEVEL",
 )
 """Variables that these libraries have had, in this version or another."""
-PLANTED: Final = ("planted", "1", "http://127.0.0.1:1", "/nowhere", "*", "true")
+PLANTED: Final = (
+    "planted",
+    *(
+        pytest.param(value, marks=pytest.mark.verify)
+        for value in ("1", "http://127.0.0.1:1", "/nowhere", "*", "true")
+    ),
+)
 
 
 async def lived(pair: LivePair) -> None:

@@ -42,6 +42,7 @@ COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "explore": (*EXPLORE, "tracked"),
     "simulate": (*SIMULATE, "5"),
     "step": ("step", EXAMPLE),
+    "console": ("console",),
     "lesson list": ("lesson", "list"),
     "lesson start": ("lesson", "start", "12"),
     "lesson check": ("lesson", "check", SOLVED, "--lesson", "7"),
