@@ -17,7 +17,14 @@ export function listen({ onCommand, onNumber, onTyped, highest }) {
 
   addEventListener("keydown", (event) => {
     const { key, target } = event;
-    if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, select, textarea, dialog")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const inDialog = target.closest("dialog[open]"); // focus stays in one that was closed just now
+    if (key === "Escape" && inDialog) { // at once: the browser itself would close it only after the next key
+      event.preventDefault();
+      inDialog.close();
+      return;
+    }
+    if (inDialog || target.closest("input, select, textarea")) return;
     if (/^[0-9]$/.test(key) && (typed || key !== "0")) {
       typed += key;
       onTyped(typed);
