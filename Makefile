@@ -23,7 +23,10 @@ tokens := $(tokens:%=$(PEF_SECRETS)/pef_%)
 profiles := demo rows hostile console console-wire
 
 # The long proofs: what `make verify` runs, each a target of its own. One that fails does not stop those after it.
-proofs := mutants long-tests induction interleavings crash model-check test-console containers
+# The first two keep all processors busy. Of the others two run at a time, and what each prints comes when it ends.
+busy       := mutants long-tests
+two_by_two := containers induction interleavings crash model-check test-console
+proofs     := $(busy) $(two_by_two)
 
 mutants := tests/conformance tests/unit/mutants tests/scenarios/test_mutants_served.py tests/scenarios/test_counterexamples.py
 
@@ -45,7 +48,8 @@ test: $(ready) ## run the tests, without the long proofs and the benchmarks: abo
 
 verify: $(ready) ## run the long proofs, and the containers where an engine runs: about 31 minutes
 	@echo "this takes about 31 minutes on two free cores"
-	@$(MAKE) -sk --no-print-directory $(proofs)
+	@status=0; $(MAKE) -sk --no-print-directory $(busy) || status=$$?; \
+	$(MAKE) -sk --no-print-directory --jobs=2 --output-sync=target $(two_by_two) || status=$$?; exit $$status
 
 mutants: $(ready) ## put mutants into the services: rows, tests and counterexamples must tell them apart
 	@$(pytest) -m verify $(mutants)
@@ -175,7 +179,7 @@ compose-test: $(ready) ## test the containers, on a machine with an engine
 	@$(py) -m pytest -q tests/compose
 
 containers: ## the same, where an engine runs; elsewhere say that there is none
-	@if docker info >/dev/null 2>&1; then $(MAKE) -s compose-test; \
+	@if docker info >/dev/null 2>&1; then env -u MAKEFLAGS -u MFLAGS $(MAKE) -s compose-test; \
 	else echo "containers: not tested, no engine runs here"; fi
 
 clean: ## remove .venv, dist and every cache
