@@ -1,4 +1,4 @@
-"""`pef console` as a process of its own: start it, read the URL that it prints, and end it with Ctrl-C."""
+"""`pef console` in a process of its own: start it, read the URL that it prints, and end it with Ctrl-C."""
 
 import os
 import re
@@ -14,6 +14,8 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 URL: Final = re.compile(r"(http://\S+)/#secret=(\S+)")
+OF_MAKE: Final = frozenset({"MAKEFLAGS", "MFLAGS", "MAKELEVEL"})
+"""What a make tells the makes that it runs: a clone's own make is none of these."""
 DEADLINE: Final = 30.0
 """Seconds within which a console prints its URL, and within which it ends."""
 
@@ -35,7 +37,7 @@ class ConsoleProcess:
     def interrupt(self) -> float:
         """Press Ctrl-C; return the seconds until the process has ended."""
         began = time.monotonic()
-        self.process.send_signal(signal.SIGINT)
+        os.killpg(self.process.pid, signal.SIGINT)
         self.printed += self.process.communicate(timeout=DEADLINE)[0].splitlines()
         return time.monotonic() - began
 
@@ -44,13 +46,30 @@ class ConsoleProcess:
 def console_process(*options: str, environment: Mapping[str, str] | None = None) -> Iterator[ConsoleProcess]:
     """Have a console running, with these options and variables beside the process's own."""
     command = [str(Path(sys.executable).with_name("pef")), "console", *options]
+    with started(command, ROOT, {**os.environ, **(environment or {})}) as console:
+        yield console
+
+
+@contextmanager
+def made_in_a_clean_clone(folder: Path) -> Iterator[ConsoleProcess]:
+    """Have a console running by `make console` in a clone of the last commit, without an environment yet."""
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)  # noqa: S607
+    variables = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
+    with started(["make", "console"], folder, variables) as console:
+        yield console
+
+
+@contextmanager
+def started(command: list[str], folder: Path, variables: Mapping[str, str]) -> Iterator[ConsoleProcess]:
+    """Have a command running that serves the console; its process group is its own, as in a terminal."""
     process = subprocess.Popen(
         command,
-        cwd=ROOT,
+        cwd=folder,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={**os.environ, **(environment or {})},
+        env=variables,
+        start_new_session=True,
     )
     printed: list[str] = []
     try:
@@ -61,14 +80,14 @@ def console_process(*options: str, environment: Mapping[str, str] | None = None)
                 yield ConsoleProcess(process, found[1], found[2], printed)
                 break
         else:
-            raise AssertionError(f"pef console printed no URL: {''.join(printed)}")
+            raise AssertionError(f"{command} printed no URL: {''.join(printed)}")
     finally:
         if process.poll() is None:
-            process.send_signal(signal.SIGINT)
+            os.killpg(process.pid, signal.SIGINT)
             try:
                 process.communicate(timeout=DEADLINE)
             except subprocess.TimeoutExpired:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
         if process.stdout is not None:
             process.stdout.close()
         process.wait()

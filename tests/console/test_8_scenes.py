@@ -1,14 +1,18 @@
 """The scenes for which the console was made, by keyboard; a picture of each is kept."""
 
-from console.console_process import ConsoleProcess, console_process
+from pathlib import Path
+
+from console.console_process import ConsoleProcess, made_in_a_clean_clone
 from console.shown_page import Keep, Opener, ShownPage
 
 FILE = "broken-the-guest-finds-what-it-wrote"
 
 
-def test_the_console_starts_with_a_small_vm(new_page: Opener, keep: Keep) -> None:
-    """Given a console that has just started, when its URL is opened, then a VM goes through UV_ESM."""
-    with console_process() as console:
+def test_make_console_in_a_clean_clone_starts_with_a_small_vm(
+    new_page: Opener, keep: Keep, tmp_path: Path
+) -> None:
+    """Given a clean clone, when `make console` is run and its URL opened, then a VM goes through UV_ESM."""
+    with made_in_a_clean_clone(tmp_path / "clone") as console:
         page = new_page(console)
         page.open()
         assert page.text("stage") == "model"
