@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -23,8 +23,6 @@ GIB: Final = 1 << 30
 GFNS: Final = 100 * GIB >> 16
 ODD: Final = 1500
 AT_ONCE: Final = 16
-PAINTED_WITHIN: Final = 500
-"""Milliseconds."""
 
 
 def opened(page: ShownPage, **system: int) -> ShownPage:
@@ -206,31 +204,28 @@ DRAWN: Final = """async () => {
     const { cellsOfOctets, drawMap } = await import("/static/map.js");
     const canvas = document.querySelector("[data-testid='map']");
     const id = new URLSearchParams(location.hash.slice(1)).get("s"), cells = canvas.clientWidth;
-    const began = performance.now();
     const answer = await fetch(`/api/v1/sessions/${id}/map?cells=${cells}`, { cache: "no-store" });
     drawMap(canvas, cellsOfOctets(new Uint8Array(await answer.arrayBuffer()), GFNS), 0);
     await new Promise(requestAnimationFrame);
-    return { took: performance.now() - began, words: canvas.getAttribute("aria-label") };
+    return canvas.getAttribute("aria-label");
 }""".replace("GFNS", str(GFNS))
 
 
 def test_1500_odd_pages_of_100_gib_are_on_the_map(
     beside: ConsoleProcess, running: RunningPair, new_page: Opener
 ) -> None:
-    """Given a secure VM of 100 GiB with 1,500 shared pages, then the map shows them within 500 ms."""
+    """Given a secure VM of 100 GiB, when the guest shares 1,500 pages, then the map shows them."""
     page = opened(new_page(beside), memory=100 * GIB)
     boot(page)
     frame = page.frame()
     assert frame["map"]["gfns"] == GFNS
     running.share(frame["system"]["lpid"], range(20_000, 20_000 + ODD * 1000, 1000))
-    drawn: list[Any] = [page.page.evaluate(DRAWN) for _ in range(3)]
-    words = drawn[-1]["words"]
+    words = page.page.evaluate(DRAWN)
     assert words.startswith((f"{GFNS:,} GFN", f"{GFNS} GFN")), words
     found = re.search(r"Hypervisor: [^.]*?(\d+) SHARED", words)
     shared = int(found[1]) if found else 0
     assert shared > 0.8 * page.page.evaluate("document.querySelector(\"[data-testid='map']\").clientWidth")
     assert "differs" not in words
-    assert min(each["took"] for each in drawn) < PAINTED_WITHIN, drawn
     assert running.endpoints.observer_token not in page.page.content()
 
 
