@@ -34,7 +34,8 @@ def test_the_corruption_of_2020_is_opened_by_link_and_stepped_to_its_end(page: S
 def test_lesson_7_is_solved_by_keyboard(page: ShownPage, keep: Keep) -> None:
     """Given lesson 7, when the guest stores, becomes secure and reboots, then it finds old bytes: passed."""
     page.open(lesson=7)
-    page.wait_for_text("lesson", "The corruption of 2020")
+    page.wait_for_text("lesson", "Until 2020 UV_ESM asked")
+    assert "What it means" not in page.text("lesson")
     page.check()
     assert "not yet" in page.text("lesson")
     for action, gfn in (("store", 1), ("UV_ESM", None), ("reboot", None), ("load", 1)):
@@ -42,6 +43,7 @@ def test_lesson_7_is_solved_by_keyboard(page: ShownPage, keep: Keep) -> None:
         page.end_calls()
     page.check()
     assert "✓ passed" in page.text("lesson")
+    assert "What it means" in page.text("lesson")
     assert "BROKEN the_guest_finds_what_it_wrote" in page.text("banner")
     keep(page, "lesson-7")
 

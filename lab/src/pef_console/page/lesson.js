@@ -1,9 +1,16 @@
 /** The lesson of a session: its goal, its text and hints, and the check of its end. */
 
 import { element, fill } from "./dom.js";
+import { blocks, inline } from "./markdown.js";
 
-/** Return a text with what stands between backticks as code. */
-const withCode = (text) => text.split("`").map((part, at) => (at % 2 ? element("code", {}, part) : part));
+/** Return the text of a lesson, open until its goal is reached; what it means is shown from then on. */
+function textOf(lesson) {
+  const [task, meaning] = lesson.text.split(/\n(?=## What it means)/);
+  const shown = lesson.open ?? !lesson.passed;
+  const ontoggle = ({ target }) => { lesson.open = target.open; };
+  return element("details", { "data-key": "lesson-text", open: shown, ontoggle }, element("summary", {}, "text"),
+    element("div", { class: "lesson-text" }, blocks(task), lesson.passed && meaning ? blocks(meaning) : ""));
+}
 
 function question({ name, text, choices = [] }, answers) {
   const value = answers[name] ?? "";
@@ -22,16 +29,16 @@ export function drawLesson(container, lesson, { onCheck, onHint }) {
   const left = (hints ?? 0) - given.length;
   fill(container,
     element("h2", {}, `Lesson ${number}: ${title ?? ""}`),
-    element("p", { class: "goal" }, withCode(goal ?? "")),
+    element("p", { class: "goal" }, inline(goal ?? "")),
     element("p", { class: "actions" },
       element("button", { "data-key": "hint", "data-testid": "hint", onclick: onHint },
         left > 0 ? `hint (${left} left)` : "hint"),
       element("button", { "data-key": "check", "data-testid": "check", class: "primary", onclick: onCheck }, "check")),
-    text ? element("details", { "data-key": "lesson-text" }, element("summary", {}, "text"), element("p", {}, withCode(text))) : "",
+    text ? textOf(lesson) : "",
     questions.length ? element("p", { class: "questions" }, questions.map((each) => question(each, lesson.answers))) : "",
     progress.length ? element("ul", { class: "progress" }, progress.map(({ label, done }) =>
       element("li", {}, `${done ? "✓" : "○"} ${label}`))) : "",
-    given.length ? element("ol", { class: "hints" }, given.map((hint) => element("li", {}, withCode(hint)))) : "",
+    given.length ? element("ol", { class: "hints" }, given.map((hint) => element("li", {}, inline(hint)))) : "",
     sentence ? element("p", { class: passed ? "answer passed" : "answer", role: "status" },
       `${passed ? "✓ passed" : "not yet"}: ${sentence}`) : "");
 }
