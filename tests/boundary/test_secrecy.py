@@ -35,7 +35,13 @@ SHARED = FREE + 20
 VERBOSE_LOGGING = Path(__file__).with_name("verbose_logging")
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["over_http", "mapped"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(False, id="over_http"),
+        pytest.param(True, id="mapped", marks=pytest.mark.verify),
+    ],
+)
 async def pair(request: pytest.FixtureRequest) -> AsyncIterator[LivePair]:
     """Start a pair that logs everything, with either form of the memory bus."""
     form = "text" if request.param else "json"

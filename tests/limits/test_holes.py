@@ -62,7 +62,9 @@ def _anonymous(service: ServiceProcess) -> int:
     return int(found[1]) * 1024
 
 
-@pytest.mark.parametrize("mapped", [True, False], ids=["mapped", "http"])
+@pytest.mark.parametrize(
+    "mapped", [pytest.param(True, id="mapped"), pytest.param(False, id="http", marks=pytest.mark.verify)]
+)
 async def test_untouched_pages_cost_nothing(*, mapped: bool) -> None:
     """Given an SVM that never wrote 16 MiB of its pages.
 

@@ -170,6 +170,7 @@ async def test_everything_races_on_the_same_few_pages(pair: LivePair, seed: int)
         await vm.image_is_whole()
 
 
+@pytest.mark.verify
 async def test_svms_that_are_together_larger_than_secure_memory() -> None:
     """Given two SVMs that are together larger than secure memory.
 
@@ -206,6 +207,7 @@ async def test_svms_that_are_together_larger_than_secure_memory() -> None:
         await agree(pair, [one, other])
 
 
+@pytest.mark.verify
 async def test_svms_that_are_larger_than_secure_memory_use_it_all_at_once() -> None:
     """Given two SVMs that are together larger than secure memory.
 
