@@ -23,9 +23,9 @@ tokens := $(tokens:%=$(PEF_SECRETS)/pef_%)
 profiles := demo rows hostile console console-wire
 
 # The long proofs: what `make verify` runs, each a target of its own. One that fails does not stop those after it.
-# The first two keep all processors busy. Of the others two run at a time, and what each prints comes when it ends.
-busy       := mutants long-tests
-two_by_two := containers induction interleavings crash model-check test-console
+# The first ones keep two processors busy. Of the others two run at a time, and what each prints comes when it ends.
+busy       := mutants long-tests containers
+two_by_two := crash test-console interleavings model-check induction
 proofs     := $(busy) $(two_by_two)
 
 mutants := tests/conformance tests/unit/mutants tests/scenarios/test_mutants_served.py tests/scenarios/test_counterexamples.py
@@ -85,11 +85,11 @@ knobs: $(ready) ## search each design with one knob changed, one call at a time,
 model-check: $(ready) ## compare SPIN's models of one GFN with what the explorer sees (spin, gcc): 3 minutes
 	@$(py) -m pef_model
 
-test-console: $(schemas) ## drive the page of `pef console` in Chromium (PEF_CHROMIUM, or on the PATH): 2 minutes
+test-console: $(schemas) ## drive the page of `pef console` in Chromium (PEF_CHROMIUM, or on the PATH): 4 minutes
 	@PYTHONPATH=tests $(py) -m console
 
 docs-console: $(schemas) ## write the small pictures of docs/console.md
-	@PEF_PICTURES=docs/console PYTHONPATH=tests $(py) -m console tests/console/test_8_scenes.py
+	@PEF_PICTURES=docs/console PYTHONPATH=tests $(py) -m console tests/console/test_8_scenes.py tests/console/test_5_live.py
 
 bench: $(ready) ## measure the promises of docs/performance.md
 	@$(py) -m pytest -q tests/bench
