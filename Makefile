@@ -23,9 +23,9 @@ tokens := $(tokens:%=$(PEF_SECRETS)/pef_%)
 profiles := demo rows hostile console console-wire
 
 # The long proofs: what `make verify` runs, each a target of its own. One that fails does not stop those after it.
-# The first ones keep two processors busy. Of the others two run at a time, and what each prints comes when it ends.
-busy       := mutants long-tests containers
-two_by_two := crash test-console interleavings model-check induction
+# The first two keep all processors busy. Of the others two run at a time, and what each prints comes when it ends.
+busy       := mutants long-tests
+two_by_two := containers induction interleavings crash model-check test-console
 proofs     := $(busy) $(two_by_two)
 
 mutants := tests/conformance tests/unit/mutants tests/scenarios/test_mutants_served.py tests/scenarios/test_counterexamples.py

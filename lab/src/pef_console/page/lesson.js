@@ -6,9 +6,9 @@ import { blocks, inline } from "./markdown.js";
 /** Return the text of a lesson, open until its goal is reached; what it means is shown from then on. */
 function textOf(lesson) {
   const [task, meaning] = lesson.text.split(/\n(?=## What it means)/);
-  const shown = lesson.open ?? !lesson.passed;
-  const ontoggle = ({ target }) => { lesson.open = target.open; };
-  return element("details", { "data-key": "lesson-text", open: shown, ontoggle }, element("summary", {}, "text"),
+  const onclick = ({ target }) => { lesson.open = !target.closest("details").open; };
+  return element("details", { "data-key": "lesson-text", open: lesson.open ?? !lesson.passed },
+    element("summary", { onclick }, "text"),
     element("div", { class: "lesson-text" }, blocks(task), lesson.passed && meaning ? blocks(meaning) : ""));
 }
 
@@ -34,11 +34,11 @@ export function drawLesson(container, lesson, { onCheck, onHint }) {
       element("button", { "data-key": "hint", "data-testid": "hint", onclick: onHint },
         left > 0 ? `hint (${left} left)` : "hint"),
       element("button", { "data-key": "check", "data-testid": "check", class: "primary", onclick: onCheck }, "check")),
-    text ? textOf(lesson) : "",
     questions.length ? element("p", { class: "questions" }, questions.map((each) => question(each, lesson.answers))) : "",
     progress.length ? element("ul", { class: "progress" }, progress.map(({ label, done }) =>
       element("li", {}, `${done ? "✓" : "○"} ${label}`))) : "",
     given.length ? element("ol", { class: "hints" }, given.map((hint) => element("li", {}, inline(hint)))) : "",
     sentence ? element("p", { class: passed ? "answer passed" : "answer", role: "status" },
-      `${passed ? "✓ passed" : "not yet"}: ${sentence}`) : "");
+      `${passed ? "✓ passed" : "not yet"}: ${sentence}`) : "",
+    text ? textOf(lesson) : "");
 }
